@@ -1,0 +1,235 @@
+"""F: from an image's embedding to the text embedding its captions would have (METHOD §1).
+
+F is a conditional mean: ``F(I)`` says where the caption of such an image is expected, so that a
+pair's similarity is judged against what its image should have scored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch.nn import functional
+
+from cfbd_core.errors import EncoderError, ParameterError
+from cfbd_core.files import written_beside
+from cfbd_core.mapping_network import CHUNK, Progress, fit_network, forward, new_network
+
+VERSION = 1
+MIN_IMAGES = 40  # fewer leave nothing to hold out
+
+
+@dataclass(frozen=True)
+class MappingInfo:
+    """Where a mapping comes from.
+
+    ``trained_on`` says in words which pairs it saw ("self": the data under audit), ``images`` how
+    many, ``held_out_cosine`` the mean cosine with the targets of images it did not see.
+    """
+
+    encoder_id: str
+    encoder_sha256: str
+    trained_on: str
+    held_out_cosine: float
+    images: int
+    seed: int
+    width: int
+    folds: int = 1
+    version: int = VERSION
+
+
+class Mapping:
+    """F as one network, or as several cross-fitted ones that each left a fold of the images out.
+
+    Call it with image embeddings (n, d) to get unit-length float32 (n, d). A cross-fitted mapping
+    that is also given ``groups`` (n,), the same image ids it was trained with, predicts every row
+    by the network that did not see its image; without them by the mean of its networks.
+    """
+
+    def __init__(self, networks: list[torch.nn.Sequential], info: MappingInfo) -> None:
+        self.networks, self.info = networks, info
+
+    def __call__(self, image: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        """Predict unit-length text embeddings float32 (n, d), in chunks; rows of zeros stay zeros."""
+        if image.ndim != 2 or image.shape[1] != self.info.width:
+            raise EncoderError(
+                f"mapping of {self.info.encoder_id}: it takes embeddings of width {self.info.width}, "
+                f"these have shape {image.shape}; embed with that encoder or train another mapping"
+            )
+        predicted = np.empty(image.shape, np.float32)
+        for start in range(0, len(image), CHUNK):
+            rows = slice(start, start + CHUNK)
+            chunk = torch.from_numpy(np.asarray(image[rows], np.float32))
+            by_network = torch.stack([forward(network, chunk) for network in self.networks])
+            if groups is None or self.info.folds == 1:
+                chosen = functional.normalize(by_network.mean(0), dim=-1)
+            else:
+                fold = torch.from_numpy(_fold_of(groups[rows], self.info.folds, self.info.seed))
+                chosen = by_network[fold, torch.arange(len(chunk))]
+            predicted[rows] = (chosen * (chunk != 0).any(1, keepdim=True)).numpy()
+        return predicted
+
+    def save(self, path: Path) -> None:
+        """Write safetensors (fp16, the precision it is used in) with its info as JSON metadata."""
+        tensors = {
+            f"{fold}.{name}": value.half().contiguous()
+            for fold, network in enumerate(self.networks)
+            for name, value in network.state_dict().items()
+        }
+        with written_beside(path) as beside:
+            # One metadata entry: safetensors writes several in no fixed order.
+            save_file(tensors, beside, {"cfbd_mapping": json.dumps(asdict(self.info), sort_keys=True)})
+
+    @classmethod
+    def load(cls, path: Path, encoder_sha256: str | None = None) -> Self:
+        """Read a mapping; ``encoder_sha256`` names the encoder it is to be used with.
+
+        Raises EncoderError: no such file, not a mapping, damaged, or made for another encoder.
+        """
+        if not path.is_file():
+            raise EncoderError(f"--mapping {path}: no such file; give a mapping's file, or `self`")
+        try:
+            with safe_open(path, framework="pt") as file:
+                info = MappingInfo(**json.loads((file.metadata() or {})["cfbd_mapping"]))
+                tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            networks = [_restored(tensors, fold, info.width) for fold in range(info.folds)]
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise EncoderError(
+                f"--mapping {path}: no mapping, or a damaged one ({type(error).__name__}: {reason}); "
+                "restore the file or train it again"
+            ) from error
+        if encoder_sha256 is not None and encoder_sha256 != info.encoder_sha256:
+            raise EncoderError(
+                f"--mapping {path}: it belongs to encoder {info.encoder_id} "
+                f"(sha256 {info.encoder_sha256[:12]}…), not to the one in use ({encoder_sha256[:12]}…); "
+                "give this encoder's mapping, or `--mapping self`"
+            )
+        return cls(networks, info)
+
+
+def train_mapping(
+    image: np.ndarray,
+    target: np.ndarray,
+    *,
+    encoder_id: str,
+    encoder_sha256: str,
+    trained_on: str,
+    groups: np.ndarray | None = None,
+    folds: int = 1,
+    seed: int = 0,
+    epochs: int = 40,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Mapping:
+    """Train F on image embeddings (n, d) and their targets (n, d), see :func:`mean_targets`.
+
+    ``groups`` (n,) are integer image ids: rows of one id are views of one image, never parted
+    between training and held-out images. ``folds`` > 1 cross-fits, for a mapping that is trained
+    on the very data under audit: so no pair is judged by a network that learnt its caption.
+    Loss (1 − cos) + InfoNCE, AdamW, cosine schedule; the weights of the best held-out epoch stay.
+    ``progress(epoch, epochs, held-out cosine)`` is called after each epoch, over all folds.
+
+    Raises ParameterError: fewer than 40 images, or shapes that differ.
+    """
+    groups = np.arange(len(image)) if groups is None else np.asarray(groups)
+    if image.shape != target.shape or groups.shape != image.shape[:1]:
+        raise ParameterError(
+            f"mapping: image {image.shape}, target {target.shape} and groups {groups.shape} must have one "
+            "row a view each; check the embeddings"
+        )
+    images = len(np.unique(groups))
+    if images < MIN_IMAGES:
+        raise ParameterError(
+            f"mapping: {images} images are too few to train it (at least {MIN_IMAGES}); "
+            "give --mapping FILE or audit more pairs"
+        )
+    fold_of = _fold_of(groups, folds, seed)
+    networks, held_out = [], []
+    for fold in range(folds):
+        rows = np.flatnonzero(fold_of != fold) if folds > 1 else np.arange(len(image))
+        shown = _shifted(progress, fold * epochs, folds * epochs)
+        network, cosine = fit_network(image, target, groups, rows, seed + fold, epochs, device, shown)
+        networks.append(network)
+        held_out.append(cosine)
+    width = image.shape[1]
+    cosine = float(np.mean(held_out))
+    info = MappingInfo(encoder_id, encoder_sha256, trained_on, cosine, images, seed, width, folds)
+    return Mapping(networks, info)
+
+
+def mean_targets(text: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised mean of the caption embeddings (n, d) of each image id in ``groups`` (n,).
+
+    Returns (ids (g,), sorted; targets float32 (g, d)).
+    """
+    order = np.argsort(groups, kind="stable")
+    ids, first = np.unique(groups[order], return_index=True)
+    sums = np.add.reduceat(np.asarray(text, np.float32)[order], first, axis=0)
+    return ids, _unit(sums)
+
+
+def ridge_map(image: np.ndarray, target: np.ndarray, alpha: float) -> Callable[[np.ndarray], np.ndarray]:
+    """The linear baseline of F: ridge regression with intercept, unit-length predictions (n, d)."""
+    image = np.asarray(image, np.float64)
+    centre, mean = image.mean(0), np.asarray(target, np.float64).mean(0)
+    x = image - centre
+    weights = np.linalg.solve(x.T @ x + alpha * np.eye(x.shape[1]), x.T @ (target - mean))
+    return lambda other: _unit((other - centre) @ weights + mean)
+
+
+@dataclass(frozen=True)
+class MemoryMapping:
+    """F without training: the softmax(scale·⟨I, t_j⟩)-weighted mean over a memory of captions (m, d)."""
+
+    memory: np.ndarray
+    scale: float = 100.0
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Predict unit-length text embeddings float32 (n, d), in chunks."""
+        memory = np.asarray(self.memory, np.float32)
+        chunk = max(1, CHUNK * 1024 // max(1, len(memory)))
+        predicted = np.empty(image.shape, np.float32)
+        for start in range(0, len(image), chunk):
+            rows = slice(start, start + chunk)
+            logits = self.scale * np.asarray(image[rows], np.float32) @ memory.T
+            weights = np.exp(logits - logits.max(1, keepdims=True))
+            predicted[rows] = _unit(weights @ memory)
+        return predicted
+
+
+def _restored(tensors: dict[str, torch.Tensor], fold: int, width: int) -> torch.nn.Sequential:
+    network = new_network(width)
+    prefix = f"{fold}."
+    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    network.load_state_dict(state)
+    if not all(bool(torch.isfinite(value).all()) for value in state.values()):
+        raise ValueError("weights that are not finite")
+    return network.eval()
+
+
+def _fold_of(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """The fold (n,) of each image id, by a hash (splitmix64): the same whichever rows are asked for."""
+    x = np.asarray(groups).astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((x ^ (x >> np.uint64(31))) % np.uint64(folds)).astype(np.int64)
+
+
+def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda epoch, _epochs, cosine: progress(done + epoch, total, cosine)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: np.ndarray = (vectors / np.maximum(norms, 1e-12)).astype(np.float32)
+    return unit
