@@ -1,0 +1,32 @@
+# The two commands of the README are `make app` and `make test`; each makes the environment it needs.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: app test lint chromium
+
+app: .venv/.ready
+	$(BIN)/cfbd demo --audit audits/demo
+
+test: .venv/.ready-dev chromium
+	$(BIN)/python -m pytest
+
+lint: .venv/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/.ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/.ready-dev: .venv/.ready requirements-dev.txt
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+# Browser tests skip, and say so, where no Chromium is found and none can be installed.
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& apt-get update -q >/dev/null && apt-get install -y -q --no-install-recommends chromium >/dev/null; } \
+		|| echo "no Chromium here: the browser tests will be skipped"
