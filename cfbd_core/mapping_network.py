@@ -10,12 +10,12 @@ import torch
 from torch.nn import functional
 
 HELD_OUT = 0.1
-BATCH = 512
-LEARNING_RATE = 1e-3
+BATCH = 128
+LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.1
 DROPOUT = 0.4
-LOGIT_SCALE = 20.0  # of the InfoNCE term: softer than CLIP's 100, since F predicts a mean
-CONTRAST = 0.1  # weight of InfoNCE beside 1 − cos
+LOGIT_SCALE = 10.0  # of the InfoNCE term: softer than CLIP's 100, since F predicts a mean
+CONTRAST = 0.05  # weight of InfoNCE beside 1 − cos: more costs cosine, none costs AUROC of c
 PATIENCE = 6
 DUPLICATE = 0.999  # cosine from which two targets are one caption, no negatives of each other
 CHUNK = 16_384
