@@ -1,0 +1,120 @@
+"""A clip-retrieval folder of ready embeddings: ``img_emb/``, ``text_emb/`` and ``metadata/``, or all flat."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from cfbd_core.errors import SourceError
+from cfbd_core.sources.base import BATCH_ROWS, Batch, Source, SourceOptions
+from cfbd_core.sources.cells import as_text
+from cfbd_core.sources.parquet import one_line, open_parquet
+from cfbd_core.sources.paths import BelievedPaths
+from cfbd_core.sources.rows import to_batches
+from cfbd_core.sources.tables import arrow_rows, check_types, image_root, layout
+from cfbd_core.sources.vectors import different_widths, float_rows
+
+KINDS = {"img_emb": "npy", "text_emb": "npy", "metadata": "parquet"}
+SHARD = re.compile(r"(img_emb|text_emb|metadata)_(\d+)\.(npy|parquet)")
+ADVICE = "run `clip-retrieval inference` with --enable_text=True --enable_metadata=True"
+
+
+class ClipRetrievalSource(Source):
+    """Shards of (n, d) image and text embeddings, with a table of the captions beside each."""
+
+    name = "clip-retrieval"
+    looks_for = "a folder with img_emb_*.npy, text_emb_*.npy and metadata_*.parquet"
+    has_embeddings = True
+
+    def __init__(self, paths: list[Path], options: SourceOptions) -> None:
+        super().__init__(paths, options)
+        self.shards = _shards(paths)
+
+    @classmethod
+    def find(cls, path: Path) -> list[Path]:
+        """Return all shard files of the folder, if there are image embeddings among them."""
+        if not path.is_dir():
+            return []
+        places = [path, *(path / kind for kind in KINDS)]
+        files = sorted(
+            file
+            for place in places
+            if place.is_dir()
+            for file in place.iterdir()
+            if SHARD.fullmatch(file.name)
+        )
+        return files if any(file.name.startswith("img_emb") for file in files) else []
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the pairs shard by shard; without a key column the n-th row of all has the key n."""
+        first = 0
+        first_of: dict[str, tuple[str, int]] = {}
+        for shard in self.shards:
+            arrays = {kind: _open(shard[kind]) for kind in ("img_emb", "text_emb")}
+            table = open_parquet(shard["metadata"])
+            for kind, array in arrays.items():
+                width, rows = array.shape[1], table.metadata.num_rows
+                where, expected = first_of.setdefault(kind, (str(shard[kind]), width))
+                if width != expected:
+                    raise different_widths(str(shard[kind]), width, where, expected)
+                if len(array) != rows:
+                    raise SourceError(
+                        f"{shard[kind]} has {len(array)} rows and {shard['metadata']} has {rows}; "
+                        "they are not of the same run."
+                    )
+            if first_of["img_emb"][1] != first_of["text_emb"][1]:
+                raise different_widths(*first_of["text_emb"], *first_of["img_emb"])
+            try:
+                yield from self._read(shard["metadata"], table, arrays, first)
+            except (pa.ArrowException, OSError) as error:
+                raise SourceError(f"{shard['metadata']} is damaged ({one_line(error)}).") from None
+            first += table.metadata.num_rows
+
+    def _read(
+        self, path: Path, table: Any, arrays: dict[str, npt.NDArray[Any]], first: int
+    ) -> Iterator[Batch]:
+        columns = layout(table.schema_arrow.names, self.options, str(path), image_needed=False)
+        check_types(table.schema_arrow, columns, str(path))
+        if columns.list_caption(table.schema_arrow) and self.options.captions == "all":
+            raise SourceError(f"{path}: a ready text embedding belongs to one caption; use --captions first.")
+        paths = BelievedPaths(image_root(self.options, path), named=self.options.image_root is not None)
+        start = 0
+        for batch in table.iter_batches(BATCH_ROWS, columns=columns.columns()):
+            rows = arrow_rows(batch, columns, path.name, first + start, start)
+            if columns.image is not None:
+                rows.image = paths.resolve(as_text(batch.column(columns.image))[0])
+            part = slice(start, start + batch.num_rows)
+            rows.image_emb, rows.text_emb = (float_rows(array[part]) for array in arrays.values())
+            yield from to_batches(rows, self.options.captions)
+            start += batch.num_rows
+
+
+def _shards(paths: list[Path]) -> list[dict[str, Path]]:
+    """Group the files by their number; raises SourceError if one of a shard is missing."""
+    shards: dict[int, dict[str, Path]] = {}
+    for path in paths:
+        match = SHARD.fullmatch(path.name)
+        if match:
+            shards.setdefault(int(match[2]), {}).setdefault(match[1], path)
+    for number, shard in shards.items():
+        for kind, suffix in KINDS.items():
+            if kind not in shard:
+                beside = next(iter(shard.values()))
+                raise SourceError(f"{beside} has no {kind}_{number}.{suffix} to go with it; {ADVICE}.")
+    return [shards[number] for number in sorted(shards)]
+
+
+def _open(path: Path) -> npt.NDArray[np.floating[Any]]:
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise SourceError(f"{path} is not a whole .npy file ({one_line(error)}).") from None
+    if array.ndim != 2 or array.dtype.kind != "f":
+        raise SourceError(f"{path} holds {array.dtype} of shape {array.shape}, not rows of floats.")
+    return array
