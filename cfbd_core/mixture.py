@@ -15,7 +15,7 @@ import numpy as np
 
 from cfbd_core.errors import ParameterError
 
-BINS = 2048  # of either kind
+BINS = 1024  # of either kind; 256 would do for 1e-4 of log-likelihood
 RESTARTS = 8
 TOLERANCE = 1e-8  # gain of the mean log-likelihood in a cycle of three steps
 MAX_CYCLES = 1000

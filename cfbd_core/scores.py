@@ -43,7 +43,7 @@ def consistency_scores(image: np.ndarray, text: np.ndarray, synthetic: np.ndarra
     n = len(image)
     columns = [np.empty(n, np.float32) for _ in range(5)]
     for rows in _chunks(n, image.shape[1]):
-        i, t, synth = _unit(image[rows]), _unit(text[rows]), _unit(synthetic[rows])
+        i, t, synth = unit_rows(image[rows]), unit_rows(text[rows]), unit_rows(synthetic[rows])
         original, generated = _dots(i, t), _dots(i, synth)
         s_o, s_g = np.maximum(original, 0), np.maximum(generated, 0)
         found = (s_o, s_g, np.abs(s_g - s_o), generated - original, 1 - _dots(synth, t))
@@ -62,7 +62,7 @@ def textual_correlation(text: Rows, probe: np.ndarray) -> np.ndarray:
     ``probe`` (q,) the rows of D_p. A member of D_p leaves itself out, so with q = 1 its z is NaN.
     """
     shards = shards_of(text)
-    members = _unit(gather(shards, probe))
+    members = unit_rows(gather(shards, probe))
     embedded = np.isfinite(members).all(1)
     q = int(embedded.sum())
     total = members[embedded].sum(0, dtype=np.float64)
@@ -73,7 +73,9 @@ def textual_correlation(text: Rows, probe: np.ndarray) -> np.ndarray:
     start = 0
     for shard in shards:
         for rows in _chunks(len(shard), shard.shape[1]):
-            z[start + rows.start : start + rows.stop] = np.einsum("ij,j->i", _unit(shard[rows]), direction)
+            z[start + rows.start : start + rows.stop] = np.einsum(
+                "ij,j->i", unit_rows(shard[rows]), direction
+            )
         start += len(shard)
     z[probe] = (members @ total - 1) / (q - 1) if q > 1 else np.nan
     return z
@@ -125,7 +127,7 @@ def gather(rows: Rows, at: np.ndarray) -> np.ndarray:
     return found
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
     """Unit-length float32 rows; a row that is all zeros or not finite becomes NaN."""
     rows = np.asarray(vectors, np.float32)
     norms = np.sqrt(_dots(rows, rows))

@@ -1,0 +1,100 @@
+"""How strong the evidence of poisoning is: do the captions of D_p cohere more than random ones?
+
+The top q pairs by consistency exist on clean data too, so they are no finding by themselves
+(METHOD §3). Poison gives itself away by what its captions share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from cfbd_core.scores import Rows, gather, shards_of, unit_rows
+
+DRAWS = 200
+WEAK, STRONG = 2.0, 4.0  # in reaches of the null, see evidence()
+LEAST_REACH = 0.005  # where all random draws agree, as on a few captions repeated
+MOST_ROWS = 2**14  # gathered at a time
+
+Level = Literal["none", "weak", "strong"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Cohesion of D_p's captions beside that of random sets of as many captions.
+
+    ``cohesion`` is the mean pairwise cosine of the ``q`` captions, ``cohesion_distinct`` that of the
+    ``distinct`` ones among them; ``null_mean`` and ``null_max`` are over ``draws`` random sets. All
+    are None where there are fewer than two captions.
+    """
+
+    level: Level
+    cohesion: float | None
+    cohesion_distinct: float | None
+    null_mean: float | None
+    null_max: float | None
+    q: int
+    distinct: int
+    draws: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def evidence(
+    text: Rows, probe: np.ndarray, rows: np.ndarray | None = None, *, seed: int = 0, draws: int = DRAWS
+) -> Evidence:
+    """Judge D_p, the rows ``probe`` (q,) of the caption embeddings ``text`` (N, d; or shards of it).
+
+    ``rows`` (n,) are those to draw random sets from: the scored pairs; all by default.
+
+    The reach of the null is its maximum less its mean. It is wide for a small q, where chance makes
+    captions cohere, and where captions repeat, so it sets the scale of the levels: "none" up to 2
+    reaches above the mean of the null (twice as far as the farthest of 200 draws), "strong" from 4,
+    "weak" between. Cohesion that only repeats of one caption explain is "weak" at most: boilerplate
+    of the web does that too, and its pictures must be looked at.
+    """
+    shards = shards_of(text)
+    members = gather(shards, probe)
+    members = members[np.isfinite(unit_rows(members)).all(1)]
+    distinct = np.unique(members, axis=0)
+    cohesion, among_distinct = cohesion_of(members), cohesion_of(distinct)
+    q = len(members)
+    null = _null(shards, np.arange(sum(map(len, shards))) if rows is None else rows, q, seed, draws)
+    mean, most = (float(null.mean()), float(null.max())) if len(null) else (None, None)
+    level: Level = "none"
+    if cohesion is not None and mean is not None and most is not None:
+        reach = max(most - mean, LEAST_REACH)
+        if cohesion > mean + WEAK * reach:
+            level = "weak"
+        if min(cohesion, -1.0 if among_distinct is None else among_distinct) >= mean + STRONG * reach:
+            level = "strong"
+    return Evidence(level, cohesion, among_distinct, mean, most, q, len(distinct), len(null))
+
+
+def cohesion_of(vectors: np.ndarray) -> float | None:
+    """Mean cosine of all pairs of different rows (m, d); None for fewer than two rows with a direction."""
+    unit = unit_rows(vectors)
+    unit = unit[np.isfinite(unit).all(1)]
+    m = len(unit)
+    if m < 2:
+        return None
+    total = unit.sum(0, dtype=np.float64)
+    return float((total @ total - m) / (m * (m - 1)))
+
+
+def _null(shards: Rows, rows: np.ndarray, q: int, seed: int, draws: int) -> np.ndarray:
+    """Cohesion of ``draws`` random sets of q rows; empty where q < 2."""
+    if q < 2 or len(rows) < q:
+        return np.empty(0)
+    rng = np.random.default_rng(seed)
+    at_once = max(1, MOST_ROWS // q)
+    found: list[float] = []
+    for start in range(0, draws, at_once):
+        sets = [rows[rng.choice(len(rows), q, replace=False)] for _ in range(min(at_once, draws - start))]
+        vectors = np.split(gather(shards, np.concatenate(sets)), len(sets))
+        found += [cohesion for part in vectors if (cohesion := cohesion_of(part)) is not None]
+    return np.array(found)

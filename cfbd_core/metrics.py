@@ -1,0 +1,126 @@
+"""How well a detection did against ground truth (METHOD §4, the ``truth`` object of INTERFACE).
+
+A figure that is not defined – one class only, nothing flagged – is None, never NaN. Pairs without a
+consistency score are left out; a pair with one but without z (the one member of D_p at q = 1) ranks
+last by z, for it is no evidence.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn import metrics as sk
+
+CURVE_POINTS = 500
+
+
+def detection_metrics(
+    truth: np.ndarray,
+    flagged: np.ndarray,
+    consistency: np.ndarray,
+    z: np.ndarray,
+    in_benign: np.ndarray | None = None,
+) -> dict[str, float | int | None]:
+    """Compare a verdict with the truth; all arrays (N,), ``truth``, ``flagged`` and ``in_benign`` bool.
+
+    ``in_benign`` is membership in D_b; without it ``poisons_in_benign`` is None. The operating points
+    ``fpr_at_95_tpr``, ``tpr_at_0_1_fpr`` and ``tpr_at_1_fpr`` (FPR 0.1 % and 1 %) rank by z, those
+    that end in ``_consistency`` by c.
+    """
+    scored = np.isfinite(consistency)
+    truth, flagged = np.asarray(truth, bool)[scored], np.asarray(flagged, bool)[scored]
+    poisons, cleans = int(truth.sum()), int((~truth).sum())
+    caught, false_alarms = int((truth & flagged).sum()), int((~truth & flagged).sum())
+    left = None if in_benign is None else int((truth & np.asarray(in_benign, bool)[scored]).sum())
+    return {
+        "poisons": poisons,
+        "tpr": _share(caught, poisons),
+        "fpr": _share(false_alarms, cleans),
+        "precision": _share(caught, caught + false_alarms),
+        **_ranking(truth, np.asarray(consistency)[scored], "consistency"),
+        **_ranking(truth, _ranked(z[scored]), "z"),
+        "poisons_in_benign": left,
+        "poisons_kept": poisons - caught,
+        "benign_removed": false_alarms,
+    }
+
+
+def roc_curve(
+    truth: np.ndarray, score: np.ndarray, points: int = CURVE_POINTS
+) -> dict[str, list[float]] | None:
+    """ROC curve as ``{"fpr", "tpr", "threshold"}``, at most ``points`` long; None with one class only.
+
+    The first point, nothing flagged, carries the largest score as its threshold.
+    """
+    truth, score = _known(truth, score)
+    if not _has_both(truth):
+        return None
+    fpr, tpr, threshold = sk.roc_curve(truth, score)
+    threshold[0] = threshold[1]
+    keep = _thinned(fpr, tpr, points)
+    return {"fpr": fpr[keep].tolist(), "tpr": tpr[keep].tolist(), "threshold": threshold[keep].tolist()}
+
+
+def pr_curve(
+    truth: np.ndarray, score: np.ndarray, points: int = CURVE_POINTS
+) -> dict[str, list[float]] | None:
+    """Precision–recall curve as ``{"recall", "precision", "threshold"}``, recall falling; None with one class.
+
+    The last point, recall 0, carries the largest score as its threshold.
+    """
+    truth, score = _known(truth, score)
+    if not _has_both(truth):
+        return None
+    precision, recall, threshold = sk.precision_recall_curve(truth, score, drop_intermediate=True)
+    threshold = np.append(threshold, threshold[-1])
+    keep = _thinned(recall, precision, points)
+    return {
+        "recall": recall[keep].tolist(),
+        "precision": precision[keep].tolist(),
+        "threshold": threshold[keep].tolist(),
+    }
+
+
+def _ranking(truth: np.ndarray, score: np.ndarray, name: str) -> dict[str, float | None]:
+    suffix = "" if name == "z" else f"_{name}"
+    keys = (f"auroc_{name}", f"auprc_{name}")
+    points = tuple(f"{point}{suffix}" for point in ("fpr_at_95_tpr", "tpr_at_0_1_fpr", "tpr_at_1_fpr"))
+    if not _has_both(truth):
+        return dict.fromkeys(keys + points)
+    fpr, tpr, _ = sk.roc_curve(truth, score)
+    return {
+        keys[0]: float(sk.auc(fpr, tpr)),
+        keys[1]: float(sk.average_precision_score(truth, score)),
+        points[0]: float(fpr[np.argmax(tpr >= 0.95)]),
+        points[1]: float(tpr[fpr <= 0.001].max()),
+        points[2]: float(tpr[fpr <= 0.01].max()),
+    }
+
+
+def _known(truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    known = np.isfinite(score)
+    return np.asarray(truth, bool)[known], np.asarray(score)[known]
+
+
+def _ranked(z: np.ndarray) -> np.ndarray:
+    """Z with NaN below all others."""
+    finite = np.isfinite(z)
+    lowest = float(z[finite].min()) if finite.any() else 0.0
+    return np.where(finite, z, lowest - 1)
+
+
+def _has_both(truth: np.ndarray) -> bool:
+    return bool(truth.any()) and not bool(truth.all())
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _thinned(x: np.ndarray, y: np.ndarray, points: int) -> np.ndarray:
+    """Indices of at most ``points`` points, evenly spread along the curve, both ends among them."""
+    if len(x) <= points:
+        return np.arange(len(x))
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+    nearest = np.searchsorted(along, np.linspace(0, along[-1], points))
+    nearest[0], nearest[-1] = 0, len(x) - 1
+    return np.unique(np.minimum(nearest, len(x) - 1))
