@@ -1,0 +1,109 @@
+"""What a run was asked for: frozen, validated settings, each with a short id stored beside its results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
+
+from cfbd_core.errors import ParameterError
+
+SplitRule = Literal["quantile", "posterior"]
+GammaZRule = Literal["auto", "null", "valley", "mixture", "manual"]
+
+SPLIT_RULES: tuple[SplitRule, ...] = ("quantile", "posterior")
+GAMMA_Z_RULES: tuple[GammaZRule, ...] = ("auto", "null", "valley", "mixture", "manual")
+MAX_K = 10
+
+
+@dataclass(frozen=True)
+class _Params:
+    """Shared by all settings: as a dictionary, and a short id of their values."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values."""
+        return asdict(self)
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that change whenever a value does."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class SplitParams(_Params):
+    """The sliders of both stages.
+
+    ``k`` components K of the mixture, ``gamma`` γ the coverage quantile of D_b, ``q`` the size of
+    D_p, ``gamma_z`` the threshold γ_z when ``gamma_z_rule`` is "manual", ``rule`` how γ is read,
+    ``recheck`` whether every pair's verdict follows z (METHOD §2–3), ``kappa`` κ of the null rule.
+    """
+
+    k: int = 5
+    gamma: float = 0.90
+    q: int = 50
+    gamma_z: float | None = None
+    gamma_z_rule: GammaZRule = "auto"
+    rule: SplitRule = "quantile"
+    recheck: bool = True
+    kappa: float = 5.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= MAX_K:
+            raise ParameterError(f"--k {self.k}: give a number of components from 1 to {MAX_K}")
+        if not 0.0 < self.gamma < 1.0:
+            raise ParameterError(f"--gamma {self.gamma}: give a coverage between 0 and 1, e.g. 0.90")
+        if self.q < 1:
+            raise ParameterError(f"--q {self.q}: give at least 1 pair for D_p")
+        if self.rule not in SPLIT_RULES:
+            raise ParameterError(f"--rule {self.rule}: give one of {', '.join(SPLIT_RULES)}")
+        if self.gamma_z_rule not in GAMMA_Z_RULES:
+            raise ParameterError(
+                f"--gamma-z {self.gamma_z_rule}: give a number or one of auto, null, valley, mixture"
+            )
+        if (self.gamma_z_rule == "manual") != (self.gamma_z is not None):
+            raise ParameterError("gamma_z: a value goes with the rule 'manual', and only with it")
+        if self.gamma_z is not None and not math.isfinite(self.gamma_z):
+            raise ParameterError(f"--gamma-z {self.gamma_z}: give a finite number, e.g. 0.5")
+        if not self.kappa > 0:
+            raise ParameterError(f"kappa {self.kappa}: give a number above 0")
+
+    @classmethod
+    def with_gamma_z(cls, gamma_z: str, **others: Any) -> Self:
+        """Read ``--gamma-z``: the name of a rule, or a number (then the rule is "manual")."""
+        if gamma_z in GAMMA_Z_RULES and gamma_z != "manual":
+            return cls(gamma_z_rule=gamma_z, **others)
+        try:
+            value = float(gamma_z)
+        except ValueError:
+            raise ParameterError(
+                f"--gamma-z {gamma_z}: give a number or one of auto, null, valley, mixture"
+            ) from None
+        return cls(gamma_z=value, gamma_z_rule="manual", **others)
+
+
+@dataclass(frozen=True)
+class EmbedParams(_Params):
+    """How pairs are embedded: the encoder's specification, the device, pairs a forward pass, pairs a shard.
+
+    ``batch_size`` None is found by itself. ``shard_size`` is the unit of resuming.
+    """
+
+    encoder: str = "mini"
+    device: str = "auto"
+    batch_size: int | None = None
+    shard_size: int = 4096
+    workers: int = field(default_factory=lambda: os.cpu_count() or 2)
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ParameterError(f"--batch-size {self.batch_size}: give at least 1")
+        if self.shard_size < 1:
+            raise ParameterError(f"shard_size {self.shard_size}: give at least 1")
+        if self.workers < 1:
+            raise ParameterError(f"--workers {self.workers}: give at least 1")

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cfbd_core.errors import AuditError
+from cfbd_core.files import one_job, told_when_disk_is_full, write_json, written_beside
+
+
+def test_a_crash_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "result.json"
+    write_json(path, {"old": 1})
+    with pytest.raises(RuntimeError), written_beside(path) as beside:
+        beside.write_text("half")
+        raise RuntimeError
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_json_never_holds_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"auroc": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_job_is_refused_and_told_which_one_runs(tmp_path):
+    second = f"""
+from pathlib import Path
+from cfbd_core.errors import AuditError
+from cfbd_core.files import one_job
+try:
+    with one_job(Path({str(tmp_path)!r}), "split"):
+        print("entered")
+except AuditError as error:
+    print(error)
+"""
+    with one_job(tmp_path, "embed"):
+        shown = subprocess.run([sys.executable, "-c", second], capture_output=True, text=True, check=True)
+    assert "embed (process" in shown.stdout
+    free = subprocess.run([sys.executable, "-c", second], capture_output=True, text=True, check=True)
+    assert free.stdout == "entered\n"
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    with pytest.raises(AuditError, match="disk is full") as told, told_when_disk_is_full(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert "\n" not in str(told.value)
+    with pytest.raises(FileNotFoundError), told_when_disk_is_full(tmp_path):
+        raise FileNotFoundError(errno.ENOENT, "gone")
