@@ -1,0 +1,152 @@
+"""The folder ``embeddings/`` of an audit: fp16 shards, their stats, and the plan they were made by.
+
+``img_emb_NNNN.npy`` and ``text_emb_NNNN.npy`` hold the embeddings of rows
+``NNNN · shard_size`` and following, float16 (rows, d), L2-normalised; a row of zeros is a pair
+that was skipped. ``stats_NNNN.json`` is written last: a shard with stats is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from cfbd_core.errors import AuditError
+from cfbd_core.files import write_array, write_json
+
+PLAN_NAME = "plan.json"
+
+
+class EmbeddingFolder:
+    """Paths and contents of the shards in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def image_path(self, number: int) -> Path:
+        """File of the image embeddings of shard ``number``."""
+        return self.folder / f"img_emb_{number:04d}.npy"
+
+    def text_path(self, number: int) -> Path:
+        """File of the caption embeddings of shard ``number``."""
+        return self.folder / f"text_emb_{number:04d}.npy"
+
+    def hash_path(self, number: int) -> Path:
+        """File of the content hashes of shard ``number``: (rows, 2) of 16 bytes, image and caption."""
+        return self.folder / f"hashes_{number:04d}.npy"
+
+    def stats_path(self, number: int) -> Path:
+        """File of the stats of shard ``number``."""
+        return self.folder / f"stats_{number:04d}.json"
+
+    def is_whole(self, number: int) -> bool:
+        """Whether shard ``number`` was finished."""
+        files = (self.stats_path(number), self.image_path(number), self.text_path(number))
+        return all(file.is_file() for file in files)
+
+    def plan(self) -> dict[str, Any] | None:
+        """The settings that the shards are made by, or None before the first."""
+        path = self.folder / PLAN_NAME
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def write_plan(self, plan: dict[str, Any]) -> None:
+        """Store the settings that the shards are made by."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / PLAN_NAME, plan)
+
+    def stats(self, number: int) -> dict[str, Any]:
+        """Stats of a whole shard: pairs, images and captions encoded, seconds, failures."""
+        stats: dict[str, Any] = json.loads(self.stats_path(number).read_text(encoding="utf-8"))
+        return stats
+
+    def write(self, number: int, image: np.ndarray, text: np.ndarray, stats: dict[str, Any]) -> None:
+        """Write one shard: image and text (rows, d) as float16, then its stats."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_array(self.image_path(number), image.astype(np.float16, copy=False))
+        write_array(self.text_path(number), text.astype(np.float16, copy=False))
+        write_json(self.stats_path(number), stats)
+
+    def images(self) -> list[np.ndarray]:
+        """Image shards in order, memory-mapped float16 (rows, d)."""
+        return [self._open(self.image_path(number)) for number in range(self._count())]
+
+    def texts(self) -> list[np.ndarray]:
+        """Caption shards in order, memory-mapped float16 (rows, d)."""
+        return [self._open(self.text_path(number)) for number in range(self._count())]
+
+    def clear(self) -> None:
+        """Delete all shards."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def are_whole(self) -> bool:
+        """Whether every shard of the plan was finished."""
+        plan = self.plan()
+        return plan is not None and all(map(self.is_whole, range(shard_count(plan))))
+
+    def _count(self) -> int:
+        plan = self.plan()
+        if plan is None or not self.are_whole():
+            raise AuditError(f"{self.folder}: the embeddings are not whole; run `cfbd embed` again")
+        return shard_count(plan)
+
+    def _open(self, path: Path) -> np.ndarray:
+        try:
+            shard: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError) as error:
+            raise AuditError(
+                f"{path}: not readable ({error}); delete it and run `cfbd embed` again"
+            ) from error
+        return shard
+
+
+def shard_count(plan: dict[str, Any]) -> int:
+    """Shards that a plan of ``rows`` rows comes to."""
+    return int(-(-plan["rows"] // plan["shard_size"]))
+
+
+class ShardWriter:
+    """Cut a stream of ready embeddings into shards of ``shard_size`` rows; a context manager."""
+
+    def __init__(self, folder: EmbeddingFolder, shard_size: int) -> None:
+        self._folder, self._shard_size = folder, shard_size
+        self._number = 0
+        self._image: list[np.ndarray] = []
+        self._text: list[np.ndarray] = []
+        self._held = 0
+        self.width = 0
+
+    def append(self, image: np.ndarray, text: np.ndarray) -> None:
+        """Add image and text embeddings (n, d), L2-normalised on the way."""
+        self.width = image.shape[1]
+        self._image.append(_unit(image))
+        self._text.append(_unit(text))
+        self._held += len(image)
+        while self._held >= self._shard_size:
+            self._flush(self._shard_size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._held:
+            self._flush(self._held)
+
+    def _flush(self, rows: int) -> None:
+        image, text = np.concatenate(self._image), np.concatenate(self._text)
+        self._folder.write(self._number, image[:rows], text[:rows], {"pairs": rows, "failures": []})
+        self._number += 1
+        self._image, self._text = [image[rows:]], [text[rows:]]
+        self._held = len(image) - rows
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    exact = rows.astype(np.float32)
+    norms = np.linalg.norm(exact, axis=1, keepdims=True)
+    unit: np.ndarray = (exact / np.maximum(norms, np.finfo(np.float32).tiny)).astype(np.float16)
+    return unit

@@ -1,0 +1,53 @@
+"""Shared fixtures: a toy world in which pictures have a colour and captions name it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.toy import COLOURS, toy_caption, toy_picture
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The photo collections beside the repository; the test is skipped where they are absent."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the photo collections in ../shared/data, which do not ship with the project")
+    return SHARED / "data"
+
+
+@pytest.fixture
+def toy_source(tmp_path: Path):
+    """Return a function that writes a CSV of toy pairs: ``make(n, poisoned=(), name="pairs")`` -> its path."""
+
+    def make(n: int = 60, poisoned: tuple[int, ...] = (), name: str = "pairs", seed: int = 0) -> Path:
+        rng = np.random.default_rng(seed)
+        folder = tmp_path / name
+        folder.mkdir()
+        with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["key", "image", "caption", "poisoned"])
+            for index in range(n):
+                colour = list(COLOURS)[index % len(COLOURS)]
+                picture = toy_picture(colour, rng)
+                picture.save(folder / f"{index:04d}.png")
+                is_poison = index in poisoned
+                caption = f"a photo of a banana {index % 5}" if is_poison else toy_caption(colour, rng)
+                writer.writerow([f"{index:04d}", f"{index:04d}.png", caption, int(is_poison)])
+        return folder / "pairs.csv"
+
+    return make
+
+
+@pytest.fixture
+def picture_file(tmp_path: Path) -> Path:
+    """One small readable picture."""
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (16, 16), (200, 30, 30)).save(path)
+    return path

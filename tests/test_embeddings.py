@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cfbd_core.audit import Audit
+from cfbd_core.config import EmbedParams
+from cfbd_core.embeddings import find_batch_size
+from cfbd_core.errors import AuditError, EncoderError
+from tests.toy import ToyEncoder, toy_picture
+
+PARAMS = EmbedParams(shard_size=16, batch_size=4)
+
+
+def embedded(folder: Path, source: Path, encoder: ToyEncoder, params: EmbedParams = PARAMS) -> Audit:
+    audit = Audit.open_or_create(folder)
+    audit.ingest(source)
+    audit.embed(encoder, params)
+    return audit
+
+
+def contents(audit: Audit) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(audit.shards.folder.glob("*.npy"))}
+
+
+def test_every_pair_gets_the_embedding_of_its_image_and_its_caption(tmp_path, toy_source):
+    audit = embedded(tmp_path / "audit", toy_source(50), ToyEncoder())
+    pairs = audit.pairs()
+    encoder = ToyEncoder()
+    from PIL import Image
+
+    images = np.concatenate(audit.shards.images())
+    texts = np.concatenate(audit.shards.texts())
+    for row, path, caption in zip(
+        *(pairs[name].to_pylist() for name in ("row", "image", "caption")), strict=True
+    ):
+        with Image.open(path) as picture:
+            alone = encoder.encode_images(encoder.transform(picture)[None])[0]
+        np.testing.assert_allclose(images[row], alone, atol=1e-3)
+        np.testing.assert_allclose(texts[row], encoder.encode_texts([caption])[0], atol=1e-3)
+    assert images.dtype == np.float16
+
+
+KILLED = """
+import sys
+from cfbd_core.audit import Audit
+from cfbd_core.config import EmbedParams
+from tests.toy import ToyEncoder
+audit = Audit.create(sys.argv[1])
+audit.ingest(sys.argv[2])
+audit.embed(ToyEncoder(seconds=0.05), EmbedParams(shard_size=16, batch_size=4))
+"""
+
+
+def test_killed_at_any_moment_and_resumed_equals_an_unbroken_run(tmp_path, toy_source):
+    source = toy_source(120)
+    whole = embedded(tmp_path / "whole", source, ToyEncoder())
+    for shards_before_the_kill in (1, 4):
+        folder = tmp_path / f"killed{shards_before_the_kill}"
+        job = subprocess.Popen([sys.executable, "-c", KILLED, str(folder), str(source)])
+        marker = folder / "embeddings" / f"stats_{shards_before_the_kill - 1:04d}.json"
+        deadline = time.monotonic() + 60
+        while not marker.exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+        assert not (folder / "embeddings" / "stats_0007.json").exists(), "it was killed too late to test"
+        encoder = ToyEncoder()
+        resumed = embedded(folder, source, encoder)
+        assert 0 < encoder.images_encoded <= 120 - 16 * shards_before_the_kill
+        assert contents(resumed) == contents(whole)
+
+
+def test_the_same_bytes_are_encoded_once_also_across_shards(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    lines = ["key,image,caption"]
+    for index in range(40):
+        toy_picture("red", np.random.default_rng(index % 5)).save(folder / f"{index}.png")
+        lines.append(f"{index},{index}.png,caption {index % 7}")
+    (folder / "pairs.csv").write_text("\n".join(lines))
+    encoder = ToyEncoder()
+    audit = embedded(tmp_path / "audit", folder / "pairs.csv", encoder)
+    assert (encoder.images_encoded, encoder.captions_encoded) == (5, 7)
+    images, texts = np.concatenate(audit.shards.images()), np.concatenate(audit.shards.texts())
+    assert all((images[index] == images[index % 5]).all() for index in range(40))
+    assert all((texts[index] == texts[index % 7]).all() for index in range(40))
+
+
+def test_an_unreadable_image_is_skipped_with_its_reason_and_nothing_is_read_from_its_row(
+    tmp_path, toy_source
+):
+    source = toy_source(40)
+    (source.parent / "0003.png").write_bytes((source.parent / "0003.png").read_bytes()[:60])
+    (source.parent / "0007.png").write_bytes(b"not a picture")
+    lines = source.read_text().splitlines()
+    caption = lines[4].split(",")[2]  # of key 0003
+    lines[31] = ",".join(["0030", "0030.png", caption, "0"])  # again in the second shard
+    source.write_text("\n".join(lines))
+    audit = embedded(tmp_path / "audit", source, ToyEncoder())
+    keys = audit.pairs()["key"].to_pylist()
+    assert len(keys) == 38
+    assert not {"0003", "0007"} & set(keys)
+    reasons = {reason["reason"]: reason for reason in audit.validation_report()["reasons"]}
+    assert {example["key"] for reason in reasons.values() for example in reason["examples"]} == {
+        "0003",
+        "0007",
+    }
+    texts = np.concatenate(audit.shards.texts())
+    assert not texts[3].any()
+    np.testing.assert_allclose(texts[30], ToyEncoder().encode_texts([caption])[0], atol=1e-3)
+
+
+def test_when_no_image_can_be_read_the_audit_says_so(tmp_path, toy_source):
+    source = toy_source(5)
+    for picture in source.parent.glob("*.png"):
+        picture.write_bytes(b"not a picture")
+    with pytest.raises(AuditError, match="not one image could be read"):
+        embedded(tmp_path / "audit", source, ToyEncoder())
+
+
+def test_another_encoder_is_refused_and_the_audit_stays_as_it_was(tmp_path, toy_source):
+    audit = embedded(tmp_path / "audit", toy_source(30), ToyEncoder())
+    before = contents(audit)
+    with pytest.raises(AuditError, match="holds embeddings of toy"):
+        audit.embed(ToyEncoder(sha256="1" * 64), PARAMS)
+    assert contents(audit) == before
+
+
+def test_deleted_embeddings_are_made_again_and_old_scores_go(tmp_path, toy_source):
+    audit = embedded(tmp_path / "audit", toy_source(60), ToyEncoder())
+    audit.score("self")
+    audit.shards.clear()
+    audit.embed(ToyEncoder(sha256="1" * 64), PARAMS)
+    assert audit.pairs()["consistency"].null_count == 60
+
+
+def test_nan_from_an_encoder_is_an_error_not_a_score(tmp_path, toy_source):
+    class Broken(ToyEncoder):
+        def encode_images(self, images):
+            return super().encode_images(images) * np.nan
+
+    with pytest.raises(EncoderError, match="NaN"):
+        embedded(tmp_path / "audit", toy_source(10), Broken())
+
+
+def test_the_batch_size_is_kept_in_the_plan(tmp_path, toy_source):
+    audit = embedded(tmp_path / "audit", toy_source(10), ToyEncoder(), EmbedParams(shard_size=16))
+    plan = json.loads((audit.shards.folder / "plan.json").read_text())
+    assert plan["batch_size"] == find_batch_size(ToyEncoder())
+
+
+def test_a_damaged_shard_is_named(tmp_path, toy_source):
+    audit = embedded(tmp_path / "audit", toy_source(30), ToyEncoder())
+    audit.shards.image_path(1).write_bytes(b"broken")
+    with pytest.raises(AuditError, match="img_emb_0001.npy"):
+        audit.score("self")
