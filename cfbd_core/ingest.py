@@ -1,0 +1,145 @@
+"""Take the pairs of a source into an audit.
+
+The reader's batches go to Parquet parts in ``runs/`` and ready embeddings straight into shards;
+then one short transaction takes the parts into DuckDB. Until that transaction is done the audit
+is as it was, so an ingest that was killed is simply done again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cfbd_core.errors import AuditError, SourceError
+from cfbd_core.shards import EmbeddingFolder, ShardWriter
+from cfbd_core.sources import SourceOptions, fingerprint, open_source
+from cfbd_core.sources.base import Batch, Skip
+from cfbd_core.store import Database, queries
+
+Progress = Callable[[int], None]
+READY_ENCODER = "ready"
+SHARD_SIZE = 4096
+
+
+def ingest(
+    folder: Path,
+    database: Database,
+    source: str | Path,
+    options: SourceOptions,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Read ``source`` into the audit in ``folder``; returns the validation report.
+
+    The report: ``{"pairs", "skipped", "reasons": [{stage, reason, pairs, examples}], "source"}``.
+    A source that the audit already holds, unchanged, is not read again.
+    Raises SourceError (nothing usable) or AuditError (the audit holds something else).
+    """
+    opened = open_source(source, options)
+    identity = {
+        "source": str(source),
+        "format": opened.name,
+        "fingerprint": fingerprint(opened),
+        "options": options.to_dict(),
+    }
+    with database.reading() as connection:
+        held = queries.get_meta(connection, "source")
+    if held is not None:
+        if held["fingerprint"] == identity["fingerprint"] and held["options"] == identity["options"]:
+            return validation_report(database)
+        raise AuditError(
+            f"{folder}: this audit already holds {held['source']} as it was at its ingest; "
+            "audit another or a changed source in a folder of its own (--audit DIR)"
+        )
+
+    started = datetime.now(UTC)
+    parts = folder / "runs" / "ingest"
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir(parents=True)
+    shards = EmbeddingFolder(folder / "embeddings")
+    if opened.has_embeddings:
+        shards.clear()
+    skips: list[Skip] = []
+    read = 0
+    try:
+        with ShardWriter(shards, SHARD_SIZE) as writer:
+            for number, batch in enumerate(opened.batches()):
+                _write_part(parts / f"pairs_{number:06d}.parquet", batch, first_row=read)
+                if batch.image_emb is not None and batch.text_emb is not None:
+                    writer.append(batch.image_emb, batch.text_emb)
+                read += batch.pairs.num_rows
+                skips += batch.skips
+                if progress:
+                    progress(batch.pairs.num_rows)
+        if read == 0:
+            raise SourceError(_nothing_usable(source, skips))
+        with database.writing() as connection:
+            queries.add_skips(connection, _skip_table(skips))
+            pairs = queries.add_pairs(connection, parts)
+            queries.set_meta(connection, "source", identity | {"rows": read})
+            if opened.has_embeddings:
+                record = {
+                    "encoder": READY_ENCODER,
+                    "sha256": f"{READY_ENCODER}:{identity['fingerprint']}",
+                    "width": writer.width,
+                    "shard_size": SHARD_SIZE,
+                    "rows": read,
+                }
+                queries.set_meta(connection, "embedding", record)
+                shards.write_plan(record)
+            queries.record_run(
+                connection, "ingest", "ingest", started, identity, {"pairs": pairs, "skipped": read - pairs}
+            )
+    except BaseException:
+        if opened.has_embeddings:
+            shards.clear()
+        raise
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+    return validation_report(database)
+
+
+def validation_report(database: Database) -> dict[str, Any]:
+    """What was read and what was skipped, with the first examples of each reason."""
+    with database.reading() as connection:
+        reasons = queries.skip_summary(connection)
+        return {
+            "pairs": queries.pair_count(connection),
+            "skipped": sum(reason["pairs"] for reason in reasons),
+            "reasons": reasons,
+            "source": queries.get_meta(connection, "source"),
+        }
+
+
+def _write_part(path: Path, batch: Batch, first_row: int) -> None:
+    rows = pa.array(np.arange(first_row, first_row + batch.pairs.num_rows, dtype=np.int64))
+    table = pa.Table.from_batches([batch.pairs])
+    pq.write_table(table.append_column("row", rows), path, compression="zstd")
+
+
+def _skip_table(skips: list[Skip]) -> pa.Table:
+    return pa.table(
+        {
+            "key": pa.array([skip.key for skip in skips], pa.string()),
+            "position": pa.array([skip.where for skip in skips], pa.string()),
+            "stage": pa.array(["ingest"] * len(skips), pa.string()),
+            "reason": pa.array([skip.reason for skip in skips], pa.string()),
+            "detail": pa.array([skip.detail for skip in skips], pa.string()),
+        }
+    )
+
+
+def _nothing_usable(source: str | Path, skips: list[Skip]) -> str:
+    if not skips:
+        return f"{source}: no pairs in it; is it the right folder or file?"
+    first = skips[0]
+    return (
+        f"{source}: none of its {len(skips)} records is usable; the first, {first.where}: "
+        f"{first.reason}{f' ({first.detail})' if first.detail else ''}"
+    )

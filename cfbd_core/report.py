@@ -1,0 +1,118 @@
+"""What an audit found: counts, parameters, how strong the evidence is, and – where known – the truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cfbd_core.errors import AuditError
+from cfbd_core.metrics import detection_metrics
+from cfbd_core.store import Database, queries
+
+EVIDENCE_SENTENCES = {
+    "none": "No evidence of poisoning: the captions of D_p are no more alike than random ones.",
+    "weak": "Weak evidence of poisoning: the captions of D_p are somewhat alike; look at the flagged pairs.",
+    "strong": "Strong evidence of poisoning: the captions of D_p are far more alike than random ones.",
+}
+
+
+def report(database: Database) -> dict[str, Any]:
+    """The object of ``cfbd report --json`` (INTERFACE), for an audit that was split.
+
+    Raises AuditError when there is no split yet.
+    """
+    with database.reading() as connection:
+        split = queries.get_meta(connection, "split")
+        if split is None:
+            raise AuditError(f"{database.path.parent}: not split yet; run `cfbd run` or `cfbd split` first")
+        outcome = queries.outcome(connection)
+        reasons = queries.skip_summary(connection)
+        described = {name: queries.get_meta(connection, name) for name in ("source", "embedding", "mapping")}
+        health = queries.get_meta(connection, "health")
+
+    poisoned = _equal(outcome["verdict"], "poisoned")
+    return {
+        "pairs": outcome.num_rows,
+        **{subset: int(_equal(outcome["subset"], subset).sum()) for subset in queries.SUBSETS},
+        "flagged": int(_equal(outcome["final"], "removed").sum()),
+        "kept": int(_equal(outcome["final"], "kept").sum()),
+        "skipped": sum(reason["pairs"] for reason in reasons),
+        "skip_reasons": reasons,
+        "decided": {
+            "removed_by_hand": int((_equal(outcome["final"], "removed") & ~poisoned).sum()),
+            "kept_by_hand": int((_equal(outcome["final"], "kept") & poisoned).sum()),
+        },
+        "params": split["params"],
+        "mixture": split["mixture"],
+        "gamma_z_detail": split["gamma_z_detail"],
+        "evidence": split["evidence"],
+        "warnings": split["warnings"] + (health or {}).get("warnings", []),
+        "health": health,
+        "captions": (described["source"] or {}).get("options", {}).get("captions"),
+        **described,
+        **_truth(outcome),
+    }
+
+
+def text(result: dict[str, Any]) -> str:
+    """The report for a terminal."""
+    params, evidence, truth = result["params"], result["evidence"], result["truth"]
+    lines = [
+        f"{result['pairs']:,} pairs: {result['benign']:,} benign (D_b), "
+        f"{result['poisoned']:,} poisoned (D_p), {result['suspicious']:,} suspicious (D_s)",
+        f"{result['flagged']:,} flagged, {result['kept']:,} kept"
+        + (f", {result['skipped']:,} skipped" if result["skipped"] else ""),
+        EVIDENCE_SENTENCES[evidence["level"]]
+        + f" (cohesion {_number(evidence['cohesion'])}, random draws at most {_number(evidence['null_max'])})",
+        f"K = {params['k']}, γ = {params['gamma']:g}, q = {params['q']}, "
+        f"γ_z = {_number(params['gamma_z'])} ({params['gamma_z_rule']}), "
+        f"{'recheck' if params['recheck'] else 'as published'}",
+        f"encoder {result['embedding']['encoder']}, mapping {result['mapping']['name']}",
+    ]
+    if truth:
+        lines.append(
+            f"against the truth, {truth['poisons']:,} poisons: TPR {_share(truth['tpr'])}, "
+            f"FPR {_share(truth['fpr'])}, precision {_share(truth['precision'])}, "
+            f"AUROC of z {_number(truth['auroc_z'])}, {truth['poisons_kept']:,} poisons kept"
+        )
+    lines += [
+        f"skipped {reason['pairs']:,} at {reason['stage']}: {reason['reason']} "
+        f"(e.g. {reason['examples'][0]['position']})"
+        for reason in result["skip_reasons"]
+    ]
+    lines += [f"warning: {warning}" for warning in result["warnings"]]
+    return "\n".join(lines)
+
+
+def _truth(outcome: pa.Table) -> dict[str, Any]:
+    """``truth`` from the verdict, ``truth_final`` after decisions; both None without ground truth."""
+    known = outcome.filter(outcome["poisoned"].is_valid())
+    if known.num_rows == 0:
+        return {"truth": None, "truth_final": None}
+    truth = known["poisoned"].to_numpy()
+    consistency, z = (
+        known[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in ("consistency", "z")
+    )
+    in_benign = _equal(known["subset"], "benign")
+    verdict, final = _equal(known["verdict"], "poisoned"), _equal(known["final"], "removed")
+    return {
+        "truth": detection_metrics(truth, verdict, consistency, z, in_benign),
+        "truth_final": detection_metrics(truth, final, consistency, z, in_benign),
+    }
+
+
+def _equal(column: pa.ChunkedArray, value: str) -> np.ndarray:
+    import pyarrow.compute as pc
+
+    same: np.ndarray = pc.fill_null(pc.equal(column, value), False).to_numpy()
+    return same
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"

@@ -1,0 +1,156 @@
+"""From embedding shards to scores: choose F, then c, r and m of every pair, shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cfbd_core.encoders import MINI_DIR, check_published_hash, file_sha256
+from cfbd_core.mapping import Mapping, mean_targets, train_mapping
+from cfbd_core.scores import consistency_scores, gather
+from cfbd_core.shards import EmbeddingFolder
+
+Progress = Callable[[int], None]
+TrainProgress = Callable[[int, int, float], None]
+MAPPING_NAME = "mapping.safetensors"
+SCORE_COLUMNS = ("s_o", "s_g", "consistency", "residual", "intra")
+HEALTH_SAMPLE = 1000
+SELF_IMAGES = 50_000
+SELF_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class ChosenMapping:
+    """F with where it came from: ``kind`` is "file" or "self" (trained on the pairs under audit)."""
+
+    mapping: Mapping
+    kind: str
+    name: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the report says of it."""
+        return {"kind": self.kind, "name": self.name} | asdict(self.mapping.info)
+
+
+def choose_mapping(
+    spec: str,
+    shards: EmbeddingFolder,
+    rows: np.ndarray,
+    image_of: np.ndarray,
+    embedding: dict[str, Any],
+    progress: TrainProgress | None = None,
+) -> ChosenMapping:
+    """Find or train F for the encoder that made ``shards``.
+
+    ``spec``: ``auto`` (the F shipped for this encoder, else ``self``), ``self``, or a file.
+    ``rows`` (n,) are the pairs' rows in the shards, ``image_of`` (n,) the number of each one's image.
+    Raises EncoderError when a file's F belongs to another encoder, ParameterError when there is none.
+    """
+    sha256 = embedding["sha256"]
+    if spec == "auto":
+        shipped = MINI_DIR / MAPPING_NAME
+        if shipped.is_file():
+            check_published_hash(shipped, file_sha256(shipped))
+            if Mapping.load(shipped).info.encoder_sha256 == sha256:
+                return ChosenMapping(Mapping.load(shipped, sha256), "file", "F of mini")
+        spec = "self"
+    if spec == "self":
+        own = _train_on_audit(shards, rows, image_of, embedding, progress)
+        return ChosenMapping(own, "self", "F trained on these pairs (cross-fitted)")
+    return ChosenMapping(Mapping.load(Path(spec).expanduser(), sha256), "file", spec)
+
+
+def _train_on_audit(
+    shards: EmbeddingFolder,
+    rows: np.ndarray,
+    image_of: np.ndarray,
+    embedding: dict[str, Any],
+    progress: TrainProgress | None,
+) -> Mapping:
+    """Cross-fit F on at most ``SELF_IMAGES`` images under audit: no pair is judged by its own caption."""
+    images = np.random.default_rng(0).permutation(np.unique(image_of))[:SELF_IMAGES]
+    sample = np.flatnonzero(np.isin(image_of, images))
+    text = gather(shards.texts(), rows[sample])
+    ids, target = mean_targets(text, image_of[sample])
+    _, first = np.unique(image_of[sample], return_index=True)
+    image = gather(shards.images(), rows[sample[first]])
+    return train_mapping(
+        image,
+        target,
+        encoder_id=embedding["encoder"],
+        encoder_sha256=embedding["sha256"],
+        trained_on="self",
+        groups=ids,
+        folds=SELF_FOLDS,
+        progress=progress,
+    )
+
+
+def score_shards(
+    shards: EmbeddingFolder,
+    chosen: ChosenMapping,
+    rows: np.ndarray,
+    image_of: np.ndarray,
+    shard_size: int,
+    progress: Progress | None = None,
+) -> pa.Table:
+    """Scores of the pairs at ``rows`` (n,), ascending: a table (row, s_o, s_g, consistency, …)."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in SCORE_COLUMNS}
+    for number, (image, text) in enumerate(zip(shards.images(), shards.texts(), strict=True)):
+        low, high = np.searchsorted(rows, [number * shard_size, (number + 1) * shard_size])
+        mine = rows[low:high]
+        places = mine - number * shard_size
+        image_rows = image[places].astype(np.float32)
+        synthetic = chosen.mapping(image_rows, image_of[low:high])
+        scores = consistency_scores(image_rows, text[places].astype(np.float32), synthetic)
+        for name in SCORE_COLUMNS:
+            parts[name].append(getattr(scores, name))
+        if progress:
+            progress(len(mine))
+    columns = {name: np.concatenate(values) for name, values in parts.items()}
+    return pa.table(
+        {"row": rows} | {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+    )
+
+
+def encoder_health(
+    shards: EmbeddingFolder, rows: np.ndarray, image_of: np.ndarray, embedding: dict[str, Any], seed: int = 0
+) -> dict[str, Any]:
+    """Does the encoder understand these pairs? True against shuffled pairs, R@1 among 1,000.
+
+    A sample of pairs with distinct images. Returns cosines of true and shuffled pairs, the share of
+    true pairs above a shuffled one (``auroc``), text-to-image ``recall_at_1``, and warnings.
+    """
+    generator = np.random.default_rng(seed)
+    _, first = np.unique(image_of, return_index=True)
+    sample = np.sort(generator.permutation(first)[:HEALTH_SAMPLE])
+    image = gather(shards.images(), rows[sample])
+    text = gather(shards.texts(), rows[sample])
+    similarity = text @ image.T
+    true = similarity.diagonal()
+    shuffled = np.concatenate([similarity.diagonal(1), similarity[-1:, 0]]) if len(true) > 1 else true
+    auroc = float((true[:, None] > shuffled[None, :]).mean()) if len(true) > 1 else None
+    warnings = []
+    if embedding["encoder"] == "mini":
+        warnings.append(
+            "`mini` is a stand-in for machines without a pretrained CLIP; "
+            "name a larger open_clip model (--encoder NAME/PRETRAINED) where you can"
+        )
+    if auroc is not None and auroc < 0.8:
+        warnings.append(
+            f"the encoder hardly tells true captions from shuffled ones here (AUROC {auroc:.2f}); "
+            "its scores mean little on these pairs: try another encoder"
+        )
+    return {
+        "pairs": len(true),
+        "cosine_true": float(true.mean()),
+        "cosine_shuffled": float(shuffled.mean()),
+        "auroc": auroc,
+        "recall_at_1": float((similarity.argmax(axis=1) == np.arange(len(true))).mean()),
+        "warnings": warnings,
+    }
