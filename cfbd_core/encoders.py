@@ -61,7 +61,8 @@ class Encoder:
         self.id, self.sha256, self.width, self.device = encoder_id, sha256, width, device
         self.transform, self.tokenize = transform, tokenizer
         # TinyViT and ResNets run about 1.4 times faster on a CPU with channels last.
-        self.model = model.to(device=device, memory_format=torch.channels_last).eval()
+        self.model: Any = model.to(device).eval()
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode_images(self, images: torch.Tensor) -> np.ndarray:
         """Embed transformed images (n, 3, H, W); returns float32 (n, d), L2-normalised."""
@@ -235,7 +236,7 @@ def _offline_if_unreachable() -> Iterator[None]:
             socket.getaddrinfo(host, 443)
         except OSError:
             constants.HF_HUB_OFFLINE = True
-    hub_logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ _libraries: list[torch.library.Library] = []  # a Library unregisters its operat
 def import_torchvision() -> None:
     """Import torchvision; on failure declare the missing operators and import it again."""
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except RuntimeError:
         library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for operator in _OPERATORS:

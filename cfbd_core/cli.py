@@ -1,0 +1,223 @@
+"""The command ``cfbd``: parse, call :class:`cfbd_core.audit.Audit`, print.
+
+Results go to stdout (``--json``: one JSON object), progress and logs to stderr. Exit codes: 0 done,
+2 the user can mend it (one line on stderr), 1 a bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cfbd_core import __version__
+from cfbd_core.cli_options import (
+    add_embed,
+    add_ingest,
+    add_score,
+    add_split,
+    embed_params,
+    source_options,
+    split_params,
+)
+from cfbd_core.cli_progress import Bar, TrainBar
+from cfbd_core.errors import CfbdError
+
+Result = tuple[dict[str, Any], str]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    try:
+        result, text = options.run(options)
+    except CfbdError as error:
+        print(f"cfbd {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"cfbd {options.command}: stopped; call it again to go on", file=sys.stderr)
+        return 130
+    print(json.dumps(result, allow_nan=False, ensure_ascii=False) if options.json else text)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="cfbd", description=__doc__.splitlines()[0] if __doc__ else None)
+    top.description = "Find backdoor-poisoned image-caption pairs before a CLIP model is trained on them."
+    top.add_argument("--version", action="version", version=f"cfbd {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], Result], help: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help, description=help)
+        added.set_defaults(run=run)
+        added.add_argument("--json", action="store_true", help="print one JSON object")
+        if name != "doctor":
+            added.add_argument("--audit", required=True, type=Path, metavar="DIR", help="the audit's folder")
+        return added
+
+    run = command("run", _run, "the main job: ingest, embed, score, split; called again, it goes on")
+    for add in (add_ingest, add_embed, add_score, add_split):
+        add(run)
+    add_ingest(command("ingest", _ingest, "read the pairs of a source into a new audit"))
+    add_embed(command("embed", _embed, "embed images and captions; goes on where it was stopped"))
+    add_score(command("score", _score, "consistency and the other scores of every pair"))
+    add_split(command("split", _split, "coarse and fine stage: a verdict for every pair"))
+    command("report", _report, "counts of every subset, evidence, and the truth where it is known")
+
+    export = command("export", _export, "write the clean set (or what was removed)")
+    export.add_argument("--out", required=True, type=Path, metavar="PATH", help="file, or folder of tars")
+    export.add_argument("--subset", choices=("kept", "removed", "all"), default="kept")
+    export.add_argument("--format", choices=("csv", "parquet", "webdataset"), help="default: by the ending")
+    export.add_argument(
+        "--spreadsheet-safe", action="store_true", help="CSV: quote cells that a spreadsheet would run"
+    )
+
+    decide = command("decide", _decide, "store decisions made elsewhere")
+    decide.add_argument(
+        "--from",
+        dest="decisions",
+        required=True,
+        type=Path,
+        metavar="CSV",
+        help="columns key,decision[,note]",
+    )
+
+    demo = command("demo", _demo, "make and audit 3,000 demo scenes with planted poison, offline")
+    demo.add_argument("--scenes", type=int, default=3000, metavar="N")
+    demo.add_argument("--rate", type=float, default=0.02, help="share of poisoned scenes; 0 for none")
+    demo.add_argument("--seed", type=int, default=0)
+
+    doctor = command("doctor", _doctor, "versions, devices, free disk, what is missing and how to get it")
+    doctor.add_argument("--models", action="store_true", help="list every open_clip model and tag")
+    return top
+
+
+# --- commands -----------------------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> Result:
+    params, settings = split_params(options), embed_params(options)  # refuse bad values before the work
+    audit, _ = _ingested(options)
+    with Bar("embed", audit.pair_count()) as bar:
+        audit.embed(options.encoder, settings, bar.update)
+    with Bar("score", audit.pair_count()) as bar, TrainBar("train F") as training:
+        audit.score(options.mapping, bar.update, training.update)
+    audit.split(params)
+    return _report(options)
+
+
+def _ingest(options: argparse.Namespace) -> Result:
+    _, found = _ingested(options)
+    return found, validation_text(found)
+
+
+def _embed(options: argparse.Namespace) -> Result:
+    audit = _open(options)
+    with Bar("embed", audit.pair_count()) as bar:
+        record = audit.embed(options.encoder, embed_params(options), bar.update)
+    return record, f"{audit.pair_count():,} pairs embedded with {record['encoder']}, width {record['width']}"
+
+
+def _score(options: argparse.Namespace) -> Result:
+    audit = _open(options)
+    with Bar("score", audit.pair_count()) as bar, TrainBar("train F") as training:
+        result = audit.score(options.mapping, bar.update, training.update)
+    warnings = "".join(f"\nwarning: {warning}" for warning in result["health"]["warnings"])
+    return result, f"{result['pairs']:,} pairs scored with {result['mapping']['name']}{warnings}"
+
+
+def _split(options: argparse.Namespace) -> Result:
+    params = split_params(options)
+    _open(options).split(params)
+    return _report(options)
+
+
+def _report(options: argparse.Namespace) -> Result:
+    from cfbd_core.report import text
+
+    result = _open(options).report()
+    return result, text(result)
+
+
+def _export(options: argparse.Namespace) -> Result:
+    audit = _open(options)
+    with Bar("export", audit.pair_count()) as bar:
+        record = audit.export(
+            options.out,
+            options.subset,
+            options.format,
+            spreadsheet_safe=options.spreadsheet_safe,
+            progress=bar.update,
+        )
+    return (
+        record,
+        f"{record['pairs']:,} pairs written to {options.out}, how they were made to {options.out}.json",
+    )
+
+
+def _decide(options: argparse.Namespace) -> Result:
+    from cfbd_core.decisions import read_decisions
+
+    stored = _open(options).decide(read_decisions(options.decisions))
+    return {"decisions": stored}, f"{stored:,} decisions stored"
+
+
+def _demo(options: argparse.Namespace) -> Result:
+    from cfbd_core.demo_audit import make_demo
+
+    with Bar("draw", options.scenes) as drawn:
+        source = make_demo(options.audit, options.scenes, options.seed, options.rate, drawn.update)
+    return _run(parser().parse_args(["run", str(source), "--audit", str(options.audit)]))
+
+
+def _doctor(options: argparse.Namespace) -> Result:
+    from cfbd_core import doctor
+
+    if options.models:
+        models = doctor.models()
+        return models, "\n".join(f"{name}: {', '.join(tags) or '–'}" for name, tags in models.items())
+    found = doctor.examine()
+    return found, doctor.text(found)
+
+
+# --- shared -------------------------------------------------------------------------------------------
+
+
+def _open(options: argparse.Namespace) -> Any:
+    from cfbd_core.audit import Audit
+
+    return Audit.open(options.audit)
+
+
+def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """Open or create the audit and ingest; a first ingest that fails leaves no folder behind."""
+    from cfbd_core.audit import DATABASE_NAME, Audit
+
+    is_new = not (options.audit / DATABASE_NAME).is_file()
+    audit = Audit.open_or_create(options.audit)
+    try:
+        with Bar("ingest") as bar:
+            found = audit.ingest(options.source, source_options(options), bar.update)
+    except BaseException:
+        if is_new:
+            audit.delete()
+        raise
+    print(validation_text(found), file=sys.stderr)
+    return audit, found
+
+
+def validation_text(found: dict[str, Any]) -> str:
+    """The validation report for a terminal."""
+    lines = [f"{found['pairs']:,} pairs read, {found['skipped']:,} skipped"]
+    for reason in found["reasons"]:
+        lines.append(f"  {reason['pairs']:,} × {reason['reason']}")
+        for example in reason["examples"]:
+            detail = f" – {example['detail']}" if example["detail"] else ""
+            lines.append(f"      {example['position']}{detail}")
+    return "\n".join(lines)

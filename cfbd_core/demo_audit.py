@@ -1,0 +1,27 @@
+"""The built-in demo: scenes drawn into the audit's own folder, with poison planted, ready to ingest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cfbd_core.audit import Audit
+from cfbd_core.demo import write_demo
+from cfbd_core.files import one_job
+
+SOURCE_NAME = "source"
+
+
+def make_demo(
+    folder: Path, scenes: int, seed: int, rate: float, progress: Callable[[int], None] | None = None
+) -> Path:
+    """Draw ``scenes`` scenes, a share ``rate`` of them poisoned, to ``folder/source``; returns that folder.
+
+    Called again, it draws only the shards that are missing. Raises ParameterError for a bad number
+    or rate, AuditError when ``folder`` holds something else.
+    """
+    audit = Audit.open_or_create(folder)
+    source = audit.folder / SOURCE_NAME
+    with one_job(audit.folder, "demo"):
+        write_demo(source, n=scenes, seed=seed, rate=rate, progress=progress)
+    return source
