@@ -49,10 +49,12 @@ def read_image_bytes(image: str, offset: int | None = None, size: int | None = N
             data = _read_cell(image, offset, size)
         else:
             data = _read_span(image, offset, size)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL byte in the path
+    except (FileNotFoundError, NotADirectoryError):
         raise BadImage("missing file", image) from None
     except (OSError, pa.ArrowException) as error:
         raise BadImage("unreadable file", f"{image}: {error}") from None
+    except ValueError:  # a NUL byte in the path
+        raise BadImage("missing file", image) from None
     if not data:
         raise BadImage("empty file", image)
     return data
@@ -122,7 +124,8 @@ def _read_file(path: str) -> bytes:
 def _read_span(path: str, offset: int, size: int) -> bytes:
     if size > MAX_FILE_BYTES:
         raise BadImage("file too large", f"{path}: a member of {size} bytes")
-    data = os.pread(_descriptors.get(_version(path)).number, size, offset)
+    descriptor = _descriptors.get(_version(path))  # held by name: else it may close before the read
+    data = os.pread(descriptor.number, size, offset)
     if len(data) < size:
         raise BadImage("truncated image", f"{path} ends {size - len(data)} bytes too early")
     return data

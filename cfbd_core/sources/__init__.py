@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from cfbd_core.errors import ParameterError, SourceError
-from cfbd_core.sources.base import PAIR_SCHEMA, Batch, Skip, Source, SourceOptions, fingerprint
+from cfbd_core.sources.base import BATCH_ROWS, PAIR_SCHEMA, Batch, Skip, Source, SourceOptions, fingerprint
 from cfbd_core.sources.clip_retrieval import ClipRetrievalSource
 from cfbd_core.sources.coco import CocoSource
 from cfbd_core.sources.csv import CsvSource
@@ -16,6 +16,7 @@ from cfbd_core.sources.parquet import ParquetSource
 from cfbd_core.sources.webdataset import WebDatasetSource
 
 __all__ = [
+    "BATCH_ROWS",
     "FORMATS",
     "PAIR_SCHEMA",
     "Batch",

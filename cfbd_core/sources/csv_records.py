@@ -18,6 +18,7 @@ from cfbd_core.sources.base import BATCH_ROWS, Skip
 
 MAX_RECORD_LINES = 1000
 MAX_RECORD_CHARS = 1 << 22
+DAMAGE = (OSError, zlib.error, UnicodeError)
 DELIMITERS = (",", "\t", ";", "|")
 
 
@@ -43,13 +44,13 @@ class Records:
         self._lines = _Lines(text)
         # The limit belongs to the whole process; the caption's own limit is checked later, with a reason.
         csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_CHARS))
-        first = self._lines.peek()
-        if not first.strip():
-            raise SourceError(f"{path} is empty or starts with a blank line; a header line is needed.")
-        self._reader = csv.reader(self._lines, delimiter=_delimiter(first, path, named), strict=True)
         try:
+            first = self._lines.peek()
+            if not first.strip():
+                raise SourceError(f"{path} is empty or starts with a blank line; a header line is needed.")
+            self._reader = csv.reader(self._lines, delimiter=_delimiter(first, path, named), strict=True)
             self.header = next(self._reader)
-        except (csv.Error, _RecordTooLong) as error:
+        except (csv.Error, _RecordTooLong, EOFError, *DAMAGE) as error:
             raise SourceError(f"{path} line 1: the header cannot be read ({error}).") from None
         self._lines.accept()
 
@@ -78,7 +79,7 @@ class Records:
             detail = "the compressed file ends too early; what comes after this line is missing"
             block.skips.append(Skip(None, f"{self.path.name} line {line}", "truncated file", detail))
             return False
-        except (OSError, zlib.error, UnicodeError) as error:
+        except DAMAGE as error:
             raise SourceError(f"{self.path} line {line}: the file is damaged ({error}).") from None
         else:
             self._lines.accept()

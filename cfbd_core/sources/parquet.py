@@ -134,8 +134,8 @@ class _Table:
 
     def _files(self, rows: Rows, column: pa.Array) -> None:
         paths, undecoded = as_text(column)
-        for row in np.flatnonzero(undecoded):
-            rows.faults.setdefault(int(row), ("not UTF-8", "the image path"))
+        for row in np.flatnonzero(undecoded).tolist():
+            rows.faults.setdefault(row, ("not UTF-8", "the image path"))
         if self.vectors:
             rows.image = self.believed.resolve(paths)
             return

@@ -1,0 +1,85 @@
+"""Small fixtures made on the fly, and a reader of everything a source gives."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cfbd_core.sources import BATCH_ROWS, PAIR_SCHEMA, Skip, SourceOptions, open_source
+
+
+@dataclass
+class Everything:
+    rows: list[dict[str, Any]]
+    skips: list[Skip]
+    image_emb: np.ndarray | None
+    text_emb: np.ndarray | None
+    name: str
+
+    @property
+    def captions(self) -> dict[str, str]:
+        return {row["key"]: row["caption"] for row in self.rows}
+
+    @property
+    def reasons(self) -> list[str]:
+        return [skip.reason for skip in self.skips]
+
+
+def read(source: str | Path, **options: Any) -> Everything:
+    """Read a source whole, checking what every batch promises."""
+    opened = open_source(source, SourceOptions(**options))
+    rows: list[dict[str, Any]] = []
+    skips: list[Skip] = []
+    embeddings: list[list[np.ndarray]] = [[], []]
+    for batch in opened.batches():
+        assert batch.pairs.schema.equals(PAIR_SCHEMA)
+        assert batch.pairs.num_rows <= BATCH_ROWS
+        batch.pairs.validate(full=True)
+        rows += batch.pairs.to_pylist()
+        skips += batch.skips
+        for found, part in zip(embeddings, (batch.image_emb, batch.text_emb), strict=True):
+            if part is not None:
+                assert len(part) == batch.pairs.num_rows
+                found.append(part)
+    assert opened.has_embeddings == bool(embeddings[0])
+    image_emb, text_emb = (np.concatenate(parts) if parts else None for parts in embeddings)
+    return Everything(rows, skips, image_emb, text_emb, opened.name)
+
+
+def picture_bytes(value: int = 0, kind: str = "PNG") -> bytes:
+    """Encode a small picture whose first channel is ``value``."""
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), (value, 40, 90)).save(stream, kind)
+    return stream.getvalue()
+
+
+def write_pictures(folder: Path, *names: str) -> None:
+    for value, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture_bytes(value))
+
+
+def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def record(key: str, caption: str, value: int = 0, **meta: Any) -> list[tuple[str, bytes]]:
+    """Return the three members of an img2dataset record."""
+    return [
+        (f"{key}.jpg", picture_bytes(value, "JPEG")),
+        (f"{key}.txt", caption.encode()),
+        (f"{key}.json", json.dumps({"key": key, "caption": caption, **meta}).encode()),
+    ]
