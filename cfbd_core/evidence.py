@@ -14,8 +14,7 @@ import numpy as np
 from cfbd_core.scores import Rows, gather, shards_of, unit_rows
 
 DRAWS = 200
-WEAK, STRONG = 2.0, 4.0  # in reaches of the null, see evidence()
-LEAST_REACH = 0.005  # where all random draws agree, as on a few captions repeated
+WEAK, STRONG = 0.05, 0.10  # of the way from random captions to identical ones, beyond the farthest draw
 MOST_ROWS = 2**14  # gathered at a time
 
 Level = Literal["none", "weak", "strong"]
@@ -51,11 +50,13 @@ def evidence(
 
     ``rows`` (n,) are those to draw random sets from: the scored pairs; all by default.
 
-    The reach of the null is its maximum less its mean. It is wide for a small q, where chance makes
-    captions cohere, and where captions repeat, so it sets the scale of the levels: "none" up to 2
-    reaches above the mean of the null (twice as far as the farthest of 200 draws), "strong" from 4,
-    "weak" between. Cohesion that only repeats of one caption explain is "weak" at most: boilerplate
-    of the web does that too, and its pictures must be looked at.
+    Excess is how far the cohesion lies beyond the farthest of the random sets, as a share of the way
+    from the null's mean (random captions) to 1 (identical ones), so that it means the same for an
+    encoder whose captions all lie in a narrow cone. The farthest set is far for a small q and where
+    captions repeat: chance is allowed for. The level is "none" up to an excess of 0.05, "strong" from
+    0.10, "weak" between: with poisoned captions p of D_p the excess is about 0.7·p², and clean photos
+    reach 0.02 where the least consistent pairs share a topic. Cohesion that only repeats of one
+    caption explain is "weak" at most: boilerplate does that too, and its pictures must be looked at.
     """
     shards = shards_of(text)
     members = gather(shards, probe)
@@ -67,10 +68,10 @@ def evidence(
     mean, most = (float(null.mean()), float(null.max())) if len(null) else (None, None)
     level: Level = "none"
     if cohesion is not None and mean is not None and most is not None:
-        reach = max(most - mean, LEAST_REACH)
-        if cohesion > mean + WEAK * reach:
+        way = max(1 - mean, 1e-6)
+        if (cohesion - most) / way > WEAK:
             level = "weak"
-        if min(cohesion, -1.0 if among_distinct is None else among_distinct) >= mean + STRONG * reach:
+        if among_distinct is not None and (min(cohesion, among_distinct) - most) / way >= STRONG:
             level = "strong"
     return Evidence(level, cohesion, among_distinct, mean, most, q, len(distinct), len(null))
 

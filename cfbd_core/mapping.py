@@ -66,14 +66,17 @@ class Mapping:
         predicted = np.empty(image.shape, np.float32)
         for start in range(0, len(image), CHUNK):
             rows = slice(start, start + CHUNK)
-            chunk = torch.from_numpy(np.asarray(image[rows], np.float32))
-            by_network = torch.stack([forward(network, chunk) for network in self.networks])
+            known = torch.from_numpy(np.asarray(image[rows], np.float32))
+            # Every chunk has one size: else a row's last bit would depend on how many others there are.
+            chunk = torch.zeros(CHUNK, self.info.width)
+            chunk[: len(known)] = known
+            by_network = torch.stack([forward(network, chunk)[: len(known)] for network in self.networks])
             if groups is None or self.info.folds == 1:
                 chosen = functional.normalize(by_network.mean(0), dim=-1)
             else:
                 fold = torch.from_numpy(_fold_of(groups[rows], self.info.folds, self.info.seed))
-                chosen = by_network[fold, torch.arange(len(chunk))]
-            predicted[rows] = (chosen * (chunk != 0).any(1, keepdim=True)).numpy()
+                chosen = by_network[fold, torch.arange(len(known))]
+            predicted[rows] = (chosen * (known != 0).any(1, keepdim=True)).numpy()
         return predicted
 
     def save(self, path: Path) -> None:

@@ -18,7 +18,7 @@ LOGIT_SCALE = 10.0  # of the InfoNCE term: softer than CLIP's 100, since F predi
 CONTRAST = 0.05  # weight of InfoNCE beside 1 − cos: more costs cosine, none costs AUROC of c
 PATIENCE = 6
 DUPLICATE = 0.999  # cosine from which two targets are one caption, no negatives of each other
-CHUNK = 16_384
+CHUNK = 4096
 
 Progress = Callable[[int, int, float], None]
 

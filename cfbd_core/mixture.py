@@ -17,7 +17,7 @@ from cfbd_core.errors import ParameterError
 
 BINS = 1024  # of either kind; 256 would do for 1e-4 of log-likelihood
 RESTARTS = 8
-TOLERANCE = 1e-8  # gain of the mean log-likelihood in a cycle of three steps
+TOLERANCE = 1e-8  # gain of the mean log-likelihood in a cycle of three steps; 1e-4 of all where that is more
 MAX_CYCLES = 1000
 SIGMA_FLOOR = 0.01  # in standard deviations of the values: narrower fits are spurious, on a few equal values
 VANISHING_WEIGHT = 1e-3
@@ -108,7 +108,7 @@ def fit_mixture(
         )
     histogram = _Histogram.of(finite, bins)
     state = _starts(histogram, k, np.random.default_rng(seed), restarts if k > 1 else 1)
-    logl, state, cycles, converged = _climb(histogram, state)
+    logl, state, cycles, converged = _climb(histogram, state, max(TOLERANCE, 1e-4 / len(finite)))
     best = int(np.argmax(logl))
     weights, means, variances = (part[best] for part in state)
     order = np.argsort(means, kind="stable")
@@ -169,7 +169,9 @@ def _starts(histogram: _Histogram, k: int, rng: np.random.Generator, restarts: i
     return np.full((restarts, k), 1.0 / k), means, np.maximum(spread, SIGMA_FLOOR) ** 2
 
 
-def _climb(histogram: _Histogram, state: _State) -> tuple[np.ndarray, _State, np.ndarray, np.ndarray]:
+def _climb(
+    histogram: _Histogram, state: _State, tolerance: float
+) -> tuple[np.ndarray, _State, np.ndarray, np.ndarray]:
     """SQUAREM until the gain is below the tolerance; returns log-likelihood, state, cycles, converged."""
     restarts = len(state[0])
     basis = _basis(histogram)
@@ -190,7 +192,7 @@ def _climb(histogram: _Histogram, state: _State) -> tuple[np.ndarray, _State, np
         cycles[active] += 1
         for kept, part in zip(best, state, strict=True):
             kept[active] = part
-        going = ~(gain < TOLERANCE)
+        going = ~(gain < tolerance)
         converged[active[~going]] = True
         active = active[going]
         if not len(active):

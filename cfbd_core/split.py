@@ -176,7 +176,8 @@ def _coarse_warnings(mixture: Mixture, overlap: np.ndarray, subset: np.ndarray) 
     others = [i for i in mixture.vanishing if i > 0]
     if others:
         warnings.append(
-            f"{len(others)} of the {len(mixture.weights)} components have next to no weight; try a smaller K"
+            f"components of the mixture with next to no weight: {len(others)} of {len(mixture.weights)}; "
+            "a smaller K would do"
         )
     if not mixture.converged:
         warnings.append("the mixture's fit did not settle; try a smaller K")
