@@ -16,7 +16,7 @@ from cfbd_core import export as exporting
 from cfbd_core.config import EmbedParams, SplitParams
 from cfbd_core.encoders import Encoder, load_encoder
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.files import one_job, told_when_disk_is_full
+from cfbd_core.files import LOCK_NAME, one_job, told_when_disk_is_full
 from cfbd_core.shards import EmbeddingFolder, shard_count
 from cfbd_core.sources import SourceOptions
 from cfbd_core.splitting import split_pairs
@@ -41,16 +41,16 @@ class Audit:
     def create(cls, folder: str | Path) -> Audit:
         """Make an empty audit; the folder may not exist or must be empty."""
         folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise AuditError(f"{folder}: exists and is not empty; give a new folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with told_when_disk_is_full(folder):
+            with one_job(folder, "create"):
+                if any(path.name != LOCK_NAME for path in folder.iterdir()):
+                    raise AuditError(f"{folder}: exists and is not empty; give a new folder")
                 return cls(folder, Database.create(folder / DATABASE_NAME))
-        except PermissionError as error:
-            raise AuditError(
-                f"{folder}: cannot be written ({error.strerror}); give another folder"
-            ) from error
+        except FileExistsError as error:
+            raise AuditError(f"{folder}: is a file; give a folder") from error
+        except OSError as error:
+            raise AuditError(f"{folder}: not writable ({error.strerror}); give another folder") from error
 
     @classmethod
     def open(cls, folder: str | Path) -> Audit:
@@ -244,9 +244,14 @@ class Audit:
         with self._database.reading() as connection:
             return queries.pair_count(connection)
 
-    def delete(self) -> None:
-        """Delete the whole folder: for an audit whose very first ingest failed."""
-        shutil.rmtree(self.folder)
+    def delete_if_empty(self) -> None:
+        """Delete the folder unless it holds pairs or a job runs: for an audit whose first ingest failed."""
+        try:
+            with one_job(self.folder, "delete"):
+                if self._meta("source") is None:
+                    shutil.rmtree(self.folder)
+        except AuditError:
+            return  # another process is at work in it
 
     # --- inside ------------------------------------------------------------------------------------
 

@@ -200,13 +200,13 @@ def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     from cfbd_core.audit import DATABASE_NAME, Audit
 
     is_new = not (options.audit / DATABASE_NAME).is_file()
-    audit = Audit.open_or_create(options.audit)
+    audit = Audit.create(options.audit) if is_new else Audit.open(options.audit)
     try:
         with Bar("ingest") as bar:
             found = audit.ingest(options.source, source_options(options), bar.update)
     except BaseException:
         if is_new:
-            audit.delete()
+            audit.delete_if_empty()
         raise
     print(validation_text(found), file=sys.stderr)
     return audit, found

@@ -197,3 +197,68 @@ def test_pairs_by_condition_and_order(tmp_path, toy_source):
     assert values == sorted(values, reverse=True)
     with pytest.raises(ParameterError, match="no_such_column"):
         audit.pairs("no_such_column = 1")
+
+
+def test_two_processes_at_once_the_second_is_refused_and_nothing_is_lost(tmp_path, toy_source):
+    source = toy_source(60)
+    folder = tmp_path / "audit"
+    slow = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys\n"
+            "from cfbd_core import Audit\n"
+            "from cfbd_core.config import EmbedParams\n"
+            "from tests.toy import ToyEncoder\n"
+            f"audit = Audit.create({str(folder)!r})\n"
+            f"audit.ingest({str(source)!r})\n"
+            "class Slow(ToyEncoder):\n"
+            "    def encode_images(self, images):\n"
+            "        print('embedding', flush=True)\n"
+            "        sys.stdin.readline()\n"
+            "        return super().encode_images(images)\n"
+            "audit.embed(Slow(), EmbedParams(batch_size=60))\n",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert slow.stdout is not None
+    slow.stdout.readline()
+    audit = Audit.open(folder)
+    with pytest.raises(AuditError, match=r"embed \(process \d+\) is running"):
+        audit.embed(ToyEncoder())
+    assert audit.pair_count() == 60  # reading is possible meanwhile
+    audit.delete_if_empty()
+    slow.communicate(b"go on\n")
+    assert slow.returncode == 0
+    assert audit.shards.are_whole()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB; needs root on Linux."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_job_goes_on_after_it_has_room(small_disk, toy_source):
+    audit = Audit.create(small_disk / "audit")
+    audit.ingest(toy_source(600))
+    filler = small_disk / "filler"
+    with filler.open("wb") as file, pytest.raises(OSError, match="space"):
+        while file.write(b"0" * 65536):
+            file.flush()
+    with pytest.raises(AuditError, match="disk is full") as told:
+        audit.embed(ToyEncoder(), EmbedParams(shard_size=100, batch_size=32))
+    assert "\n" not in str(told.value)
+    filler.unlink()
+    audit.embed(ToyEncoder(), EmbedParams(shard_size=100, batch_size=32))
+    assert audit.shards.are_whole()
+    assert audit.pair_count() == 600
