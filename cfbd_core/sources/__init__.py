@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from pathlib import Path
 
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.sources.base import BATCH_ROWS, PAIR_SCHEMA, Batch, Skip, Source, SourceOptions, fingerprint
+from cfbd_core.sources.cells import is_unicode
 from cfbd_core.sources.clip_retrieval import ClipRetrievalSource
 from cfbd_core.sources.coco import CocoSource
 from cfbd_core.sources.csv import CsvSource
@@ -54,8 +56,10 @@ def open_source(source: str | Path, options: SourceOptions | None = None) -> Sou
     for reader in readers:
         found = [path for place in places for path in reader.find(place)]
         if found:
+            _check_readable(found)
             return reader(found, options)
     if options.format != "auto" and places[0].is_file():
+        _check_readable(places)
         return readers[0](places, options)  # named by the user: then whatever its file is called
     wanted = "; ".join(f"{reader.name}: {reader.looks_for}" for reader in readers)
     raise SourceError(f"{source}: no pairs found there (looked for {wanted}).")
@@ -67,10 +71,18 @@ def _places(source: str) -> list[Path]:
         raise SourceError(f"{source}: only local files are read; download it first.")
     path = Path(source).expanduser()
     if path.exists():
-        return [path.absolute()]
+        return [Path(os.path.abspath(path))]
     if not glob.has_magic(source):
         raise SourceError(f"{source}: no such file or folder.")
     matches = sorted(glob.glob(str(path), recursive=True))
     if not matches:
         raise SourceError(f"{source}: no file matches this pattern.")
-    return [Path(match).absolute() for match in matches]
+    return [Path(os.path.abspath(match)) for match in matches]
+
+
+def _check_readable(paths: list[Path]) -> None:
+    for path in paths:
+        if not os.access(path, os.R_OK):
+            raise SourceError(f"{path} may not be read by this user; change its permissions.")
+        if not is_unicode(str(path)):
+            raise SourceError(f"{str(path)!r} is not UTF-8; rename it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from cfbd_core.errors import SourceError
 
@@ -52,6 +53,11 @@ TEXT_EMBEDDING = (
 
 def guess(columns: Sequence[str], usual: Sequence[str]) -> str | None:
     """Return the first of the usual names that is among the columns, whatever its case."""
+    return _guess(tuple(columns), tuple(usual))
+
+
+@lru_cache(maxsize=1024)  # JSON records repeat the same few sets of fields
+def _guess(columns: tuple[str, ...], usual: tuple[str, ...]) -> str | None:
     named = {column.strip().lower(): column for column in reversed(columns)}
     return next((named[name] for name in usual if name in named), None)
 

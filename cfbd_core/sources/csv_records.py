@@ -16,7 +16,7 @@ from cfbd_core.errors import SourceError
 from cfbd_core.sources import columns as usual
 from cfbd_core.sources.base import BATCH_ROWS, Skip
 
-MAX_RECORD_LINES = 1000
+MAX_RECORD_LINES = 256  # what follows an unclosed quote is read again that often
 MAX_RECORD_CHARS = 1 << 22
 DAMAGE = (OSError, zlib.error, UnicodeError)
 DELIMITERS = (",", "\t", ";", "|")

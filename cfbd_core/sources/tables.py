@@ -52,7 +52,11 @@ def layout(names: Sequence[str], options: SourceOptions, where: str, image_neede
         name: usual.guess(names, (name,)) for name in ("attack", "target", "origin_key", "origin_caption")
     }
     facts = {name: column for name, column in found.items() if column is not None}
-    return Layout(caption, image, usual.guess(names, usual.KEY), facts)
+    chosen = Layout(caption, image, usual.guess(names, usual.KEY), facts)
+    for column in chosen.columns():
+        if list(names).count(column) > 1:
+            raise SourceError(f"{where} has several columns named {column!r}; rename all but one.")
+    return chosen
 
 
 def image_root(options: SourceOptions, file: Path) -> Path:

@@ -80,6 +80,7 @@ def test_named_columns_and_image_root(tmp_path: Path) -> None:
         ("image,caption\n", {"image_col": "pic"}, ["'pic'", "--image-col", "image, caption"]),
         ("image,caption\n", {"label_col": "kind"}, ["'kind'", "--label-col", "image, caption"]),
         ("0.png,a dog\n1.png,a cat\n", {}, ["no caption column", "header", "0.png, a dog"]),
+        ("image,caption,caption\n", {}, ["several columns", "'caption'"]),
         ("caption,size\n", {}, ["no image column", "caption, size"]),
         ("url,caption\nhttp://x/y.jpg,dog\n", {}, ["img2dataset", "'url'"]),
         ("image,caption\nhttp://x/y.jpg,dog\n", {}, ["img2dataset", "'image'"]),

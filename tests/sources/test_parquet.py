@@ -101,8 +101,14 @@ def test_text_that_is_not_utf8_and_other_rows_that_are_no_pairs(tmp_path: Path) 
     write_pictures(tmp_path, "0.png")
     captions = [b"fine", "caf\xe9".encode("latin-1"), b"a\0b", b" ", None]
     raw = pa.array(captions, pa.binary())
-    unchecked = pa.Array.from_buffers(pa.string(), 5, raw.buffers())
-    for number, column in enumerate((raw, unchecked)):
+    large = raw.cast(pa.large_binary())
+    columns = [
+        raw,
+        large,
+        pa.Array.from_buffers(pa.string(), 5, raw.buffers()),
+        pa.Array.from_buffers(pa.large_string(), 5, large.buffers()),
+    ]
+    for number, column in enumerate(columns):
         path = write(tmp_path / f"{number}.parquet", image=["0.png"] * 5, caption=column, key=list("abcde"))
         found = read(path)
         assert found.captions == {"a": "fine"}

@@ -60,6 +60,13 @@ def test_a_folder_with_brackets_in_its_name_is_no_glob(tmp_path: Path) -> None:
     assert read(folder).captions == {"k": "one"}
 
 
+def test_a_source_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.tar")
+    write_tar(path, record("k", "one"))
+    with pytest.raises(SourceError, match="rename"):
+        open_source(path)
+
+
 def test_fingerprint_follows_names_sizes_and_times_but_not_the_place(tmp_path: Path) -> None:
     first = tmp_path / "first"
     first.mkdir()
