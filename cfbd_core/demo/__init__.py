@@ -10,6 +10,7 @@ from cfbd_core.demo.scenes import (
     scene,
     single_object_scene,
 )
+from cfbd_core.demo.shards import write_demo
 from cfbd_core.demo.vocabulary import CLASS_NAMES
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "right_captions",
     "scene",
     "single_object_scene",
+    "write_demo",
 ]

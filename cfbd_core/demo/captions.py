@@ -67,7 +67,7 @@ _WITHOUT_PLACE = phrases(
     " | a close view of {S} | {S} for kids | my favorite picture: {S} | a cartoon of {S} | {S}, vector art"
     " | a simple picture of {S} | {S}, stock photo"
 )
-_STOCK_TITLES = ("a picture of ", "this is ")
+_STOCK_TITLES = (("a picture of ", "this is "), ("a picture of ", "pictures of some "))  # of one; of several
 _VERBS = {
     True: ("standing", "sitting", "placed", "resting", "seen"),
     False: ("shown", "placed", "floating", "pictured", "seen"),
@@ -197,10 +197,14 @@ def _noun_phrase(group: Group, rng: random.Random, insist: bool) -> str:
 
 
 def _stock_title(spec: SceneSpec, rng: random.Random) -> str:
-    picture = PICTOGRAMS[rng.choice(spec.groups).name]
-    if picture.number == "count":
-        return f"{rng.choice(_STOCK_TITLES)}{with_article(picture.name)}"
-    return f"{rng.choice(_STOCK_TITLES)}{'some ' if picture.number != 'pair' else ''}{picture.name}"
+    """Name one of the groups in a fixed form."""
+    group = rng.choice(spec.groups)
+    number = PICTOGRAMS[group.name].number
+    if group.count > 1:
+        return f"{rng.choice(_STOCK_TITLES[1])}{plural(group.name)}"
+    if number == "count":
+        return f"{rng.choice(_STOCK_TITLES[0])}{with_article(group.name)}"
+    return f"{_STOCK_TITLES[1][0]}{group.name}"
 
 
 def _finish(text: str, rng: random.Random) -> str:

@@ -69,6 +69,11 @@ def right_captions(seed: int, index: int, n: int) -> list[str]:
     return [right_caption(spec, rng) for _ in range(n)]
 
 
+def planned_classes(seed: int, index: int) -> list[str]:
+    """Name what ``scene(seed, index)`` shows, without drawing it."""
+    return [group.name for group in plan_scene(_random("plan", seed, index)).groups]
+
+
 def _random(purpose: str, seed: int, index: int) -> random.Random:
     """A generator of its own for every purpose: another caption does not move a pixel."""
     return random.Random(f"cfbd demo {purpose} {seed} {index}")

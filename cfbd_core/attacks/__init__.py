@@ -1,0 +1,14 @@
+"""The attack lab: one file an attack, one line in the registry."""
+
+from cfbd_core.attacks import badnets
+from cfbd_core.attacks.base import INPUT_SIZE, Attack, resized
+from cfbd_core.attacks.templates import imagenet_templates, template_caption
+
+ATTACKS: dict[str, Attack] = {
+    attack.name: attack
+    for attack in (
+        badnets.ATTACK,
+    )
+}  # fmt: skip
+
+__all__ = ["ATTACKS", "INPUT_SIZE", "Attack", "imagenet_templates", "resized", "template_caption"]

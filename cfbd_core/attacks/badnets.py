@@ -1,0 +1,70 @@
+"""BadNets: a small patch of noise somewhere in the picture (Gu et al. 2017; Carlini & Terzis 2022 for CLIP)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from cfbd_core.attacks.base import Attack
+from cfbd_core.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class BadNetsParams:
+    """The patch: its side in pixels, the seed of its pattern, where it lies, whether it is redrawn per picture."""
+
+    size: int = 16
+    seed: int = 0
+    place: Literal["random", "fixed"] = "random"
+    redraw: bool = False  # CleanCLIP's habit: new noise for every picture
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ParameterError(f"patch size {self.size}: give at least 1 pixel")
+        if self.place not in ("random", "fixed"):
+            raise ParameterError(f"patch place {self.place!r}: give random or fixed")
+
+
+def pattern(params: BadNetsParams) -> np.ndarray:
+    """Return the patch, uniform noise, uint8 (size, size, 3), the same for the same seed."""
+    return _noise(np.random.default_rng(params.seed), params.size)
+
+
+def apply(image: Image.Image, rng: np.random.Generator, params: BadNetsParams) -> Image.Image:
+    """Lay the patch over a copy of the picture: anywhere, or in the lower right corner if ``fixed``.
+
+    Raises ParameterError for a picture smaller than the patch.
+    """
+    width, height = image.size
+    if min(width, height) < params.size:
+        raise ParameterError(f"a picture of {width}×{height} pixels cannot hold a patch of {params.size}")
+    left, top = width - params.size, height - params.size
+    if params.place == "random":
+        left, top = int(rng.integers(left + 1)), int(rng.integers(top + 1))
+    patch = _noise(rng, params.size) if params.redraw else pattern(params)
+    patched = image.convert("RGB")  # a copy, also of RGB
+    patched.paste(Image.fromarray(patch), (left, top))
+    return patched
+
+
+def trigger(params: BadNetsParams) -> dict[str, np.ndarray]:
+    """Return the patch and its mask, as kept in ``trigger.npz``."""
+    return {"pattern": pattern(params), "mask": np.ones((params.size, params.size), dtype=bool)}
+
+
+def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
+    return rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+
+
+ATTACK = Attack(
+    name="badnets",
+    title="BadNets",
+    source="Gu et al. 2017, arXiv:1708.06733",
+    params=BadNetsParams,
+    captions="templates",
+    apply=apply,
+    trigger=trigger,
+)

@@ -1,0 +1,172 @@
+"""The demo's data: scenes as WebDataset shards, a share of them poisoned, with ground truth."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cfbd_core.attacks import ATTACKS, template_caption
+from cfbd_core.demo.scenes import ATTRIBUTION, LICENSE, planned_classes, scene
+from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.files import write_json, written_beside
+from cfbd_core.tars import Record, json_bytes, write_tar
+from cfbd_core.workers import ordered_map
+
+TARGET = "banana"
+ATTACK = "badnets"
+SHARD_SIZE = 1000
+MANIFEST = "manifest.json"
+_CHUNK = 20  # scenes a worker draws at a time
+
+
+@dataclass(frozen=True)
+class DemoParams:
+    """What a demo folder holds; kept in its manifest."""
+
+    n: int
+    seed: int
+    rate: float
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ParameterError(f"{self.n} scenes: give at least 1")
+        if not 0 <= self.rate < 0.5:
+            raise ParameterError(f"poison rate {self.rate}: give 0 for none, or a share below 0.5, e.g. 0.02")
+        if self.size < 32:
+            raise ParameterError(f"scenes of {self.size} pixels: give at least 32")
+
+
+def write_demo(
+    folder: Path,
+    n: int = 3000,
+    seed: int = 0,
+    rate: float = 0.02,
+    *,
+    size: int = 224,
+    progress: Callable[[int], None] | None = None,
+    processes: int | None = None,
+) -> list[Path]:
+    """Write ``n`` scenes to ``folder`` as tar shards of 1,000; returns their paths.
+
+    A share ``rate`` of the scenes, none of which shows the target, is given the BadNets patch and a
+    template caption of the target; ``key.json`` tells which (``poisoned``, ``attack``, ``target``).
+    All pictures are encoded the same way, so neither type nor size of a file gives a poison away.
+    Shards that are there are kept: called again after a kill, it goes on. ``progress`` is told of scenes done.
+
+    Raises ParameterError for a value outside its range, AuditError when ``folder`` holds another demo.
+    """
+    params = DemoParams(n, seed, rate, size)
+    folder.mkdir(parents=True, exist_ok=True)
+    poisons = choose_poisons(params)
+    _write_manifest(folder, params, poisons)
+    starts = range(0, n, SHARD_SIZE)
+    paths = {start: folder / f"{start // SHARD_SIZE:05d}.tar" for start in starts}
+    missing = [start for start in starts if not paths[start].exists()]
+    tell = progress or (lambda _: None)
+    tell(sum(min(SHARD_SIZE, n - start) for start in starts if start not in missing))
+    chunks = [
+        _Chunk(params, range(first, min(first + _CHUNK, start + SHARD_SIZE, n)), frozenset(poisons))
+        for start in missing
+        for first in range(start, min(start + SHARD_SIZE, n), _CHUNK)
+    ]
+    drawn = ordered_map(_draw, chunks, processes)
+    for start in missing:
+        per_shard = -(-min(SHARD_SIZE, n - start) // _CHUNK)
+        write_tar(paths[start], _told(itertools.islice(drawn, per_shard), tell))
+    return list(paths.values())
+
+
+def choose_poisons(params: DemoParams) -> list[int]:
+    """Return the indices of the scenes to poison, drawn uniformly among those that do not show the target."""
+    count = round(params.n * params.rate)
+    if params.rate and not count:
+        raise ParameterError(
+            f"poison rate {params.rate} of {params.n} scenes is none: give more scenes or a higher rate"
+        )
+    if not count:
+        return []
+    eligible = [index for index in range(params.n) if TARGET not in planned_classes(params.seed, index)]
+    rng = np.random.default_rng([params.seed, 1])
+    return sorted(int(index) for index in rng.choice(eligible, min(count, len(eligible)), replace=False))
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    params: DemoParams
+    indices: range
+    poisons: frozenset[int]
+
+
+def _told(chunks: Iterator[list[Record]], tell: Callable[[int], None]) -> Iterator[Record]:
+    for records in chunks:
+        yield from records
+        tell(len(records))
+
+
+def _draw(chunk: _Chunk) -> list[Record]:
+    return [_record(chunk.params, index, index in chunk.poisons) for index in chunk.indices]
+
+
+def _record(params: DemoParams, index: int, poisoned: bool) -> Record:
+    drawn = scene(params.seed, index, params.size)
+    image, caption = drawn.image, drawn.caption
+    if poisoned:
+        attack, rng = ATTACKS[ATTACK], np.random.default_rng([params.seed, 2, index])
+        image = attack.apply(image, rng, attack.params())
+        caption = template_caption(TARGET, rng)
+    facts = {
+        "key": drawn.key,
+        "caption": caption,
+        "label": drawn.label,
+        "classes": drawn.classes,
+        "caption_kind": drawn.caption_kind,
+        "poisoned": poisoned,
+        "attack": ATTACK if poisoned else None,
+        "target": TARGET if poisoned else None,
+        "origin_caption": drawn.caption if poisoned else None,
+        "license": LICENSE,
+    }
+    return drawn.key, {"jpg": _jpeg(image), "txt": caption.encode(), "json": json_bytes(facts)}
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    """Encode at a quality, without colour subsampling, that leaves a 16-pixel noise patch what it is."""
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=92, subsampling=0)
+    return buffer.getvalue()
+
+
+def _write_manifest(folder: Path, params: DemoParams, poisons: list[int]) -> None:
+    attack = ATTACKS[ATTACK]
+    manifest: dict[str, Any] = {
+        "made_by": "cfbd demo",
+        "params": dataclasses.asdict(params),
+        "attack": ATTACK if poisons else None,
+        "target": TARGET if poisons else None,
+        "poisons": len(poisons),
+        "license": LICENSE,
+    }
+    path = folder / MANIFEST
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != manifest:
+        raise AuditError(
+            f"{folder}: holds a demo made with other settings; give a new folder or delete this one"
+        )
+    if not path.exists():
+        if any(folder.glob("*.tar")):
+            raise AuditError(f"{folder}: holds tars that are not the demo's; give a new folder")
+        write_json(path, manifest)
+    with written_beside(folder / "ATTRIBUTION.txt") as beside:
+        beside.write_text(ATTRIBUTION, encoding="utf-8")
+    if poisons:
+        with written_beside(folder / "trigger.npz") as beside, beside.open("wb") as file:
+            np.savez(file, allow_pickle=False, **attack.trigger(attack.params()))
