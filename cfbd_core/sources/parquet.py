@@ -166,9 +166,14 @@ class _Table:
 def open_parquet(path: Path) -> pq.ParquetFile:
     """Open a Parquet file. Raises SourceError."""
     try:
-        return pq.ParquetFile(path)
+        file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{path} is not a whole Parquet file ({one_line(error)}).") from None
+    names = file.schema_arrow.names
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:  # Arrow finds neither of them by name
+        raise SourceError(f"{path} has several columns named {doubled!r}; rename all but one.")
+    return file
 
 
 def one_line(error: BaseException) -> str:

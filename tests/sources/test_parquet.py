@@ -193,6 +193,13 @@ def test_unusable_tables_are_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    table = pa.table([["a"], ["b"], ["c"]], names=["caption", "caption", "image"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(SourceError, match="several columns named 'caption'"):
+        read(tmp_path)
+
+
 def test_a_parquet_that_was_cut_or_damaged(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", image=["0.png"] * 9999, caption=[f"{i * 7919}" for i in range(9999)])
     content = path.read_bytes()
