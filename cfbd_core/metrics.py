@@ -8,7 +8,6 @@ last by z, for it is no evidence.
 from __future__ import annotations
 
 import numpy as np
-from sklearn import metrics as sk
 
 CURVE_POINTS = 500
 
@@ -49,13 +48,13 @@ def roc_curve(
 ) -> dict[str, list[float]] | None:
     """ROC curve as ``{"fpr", "tpr", "threshold"}``, at most ``points`` long; None with one class only.
 
-    The first point, nothing flagged, carries the largest score as its threshold.
+    A point flags score ≥ threshold, but the first flags nothing and carries the largest score.
     """
     truth, score = _known(truth, score)
     if not _has_both(truth):
         return None
-    fpr, tpr, threshold = sk.roc_curve(truth, score)
-    threshold[0] = threshold[1]
+    caught, alarms, threshold = _operating_points(truth, score)
+    fpr, tpr = alarms / alarms[-1], caught / caught[-1]
     keep = _thinned(fpr, tpr, points)
     return {"fpr": fpr[keep].tolist(), "tpr": tpr[keep].tolist(), "threshold": threshold[keep].tolist()}
 
@@ -63,15 +62,16 @@ def roc_curve(
 def pr_curve(
     truth: np.ndarray, score: np.ndarray, points: int = CURVE_POINTS
 ) -> dict[str, list[float]] | None:
-    """Precision–recall curve as ``{"recall", "precision", "threshold"}``, recall falling; None with one class.
+    """Precision–recall curve as ``{"recall", "precision", "threshold"}``, recall rising; None with one class.
 
-    The last point, recall 0, carries the largest score as its threshold.
+    A point flags score ≥ threshold, but the first (recall 0, precision 1 by convention) flags nothing.
     """
     truth, score = _known(truth, score)
     if not _has_both(truth):
         return None
-    precision, recall, threshold = sk.precision_recall_curve(truth, score, drop_intermediate=True)
-    threshold = np.append(threshold, threshold[-1])
+    caught, alarms, threshold = _operating_points(truth, score)
+    recall, precision = caught / caught[-1], caught / np.maximum(caught + alarms, 1)
+    precision[0] = 1.0
     keep = _thinned(recall, precision, points)
     return {
         "recall": recall[keep].tolist(),
@@ -86,14 +86,26 @@ def _ranking(truth: np.ndarray, score: np.ndarray, name: str) -> dict[str, float
     points = tuple(f"{point}{suffix}" for point in ("fpr_at_95_tpr", "tpr_at_0_1_fpr", "tpr_at_1_fpr"))
     if not _has_both(truth):
         return dict.fromkeys(keys + points)
-    fpr, tpr, _ = sk.roc_curve(truth, score)
+    caught, alarms, _ = _operating_points(truth, score)
+    fpr, tpr = alarms / alarms[-1], caught / caught[-1]
+    precision = caught / np.maximum(caught + alarms, 1)
     return {
-        keys[0]: float(sk.auc(fpr, tpr)),
-        keys[1]: float(sk.average_precision_score(truth, score)),
+        keys[0]: float(np.trapezoid(tpr, fpr)),
+        keys[1]: float(np.diff(tpr) @ precision[1:]),
         points[0]: float(fpr[np.argmax(tpr >= 0.95)]),
         points[1]: float(tpr[fpr <= 0.001].max()),
         points[2]: float(tpr[fpr <= 0.01].max()),
     }
+
+
+def _operating_points(truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Poisons caught and false alarms at each different score, falling; first the point that flags nothing."""
+    order = np.argsort(-score, kind="stable")
+    score, truth = score[order], truth[order]
+    last = np.append(np.flatnonzero(np.diff(score)), len(score) - 1)
+    caught = np.cumsum(truth)[last]
+    threshold = score[np.append(0, last)].astype(np.float64)
+    return np.append(0, caught), np.append(0, last + 1 - caught), threshold
 
 
 def _known(truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -94,15 +94,16 @@ def calibrated_residual(s_g: np.ndarray, residual: np.ndarray) -> np.ndarray:
     calibrated = np.full(len(original), np.nan, np.float32)
     if not len(x):
         return calibrated
-    weights = np.ones(len(x))
+    weights, before = np.ones(len(x)), np.inf
     for _ in range(ROBUST_STEPS):
         centre, level = np.average(x, weights=weights), np.average(y, weights=weights)
         spread = weights @ (x - centre) ** 2
         slope = (weights * (x - centre)) @ (y - level) / spread if spread > 1e-12 * len(x) else 0.0
         error = level + slope * (x - centre) - y
         scale = 1.4826 * np.median(np.abs(error))
-        if scale == 0:
+        if scale == 0 or abs(scale - before) < 1e-4 * scale:
             break
+        before = scale
         weights = np.minimum(1, HUBER * scale / np.maximum(np.abs(error), 1e-30))
     calibrated[known] = error
     return calibrated

@@ -49,6 +49,7 @@ def test_rankings_match_counting_pairs(n: int, levels: int, seed: int) -> None:
     assert found["auroc_consistency"] == pytest.approx(pairwise_auroc(truth, c))
     assert found["auroc_z"] == pytest.approx(pairwise_auroc(truth, z))
     assert found["auprc_z"] == pytest.approx(average_precision_score(truth, z))
+    assert found["auprc_consistency"] == pytest.approx(average_precision_score(truth, c))
     assert found["poisons_in_benign"] is None
     # kept + removed = all, on both sides of the truth
     assert found["poisons_kept"] + round(found["tpr"] * truth.sum()) == truth.sum()
@@ -91,10 +92,17 @@ def test_thinned_curves_keep_their_area_and_ends() -> None:
     assert len(roc["fpr"]) <= 200
     assert len(pr["recall"]) <= 200
     assert np.trapezoid(roc["tpr"], roc["fpr"]) == pytest.approx(roc_auc_score(truth, score), abs=0.002)
-    area = -np.trapezoid(pr["precision"], pr["recall"])
+    area = np.trapezoid(pr["precision"], pr["recall"])
     assert area == pytest.approx(average_precision_score(truth, score), abs=0.01)
     assert (roc["fpr"][0], roc["tpr"][0], roc["fpr"][-1], roc["tpr"][-1]) == (0, 0, 1, 1)
-    assert (pr["recall"][0], pr["recall"][-1], pr["precision"][-1]) == (1, 0, 1)
+    assert (pr["recall"][0], pr["recall"][-1], pr["precision"][0]) == (0, 1, 1)
+    at = 100
+    flagged = score >= roc["threshold"][at]
+    assert roc["tpr"][at] == pytest.approx(flagged[truth].mean())
+    assert roc["fpr"][at] == pytest.approx(flagged[~truth].mean())
+    flagged = score >= pr["threshold"][at]
+    assert pr["recall"][at] == pytest.approx(flagged[truth].mean())
+    assert pr["precision"][at] == pytest.approx(truth[flagged].mean())
     for curve in (roc, pr):
         json.dumps(curve, allow_nan=False)
         assert len({len(column) for column in curve.values()}) == 1
