@@ -176,7 +176,7 @@ def _plan(members: Sequence[_Member], source: Path, params: CopyParams) -> dict[
         )
     rng = np.random.default_rng([params.seed, 1])
     notes = []
-    for number in sorted(rng.choice(eligible, count, replace=False).tolist()) if count else []:
+    for number in sorted(itertools.islice(_sound(rng.permutation(eligible), pairs), count)) if count else []:
         member, index = pairs[number]
         poison = _Poison(number, index, template_caption(params.target, rng))
         member.poisons.append(poison)
@@ -191,6 +191,11 @@ def _plan(members: Sequence[_Member], source: Path, params: CopyParams) -> dict[
         "pairs": len(pairs),
         "poisons": notes,
     }
+
+
+def _sound(numbers: np.ndarray, pairs: Sequence[tuple[_Member, int]]) -> Iterator[int]:
+    """Yield the numbers whose picture can be read; no poison goes to a damaged one."""
+    return (int(number) for number in numbers if _picture(_parts(pairs[number][0], _IMAGES)) is not None)
 
 
 def _settle(out: Path, manifest: dict[str, Any], params: CopyParams) -> None:
@@ -239,9 +244,7 @@ def _records(member: _Member, params: CopyParams) -> Iterator[Record]:
         yield _record(member.key, image, left, facts | truth)
     for poison in member.poisons:
         if picture is None:
-            raise SourceError(
-                f"{member.path}: the picture of {member.key}, drawn for poison, is damaged; leave it out"
-            )
+            raise SourceError(f"{member.path}: was changed while it was copied; call again with a new --out")
         attack, settings = _attack(params)
         triggered = attack.apply(picture, np.random.default_rng([params.seed, 2, poison.number]), settings)
         key = f"{member.key}-p{poison.caption}"
