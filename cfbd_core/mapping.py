@@ -142,7 +142,7 @@ def train_mapping(
 
     Raises ParameterError: fewer than 40 images, or shapes that differ.
     """
-    groups = np.arange(len(image)) if groups is None else np.asarray(groups)
+    groups = np.arange(len(image)) if groups is None else np.asarray(groups, np.int64)
     if image.shape != target.shape or groups.shape != image.shape[:1]:
         raise ParameterError(
             f"mapping: image {image.shape}, target {target.shape} and groups {groups.shape} must have one "

@@ -87,3 +87,9 @@ def test_one_caption_is_no_evidence() -> None:
     found = evidence(captions(100), np.array([3]))
     assert (found.level, found.cohesion, found.null_max, found.draws) == ("none", None, None, 0)
     json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_random_sets_hold_no_caption_twice() -> None:
+    found = evidence(captions(60), np.arange(60))  # every set is all there is
+    assert found.null_mean == pytest.approx(found.cohesion)
+    assert found.null_max == pytest.approx(found.cohesion)

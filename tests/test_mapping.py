@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -66,7 +67,11 @@ def test_predictions_are_unit_length_whatever_the_chunk(trained: Mapping) -> Non
 
 def test_same_seed_same_mapping() -> None:
     image, target = world(300)
-    first, again, other = (train(image, target, epochs=2, seed=seed)(image) for seed in (0, 0, 1))
+    found = []
+    for state, seed in enumerate((0, 0, 1)):
+        torch.manual_seed(state)  # torch's own generator has no say
+        found.append(train(image, target, epochs=2, seed=seed)(image))
+    first, again, other = found
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 

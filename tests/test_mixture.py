@@ -69,7 +69,7 @@ def test_em_on_raw_values_stays_where_the_fit_ended(bins: int) -> None:
 
 def test_one_component_is_mean_and_standard_deviation() -> None:
     x = folded(3000)
-    fit = fit_mixture(x, 1)
+    fit = fit_mixture(x, 1, bins=16)  # wide bins, which must know their variance
     assert fit.weights == (1.0,)
     assert fit.means[0] == pytest.approx(float(x.mean(dtype=np.float64)), rel=1e-6)
     assert fit.sigmas[0] == pytest.approx(float(x.std(dtype=np.float64)), rel=1e-5)
@@ -150,3 +150,15 @@ def test_same_seed_same_fit_and_json_round_trip() -> None:
 def test_a_step_costs_no_more_as_n_grows() -> None:
     bins = [len(module._Histogram.of(np.sort(folded(n)), module.BINS).share) for n in (20_000, 200_000)]
     assert max(bins) <= 2 * module.BINS
+
+
+def test_a_leap_that_lands_badly_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = folded(2000)
+    good = fit_mixture(x, 2)
+
+    def far_away(start, once, twice):
+        weights, means, variances = twice
+        return weights, means + 50, variances
+
+    monkeypatch.setattr(module, "_extrapolated", far_away)
+    assert fit_mixture(x, 2).log_likelihood == pytest.approx(good.log_likelihood, abs=1e-5)
