@@ -6,16 +6,14 @@ import argparse
 from pathlib import Path
 
 from cfbd_core.config import GAMMA_Z_RULES, SPLIT_RULES, EmbedParams, SplitParams
-from cfbd_core.sources.base import SourceOptions
-
-FORMATS = ("auto", "csv", "parquet", "webdataset", "folder", "coco", "clip-retrieval")
+from cfbd_core.sources import FORMATS, SourceOptions
 
 
 def add_ingest(command: argparse.ArgumentParser) -> None:
     """SOURCE and how to read it."""
     command.add_argument("source", metavar="SOURCE", help="a folder, a file or a glob ('shards/*.tar')")
     group = command.add_argument_group("source")
-    group.add_argument("--format", choices=FORMATS, default="auto")
+    group.add_argument("--format", choices=("auto", *FORMATS), default="auto")
     group.add_argument("--image-col", metavar="C", help="column with image paths")
     group.add_argument("--caption-col", metavar="C", help="column with captions")
     group.add_argument("--label-col", metavar="C", help="column with class names")

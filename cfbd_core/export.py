@@ -9,6 +9,7 @@ every path. Everything is written beside and renamed.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import tarfile
@@ -179,7 +180,8 @@ class _ImagesOut:
         if place not in self._written:
             self.folder.mkdir(parents=True, exist_ok=True)
             data = read_image_bytes(image, offset, size)
-            name = f"{Path(image).stem}_{offset:012d}.{image_ending(data)}"
+            container = hashlib.blake2b(image.encode(), digest_size=4).hexdigest()  # stems may repeat
+            name = f"{Path(image).stem}_{container}_{offset:012d}.{image_ending(data)}"
             target = self.folder / name
             if not target.is_file() or target.stat().st_size != len(data):
                 with written_beside(target) as beside:
