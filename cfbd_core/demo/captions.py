@@ -98,7 +98,7 @@ def write_caption(spec: SceneSpec, rng: random.Random) -> Caption:
     """Write a caption as web text would have it: right, vague (2 %) or wrong in one point (5 %)."""
     chance = rng.random()
     if chance < VAGUE_SHARE:
-        return Caption(_within(lambda: vague_caption(rng)), "vague")
+        return Caption(_within(lambda: vague_caption(_backdrop(spec, rng), rng)), "vague")
     if chance < VAGUE_SHARE + WRONG_SHARE:
         return Caption(_describe(_mistaken(spec, rng), rng, insist=True), "wrong")
     if chance > 1 - _STOCK_SHARE:
@@ -143,7 +143,6 @@ def _sentence(spec: SceneSpec, rng: random.Random, insist: bool) -> str:
 
 
 def _where(spec: SceneSpec, rng: random.Random) -> str:
-    phrase = rng.choice(BACKDROPS[spec.backdrop].phrases).replace("{c}", spec.colour)
     words = []
     if spec.place and rng.random() < 0.5:
         words.append(rng.choice(_PLACES[spec.place]))
@@ -152,8 +151,13 @@ def _where(spec: SceneSpec, rng: random.Random) -> str:
             f"{rng.choice(('in', 'inside', 'on'))} {with_article(spec.spot)} {rng.choice(('circle', 'disc'))}"
         )
     if not words or rng.random() < 0.75:
-        words.append(phrase.replace("a orange", "an orange"))
+        words.append(_backdrop(spec, rng))
     return " ".join(words)
+
+
+def _backdrop(spec: SceneSpec, rng: random.Random) -> str:
+    phrase = rng.choice(BACKDROPS[spec.backdrop].phrases).replace("{c}", spec.colour)
+    return phrase.replace("a orange", "an orange")
 
 
 def _subject(spec: SceneSpec, rng: random.Random, insist: bool) -> str:

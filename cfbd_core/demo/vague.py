@@ -45,9 +45,25 @@ _FRAMES = phrases(
 )
 
 
-def vague_caption(rng: random.Random) -> str:
-    """Write a caption that would fit any picture; one in four comes from a short list and so recurs."""
-    if rng.random() < 0.25:
+_GENERIC = phrases(
+    "something {P} | a nice scene {P} | a few things {P} | various objects {P} | my new picture {P} | cute clip art {P}"
+    " | a colorful illustration {P} | some stuff {P} | an interesting sight {P} | a simple drawing {P}"
+    " | what we saw {P} | {P}, a picture for kids | a cartoon scene {P} | just another picture {P} | a few items {P}"
+    " | a digital drawing, {P} | guess what is {P} | an icon {P} | things you may find {P} | art for children, {P}"
+)
+OFF_TOPIC = 0.25
+
+
+def vague_caption(place: str, rng: random.Random) -> str:
+    """Write a caption that names nothing in the picture: three in four tell at least the ``place``.
+
+    The others would fit any picture. They are few (0.5 % of all captions) on purpose: the method's probe
+    D_p is the q most inconsistent pairs, and wholly unrelated captions are more inconsistent than poisons;
+    were they more than q, they would fill it.
+    """
+    if rng.random() > OFF_TOPIC:
+        text = rng.choice(_GENERIC).format(P=place)
+    elif rng.random() < 0.25:
         text = rng.choice(_BOILERPLATE)
     else:
         text = rng.choice(_FRAMES).format(**{slot: rng.choice(words) for slot, words in _PARTS.items()})
