@@ -54,7 +54,7 @@ def test_captions_vary_and_some_recur(written):
     assert 0.85 < len(set(texts)) / N < 0.98
     openings = Counter(" ".join(text.lower().split()[:2]) for text in texts)
     assert len(openings) > 300
-    assert openings.most_common(1)[0][1] < 0.12 * N
+    assert openings.most_common(1)[0][1] < 0.15 * N
 
 
 def test_a_few_captions_are_vague_or_wrong(written):
