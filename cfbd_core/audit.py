@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from cfbd_core import embeddings, ingest, report, scoring
 from cfbd_core import export as exporting
+from cfbd_core import ingest, report, scoring
 from cfbd_core.config import EmbedParams, SplitParams
-from cfbd_core.encoders import Encoder, load_encoder
+from cfbd_core.embed_job import EmbedAudit
+from cfbd_core.encoders import Encoder
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.files import LOCK_NAME, one_job, told_when_disk_is_full
-from cfbd_core.shards import EmbeddingFolder, shard_count
+from cfbd_core.files import LOCK_NAME, one_job, told_in_one_line
+from cfbd_core.shards import EmbeddingFolder
 from cfbd_core.sources import SourceOptions
 from cfbd_core.splitting import split_pairs
 from cfbd_core.store import Database, queries, schema
 
 DATABASE_NAME = "audit.duckdb"
+MAPPING_NAME = "mapping.safetensors"
+EXPORT_ROWS = 10_000
 Progress = Callable[[int], None]
 
 
@@ -82,6 +89,11 @@ class Audit:
         with one_job(self.folder, "ingest"):
             return ingest.ingest(self.folder, self._database, source, options or SourceOptions(), progress)
 
+    def source(self) -> str | None:
+        """What was ingested, or None before that."""
+        held = self._meta("source")
+        return None if held is None else str(held["source"])
+
     def embed(
         self,
         encoder: str | Encoder | None = None,
@@ -93,49 +105,10 @@ class Audit:
         ``encoder`` None is the audit's own, or ``mini``. Raises AuditError when the audit holds
         embeddings of another encoder.
         """
-        params = params or EmbedParams()
         with one_job(self.folder, "embed"):
-            source = self._needed("source", "cfbd ingest")
-            done = self._meta("embedding")
-            if done and done["encoder"] == ingest.READY_ENCODER:
-                if encoder is not None:
-                    raise AuditError(
-                        f"{self.folder}: its pairs came with ready embeddings; leave --encoder out"
-                    )
-                return cast(dict[str, Any], done)
-            plan = self.shards.plan()
-            if plan and plan == done and encoder is None and self.shards.are_whole():
-                return plan
-            wanted = encoder or (plan["encoder"] if plan else params.encoder)
-            loaded = load_encoder(wanted, params.device) if isinstance(wanted, str) else wanted
-            if plan and plan["sha256"] != loaded.sha256:
-                raise AuditError(
-                    f"{self.folder}: holds embeddings of {plan['encoder']} (sha256 {plan['sha256'][:12]}…), "
-                    f"not of {loaded.id} ({loaded.sha256[:12]}…); delete {self.shards.folder} to make them "
-                    "anew, or give another --audit folder"
-                )
-            started = datetime.now(UTC)
-            if plan is None:
-                plan = {
-                    "encoder": loaded.id,
-                    "sha256": loaded.sha256,
-                    "width": loaded.width,
-                    "shard_size": params.shard_size,
-                    "batch_size": params.batch_size or embeddings.find_batch_size(loaded),
-                    "rows": source["rows"],
-                }
-                self.shards.write_plan(plan)
-            job = embeddings.EmbedJob(
-                encoder=loaded,
-                rows=plan["rows"],
-                fetch=self._fetch,
-                batch_size=plan["batch_size"],
-                shard_size=plan["shard_size"],
-                workers=params.workers,
-            )
-            embeddings.embed(self.shards, job, progress)
-            self._finish_embedding(plan, done, started)
-            return plan
+            self._needed("source", "cfbd ingest")
+            job = EmbedAudit(self.folder, self._database, self.shards, self._fetch)
+            return job.run(encoder, params or EmbedParams(), progress)
 
     def score(
         self,
@@ -146,14 +119,25 @@ class Audit:
         """Score every pair with F; returns which F and the encoder's health check."""
         with one_job(self.folder, "score"):
             embedding = self._needed("embedding", "cfbd embed")
+            if self.shards.plan() != embedding:
+                raise AuditError(f"{self.folder}: the embeddings are not whole; run `cfbd embed` again")
             started = datetime.now(UTC)
             with self._database.reading() as connection:
                 rows, image_of = queries.pair_rows(connection), queries.image_groups(connection)
-            chosen = scoring.choose_mapping(mapping, self.shards, rows, image_of, embedding, train_progress)
+            kept = self.folder / MAPPING_NAME
+            chosen = scoring.choose_mapping(
+                mapping, self.shards, rows, image_of, embedding, kept, train_progress
+            )
             shard_size = embedding["shard_size"]
             table = scoring.score_shards(self.shards, chosen, rows, image_of, shard_size, progress)
+            unscored = scoring.unscored(table)
+            if unscored.num_rows:
+                table = table.filter(table["consistency"].is_valid())
+                scored = ~np.isin(rows, unscored["row"].to_numpy())
+                rows, image_of = rows[scored], image_of[scored]
             health = scoring.encoder_health(self.shards, rows, image_of, embedding)
             with self._database.writing() as connection:
+                queries.drop_pairs(connection, unscored, "score")
                 queries.replace_scores(connection, table)
                 queries.set_meta(connection, "mapping", chosen.to_dict())
                 queries.set_meta(connection, "health", health)
@@ -195,14 +179,14 @@ class Audit:
     ) -> pa.Table:
         """Pairs with scores, verdicts and decisions (``audit_pairs``) as an Arrow table."""
         with self._database.reading() as connection:
-            return queries.select_pairs(connection, where, order_by, limit)
+            return self._located(queries.select_pairs(connection, where, order_by, limit))
 
     def decide(self, decisions: pa.Table) -> int:
         """Store people's decisions (key, decision keep|remove|unsure|'', note); returns how many."""
         values = set(decisions["decision"].to_pylist()) - {"keep", "remove", "unsure", ""}
         if values:
             raise ParameterError(f"decision {values.pop()!r}: give keep, remove, unsure or nothing")
-        with self._database.writing() as connection:
+        with told_in_one_line(self.folder), self._database.writing() as connection:
             unknown = queries.add_decisions(connection, decisions)
             if unknown:
                 raise ParameterError(
@@ -229,9 +213,9 @@ class Audit:
             **{name: summary[name] for name in ("params", "source", "embedding", "mapping", "evidence")},
             "counts": {name: summary[name] for name in ("pairs", "flagged", "kept", "skipped")},
         }
-        with told_when_disk_is_full(self.folder):
+        with told_in_one_line(self.folder), self._spooled(subset) as batches:
             return exporting.export(
-                self._export_batches(subset),
+                batches,
                 out,
                 out_format or exporting.guess_format(out),
                 sidecar,
@@ -257,31 +241,31 @@ class Audit:
 
     def _fetch(self, start: int, stop: int) -> pa.Table:
         with self._database.reading() as connection:
-            return queries.to_embed(connection, start, stop)
+            return self._located(queries.to_embed(connection, start, stop))
+
+    def _located(self, pairs: pa.Table) -> pa.Table:
+        """Give images that lie in the audit's own folder their present path."""
+        image = pairs["image"]
+        inside = pc.binary_join_element_wise(str(self.folder.resolve()), image, "/")
+        located = pc.if_else(pc.starts_with(image, "/"), image, inside)
+        return pairs.set_column(pairs.schema.get_field_index("image"), "image", located)
 
     def _keys_of(self, rows: np.ndarray) -> list[str]:
         with self._database.reading() as connection:
             return queries.keys_of(connection, rows)
 
-    def _finish_embedding(self, plan: dict[str, Any], done: dict[str, Any] | None, started: datetime) -> None:
-        unreadable = embeddings.failures(self.shards, shard_count(plan))
-        with self._database.writing() as connection:
-            queries.drop_unreadable(connection, unreadable)
-            if queries.pair_count(connection) == 0:
-                raise AuditError(
-                    f"{self.folder}: not one image could be read; the first: {unreadable['reason'][0]} "
-                    f"({unreadable['detail'][0]})"
-                )
-            queries.set_meta(connection, "embedding", plan)
-            if done and done["sha256"] != plan["sha256"]:
-                queries.forget_scores(connection)
-            queries.record_run(
-                connection, "embed", "embed", started, plan, {"unreadable": unreadable.num_rows}
-            )
-
-    def _export_batches(self, subset: exporting.Subset) -> Iterator[pa.RecordBatch]:
-        with self._database.reading() as connection:
-            yield from queries.export_batches(connection, None if subset == "all" else subset)
+    @contextmanager
+    def _spooled(self, subset: exporting.Subset) -> Iterator[Iterator[pa.RecordBatch]]:
+        """Batches of the chosen pairs from a copy, so that the database is free while they are written."""
+        (self.folder / "runs").mkdir(exist_ok=True)
+        spool = self.folder / "runs" / f"export.{os.getpid()}.parquet"
+        try:
+            with self._database.reading() as connection:
+                queries.spool_pairs(connection, None if subset == "all" else subset, spool)
+            parts = pq.ParquetFile(spool).iter_batches(EXPORT_ROWS)
+            yield (self._located(pa.Table.from_batches([part])).to_batches()[0] for part in parts)
+        finally:
+            spool.unlink(missing_ok=True)
 
     def _meta(self, name: str) -> Any:
         with self._database.reading() as connection:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from cfbd_core.audit import Audit
 from cfbd_core.demo import write_demo
+from cfbd_core.demo.shards import DemoParams, choose_poisons
+from cfbd_core.errors import AuditError
 from cfbd_core.files import one_job
 
 SOURCE_NAME = "source"
+SIZE = 224
 
 
 def make_demo(
@@ -20,8 +23,12 @@ def make_demo(
     Called again, it draws only the shards that are missing. Raises ParameterError for a bad number
     or rate, AuditError when ``folder`` holds something else.
     """
+    choose_poisons(DemoParams(scenes, seed, rate, SIZE))  # refuses bad numbers before anything is made
     audit = Audit.open_or_create(folder)
     source = audit.folder / SOURCE_NAME
+    held = audit.source()
+    if held is not None and Path(held).resolve() != source.resolve():
+        raise AuditError(f"{folder}: holds {held}, not the demo; give a folder of its own (--audit DIR)")
     with one_job(audit.folder, "demo"):
-        write_demo(source, n=scenes, seed=seed, rate=rate, progress=progress)
+        write_demo(source, n=scenes, seed=seed, rate=rate, size=SIZE, progress=progress)
     return source

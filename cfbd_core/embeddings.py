@@ -11,30 +11,33 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from PIL import Image
 
 from cfbd_core.encoders import Encoder
 from cfbd_core.errors import EncoderError
 from cfbd_core.files import write_array
 from cfbd_core.images import BadImage, decode_image, read_image_bytes
-from cfbd_core.shards import EmbeddingFolder
+from cfbd_core.shards import EmbeddingFolder, Shards, shard_count
 
 Progress = Callable[[int], None]
 Locator = tuple[str, int | None, int | None]
 
-CPU_BATCH = 32  # a CPU's rate is flat from 16 to 128 images a pass (benchmarks/encoding.py)
+CPU_BATCH = 32  # a CPU's rate is flat from 16 to 128 images a pass
 LARGEST_BATCH = 1024
-CAPTIONS_PER_IMAGE = 8  # a text tower takes so many captions in the memory of one image
+CAPTION_BATCHES = 8, 1024  # a text tower takes so many captions an image, at most so many
 HASH_BYTES = 16
 REMEMBERED = 20_000_000  # hashes kept to find repeats; beyond, repeats are encoded again
+PASSING = ("missing file", "unreadable file")  # reasons that may be gone when the job is called again
 
 
 @dataclass(frozen=True)
@@ -55,25 +58,29 @@ class EmbedJob:
 def embed(folder: EmbeddingFolder, job: EmbedJob, progress: Progress | None = None) -> None:
     """Write every missing shard; ``progress`` is told the number of pairs done.
 
-    An image that cannot be read leaves a row of zeros and a line in its shard's ``failures``.
+    An image that cannot be read leaves a row of zeros and a line in its shard's ``failures``; where
+    that may pass (a disk that is not there), the shard is made again when the job is called again.
+    Raises EncoderError: NaN from the encoder, or not enough GPU memory.
     """
-    seen = _Repeats()
+    shards = shard_count({"rows": job.rows, "shard_size": job.shard_size})
+    images, texts = _Repeats(job, shards, folder.image_path), _Repeats(job, shards, folder.text_path)
     with ThreadPoolExecutor(job.workers, thread_name_prefix="decode") as workers:
-        for number in range(-(-job.rows // job.shard_size)):
-            start = number * job.shard_size
-            stop = min(start + job.shard_size, job.rows)
-            if folder.is_whole(number):
-                hashes = np.load(folder.hash_path(number), allow_pickle=False)
-                if progress:
-                    progress(folder.stats(number)["pairs"])
-            else:
-                hashes = _embed_shard(folder, number, job.fetch(start, stop), job, seen, workers, progress)
-            seen.remember(number, hashes)
+        for number in range(shards):
+            hashes = _settled_hashes(folder, number)
+            if hashes is None:
+                start = number * job.shard_size
+                table = job.fetch(start, min(start + job.shard_size, job.rows))
+                hashes = _Shard(folder, number, table, job, images, texts).make(workers, progress)
+            elif progress:
+                progress((folder.stats(number) or {})["pairs"])
+            images.remember(number, hashes[:, 0])
+            texts.remember(number, hashes[:, 1])
 
 
 def failures(folder: EmbeddingFolder, shards: int) -> pa.Table:
     """All pairs whose image could not be read: row, reason, detail."""
-    found = [failure for number in range(shards) for failure in folder.stats(number)["failures"]]
+    stats = (folder.stats(number) or {"failures": []} for number in range(shards))
+    found = [failure for one in stats for failure in one["failures"]]
     return pa.table(
         {
             "row": pa.array([failure["row"] for failure in found], pa.int64()),
@@ -88,7 +95,7 @@ def find_batch_size(encoder: Encoder) -> int:
     if not encoder.device.startswith("cuda"):
         return CPU_BATCH
     best, best_rate, size = CPU_BATCH, 0.0, CPU_BATCH
-    picture = encoder.transform(_grey_picture())
+    picture = encoder.transform(Image.new("RGB", (256, 256), (127, 127, 127)))
     while size <= LARGEST_BATCH:
         batch = picture.expand(size, *picture.shape)
         try:
@@ -105,153 +112,174 @@ def find_batch_size(encoder: Encoder) -> int:
     return best
 
 
-@dataclass
 class _Repeats:
-    """Where bytes were seen before: hash -> (shard, row in it), for images and captions."""
+    """Where bytes were seen before in earlier shards: hash -> row, and the embedding kept there."""
 
-    image: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-    text: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    def __init__(self, job: EmbedJob, shards: int, path: Callable[[int], Path]) -> None:
+        self._rows: dict[bytes, int] = {}
+        self._shard_size = job.shard_size
+        self._shards = Shards([path(number) for number in range(shards)])
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._rows
+
+    def vector(self, digest: bytes) -> np.ndarray:
+        """The float16 (d,) embedding of bytes seen before."""
+        number, place = divmod(self._rows[digest], self._shard_size)
+        copied: np.ndarray = np.array(self._shards[number][place])  # a view would keep the file open
+        return copied
+
+    def vectors(self, digests: Iterable[bytes]) -> dict[bytes, np.ndarray]:
+        """Embeddings of those of ``digests`` that were seen before, read shard by shard."""
+        known = sorted((digest for digest in digests if digest in self), key=self._rows.__getitem__)
+        return {digest: self.vector(digest) for digest in known}
 
     def remember(self, number: int, hashes: np.ndarray) -> None:
-        """Take in a shard's hashes (rows, 2); the first place of each stays."""
-        for index, known in enumerate((self.image, self.text)):
-            room = max(0, REMEMBERED - len(known))
-            for row, digest in islice(enumerate(hashes[:, index].tolist()), room):
-                if digest:
-                    known.setdefault(digest.ljust(HASH_BYTES, b"\0"), (number, row))
+        """Take in a shard's hashes (rows,); the first place of each stays."""
+        room = max(0, REMEMBERED - len(self._rows))
+        for place, digest in islice(enumerate(hashes.tolist()), room):
+            if digest:  # numpy drops the zeros at a hash's end
+                self._rows.setdefault(digest.ljust(HASH_BYTES, b"\0"), number * self._shard_size + place)
 
 
-def _embed_shard(
-    folder: EmbeddingFolder,
-    number: int,
-    table: pa.Table,
-    job: EmbedJob,
-    seen: _Repeats,
-    workers: ThreadPoolExecutor,
-    progress: Progress | None,
-) -> np.ndarray:
-    began = time.perf_counter()
-    start = number * job.shard_size
-    rows = min(job.shard_size, job.rows - start)
-    places = table["row"].to_numpy() - start
-    hashes = np.zeros((rows, 2), dtype=f"S{HASH_BYTES}")
+@dataclass
+class _Shard:
+    """One shard in the making."""
 
-    captions = table["caption"].to_pylist()
-    caption_digests = [_digest(caption.encode()) for caption in captions]
-    text_vectors = _encode_captions(dict(zip(caption_digests, captions, strict=True)), job, seen, folder)
-    text = np.zeros((rows, job.encoder.width), np.float16)
-    for place, digest in zip(places, caption_digests, strict=True):
-        text[place], hashes[place, 1] = text_vectors[digest], digest
+    folder: EmbeddingFolder
+    number: int
+    table: pa.Table
+    job: EmbedJob
+    images: _Repeats
+    texts: _Repeats
 
-    places_of: dict[Locator, list[int]] = {}
-    locators = zip(
-        *(table[name].to_pylist() for name in ("image", "image_offset", "image_size")), strict=True
-    )
-    for place, locator in zip(places.tolist(), locators, strict=True):
-        places_of.setdefault(locator, []).append(place)
-    image = np.zeros((rows, job.encoder.width), np.float16)
-    failed: list[dict[str, Any]] = []
-    encoded = 0
-    for locator, digest, vector in _encode_images(places_of, job, seen, folder, workers):
-        for place in places_of[locator]:
-            if isinstance(vector, BadImage):
-                failed.append({"row": start + place, "reason": vector.reason, "detail": vector.detail})
-                text[place], hashes[place, 1] = 0, b""  # no later caption may be read from here
-            else:
-                image[place], hashes[place, 0] = vector, digest
-        encoded += 1
-        if progress:
-            progress(len(places_of[locator]))
+    def make(self, workers: ThreadPoolExecutor, progress: Progress | None) -> np.ndarray:
+        """Encode and write it; returns its hashes (rows, 2) of image and caption."""
+        began = time.perf_counter()
+        job, start = self.job, self.number * self.job.shard_size
+        rows = min(job.shard_size, job.rows - start)
+        places = (self.table["row"].to_numpy() - start).tolist()
+        hashes = np.zeros((rows, 2), dtype=f"S{HASH_BYTES}")
+        image, text = (np.zeros((rows, job.encoder.width), np.float16) for _ in range(2))
 
-    folder.folder.mkdir(parents=True, exist_ok=True)
-    write_array(folder.hash_path(number), hashes)
-    stats = {
-        "pairs": table.num_rows,
-        "images": encoded - len({failure["row"] for failure in failed}),
-        "captions": len(text_vectors),
-        "seconds": round(time.perf_counter() - began, 2),
-        "failures": sorted(failed, key=lambda failure: failure["row"]),
-    }
-    folder.write(number, image, text, stats)
-    return hashes
+        places_of: dict[Locator, list[int]] = {}
+        columns = (self.table[name].to_pylist() for name in ("image", "image_offset", "image_size"))
+        for place, locator in zip(places, zip(*columns, strict=True), strict=True):
+            places_of.setdefault(locator, []).append(place)
+        pictures = _Pictures(list(places_of), job, self.images, workers)  # decoding begins
+
+        captions = self.table["caption"].to_pylist()
+        digests = [_digest(caption.encode()) for caption in captions]
+        vectors = _encode_captions(dict(zip(digests, captions, strict=True)), job, self.texts)
+        for place, digest in zip(places, digests, strict=True):
+            text[place], hashes[place, 1] = vectors[digest], digest
+
+        failed: list[dict[str, Any]] = []
+        for locator, digest, vector in pictures:
+            for place in places_of[locator]:
+                if isinstance(vector, BadImage):
+                    failed.append({"row": start + place, "reason": vector.reason, "detail": vector.detail})
+                    text[place], hashes[place, 1] = 0, b""  # no later caption may be read from here
+                else:
+                    image[place], hashes[place, 0] = vector, digest
+            if progress:
+                progress(len(places_of[locator]))
+
+        self.folder.folder.mkdir(parents=True, exist_ok=True)
+        write_array(self.folder.hash_path(self.number), hashes)
+        stats = {
+            "pairs": self.table.num_rows,
+            "images": len(places_of),
+            "captions": len(vectors),
+            "seconds": round(time.perf_counter() - began, 2),
+            "failures": sorted(failed, key=lambda failure: failure["row"]),
+        }
+        self.folder.write(self.number, image, text, stats)
+        return hashes
 
 
-def _encode_captions(
-    captions: dict[bytes, str], job: EmbedJob, seen: _Repeats, folder: EmbeddingFolder
-) -> dict[bytes, np.ndarray]:
+class _Pictures:
+    """Decodes pictures in the workers from the moment it is made; iterating encodes them in reading order.
+
+    Yields (locator, hash, vector float16 (d,) or what was wrong).
+    """
+
+    def __init__(
+        self, locators: Sequence[Locator], job: EmbedJob, seen: _Repeats, workers: ThreadPoolExecutor
+    ) -> None:
+        self._job, self._seen, self._workers = job, seen, workers
+        self._vectors: dict[bytes, np.ndarray] = {}
+        self._batch: dict[bytes, torch.Tensor] = {}
+        self._remaining = iter(locators)
+        self._queue: deque[tuple[Locator, Future[tuple[bytes, torch.Tensor | None]]]] = deque()
+        self._submit(2 * job.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Locator, bytes, np.ndarray | BadImage]]:
+        waiting: list[tuple[Locator, bytes]] = []
+        while self._queue:
+            locator, future = self._queue.popleft()
+            try:
+                digest, tensor = future.result()
+            except BadImage as bad:
+                yield locator, b"", bad
+                continue
+            finally:
+                self._submit(1)
+            if digest in self._seen and digest not in self._vectors:
+                self._vectors[digest] = self._seen.vector(digest)
+            if digest not in self._vectors and tensor is not None:
+                self._batch.setdefault(digest, tensor)
+            waiting.append((locator, digest))
+            if len(self._batch) == self._job.batch_size or not self._queue:
+                self._encode()
+                yield from ((done, known, self._vectors[known]) for done, known in waiting)
+                waiting.clear()
+        self._encode()
+        yield from ((done, known, self._vectors[known]) for done, known in waiting)
+
+    def _submit(self, count: int) -> None:
+        for locator in islice(self._remaining, count):
+            self._queue.append((locator, self._workers.submit(self._load, locator)))
+
+    def _load(self, locator: Locator) -> tuple[bytes, torch.Tensor | None]:
+        data = read_image_bytes(*locator)
+        digest = _digest(data)
+        if digest in self._seen or digest in self._vectors or digest in self._batch:
+            return digest, None
+        return digest, self._job.encoder.transform(decode_image(data))
+
+    def _encode(self) -> None:
+        if self._batch:
+            encoded = self._job.encoder.encode_images(torch.stack(list(self._batch.values())))
+            self._vectors.update(zip(self._batch, _checked(encoded, self._job.encoder), strict=True))
+            self._batch.clear()
+
+
+def _encode_captions(captions: dict[bytes, str], job: EmbedJob, seen: _Repeats) -> dict[bytes, np.ndarray]:
     """Vectors float16 (d,) by hash; captions of earlier shards are read back."""
-    vectors = {
-        digest: np.load(folder.text_path(seen.text[digest][0]), mmap_mode="r")[seen.text[digest][1]]
-        for digest in captions
-        if digest in seen.text
-    }
+    vectors = seen.vectors(captions)
     new = [digest for digest in captions if digest not in vectors]
-    size = job.batch_size * CAPTIONS_PER_IMAGE
+    an_image, most = CAPTION_BATCHES
+    size = min(job.batch_size * an_image, most)
     for first in range(0, len(new), size):
         batch = new[first : first + size]
         encoded = job.encoder.encode_texts([captions[digest] for digest in batch])
-        vectors |= zip(batch, _checked(encoded, job.encoder), strict=True)
+        vectors.update(zip(batch, _checked(encoded, job.encoder), strict=True))
     return vectors
 
 
-def _encode_images(
-    locators: Iterable[Locator],
-    job: EmbedJob,
-    seen: _Repeats,
-    folder: EmbeddingFolder,
-    workers: ThreadPoolExecutor,
-) -> Iterator[tuple[Locator, bytes, np.ndarray | BadImage]]:
-    """Yield (locator, hash, vector float16 (d,) or what was wrong), batch by batch, in reading order."""
-    vectors: dict[bytes, np.ndarray] = {}
-    waiting: list[tuple[Locator, bytes]] = []
-    batch: dict[bytes, torch.Tensor] = {}
-
-    def flush() -> Iterator[tuple[Locator, bytes, np.ndarray | BadImage]]:
-        if batch:
-            encoded = job.encoder.encode_images(torch.stack(list(batch.values())))
-            vectors.update(zip(batch, _checked(encoded, job.encoder), strict=True))
-            batch.clear()
-        yield from ((locator, digest, vectors[digest]) for locator, digest in waiting)
-        waiting.clear()
-
-    def load(locator: Locator) -> tuple[bytes, torch.Tensor | None]:
-        data = read_image_bytes(*locator)
-        digest = _digest(data)
-        if digest in seen.image or digest in vectors or digest in batch:
-            return digest, None
-        return digest, job.encoder.transform(decode_image(data))
-
-    for locator, loaded in _in_order(locators, load, workers, ahead=2 * job.batch_size):
-        try:
-            digest, tensor = loaded.result()
-        except BadImage as bad:
-            yield locator, b"", bad
-            continue
-        if digest in seen.image and digest not in vectors:
-            shard, row = seen.image[digest]
-            vectors[digest] = np.load(folder.image_path(shard), mmap_mode="r")[row]
-        if digest not in vectors and tensor is not None:
-            batch.setdefault(digest, tensor)
-        waiting.append((locator, digest))
-        if len(batch) == job.batch_size:
-            yield from flush()
-    yield from flush()
-
-
-def _in_order(
-    locators: Iterable[Locator],
-    load: Callable[[Locator], tuple[bytes, torch.Tensor | None]],
-    workers: ThreadPoolExecutor,
-    ahead: int,
-) -> Iterator[tuple[Locator, Future[tuple[bytes, torch.Tensor | None]]]]:
-    """Run ``load`` in the workers, at most ``ahead`` images before the one that is yielded."""
-    remaining = iter(locators)
-    queue = deque((locator, workers.submit(load, locator)) for locator in islice(remaining, ahead))
-    while queue:
-        locator, future = queue.popleft()
-        future.exception()  # wait, so that the pool is topped up only when there is room
-        queue.extend((following, workers.submit(load, following)) for following in islice(remaining, 1))
-        yield locator, future
+def _settled_hashes(folder: EmbeddingFolder, number: int) -> np.ndarray | None:
+    """Hashes of a whole shard, or None where it has to be made (again)."""
+    stats = folder.stats(number)
+    if stats is None or not folder.is_whole(number):
+        return None
+    if any(failure["reason"] in PASSING for failure in stats["failures"]):
+        return None
+    try:
+        hashes: np.ndarray = np.load(folder.hash_path(number), allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return hashes
 
 
 def _checked(vectors: np.ndarray, encoder: Encoder) -> np.ndarray:
@@ -262,9 +290,3 @@ def _checked(vectors: np.ndarray, encoder: Encoder) -> np.ndarray:
 
 def _digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
-
-
-def _grey_picture() -> Any:
-    from PIL import Image
-
-    return Image.new("RGB", (256, 256), (127, 127, 127))

@@ -19,6 +19,7 @@ from cfbd_core.errors import AuditError
 
 LOCK_NAME = "audit.lock"
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+_NOT_PERMITTED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @contextmanager
@@ -42,18 +43,24 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write a ``.npy`` file atomically."""
+    """Write a ``.npy`` file atomically.
+
+    Not by ``np.save``: on a full disk its error does not say that the disk is full.
+    """
+    whole = np.ascontiguousarray(array)
     with written_beside(path) as beside, beside.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(whole))
+        file.write(whole.data)
 
 
 @contextmanager
 def one_job(folder: Path, kind: str) -> Iterator[None]:
     """Hold the audit's job lock; a second job is refused. The lock goes with the process, however it ends.
 
-    Raises AuditError: another job runs; the disk is full (the work done so far is kept).
+    Raises AuditError: another job runs; the folder is not writable; the disk is full (the work done
+    so far is kept).
     """
-    with (folder / LOCK_NAME).open("a+", encoding="utf-8") as lock:
+    with told_in_one_line(folder), (folder / LOCK_NAME).open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -65,28 +72,24 @@ def one_job(folder: Path, kind: str) -> Iterator[None]:
         lock.truncate(0)
         lock.write(f"{kind} (process {os.getpid()})")
         lock.flush()
-        with told_when_disk_is_full(folder):
-            yield
+        yield
 
 
 @contextmanager
-def told_when_disk_is_full(folder: Path) -> Iterator[None]:
-    """Turn 'no space left' from the system or from DuckDB into one line for the user."""
+def told_in_one_line(folder: Path) -> Iterator[None]:
+    """Turn 'no space left' and 'not permitted', from the system or from DuckDB, into a line for the user."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _FULL_DISK:
-            raise
-        raise AuditError(_disk_line(folder)) from error
-    except duckdb.Error as error:
-        if os.strerror(errno.ENOSPC) not in str(error):
-            raise
-        raise AuditError(_disk_line(folder)) from error
-
-
-def _disk_line(folder: Path) -> str:
-    free = shutil.disk_usage(folder).free / 1e6
-    return (
-        f"{folder}: the disk is full ({free:.0f} MB left); "
-        "free some space and run again: finished work is kept"
-    )
+    except (OSError, duckdb.Error) as error:
+        number = getattr(error, "errno", None)
+        if number in _FULL_DISK or os.strerror(errno.ENOSPC) in str(error):
+            free = shutil.disk_usage(folder).free / 1e6
+            raise AuditError(
+                f"{folder}: the disk is full ({free:.0f} MB left); "
+                "free some space and run again: finished work is kept"
+            ) from error
+        if number in _NOT_PERMITTED:
+            raise AuditError(
+                f"{folder}: not writable ({os.strerror(number)}); mend its permissions or copy it"
+            ) from error
+        raise

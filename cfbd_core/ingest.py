@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cfbd_core.errors import AuditError, SourceError
+from cfbd_core.scoring import READY_ENCODER
 from cfbd_core.shards import EmbeddingFolder, ShardWriter
 from cfbd_core.sources import SourceOptions, fingerprint, open_source
-from cfbd_core.sources.base import Batch, Skip
+from cfbd_core.sources.base import Batch, Skip, Source
 from cfbd_core.store import Database, queries
 
 Progress = Callable[[int], None]
-READY_ENCODER = "ready"
 SHARD_SIZE = 4096
 
 
@@ -50,27 +51,24 @@ def ingest(
     }
     with database.reading() as connection:
         held = queries.get_meta(connection, "source")
+    shards = EmbeddingFolder(folder / "embeddings")
     if held is not None:
-        if held["fingerprint"] == identity["fingerprint"] and held["options"] == identity["options"]:
-            return validation_report(database)
-        raise AuditError(
-            f"{folder}: this audit already holds {held['source']} as it was at its ingest; "
-            "audit another or a changed source in a folder of its own (--audit DIR)"
-        )
+        _check_same(folder, held, identity)
+        if opened.has_embeddings and not shards.are_whole():
+            _restore_shards(shards, opened, database)
+        return validation_report(database)
 
     started = datetime.now(UTC)
     parts = folder / "runs" / "ingest"
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir(parents=True)
-    shards = EmbeddingFolder(folder / "embeddings")
-    if opened.has_embeddings:
-        shards.clear()
+    shards.clear()  # of an ingest that was killed
     skips: list[Skip] = []
     read = 0
     try:
         with ShardWriter(shards, SHARD_SIZE) as writer:
             for number, batch in enumerate(opened.batches()):
-                _write_part(parts / f"pairs_{number:06d}.parquet", batch, first_row=read)
+                _write_part(parts / f"pairs_{number:06d}.parquet", batch, read, folder)
                 if batch.image_emb is not None and batch.text_emb is not None:
                     writer.append(batch.image_emb, batch.text_emb)
                 read += batch.pairs.num_rows
@@ -92,13 +90,13 @@ def ingest(
                     "rows": read,
                 }
                 queries.set_meta(connection, "embedding", record)
-                shards.write_plan(record)
             queries.record_run(
                 connection, "ingest", "ingest", started, identity, {"pairs": pairs, "skipped": read - pairs}
             )
-    except BaseException:
         if opened.has_embeddings:
-            shards.clear()
+            shards.write_plan(record)
+    except BaseException:
+        shards.clear()
         raise
     finally:
         shutil.rmtree(parts, ignore_errors=True)
@@ -117,9 +115,42 @@ def validation_report(database: Database) -> dict[str, Any]:
         }
 
 
-def _write_part(path: Path, batch: Batch, first_row: int) -> None:
+def _check_same(folder: Path, held: dict[str, Any], identity: dict[str, Any]) -> None:
+    if held["fingerprint"] != identity["fingerprint"]:
+        raise AuditError(
+            f"{folder}: this audit already holds {held['source']} as it was at its ingest; "
+            "audit another or a changed source in a folder of its own (--audit DIR)"
+        )
+    for name, value in identity["options"].items():
+        if name != "format" and held["options"][name] != value:
+            option = f"--{name.replace('_', '-')}"
+            raise AuditError(
+                f"{folder}: this audit was ingested with {option} {held['options'][name]}, not {value}; "
+                f"leave {option} as it was or give a folder of its own (--audit DIR)"
+            )
+
+
+def _restore_shards(shards: EmbeddingFolder, source: Source, database: Database) -> None:
+    """Copy ready embeddings again: they were deleted, and rows are numbered in reading order."""
+    with database.reading() as connection:
+        record = queries.get_meta(connection, "embedding")
+    shards.clear()
+    with ShardWriter(shards, record["shard_size"]) as writer:
+        for batch in source.batches():
+            if batch.image_emb is not None and batch.text_emb is not None:
+                writer.append(batch.image_emb, batch.text_emb)
+    shards.write_plan(record)
+
+
+def _write_part(path: Path, batch: Batch, first_row: int, folder: Path) -> None:
+    """Write pairs with their rows; images inside the audit's own folder are named from there."""
+    inside = f"{folder.resolve()}/"
+    image = batch.pairs.column("image")
+    is_inside = pc.fill_null(pc.starts_with(image, inside), False)
+    relative = pc.if_else(is_inside, pc.utf8_slice_codeunits(image, len(inside)), image)
+    pairs = batch.pairs.set_column(batch.pairs.schema.get_field_index("image"), "image", relative)
     rows = pa.array(np.arange(first_row, first_row + batch.pairs.num_rows, dtype=np.int64))
-    table = pa.Table.from_batches([batch.pairs])
+    table = pa.Table.from_batches([pairs])
     pq.write_table(table.append_column("row", rows), path, compression="zstd")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cfbd_core.encoders import MINI_DIR, check_published_hash, file_sha256
+from cfbd_core.encoders import MINI_DIR, check_published_hash, file_sha256, resolve_device
+from cfbd_core.errors import EncoderError
 from cfbd_core.mapping import Mapping, mean_targets, train_mapping
 from cfbd_core.scores import consistency_scores, gather
 from cfbd_core.shards import EmbeddingFolder
@@ -21,7 +22,9 @@ MAPPING_NAME = "mapping.safetensors"
 SCORE_COLUMNS = ("s_o", "s_g", "consistency", "residual", "intra")
 HEALTH_SAMPLE = 1000
 SELF_IMAGES = 50_000
+SELF_PAIRS = 250_000
 SELF_FOLDS = 3
+READY_ENCODER = "ready"  # embeddings that came with the pairs
 
 
 @dataclass(frozen=True)
@@ -43,26 +46,55 @@ def choose_mapping(
     rows: np.ndarray,
     image_of: np.ndarray,
     embedding: dict[str, Any],
+    kept: Path,
     progress: TrainProgress | None = None,
 ) -> ChosenMapping:
     """Find or train F for the encoder that made ``shards``.
 
     ``spec``: ``auto`` (the F shipped for this encoder, else ``self``), ``self``, or a file.
-    ``rows`` (n,) are the pairs' rows in the shards, ``image_of`` (n,) the number of each one's image.
+    ``rows`` (n,) are the pairs' rows in the shards, ``image_of`` (n,) the number of each one's image;
+    an F trained here is kept in the file ``kept``, and used again while the encoder is the same.
     Raises EncoderError when a file's F belongs to another encoder, ParameterError when there is none.
     """
     sha256 = embedding["sha256"]
     if spec == "auto":
-        shipped = MINI_DIR / MAPPING_NAME
-        if shipped.is_file():
+        if embedding["encoder"] == "mini":
+            shipped = MINI_DIR / MAPPING_NAME
             check_published_hash(shipped, file_sha256(shipped))
-            if Mapping.load(shipped).info.encoder_sha256 == sha256:
-                return ChosenMapping(Mapping.load(shipped, sha256), "file", "F of mini")
+            return ChosenMapping(Mapping.load(shipped, sha256), "file", "F of mini")
         spec = "self"
     if spec == "self":
-        own = _train_on_audit(shards, rows, image_of, embedding, progress)
-        return ChosenMapping(own, "self", "F trained on these pairs (cross-fitted)")
-    return ChosenMapping(Mapping.load(Path(spec).expanduser(), sha256), "file", spec)
+        return ChosenMapping(
+            _kept_or_trained(shards, rows, image_of, embedding, kept, progress),
+            "self",
+            "F trained on these pairs (cross-fitted)",
+        )
+    is_ready = embedding["encoder"] == READY_ENCODER  # nobody knows which encoder made them
+    mapping = Mapping.load(Path(spec).expanduser(), None if is_ready else sha256)
+    if mapping.info.width != embedding["width"]:
+        raise EncoderError(
+            f"--mapping {spec}: it takes embeddings of width {mapping.info.width}, these have "
+            f"{embedding['width']}; give the mapping of their encoder, or `--mapping self`"
+        )
+    return ChosenMapping(mapping, "file", spec)
+
+
+def _kept_or_trained(
+    shards: EmbeddingFolder,
+    rows: np.ndarray,
+    image_of: np.ndarray,
+    embedding: dict[str, Any],
+    kept: Path,
+    progress: TrainProgress | None,
+) -> Mapping:
+    if kept.is_file():
+        try:
+            return Mapping.load(kept, embedding["sha256"])
+        except EncoderError:
+            pass  # of an earlier encoder, or damaged: it is derived and made again
+    mapping = _train_on_audit(shards, rows, image_of, embedding, progress)
+    mapping.save(kept)
+    return mapping
 
 
 def _train_on_audit(
@@ -75,6 +107,8 @@ def _train_on_audit(
     """Cross-fit F on at most ``SELF_IMAGES`` images under audit: no pair is judged by its own caption."""
     images = np.random.default_rng(0).permutation(np.unique(image_of))[:SELF_IMAGES]
     sample = np.flatnonzero(np.isin(image_of, images))
+    if len(sample) > SELF_PAIRS:  # images that come again and again
+        sample = np.sort(np.random.default_rng(0).permutation(sample)[:SELF_PAIRS])
     text = gather(shards.texts(), rows[sample])
     ids, target = mean_targets(text, image_of[sample])
     _, first = np.unique(image_of[sample], return_index=True)
@@ -87,6 +121,7 @@ def _train_on_audit(
         trained_on="self",
         groups=ids,
         folds=SELF_FOLDS,
+        device=resolve_device("auto"),
         progress=progress,
     )
 
@@ -115,6 +150,18 @@ def score_shards(
     columns = {name: np.concatenate(values) for name, values in parts.items()}
     return pa.table(
         {"row": rows} | {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+    )
+
+
+def unscored(scores: pa.Table) -> pa.Table:
+    """Pairs that got no score, as the table (row, reason, detail) that ``skipped`` takes."""
+    rows = scores.filter(scores["consistency"].is_null())["row"]
+    return pa.table(
+        {
+            "row": rows,
+            "reason": pa.array(["no usable embedding"] * len(rows), pa.string()),
+            "detail": pa.array(["it is all zeros or not finite"] * len(rows), pa.string()),
+        }
     )
 
 

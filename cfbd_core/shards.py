@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 
@@ -45,23 +46,21 @@ class EmbeddingFolder:
 
     def is_whole(self, number: int) -> bool:
         """Whether shard ``number`` was finished."""
-        files = (self.stats_path(number), self.image_path(number), self.text_path(number))
-        return all(file.is_file() for file in files)
+        embeddings = self.image_path(number).is_file() and self.text_path(number).is_file()
+        return embeddings and self.stats(number) is not None
 
     def plan(self) -> dict[str, Any] | None:
-        """The settings that the shards are made by, or None before the first."""
-        path = self.folder / PLAN_NAME
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        """The settings that the shards are made by, or None before the first or where they are damaged."""
+        return _read_json(self.folder / PLAN_NAME)
 
     def write_plan(self, plan: dict[str, Any]) -> None:
         """Store the settings that the shards are made by."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / PLAN_NAME, plan)
 
-    def stats(self, number: int) -> dict[str, Any]:
-        """Stats of a whole shard: pairs, images and captions encoded, seconds, failures."""
-        stats: dict[str, Any] = json.loads(self.stats_path(number).read_text(encoding="utf-8"))
-        return stats
+    def stats(self, number: int) -> dict[str, Any] | None:
+        """Stats of a whole shard: pairs, images and captions encoded, seconds, failures; else None."""
+        return _read_json(self.stats_path(number))
 
     def write(self, number: int, image: np.ndarray, text: np.ndarray, stats: dict[str, Any]) -> None:
         """Write one shard: image and text (rows, d) as float16, then its stats."""
@@ -70,13 +69,13 @@ class EmbeddingFolder:
         write_array(self.text_path(number), text.astype(np.float16, copy=False))
         write_json(self.stats_path(number), stats)
 
-    def images(self) -> list[np.ndarray]:
-        """Image shards in order, memory-mapped float16 (rows, d)."""
-        return [self._open(self.image_path(number)) for number in range(self._count())]
+    def images(self) -> Shards:
+        """Image shards in order, float16 (rows, d); AuditError unless all are there."""
+        return Shards([self.image_path(number) for number in range(self._count())])
 
-    def texts(self) -> list[np.ndarray]:
-        """Caption shards in order, memory-mapped float16 (rows, d)."""
-        return [self._open(self.text_path(number)) for number in range(self._count())]
+    def texts(self) -> Shards:
+        """Caption shards in order, float16 (rows, d); AuditError unless all are there."""
+        return Shards([self.text_path(number) for number in range(self._count())])
 
     def clear(self) -> None:
         """Delete all shards."""
@@ -93,14 +92,47 @@ class EmbeddingFolder:
             raise AuditError(f"{self.folder}: the embeddings are not whole; run `cfbd embed` again")
         return shard_count(plan)
 
-    def _open(self, path: Path) -> np.ndarray:
-        try:
-            shard: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError) as error:
-            raise AuditError(
-                f"{path}: not readable ({error}); delete it and run `cfbd embed` again"
-            ) from error
-        return shard
+
+class Shards(Sequence[np.ndarray]):
+    """Shards that are memory-mapped when asked for, one at a time: thousands may exceed the open files."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self._open: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Shards: ...
+
+    def __getitem__(self, index: int | slice) -> np.ndarray | Shards:
+        if isinstance(index, slice):
+            return Shards(self._paths[index])
+        if self._open is None or self._open[0] != index:
+            self._open = (index, _mapped(self._paths[index]))
+        return self._open[1]
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        shard: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise AuditError(f"{path}: cannot be opened ({error.strerror or error})") from error
+    except (ValueError, EOFError) as error:
+        raise AuditError(f"{path}: damaged ({error}); delete it and run `cfbd embed` again") from error
+    return shard
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def shard_count(plan: dict[str, Any]) -> int:
@@ -146,7 +178,7 @@ class ShardWriter:
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    exact = rows.astype(np.float32)
+    exact = rows.astype(np.float64)  # a large vector's norm overflows in single precision
     norms = np.linalg.norm(exact, axis=1, keepdims=True)
-    unit: np.ndarray = (exact / np.maximum(norms, np.finfo(np.float32).tiny)).astype(np.float16)
+    unit: np.ndarray = (exact / np.maximum(norms, np.finfo(np.float64).tiny)).astype(np.float16)
     return unit

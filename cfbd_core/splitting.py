@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class SplitResult:
 def split_pairs(
     rows: np.ndarray,
     consistency: np.ndarray,
-    texts: list[np.ndarray],
+    texts: Sequence[np.ndarray],
     params: SplitParams,
     keys_of: Callable[[np.ndarray], list[str]],
 ) -> SplitResult:

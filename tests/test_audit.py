@@ -58,7 +58,7 @@ def test_the_result_does_not_depend_on_the_order_of_the_rows(tmp_path, toy_sourc
         audited(tmp_path / name, path).pairs(order_by="key").to_pandas()
         for name, path in (("first", source), ("second", shuffled))
     )
-    # F is trained here and sees the rows in another order, so scores agree only nearly.
+    # F is trained here and numbers its images by row, so scores agree only nearly.
     assert (first["verdict"] == second["verdict"]).all()
     np.testing.assert_allclose(first["consistency"], second["consistency"], atol=0.1)
 
@@ -189,6 +189,66 @@ def test_ready_embeddings_are_audited_without_an_encoder(tmp_path):
     np.testing.assert_allclose(stored, image / np.linalg.norm(image, axis=1, keepdims=True), atol=1e-3)
 
 
+def ready_table(path, image, text, **columns):
+    n, width = image.shape
+    table = {
+        "key": [f"{index:03d}" for index in range(n)],
+        "caption": [f"caption {index}" for index in range(n)],
+        "image_embedding": pa.FixedSizeListArray.from_arrays(pa.array(image.ravel()), width),
+        "text_embedding": pa.FixedSizeListArray.from_arrays(pa.array(text.ravel()), width),
+    }
+    pq.write_table(pa.table(table | columns), path)
+    return path
+
+
+def test_deleted_ready_embeddings_come_back_from_their_source(tmp_path):
+    rng = np.random.default_rng(0)
+    image, text = (rng.standard_normal((80, 16)).astype(np.float32) for _ in range(2))
+    image[7] *= 1e25  # its square is too large for single precision
+    source = ready_table(tmp_path / "ready.parquet", image, text)
+    audit = Audit.create(tmp_path / "audit")
+    audit.ingest(source)
+    audit.score("self")
+    audit.split(SplitParams(q=5, k=2))
+    report = audit.report()
+    assert report["flagged"] + report["kept"] == report["pairs"] == 80
+    before = np.concatenate(audit.shards.images())
+    audit.shards.clear()
+    with pytest.raises(AuditError, match="ingest"):
+        audit.embed()
+    audit.ingest(source)
+    audit.embed()
+    np.testing.assert_array_equal(np.concatenate(audit.shards.images()), before)
+    audit.score("self")
+
+
+def test_another_caption_option_for_the_same_source_is_named(tmp_path, toy_source):
+    source = toy_source(20)
+    audit = Audit.create(tmp_path / "audit")
+    audit.ingest(source)
+    with pytest.raises(AuditError, match="--captions first, not all"):
+        audit.ingest(source, SourceOptions(captions="all"))
+
+
+def test_an_audit_with_its_pictures_inside_can_be_moved(tmp_path, toy_source):
+    audit = Audit.create(tmp_path / "audit")
+    toy_source(40).parent.rename(tmp_path / "audit" / "source")
+    audit.ingest(tmp_path / "audit" / "source" / "pairs.csv")
+    (tmp_path / "audit").rename(tmp_path / "moved")
+    moved = Audit.open(tmp_path / "moved")
+    moved.embed(ToyEncoder())
+    assert moved.pair_count() == 40
+    assert moved.pairs(limit=1)["image"][0].as_py().startswith(str(tmp_path / "moved"))
+
+
+def test_the_f_trained_on_an_audit_is_kept_and_used_again(tmp_path, toy_source, monkeypatch):
+    audit = audited(tmp_path / "audit", toy_source(100))
+    before = audit.pairs()["consistency"].to_pylist()
+    monkeypatch.setattr("cfbd_core.scoring.train_mapping", None)
+    audit.score("self")
+    assert audit.pairs()["consistency"].to_pylist() == before
+
+
 def test_pairs_by_condition_and_order(tmp_path, toy_source):
     audit = audited(tmp_path / "audit", toy_source(100))
     table = audit.pairs("consistency > 0", "consistency DESC", limit=7)
@@ -248,13 +308,16 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_is_told_in_one_line_and_the_job_goes_on_after_it_has_room(small_disk, toy_source):
+@pytest.mark.parametrize("room", [0, 5_000, 20_000])
+def test_a_full_disk_is_told_in_one_line_and_the_job_goes_on_after_it_has_room(small_disk, toy_source, room):
     audit = Audit.create(small_disk / "audit")
     audit.ingest(toy_source(600))
     filler = small_disk / "filler"
     with filler.open("wb") as file, pytest.raises(OSError, match="space"):
         while file.write(b"0" * 65536):
             file.flush()
+    with filler.open("rb+") as file:
+        file.truncate(filler.stat().st_size - room)
     with pytest.raises(AuditError, match="disk is full") as told:
         audit.embed(ToyEncoder(), EmbedParams(shard_size=100, batch_size=32))
     assert "\n" not in str(told.value)

@@ -126,6 +126,63 @@ def test_when_no_image_can_be_read_the_audit_says_so(tmp_path, toy_source):
         embedded(tmp_path / "audit", source, ToyEncoder())
 
 
+def test_images_that_vanish_stop_the_job_and_it_goes_on_when_they_are_back(tmp_path, toy_source):
+    source = toy_source(60)
+    audit = Audit.create(tmp_path / "audit")
+    audit.ingest(source)
+    away = source.parent / "away"
+    away.mkdir()
+    for index in range(20, 40):
+        (source.parent / f"{index:04d}.png").rename(away / f"{index:04d}.png")
+    with pytest.raises(AuditError, match="20 images are not there any more"):
+        audit.embed(ToyEncoder(), PARAMS)
+    for picture in away.iterdir():
+        picture.rename(source.parent / picture.name)
+    audit.embed(ToyEncoder(), PARAMS)
+    assert audit.pair_count() == 60
+    assert contents(audit) == contents(embedded(tmp_path / "whole", source, ToyEncoder()))
+
+
+FEW_FILES = """
+import resource, sys
+from cfbd_core.audit import Audit
+from cfbd_core.config import EmbedParams
+from tests.toy import ToyEncoder
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+audit = Audit.create(sys.argv[1])
+audit.ingest(sys.argv[2])
+audit.embed(ToyEncoder(), EmbedParams(shard_size=4, batch_size=4, workers=2))
+audit.score("self")
+audit.split()
+print(audit.report()["pairs"])
+"""
+
+
+def test_thousands_of_repeats_and_shards_need_few_open_files(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    lines = ["key,image,caption"]
+    for index in range(800):
+        if index < 80:
+            toy_picture("red", np.random.default_rng(index)).save(folder / f"{index}.png")
+        lines.append(f"{index},{index % 80}.png,caption {index % 150}")
+    (folder / "pairs.csv").write_text("\n".join(lines))
+    job = [sys.executable, "-c", FEW_FILES, str(tmp_path / "audit"), str(folder / "pairs.csv")]
+    shown = subprocess.run(job, capture_output=True, text=True, check=False)
+    assert shown.stdout.strip() == "800", shown.stderr[-500:]
+
+
+def test_a_missing_hash_file_or_broken_stats_are_made_again(tmp_path, toy_source):
+    audit = embedded(tmp_path / "audit", toy_source(60), ToyEncoder())
+    before = contents(audit)
+    audit.shards.hash_path(1).unlink()
+    audit.shards.stats_path(2).write_text("{half")
+    encoder = ToyEncoder()
+    audit.embed(encoder, PARAMS)
+    assert contents(audit) == before
+    assert 0 < encoder.images_encoded <= 32
+
+
 def test_another_encoder_is_refused_and_the_audit_stays_as_it_was(tmp_path, toy_source):
     audit = embedded(tmp_path / "audit", toy_source(30), ToyEncoder())
     before = contents(audit)

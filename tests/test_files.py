@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cfbd_core.errors import AuditError
-from cfbd_core.files import one_job, told_when_disk_is_full, write_json, written_beside
+from cfbd_core.files import one_job, told_in_one_line, write_json, written_beside
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path):
@@ -46,8 +46,8 @@ except AuditError as error:
 
 
 def test_a_full_disk_is_one_line(tmp_path):
-    with pytest.raises(AuditError, match="disk is full") as told, told_when_disk_is_full(tmp_path):
+    with pytest.raises(AuditError, match="disk is full") as told, told_in_one_line(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert "\n" not in str(told.value)
-    with pytest.raises(FileNotFoundError), told_when_disk_is_full(tmp_path):
+    with pytest.raises(FileNotFoundError), told_in_one_line(tmp_path):
         raise FileNotFoundError(errno.ENOENT, "gone")

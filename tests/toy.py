@@ -43,7 +43,7 @@ def toy_caption(colour: str, rng: np.random.Generator) -> str:
 class ToyEncoder:
     """Has the interface of :class:`cfbd_core.encoders.Encoder`; counts what it encodes; can be slow."""
 
-    id, sha256, width, device = "toy", "0" * 64, WIDTH, "cpu"
+    id, sha256, architecture, width, device = "toy", "0" * 64, "toy", WIDTH, "cpu"
 
     def __init__(self, seconds: float = 0.0, sha256: str = "0" * 64) -> None:
         self.images_encoded = self.captions_encoded = 0

@@ -64,7 +64,7 @@ class Database:
                 connection = duckdb.connect(str(self.path), read_only=read_only)
                 break
             except duckdb.IOException as error:
-                if "lock" not in str(error):
+                if "Could not set lock" not in str(error):
                     raise AuditError(
                         f"{self.path}: not readable as an audit: {_first_line(error)}"
                     ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,15 +68,16 @@ def add_skips(connection: duckdb.DuckDBPyConnection, skips: pa.Table) -> None:
     connection.unregister("new_skips")
 
 
-def drop_unreadable(connection: duckdb.DuckDBPyConnection, failures: pa.Table) -> None:
-    """Move pairs whose image could not be read (row, reason, detail) to ``skipped``."""
+def drop_pairs(connection: duckdb.DuckDBPyConnection, failures: pa.Table, stage: str) -> None:
+    """Move pairs that cannot be embedded or scored (row, reason, detail) to ``skipped``."""
     connection.register("failures", failures)
     connection.execute(
         """
         INSERT INTO skipped
-        SELECT p.key, 'pair ' || p.row, 'embed', f.reason, f.detail, p.image, p.caption
+        SELECT p.key, 'pair ' || p.row, ?, f.reason, f.detail, p.image, p.caption
         FROM pairs p JOIN failures f ON f.row = p.row ORDER BY p.row
-        """
+        """,
+        [stage],
     )
     connection.execute("DELETE FROM pairs WHERE row IN (SELECT row FROM failures)")
     connection.unregister("failures")
@@ -206,12 +206,12 @@ def select_pairs(
         raise ParameterError(f"pairs: where={where!r}, order_by={order_by!r}: {reason}") from error
 
 
-def export_batches(
-    connection: duckdb.DuckDBPyConnection, final: str | None, rows: int = 10_000
-) -> Iterator[pa.RecordBatch]:
-    """All pairs, or those with ``final`` "kept" or "removed", by row, a batch at a time."""
-    query = "SELECT * FROM audit_pairs WHERE ? IS NULL OR final = ? ORDER BY row"
-    yield from connection.sql(query, params=[final, final]).to_arrow_reader(rows)
+def spool_pairs(connection: duckdb.DuckDBPyConnection, final: str | None, path: Path) -> None:
+    """Write all pairs, or those with ``final`` "kept" or "removed", by row, to a Parquet file."""
+    chosen = "" if final is None else f"WHERE final = '{final}'"
+    connection.execute(
+        f"COPY (SELECT * FROM audit_pairs {chosen} ORDER BY row) TO '{_quoted(path)}' (FORMAT parquet)"
+    )
 
 
 def add_decisions(connection: duckdb.DuckDBPyConnection, decisions: pa.Table) -> list[str]:
@@ -248,6 +248,10 @@ def record_run(
         "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)",
         [run_id, kind, started, datetime.now(UTC), json.dumps(params), json.dumps(stats)],
     )
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
 
 
 def _column(connection: duckdb.DuckDBPyConnection, query: str, dtype: type[np.generic]) -> np.ndarray:
