@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from cfbd_core.torchvision_compat import import_torchvision
 
 MINI_DIR = Path(__file__).resolve().parent.parent / "assets" / "encoders" / "mini"
 CONFIG_NAME = "open_clip_config.json"
+ORDINARY_CAPTION, LONGEST_WORD, MOST_WORDS = 1000, 256, 256  # letters, letters, words
 WAY_OUT = "connect once, or copy the checkpoint here and give --encoder NAME@FILE, or use --encoder mini"
 
 
@@ -44,6 +46,7 @@ class Encoder:
     """The two towers of a CLIP model with the transform and the tokenizer they were trained with.
 
     ``id`` is the specification it was loaded by, ``sha256`` the hash of its weights file,
+    ``architecture`` a short hash of its configuration (the same weights may fit two models),
     ``width`` the joint embedding width d, ``device`` where it runs (autocast on CUDA).
     """
 
@@ -56,9 +59,11 @@ class Encoder:
         encoder_id: str,
         sha256: str,
         width: int,
+        architecture: str,
         device: str,
     ) -> None:
         self.id, self.sha256, self.width, self.device = encoder_id, sha256, width, device
+        self.architecture = architecture
         self.transform, self.tokenize = transform, tokenizer
         # TinyViT and ResNets run about 1.4 times faster on a CPU with channels last.
         self.model: Any = model.to(device).eval()
@@ -71,7 +76,7 @@ class Encoder:
 
     def encode_texts(self, captions: Sequence[str]) -> np.ndarray:
         """Embed captions; returns float32 (n, d), L2-normalised. Long captions are cut by the tokenizer."""
-        tokens = self.tokenize(list(captions)).to(self.device, non_blocking=True)
+        tokens = self.tokenize([_cut(caption) for caption in captions]).to(self.device, non_blocking=True)
         return self._embed(lambda: self.model.encode_text(tokens))
 
     def _embed(self, forward: Callable[[], torch.Tensor]) -> np.ndarray:
@@ -111,15 +116,17 @@ def load_encoder(spec: str = "mini", device: str = "auto") -> Encoder:
     if found.model == f"local-dir:{MINI_DIR}" and not found.is_checkpoint:
         check_published_hash(found.weights, sha256)
     try:
-        model, _, transform = open_clip.create_model_and_transforms(
-            found.model,
-            found.tag,
-            load_weights=not found.is_checkpoint,
-            force_quick_gelu=found.quick_gelu,
-        )
-        if found.is_checkpoint:
-            open_clip.load_checkpoint(model, str(found.weights), weights_only=True)
-        tokenizer = open_clip.get_tokenizer(found.model)
+        with _offline_if_unreachable():
+            model, _, transform = open_clip.create_model_and_transforms(
+                found.model,
+                found.tag,
+                load_weights=not found.is_checkpoint,
+                force_quick_gelu=found.quick_gelu,
+            )
+            if found.is_checkpoint:
+                open_clip.load_checkpoint(model, str(found.weights), weights_only=True)
+            tokenizer = open_clip.get_tokenizer(found.model)
+            config = open_clip.get_model_config(found.model)
     except Exception as error:  # open_clip, torch and pickle raise whatever they like here
         reason = " ".join(str(error).split())[:160]
         raise EncoderError(f"--encoder {spec}: {found.weights} does not load: {reason}") from error
@@ -129,9 +136,29 @@ def load_encoder(spec: str = "mini", device: str = "auto") -> Encoder:
         tokenizer,
         encoder_id=spec,
         sha256=sha256,
-        width=int(open_clip.get_model_config(found.model)["embed_dim"]),
+        width=int(config["embed_dim"]),
+        architecture=_short_hash(
+            config | {"quick_gelu": found.quick_gelu or config.get("quick_gelu", False)}
+        ),
         device=device,
     )
+
+
+def check_spec(spec: str) -> None:
+    """Raise EncoderError now if ``spec`` leads nowhere; hub models and tags may be downloaded."""
+    import_torchvision()
+    _locate(spec)
+
+
+def _cut(caption: str) -> str:
+    """What of a caption can reach the context: the BPE tokenizer takes hours over a word of a million letters."""
+    if len(caption) <= ORDINARY_CAPTION:
+        return caption
+    return " ".join(word[:LONGEST_WORD] for word in caption.split(maxsplit=MOST_WORDS)[:MOST_WORDS])
+
+
+def _short_hash(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

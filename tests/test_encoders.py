@@ -109,6 +109,13 @@ def test_a_checkpoint_without_its_model_and_an_empty_folder_are_refused(tmp_path
         load_encoder(str(tmp_path), "cpu")
 
 
+def test_an_endless_word_does_not_stall_the_tokenizer(folder):
+    encoder = load_encoder(str(folder), "cpu")
+    letters = "".join(np.random.default_rng(0).choice(list("abcdefghijk"), 1_000_000))
+    vectors = encoder.encode_texts([letters, "word " * 200_000, "a dog"])
+    assert vectors.shape == (3, 16)
+
+
 def test_devices():
     assert resolve_device("auto") in ("cpu", "cuda")
     with pytest.raises(EncoderError, match="not a device"):
