@@ -12,7 +12,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from cfbd_core import __version__
 from cfbd_core.cli_options import (
@@ -25,7 +25,7 @@ from cfbd_core.cli_options import (
     split_params,
 )
 from cfbd_core.cli_progress import Bar, TrainBar
-from cfbd_core.errors import CfbdError
+from cfbd_core.errors import CfbdError, ParameterError
 
 Result = tuple[dict[str, Any], str]
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result, text = options.run(options)
     except CfbdError as error:
-        print(f"cfbd {options.command}: {error}", file=sys.stderr)
+        print(f"cfbd {options.command}: {_printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"cfbd {options.command}: stopped; call it again to go on", file=sys.stderr)
@@ -46,10 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, like all of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` lists the options\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(prog="cfbd", description=__doc__.splitlines()[0] if __doc__ else None)
-    top.description = "Find backdoor-poisoned image-caption pairs before a CLIP model is trained on them."
+    about = "Find backdoor-poisoned image-caption pairs before a CLIP model is trained on them."
+    top = _Parser(prog="cfbd", description=about)
     top.add_argument("--version", action="version", version=f"cfbd {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -103,7 +110,10 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> Result:
     params, settings = split_params(options), embed_params(options)  # refuse bad values before the work
+    _check_named_files(options)
     audit, _ = _ingested(options)
+    if params.q > audit.pair_count():
+        raise ParameterError(f"--q {params.q}: the audit has {audit.pair_count()} pairs; give a smaller --q")
     with Bar("embed", audit.pair_count()) as bar:
         audit.embed(options.encoder, settings, bar.update)
     with Bar("score", audit.pair_count()) as bar, TrainBar("train F") as training:
@@ -195,6 +205,18 @@ def _open(options: argparse.Namespace) -> Any:
     return Audit.open(options.audit)
 
 
+def _check_named_files(options: argparse.Namespace) -> None:
+    """An encoder or a mapping that is not there is told before hours of work, not after."""
+    if options.mapping not in ("auto", "self") and not Path(options.mapping).is_file():
+        raise ParameterError(
+            f"--mapping {options.mapping}: no such file; give a mapping's file, auto or self"
+        )
+    if options.encoder not in (None, "mini"):
+        from cfbd_core.encoders import check_spec
+
+        check_spec(options.encoder)
+
+
 def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """Open or create the audit and ingest; a first ingest that fails leaves no folder behind."""
     from cfbd_core.audit import DATABASE_NAME, Audit
@@ -212,6 +234,11 @@ def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     return audit, found
 
 
+def _printable(text: str) -> str:
+    """A hostile file name must not steer the terminal, nor make two lines of one."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 def validation_text(found: dict[str, Any]) -> str:
     """The validation report for a terminal."""
     lines = [f"{found['pairs']:,} pairs read, {found['skipped']:,} skipped"]
@@ -219,5 +246,5 @@ def validation_text(found: dict[str, Any]) -> str:
         lines.append(f"  {reason['pairs']:,} × {reason['reason']}")
         for example in reason["examples"]:
             detail = f" – {example['detail']}" if example["detail"] else ""
-            lines.append(f"      {example['position']}{detail}")
+            lines.append(f"      {_printable(example['position'] + detail)}")
     return "\n".join(lines)

@@ -14,6 +14,8 @@ from cfbd_core.store import Database, queries
 EVIDENCE_SENTENCES = {
     "none": "No evidence of poisoning: the captions of D_p are no more alike than random ones.",
     "weak": "Weak evidence of poisoning: the captions of D_p are somewhat alike; look at the flagged pairs.",
+    "repeats": "Weak evidence of poisoning: the captions of D_p are a few texts repeated, boilerplate or poison; "
+    "look at the flagged pairs.",
     "strong": "Strong evidence of poisoning: the captions of D_p are far more alike than random ones.",
 }
 
@@ -64,7 +66,7 @@ def text(result: dict[str, Any]) -> str:
         f"{result['poisoned']:,} poisoned (D_p), {result['suspicious']:,} suspicious (D_s)",
         f"{result['flagged']:,} flagged, {result['kept']:,} kept"
         + (f", {result['skipped']:,} skipped" if result["skipped"] else ""),
-        EVIDENCE_SENTENCES[evidence["level"]]
+        EVIDENCE_SENTENCES["repeats" if _only_repeats(evidence) else evidence["level"]]
         + f" (cohesion {_number(evidence['cohesion'])}, random draws at most {_number(evidence['null_max'])})",
         f"K = {params['k']}, γ = {params['gamma']:g}, q = {params['q']}, "
         f"γ_z = {_number(params['gamma_z'])} ({params['gamma_z_rule']}), "
@@ -84,6 +86,11 @@ def text(result: dict[str, Any]) -> str:
     ]
     lines += [f"warning: {warning}" for warning in result["warnings"]]
     return "\n".join(lines)
+
+
+def _only_repeats(evidence: dict[str, Any]) -> bool:
+    """Whether repeats alone make D_p's captions cohere, see :mod:`cfbd_core.evidence`."""
+    return bool(evidence["level"] == "weak" and evidence["distinct"] <= evidence["q"] // 2)
 
 
 def _truth(outcome: pa.Table) -> dict[str, Any]:

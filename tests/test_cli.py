@@ -13,7 +13,7 @@ from tests.toy import ToyEncoder
 
 @pytest.fixture(autouse=True)
 def toy_encoder(monkeypatch):
-    monkeypatch.setattr("cfbd_core.audit.load_encoder", lambda spec, device: ToyEncoder())
+    monkeypatch.setattr("cfbd_core.embed_job.load_encoder", lambda spec, device: ToyEncoder())
 
 
 def run(capsys, *arguments) -> tuple[int, str, str]:
@@ -81,6 +81,8 @@ def test_the_four_steps_do_what_run_does(capsys, tmp_path, toy_source):
         ("export", "--audit", "nowhere", "--out", "x.csv"),
         ("decide", "--audit", "nowhere", "--from", "x.csv"),
         ("demo", "--audit", "new", "--rate", "7"),
+        ("run", "pairs.csv", "--audit", "new", "--mapping", "nowhere.safetensors"),
+        ("run", "pairs.csv", "--audit", "new", "--encoder", "RN51/openai"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, arguments):
@@ -91,6 +93,23 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(capsys, tmp_path, monk
     assert out == ""
     assert len(lines) == 1
     assert "Traceback" not in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_bad_option_is_one_line_too(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "pairs.csv", "--audit", "new", "--k", "many"])
+    err = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert err.count("\n") == 1
+    assert "--k" in err
+
+
+def test_a_hostile_name_does_not_steer_the_terminal(capsys, tmp_path):
+    code, _, err = run(capsys, "report", "--audit", tmp_path / "a\x1b[2Jb\nc")
+    assert code == 2
+    assert "\x1b" not in err
+    assert err.count("\n") == 1
 
 
 def test_a_failed_first_ingest_leaves_no_folder(capsys, tmp_path):

@@ -27,7 +27,7 @@ def blocks(language: str) -> list[str]:
 def shards(tmp_path, monkeypatch) -> Path:
     """A working folder with `shards/00000.tar` of toy pairs, a few of them poisoned."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cfbd_core.audit.load_encoder", lambda spec, device: ToyEncoder())
+    monkeypatch.setattr("cfbd_core.embed_job.load_encoder", lambda spec, device: ToyEncoder())
     (tmp_path / "shards").mkdir()
     rng = np.random.default_rng(0)
     with tarfile.open(tmp_path / "shards" / "00000.tar", "w") as tar:
