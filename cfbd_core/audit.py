@@ -71,7 +71,7 @@ class Audit:
         if found > schema.SCHEMA_VERSION:
             raise AuditError(
                 f"{folder}: made by a newer version of CFBD Auditor (schema {found}, this one knows "
-                f"{schema.SCHEMA_VERSION}); update with `pip install -U cfbd-auditor`"
+                f"{schema.SCHEMA_VERSION}); update it to open this audit"
             )
         return audit
 
@@ -142,9 +142,7 @@ class Audit:
                 queries.set_meta(connection, "mapping", chosen.to_dict())
                 queries.set_meta(connection, "health", health)
                 queries.forget_meta(connection, "split")
-                queries.record_run(
-                    connection, "score", "score", started, {"mapping": mapping}, chosen.to_dict()
-                )
+                queries.record_run(connection, "score", started, {"mapping": mapping}, chosen.to_dict())
             return {"mapping": chosen.to_dict(), "health": health, "pairs": table.num_rows}
 
     def split(self, params: SplitParams | None = None) -> dict[str, Any]:
@@ -159,9 +157,7 @@ class Audit:
             with self._database.writing() as connection:
                 queries.replace_verdicts(connection, rows, result.z, result.subset, result.poisoned)
                 queries.set_meta(connection, "split", result.summary)
-                queries.record_run(
-                    connection, "split", "split", started, params.to_dict(), result.summary["params"]
-                )
+                queries.record_run(connection, "split", started, params.to_dict(), result.summary["params"])
             return result.summary
 
     # --- what came out -----------------------------------------------------------------------------
@@ -233,7 +229,7 @@ class Audit:
         try:
             with one_job(self.folder, "delete"):
                 if self._meta("source") is None:
-                    shutil.rmtree(self.folder)
+                    shutil.rmtree(self.folder.resolve(), ignore_errors=True)
         except AuditError:
             return  # another process is at work in it
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from cfbd_core.errors import ParameterError
+from cfbd_core.workers import usable_cores
 
 SplitRule = Literal["quantile", "posterior"]
 GammaZRule = Literal["auto", "null", "valley", "mixture", "manual"]
@@ -98,7 +98,7 @@ class EmbedParams(_Params):
     device: str = "auto"
     batch_size: int | None = None
     shard_size: int = 4096
-    workers: int = field(default_factory=lambda: os.cpu_count() or 2)
+    workers: int = field(default_factory=usable_cores)
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:

@@ -114,7 +114,7 @@ class EmbedAudit:
             if done and done != plan:
                 queries.forget_scores(connection)
             stats = {"unreadable": unreadable.num_rows}
-            queries.record_run(connection, "embed", "embed", started, plan, stats)
+            queries.record_run(connection, "embed", started, plan, stats)
 
     def _check_failures(self, unreadable: pa.Table, pairs: int) -> None:
         passing = pa.array(embeddings.PASSING)

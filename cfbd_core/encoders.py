@@ -45,7 +45,7 @@ WAY_OUT = "connect once, or copy the checkpoint here and give --encoder NAME@FIL
 class Encoder:
     """The two towers of a CLIP model with the transform and the tokenizer they were trained with.
 
-    ``id`` is the specification it was loaded by, ``sha256`` the hash of its weights file,
+    ``id`` is the specification it was loaded by (paths made absolute), ``sha256`` the hash of its weights file,
     ``architecture`` a short hash of its configuration (the same weights may fit two models),
     ``width`` the joint embedding width d, ``device`` where it runs (autocast on CUDA).
     """
@@ -134,7 +134,7 @@ def load_encoder(spec: str = "mini", device: str = "auto") -> Encoder:
         model,
         transform,
         tokenizer,
-        encoder_id=spec,
+        encoder_id=found.id,
         sha256=sha256,
         width=int(config["embed_dim"]),
         architecture=_short_hash(
@@ -165,6 +165,7 @@ def _short_hash(config: dict[str, Any]) -> str:
 class _Found:
     """Where a specification leads: open_clip's model reference and the file with its weights."""
 
+    id: str
     model: str
     weights: Path
     tag: str | None = None
@@ -175,13 +176,13 @@ class _Found:
 def _locate(spec: str) -> _Found:
     if spec == "mini":
         return _folder(MINI_DIR, spec)
-    if "@" in spec and not spec.startswith("hf-hub:"):
-        return _checkpoint(spec)
     if spec.startswith("hf-hub:"):
         return _hub(spec)
     path = Path(spec.removeprefix("local-dir:")).expanduser()
     if path.is_dir():
         return _folder(path, spec)
+    if "@" in spec:
+        return _checkpoint(spec)
     if path.is_file():
         raise EncoderError(
             f"--encoder {spec}: a checkpoint alone does not say which model it is; "
@@ -199,7 +200,8 @@ def _folder(folder: Path, spec: str) -> _Found:
             f"--encoder {spec}: {folder} is no open_clip folder; it must hold {CONFIG_NAME} and "
             "open_clip_model.safetensors"
         )
-    return _Found(f"local-dir:{folder}", Path(weights))
+    encoder_id = spec if spec == "mini" else str(folder.resolve())  # it may be loaded from elsewhere later
+    return _Found(encoder_id, f"local-dir:{folder}", Path(weights))
 
 
 def _checkpoint(spec: str) -> _Found:
@@ -209,9 +211,11 @@ def _checkpoint(spec: str) -> _Found:
         raise EncoderError(f"--encoder {spec}: no file {weights}; give NAME@FILE with a checkpoint's path")
     if name == "mini" or Path(name).is_dir():
         folder = MINI_DIR if name == "mini" else Path(name)
-        return _Found(f"local-dir:{folder}", weights, is_checkpoint=True)
+        name_or_folder = name if name == "mini" else str(folder.resolve())
+        encoder_id = f"{name_or_folder}@{weights.resolve()}"
+        return _Found(encoder_id, f"local-dir:{folder}", weights, is_checkpoint=True)
     _known_model(name, spec)
-    return _Found(name, weights, is_checkpoint=True)
+    return _Found(f"{name}@{weights.resolve()}", name, weights, is_checkpoint=True)
 
 
 def _tag(spec: str) -> _Found:
@@ -229,14 +233,14 @@ def _tag(spec: str) -> _Found:
     pretrained = get_pretrained_cfg(name, tag)
     with_gelu = bool(pretrained.get("quick_gelu", False)) and not config.get("quick_gelu", False)
     weights = _download(spec, lambda: download_pretrained(pretrained))
-    return _Found(name, weights, tag=tag, quick_gelu=with_gelu)
+    return _Found(spec, name, weights, tag=tag, quick_gelu=with_gelu)
 
 
 def _hub(spec: str) -> _Found:
     from open_clip.pretrained import download_pretrained_from_hf
 
     repository = spec.removeprefix("hf-hub:")
-    return _Found(spec, _download(spec, lambda: download_pretrained_from_hf(repository)))
+    return _Found(spec, spec, _download(spec, lambda: download_pretrained_from_hf(repository)))
 
 
 def _download(spec: str, download: Callable[[], str]) -> Path:

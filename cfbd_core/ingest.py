@@ -91,7 +91,7 @@ def ingest(
                 }
                 queries.set_meta(connection, "embedding", record)
             queries.record_run(
-                connection, "ingest", "ingest", started, identity, {"pairs": pairs, "skipped": read - pairs}
+                connection, "ingest", started, identity, {"pairs": pairs, "skipped": read - pairs}
             )
         if opened.has_embeddings:
             shards.write_plan(record)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from cfbd_core.encoders import MINI_DIR, check_published_hash, file_sha256, resolve_device
 from cfbd_core.errors import EncoderError
 from cfbd_core.mapping import Mapping, mean_targets, train_mapping
-from cfbd_core.scores import consistency_scores, gather
+from cfbd_core.scores import calibrated_residual, consistency_scores, gather
 from cfbd_core.shards import EmbeddingFolder
 
 Progress = Callable[[int], None]
@@ -148,6 +148,7 @@ def score_shards(
         if progress:
             progress(len(mine))
     columns = {name: np.concatenate(values) for name, values in parts.items()}
+    columns["residual_calibrated"] = calibrated_residual(columns["s_g"], columns["residual"])
     return pa.table(
         {"row": rows} | {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
     )

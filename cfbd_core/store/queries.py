@@ -237,15 +237,15 @@ def add_decisions(connection: duckdb.DuckDBPyConnection, decisions: pa.Table) ->
 
 def record_run(
     connection: duckdb.DuckDBPyConnection,
-    run_id: str,
     kind: str,
     started: datetime,
     params: dict[str, Any],
     stats: dict[str, Any],
 ) -> None:
     """Write a finished job into ``runs``."""
+    run_id = f"{kind}-{started:%Y%m%dT%H%M%S.%f}"
     connection.execute(
-        "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?)",
         [run_id, kind, started, datetime.now(UTC), json.dumps(params), json.dumps(stats)],
     )
 

@@ -32,7 +32,8 @@ CREATE TABLE skipped (
     reason VARCHAR NOT NULL, detail VARCHAR, image VARCHAR, caption VARCHAR
 );
 CREATE TABLE scores (
-    row BIGINT NOT NULL, s_o FLOAT, s_g FLOAT, consistency FLOAT, residual FLOAT, intra FLOAT
+    row BIGINT NOT NULL, s_o FLOAT, s_g FLOAT, consistency FLOAT, residual FLOAT,
+    residual_calibrated FLOAT, intra FLOAT
 );
 CREATE TABLE verdicts (row BIGINT NOT NULL, z FLOAT, subset subset, verdict verdict);
 CREATE TABLE decisions (
@@ -55,7 +56,7 @@ SELECT
         WHEN d.decision = 'remove' OR v.verdict = 'poisoned' THEN 'removed'
         WHEN v.verdict = 'clean' THEN 'kept'
     END AS final,
-    s.s_o, s.s_g, s.residual, s.intra, p.label, p.poisoned, p.attack, p.target,
+    s.s_o, s.s_g, s.residual, s.residual_calibrated, s.intra, p.label, p.poisoned, p.attack, p.target,
     p.origin_key, p.origin_caption, p.image_offset, p.image_size, p.row
 FROM pairs p
 LEFT JOIN scores s ON s.row = p.row
