@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cfbd_core.store import Database, queries
+
+
+@pytest.fixture
+def database(tmp_path) -> Database:
+    database = Database.create(tmp_path / "audit.duckdb")
+    names = ["a", "b", "a", "c"]
+    empty = pa.array([None] * 4, pa.string())
+    pairs = pa.table(
+        {
+            "row": np.arange(4),
+            "key": names,
+            "image": ["x.png", "x.png", "y.png", "z.png"],
+            "image_offset": pa.array([None] * 4, pa.int64()),
+            "image_size": pa.array([None] * 4, pa.int64()),
+            "caption": ["one", "two", "three", "four"],
+            "label": empty,
+            "poisoned": pa.array([False, True, False, None]),
+            "attack": empty,
+            "target": empty,
+            "origin_key": empty,
+            "origin_caption": empty,
+        }
+    )
+    pq.write_table(pairs.slice(0, 2), tmp_path / "pairs_000000.parquet")
+    pq.write_table(pairs.slice(2), tmp_path / "pairs_000001.parquet")
+    with database.writing() as connection:
+        assert queries.add_pairs(connection, tmp_path) == 3
+    return database
+
+
+def test_a_repeated_key_keeps_its_first_pair_and_says_where_that_was(database):
+    with database.reading() as connection:
+        assert queries.pair_rows(connection).tolist() == [0, 1, 3]
+        (reason,) = queries.skip_summary(connection)
+    assert (reason["reason"], reason["pairs"]) == ("duplicate key", 1)
+    assert reason["examples"][0]["detail"] == "first seen as pair 0"
+
+
+def test_pairs_of_one_image_are_one_group(database):
+    with database.reading() as connection:
+        first, second, third = queries.image_groups(connection).tolist()
+    assert first == second != third
+
+
+def test_an_exception_leaves_the_file_as_it_was(database):
+    def fail() -> None:
+        with database.writing() as connection:
+            queries.set_meta(connection, "split", {"half": True})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with database.reading() as connection:
+        assert queries.get_meta(connection, "split") is None
+
+
+def test_nan_never_enters_meta(database):
+    with database.writing() as connection, pytest.raises(ValueError, match="JSON"):
+        queries.set_meta(connection, "split", {"auroc": float("nan")})
+
+
+def test_final_follows_the_verdict_until_someone_decides(database):
+    rows, subset = np.array([0, 1, 3]), np.array([0, 1, 2], np.int8)
+    with database.writing() as connection:
+        z = np.array([0.1, np.nan, 0.3])
+        queries.replace_verdicts(connection, rows, z, subset, np.array([False, True, True]))
+        table = pa.table(
+            {"key": ["a", "b", "c"], "decision": ["remove", "unsure", "keep"], "note": ["", "", ""]}
+        )
+        assert queries.add_decisions(connection, table) == []
+    with database.reading() as connection:
+        found = queries.select_pairs(connection).to_pylist()
+    assert [row["verdict"] for row in found] == ["clean", "poisoned", "poisoned"]
+    assert [row["final"] for row in found] == ["removed", "removed", "kept"]
+    assert [row["subset"] for row in found] == ["benign", "poisoned", "suspicious"]
+    assert found[1]["z"] is None
+
+
+def test_every_run_is_kept(database):
+    with database.writing() as connection:
+        for minute in (1, 2):
+            started = datetime(2026, 1, 1, 0, minute, tzinfo=UTC)
+            queries.record_run(connection, "split", started, {"q": minute}, {})
+    with database.reading() as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchall() == [(2,)]
