@@ -26,7 +26,7 @@ from cfbd_core.attacks import ATTACKS, Attack, resized, template_caption
 from cfbd_core.errors import AuditError, ParameterError, SourceError
 from cfbd_core.files import write_json, written_beside
 from cfbd_core.images import BadImage, decode_image
-from cfbd_core.tars import Record, json_bytes, write_tar
+from cfbd_core.tars import Record, json_bytes, tar_members, write_tar
 from cfbd_core.workers import ordered_map
 
 MANIFEST = "manifest.json"
@@ -125,15 +125,15 @@ def _members(tar: Path, params: CopyParams) -> Iterator[_Member]:
     """Read the records of a shard whose key passes the filter, with their captions."""
     found: dict[str, _Member] = {}
     try:
-        with tarfile.open(tar, "r:") as archive:
-            for info in archive:
+        with tar.open("rb") as file:
+            for info in tar_members(file):
                 folder, slash, base = info.name.removeprefix("./").rpartition("/")
                 stem, _, ending = base.partition(".")
                 key = folder + slash + stem
                 if info.isfile() and ending and _wanted(key, tar, params):
                     member = found.setdefault(key, _Member(key, tar, {}))
                     member.spans[ending.lower()] = (info.offset_data, info.size)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, EOFError) as error:
         raise SourceError(f"{tar}: {error}; download or copy the shard again") from None
     for member in found.values():
         member.captions = _captions(member, params)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,10 +40,22 @@ class RecordReader:
         self.fields: dict[str, None] = {}
         self._filled = False
 
-    def describe(self, record: Record, text: bytes | None, meta: bytes | None) -> None:
-        """Set the record's captions and facts from the bytes of its txt and json."""
+    def describe(
+        self,
+        record: Record,
+        text: bytes | None,
+        meta: bytes | None,
+        escape: Callable[[str], str] | None = None,
+    ) -> None:
+        """Set the record's captions and facts from the bytes of its txt and json.
+
+        The json's ``key`` counts only where ``escape`` makes the record's own key of it.
+        """
         try:
             values = _parse(meta)
+            key = values.get("key")
+            if escape and isinstance(key, str) and escape(key) == record.key:
+                record.key = key
             caption = None if text is None else text.decode("utf-8-sig").strip()
             self.fill(record, values, caption)
         except UnicodeDecodeError as error:

@@ -15,8 +15,9 @@ from typing import IO
 from cfbd_core.errors import SourceError
 from cfbd_core.sources.base import Batch, Skip, Source, files_with, only_skips
 from cfbd_core.sources.records import MAX_TEXT_BYTES, Record, RecordReader, record_batches
+from cfbd_core.tars import DamagedTar, escaped_key, tar_members
 
-IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2")
+IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2", "ppm", "ico")
 BLOCK = tarfile.BLOCKSIZE
 
 
@@ -71,7 +72,7 @@ class WebDatasetSource(Source):
                     texts[ending] = file.read(size)
         if "cls" in texts:
             record.facts["label"] = texts["cls"].decode("utf-8", "replace").strip()
-        reader.describe(record, texts.get("txt", texts.get("caption")), texts.get("json"))
+        reader.describe(record, texts.get("txt", texts.get("caption")), texts.get("json"), escaped_key)
         return record
 
 
@@ -106,21 +107,21 @@ def _members(file: IO[bytes], path: Path, trouble: list[Skip]) -> Iterator[tarfi
         raise SourceError(f"{path} is compressed, its pictures cannot be read in place: gunzip it first.")
     length = file.seek(0, 2)
     file.seek(0)
-    last, end, broken = "its start", 0, False
+    end, broken, where = 0, False, f"{path.name} after its start"
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                tar.members = []  # type: ignore[attr-defined]  # the list would grow with the tar
-                end = member.offset_data + -(-member.size // BLOCK) * BLOCK
-                if member.offset_data + member.size > length:
-                    break
-                last = member.name
-                yield member
+        for member in tar_members(file):
+            end = member.offset_data + -(-member.size // BLOCK) * BLOCK
+            if member.offset_data + member.size > length:
+                break
+            where = f"{path.name} after {member.name}"
+            yield member
+    except DamagedTar as error:
+        trouble.append(Skip(None, where, "damaged tar", str(error).removeprefix("damaged tar: ")))
+        return
     except (tarfile.TarError, ValueError, EOFError):
         broken = True
     file.seek(min(end, length))
     rest = file.read(BLOCK)
-    where = f"{path.name} after {last}"
     if end > length or len(rest) < BLOCK or (broken and end):
         detail = f"the file ends at byte {length}, without an end mark; download or copy it again"
         trouble.append(Skip(None, where, "truncated tar", detail))

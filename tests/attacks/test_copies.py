@@ -18,6 +18,7 @@ from cfbd_core.errors import AuditError, ParameterError, SourceError
 from cfbd_core.sources import open_source
 from cfbd_core.sources.base import SourceOptions
 from cfbd_core.tars import write_tar
+from tests.sources.helpers import damaged_tar
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -186,6 +187,14 @@ def test_damaged_pictures_are_copied_for_the_audit_to_report_and_never_poisoned(
     manifest = poison_copy(folder, tmp_path / "out", CopyParams(rate=0.1), processes=1)
     assert [note["origin_key"] for note in manifest["poisons"]] == ["9"]
     assert read(tmp_path / "out")["1"][0]["jpg"] == b"\xff\xd8\xff cut"
+
+
+@pytest.mark.parametrize("damage", ["member", "folder", "pax", "negative name", "long name"])
+def test_a_tar_whose_sizes_lead_nowhere_is_refused(tmp_path, damage):
+    (tmp_path / "source").mkdir()
+    damaged_tar(tmp_path / "source" / "a.tar", damage)
+    with pytest.raises(SourceError, match=r"a\.tar: .*damaged"):
+        poison_copy(tmp_path / "source", tmp_path / "out", CopyParams(rate=0), processes=1)
 
 
 @pytest.mark.parametrize(

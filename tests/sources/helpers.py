@@ -83,3 +83,22 @@ def record(key: str, caption: str, value: int = 0, **meta: Any) -> list[tuple[st
         (f"{key}.txt", caption.encode()),
         (f"{key}.json", json.dumps({"key": key, "caption": caption, **meta}).encode()),
     ]
+
+
+def damaged_tar(path: Path, damage: str) -> Path:
+    """Write one good record, then a member whose size is negative or whose header asks for endless reading."""
+    good = write_tar(path, record("good", "fine")).read_bytes()
+    end = len(good.rstrip(b"\0")) // 512 * 512 + 512
+    bad = tarfile.TarInfo("bad.jpg")
+    if damage == "pax":
+        bad.pax_headers = {"size": "-1024"}
+        header = bad.tobuf(tarfile.PAX_FORMAT)
+    else:
+        bad.size = 1 << 40 if damage == "long name" else -512
+        bad.type = {"member": tarfile.REGTYPE, "folder": tarfile.DIRTYPE}.get(
+            damage, tarfile.GNUTYPE_LONGNAME
+        )
+        header = bad.tobuf(tarfile.GNU_FORMAT)
+    rest = write_tar(path, record("more", "lost")).read_bytes()
+    path.write_bytes(good[:end] + header + rest)
+    return path

@@ -8,7 +8,7 @@ import pytest
 
 from cfbd_core.errors import SourceError
 from cfbd_core.images import decode_image, read_image_bytes
-from tests.sources.helpers import picture_bytes, read, record, write_tar
+from tests.sources.helpers import damaged_tar, picture_bytes, read, record, write_tar
 
 
 def shard(path: Path, count: int = 4, first: int = 0) -> Path:
@@ -148,6 +148,29 @@ def test_what_is_no_tar(tmp_path: Path) -> None:
     (tmp_path / "c.tar.gz").write_bytes(gzip.compress(content))
     with pytest.raises(SourceError, match="gunzip"):
         read(tmp_path / "c.tar.gz")
+
+
+@pytest.mark.parametrize("damage", ["member", "folder", "pax", "negative name", "long name"])
+def test_a_size_that_leads_nowhere_ends_the_tar(tmp_path: Path, damage: str) -> None:
+    found = read(damaged_tar(tmp_path / "a.tar", damage))
+    assert found.captions == {"good": "fine"}
+    assert found.reasons == ["damaged tar"]
+
+
+def test_an_escaped_key_is_read_back_where_the_json_says_so(tmp_path: Path) -> None:
+    names = {"a%2Eb": "a.b", "a%2Fb": "a/b", "100%25": "100%", "x%2Ey": "another"}
+    members = [
+        (name, json.dumps({"key": key}).encode() if name.endswith(".json") else data)
+        for stem, key in names.items()
+        for name, data in record(stem, f"about {key}")
+    ]
+    found = read(write_tar(tmp_path / "a.tar", members))
+    assert found.captions == {
+        "a.b": "about a.b",
+        "a/b": "about a/b",
+        "100%": "about 100%",
+        "x%2Ey": "about another",
+    }
 
 
 def test_a_key_twice_in_a_row_gives_two_records(tmp_path: Path) -> None:
