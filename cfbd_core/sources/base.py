@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cfbd_core.errors import ParameterError, SourceError
+from cfbd_core.sources.cells import printable
 
 BATCH_ROWS = 8192
 
@@ -65,7 +66,10 @@ class SourceOptions:
 
 @dataclass(frozen=True)
 class Skip:
-    """One row, record or file that gave no pair: a short stable reason, and the detail for a person."""
+    """One row, record or file that gave no pair: a short stable reason, and the detail for a person.
+
+    Its texts are :func:`~cfbd_core.sources.cells.printable`, since sources are written by strangers.
+    """
 
     key: str | None
     where: str
@@ -73,8 +77,9 @@ class Skip:
     detail: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("where", "detail"):  # file names need not be Unicode, but reports are
-            object.__setattr__(self, name, getattr(self, name).encode("utf-8", "replace").decode())
+        for name in ("key", "where", "detail"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, value if value is None else printable(value))
 
 
 @dataclass

@@ -49,6 +49,17 @@ def is_unicode(text: str) -> bool:
     return True
 
 
+def printable(text: str) -> str:
+    """Return the text for a terminal or a report: control and other invisible characters as ``\\x1b``.
+
+    What is no Unicode becomes a question mark (file names need not be).
+    """
+    text = text.encode("utf-8", "replace").decode()
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def parse_truth(column: pa.Array) -> tuple[pa.Array, Mask]:
     """Return a nullable bool column from 0/1/true/false/yes/no, and which rows are none of these."""
     if pa.types.is_boolean(column.type):

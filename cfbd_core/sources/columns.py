@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from cfbd_core.errors import SourceError
+from cfbd_core.sources.cells import printable
 
 IMAGE = (
     "image",
@@ -78,7 +79,7 @@ def choose(
 
 def listing(columns: Sequence[str], most: int = 20) -> str:
     """Return the columns for an error message, on one line."""
-    shown = ", ".join(" ".join(column.split())[:40] or "''" for column in columns[:most])
+    shown = ", ".join(printable(" ".join(column.split()))[:40] or "''" for column in columns[:most])
     return shown + (f" and {len(columns) - most} more" if len(columns) > most else "")
 
 

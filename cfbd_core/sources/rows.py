@@ -113,9 +113,10 @@ def _check_records(rows: Rows) -> tuple[Faults, dict[str, pa.Array]]:
             columns[name] = place
     for name, embeddings in (("image", rows.image_emb), ("text", rows.text_emb)):
         if embeddings is not None:
-            broken, zero = embedding_faults(embeddings)
+            broken, zero, outside = embedding_faults(embeddings)
             _refuse(refused, broken, "NaN in embedding", f"or infinite; the {name} embedding")
             _refuse(refused, zero, "zero embedding", f"the {name} embedding")
+            _refuse(refused, outside, "embedding out of range", f"the length of the {name} embedding")
     return refused, columns
 
 

@@ -143,6 +143,25 @@ def test_ready_embeddings(tmp_path: Path) -> None:
     assert read(path).rows[0]["image"] == str(tmp_path / "x.jpg")
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_ready_embeddings_out_of_range(tmp_path: Path) -> None:
+    values = [[1e30, 1.0], [3e38, 3e38], [1e-35, 0.0], [1e300, 0.0], [0.6, 0.8]]
+    path = write(
+        tmp_path / "a.parquet",
+        key=list("abcde"),
+        caption=list("vwxyz"),
+        image_embedding=values,
+        text_embedding=[[1.0, 0.0]] * 5,
+    )
+    found = read(path)
+    assert list(found.captions) == ["a", "e"]
+    assert [(s.key, s.reason) for s in found.skips] == [
+        ("b", "embedding out of range"),
+        ("c", "embedding out of range"),
+        ("d", "NaN in embedding"),
+    ]
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_ready_embeddings_of_fixed_size(tmp_path: Path, dtype: type) -> None:
     values = vectors(5).astype(dtype)

@@ -85,6 +85,14 @@ def test_skips_are_always_text() -> None:
     assert (skip.where, skip.detail) == ("caf?.jpg", "caf?")
 
 
+def test_skips_cannot_steer_a_terminal() -> None:
+    skip = Skip("k\x1b[2J", "a\nb\u202e.jpg", "missing image", "naïve 猫 \x9b31m\ttab")
+    assert skip.key == "k\\x1b[2J"
+    assert skip.where == "a\\nb\\u202e.jpg"
+    assert skip.detail == "naïve 猫 \\x9b31m\\ttab"
+    assert Skip(None, "w", "r").key is None
+
+
 @given(
     hnp.arrays(
         st.sampled_from([np.float16, np.float32]),
@@ -95,6 +103,16 @@ def test_skips_are_always_text() -> None:
     )
 )
 def test_embedding_faults_agree_with_numpy(values: np.ndarray) -> None:
-    broken, zero = embedding_faults(values)
+    broken, zero, _ = embedding_faults(values)
     np.testing.assert_array_equal(broken, ~np.isfinite(values).all(axis=1))
     np.testing.assert_array_equal(zero, (values == 0).all(axis=1))
+
+
+def test_embeddings_whose_length_cannot_be_told_are_out_of_range() -> None:
+    lengths = [1e-38, 1e-31, 1e-29, 1.0, 1e30, 2.9e38]
+    values = np.array([[length, 0.0, 0.0] for length in lengths] + [[3e38] * 3, [1e-31] * 3], np.float32)
+    broken, zero, out = embedding_faults(values)
+    assert not broken.any()
+    assert not zero.any()
+    assert out.tolist() == [True, True, False, False, False, False, True, True]
+    assert not embedding_faults(np.array([[65504.0] * 512, [6e-8] * 512], np.float16))[2].any()
