@@ -9,22 +9,26 @@ every path. Everything is written beside and renamed.
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
+import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cfbd_core.errors import ParameterError
+from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.files import write_json, written_beside
-from cfbd_core.images import read_image_bytes
+from cfbd_core.images import BadImage, picture_ending, read_image_bytes
+from cfbd_core.tars import escaped_key
 
 Format = Literal["csv", "parquet", "webdataset"]
 Subset = Literal["kept", "removed", "all"]
@@ -61,20 +65,31 @@ def export(
     *,
     spreadsheet_safe: bool = False,
     progress: Progress | None = None,
+    protected: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Write pairs (rows of ``audit_pairs``) to ``out`` and ``sidecar`` to ``out`` + ``.json``.
 
-    Returns the sidecar with the number of pairs, the versions and, for CSV, open_clip's flags.
+    ``protected`` are files and folders that nothing is written to or into. Returns the sidecar with the
+    number of pairs, the versions and, for CSV, open_clip's flags. Raises ParameterError (``out`` cannot
+    be written) and SourceError (a picture is gone or is none); then nothing is left behind.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out_format == "webdataset":
-        pairs = _write_webdataset(batches, out, progress)
-    else:
-        images = _ImagesOut(out.with_name(out.name + ".images"))
-        on_disk = (_with_paths(batch, images) for batch in batches)
-        write = _write_csv if out_format == "csv" else _write_parquet
-        with written_beside(out) as beside:
-            pairs = write(on_disk, beside, spreadsheet_safe, progress)
+    if spreadsheet_safe and out_format != "csv":
+        raise ParameterError(f"--spreadsheet-safe is for CSV only; leave it out for {out_format}")
+    with _told_of(out):
+        _check_out(out, out_format, protected)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out_format == "webdataset":
+            pairs = _write_webdataset(batches, out, progress)
+        else:
+            write = _write_csv if out_format == "csv" else _write_parquet
+            with _ImagesOut(_beside(out, ".images")) as images, written_beside(out) as beside:
+                pairs = write(
+                    (_with_paths(batch, images) for batch in batches), beside, spreadsheet_safe, progress
+                )
+        return _write_sidecar(out, out_format, pairs, sidecar)
+
+
+def _write_sidecar(out: Path, out_format: Format, pairs: int, sidecar: dict[str, Any]) -> dict[str, Any]:
     record = sidecar | {
         "out": out.name,
         "format": out_format,
@@ -86,8 +101,54 @@ def export(
             f"--dataset-type csv --train-data {out.name} --csv-separator , "
             "--csv-img-key image --csv-caption-key caption"
         )
-    write_json(out.with_name(out.name + ".json"), record)
+    write_json(_beside(out, ".json"), record)
     return record
+
+
+def _beside(out: Path, ending: str) -> Path:
+    return out.with_name(out.name + ending)
+
+
+def _check_out(out: Path, out_format: Format, protected: Sequence[Path]) -> None:
+    """Raise ParameterError where ``out`` cannot be, or what is written with it would harm ``protected``."""
+    if out_format == "webdataset":
+        if out.name.lower().endswith((".tar", ".tar.gz", ".tgz")):
+            raise ParameterError(f"--out {out}: a WebDataset is a folder of tars; give a name without .tar")
+        if out.exists():
+            raise ParameterError(f"--out {out}: exists already; give a new folder for the tars")
+    elif out.exists() and not out.is_file():
+        what = "folder" if out.is_dir() else "device or pipe"
+        raise ParameterError(f"--out {out}: is a {what}; give a file, e.g. clean.{out_format}")
+    sidecar, images = _beside(out, ".json"), _beside(out, ".images")
+    if sidecar.is_dir():
+        raise ParameterError(
+            f"--out {out}: {sidecar} is a folder, and is needed as a file; give another name"
+        )
+    written = [out, sidecar] if out_format == "webdataset" else [out, sidecar, images]
+    places = {place for path in written for place in (_real(path), _real(path.parent) / path.name)}
+    for kept in protected:
+        if any(place.is_relative_to(_real(kept)) for place in places):
+            raise ParameterError(
+                f"--out {out}: would overwrite {kept} or lie in it, which an export never changes; "
+                "give another place"
+            )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve raises on links that go in circles
+
+
+@contextmanager
+def _told_of(out: Path) -> Iterator[None]:
+    """Say in one line why ``out`` cannot be written; a full disk is told by the caller."""
+    try:
+        yield
+    except OSError as error:
+        full = (errno.ENOSPC, errno.EDQUOT)
+        if error.errno in full or os.strerror(errno.ENOSPC) in str(error):
+            raise
+        why = error.strerror or " ".join(str(error).split())
+        raise ParameterError(f"--out {out}: cannot be written ({why}); give another place") from error
 
 
 def _write_csv(
@@ -132,8 +193,6 @@ def _write_parquet(
 
 def _write_webdataset(batches: Iterator[pa.RecordBatch], out: Path, progress: Progress | None) -> int:
     """One or more tars in the folder ``out``: KEY.EXT, KEY.txt, KEY.json for every pair."""
-    if out.exists():
-        raise ParameterError(f"--out {out}: exists already; give a new folder for the tars")
     pairs = 0
     rows = (row for batch in batches for row in batch.to_pylist())
     with written_beside(out) as beside:
@@ -152,10 +211,10 @@ def _write_webdataset(batches: Iterator[pa.RecordBatch], out: Path, progress: Pr
 
 
 def _add_pair(tar: tarfile.TarFile, row: dict[str, Any]) -> None:
-    key = row["key"].replace(".", "_").replace("/", "_")  # a dot would end the key, a slash make a folder
+    key = escaped_key(row["key"])
     if row["image"] is not None:
-        data = read_image_bytes(row["image"], row["image_offset"], row["image_size"])
-        _add_member(tar, f"{key}.{image_ending(data)}", data)
+        data, ending = _picture(row["key"], row["image"], row["image_offset"], row["image_size"])
+        _add_member(tar, f"{key}.{ending}", data)
     _add_member(tar, f"{key}.txt", row["caption"].encode())
     record = {name: row[name] for name in COLUMNS if name != "image"}
     _add_member(tar, f"{key}.json", json.dumps(record, ensure_ascii=False).encode())
@@ -167,23 +226,57 @@ def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
+def _picture(key: str, image: str, offset: int | None, size: int | None) -> tuple[bytes, str]:
+    """Return a pair's encoded picture and its file ending.
+
+    Bytes that are no picture are refused: a table from a stranger may name any file as its image.
+    """
+    advice = "put the picture back, or leave the pair out with `cfbd decide` (remove)"
+    try:
+        data = read_image_bytes(image, offset, size)
+    except BadImage as error:
+        raise SourceError(
+            f"key {key!r}: its picture in {image!r} cannot be read ({error.reason}); {advice}"
+        ) from None
+    ending = picture_ending(data)
+    if ending is None:
+        raise SourceError(f"key {key!r}: its image {image!r} is no picture and is not exported; {advice}")
+    return data, ending
+
+
 class _ImagesOut:
-    """``OUT.images/``: pictures from inside tars and Parquet files, each written once."""
+    """``OUT.images/``: pictures from inside tars and Parquet files, each written once.
+
+    A context manager: an export that fails takes back what it has put there.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._written: dict[tuple[str, int, int], str] = {}
+        self._new: list[Path] = []
 
-    def path(self, image: str, offset: int, size: int) -> str:
+    def __enter__(self) -> Self:
+        self._existed = self.folder.exists()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            return
+        for path in self._new:
+            path.unlink(missing_ok=True)
+        if not self._existed and self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def path(self, key: str, image: str, offset: int, size: int) -> str:
         """Where the picture lies from now on."""
         place = (image, offset, size)
         if place not in self._written:
+            data, ending = _picture(key, image, offset, size)
             self.folder.mkdir(parents=True, exist_ok=True)
-            data = read_image_bytes(image, offset, size)
             container = hashlib.blake2b(image.encode(), digest_size=4).hexdigest()  # stems may repeat
-            name = f"{Path(image).stem}_{container}_{offset:012d}.{image_ending(data)}"
-            target = self.folder / name
+            target = self.folder / f"{Path(image).stem[:40]}_{container}_{offset:012d}.{ending}"
             if not target.is_file() or target.stat().st_size != len(data):
+                self._new += [] if target.exists() else [target]
                 with written_beside(target) as beside:
                     beside.write_bytes(data)
             self._written[place] = str(target.resolve())
@@ -194,21 +287,10 @@ def _with_paths(batch: pa.RecordBatch, images: _ImagesOut) -> pa.RecordBatch:
     offsets = batch.column("image_offset")
     if offsets.null_count == batch.num_rows:
         return batch
-    sizes, paths = batch.column("image_size").to_pylist(), batch.column("image").to_pylist()
-    places = zip(paths, offsets.to_pylist(), sizes, strict=True)
-    plain = [path if offset is None else images.path(path, offset, size) for path, offset, size in places]
+    columns = (batch.column(name).to_pylist() for name in ("key", "image", "image_offset", "image_size"))
+    plain = [
+        image if offset is None else images.path(key, image, offset, size)
+        for key, image, offset, size in zip(*columns, strict=True)
+    ]
     index = batch.schema.get_field_index("image")
     return batch.set_column(index, "image", pa.array(plain, pa.string()))
-
-
-def image_ending(data: bytes) -> str:
-    """File ending for picture bytes, by their first bytes."""
-    if data.startswith(b"\x89PNG"):
-        return "png"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    if data.startswith(b"GIF8"):
-        return "gif"
-    if data[:2] == b"BM":
-        return "bmp"
-    return "tif" if data[:4] in (b"II*\x00", b"MM\x00*") else "jpg"

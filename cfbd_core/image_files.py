@@ -6,6 +6,7 @@ Access is random and costs no scan: few files stay open, and a Parquet row group
 from __future__ import annotations
 
 import os
+import re
 import stat
 import threading
 from bisect import bisect_right
@@ -59,6 +60,30 @@ def read_image_bytes(image: str, offset: int | None = None, size: int | None = N
         raise BadImage("empty file", image)
     return data
 
+
+def picture_ending(data: bytes) -> str | None:
+    """Return the file ending of encoded picture bytes by how they begin, or None if they are no picture."""
+    if data[4:8] == b"ftyp":
+        return "avif" if data[8:12] in _AVIF_BRANDS else None
+    if data[:4] == b"RIFF":
+        return "webp" if data[8:12] == b"WEBP" else None
+    return next((ending for begins, ending in _BEGINNINGS if begins.match(data)), None)
+
+
+_AVIF_BRANDS = (b"avif", b"avis", b"mif1", b"msf1")
+_BEGINNINGS = tuple(
+    (re.compile(pattern, re.DOTALL), ending)
+    for pattern, ending in (
+        (rb"\xff\xd8\xff", "jpg"),
+        (rb"\x89PNG\r\n\x1a\n", "png"),
+        (rb"GIF8[79]a", "gif"),
+        (rb"BM.{4}\0{4}..\0\0", "bmp"),  # size, four reserved bytes, a small offset
+        (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "tif"),
+        (rb"\0{3}\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "jp2"),
+        (rb"P[1-6f]\s+(#[^\n]*\n\s*)*-?\d+\s", "ppm"),
+        (rb"\0\0\x01\0[^\0]\0", "ico"),
+    )
+)
 
 _Version = tuple[str, int, int, int]
 K = TypeVar("K")

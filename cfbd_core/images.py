@@ -7,14 +7,17 @@ would start Ghostscript).
 
 from __future__ import annotations
 
-import hashlib
 import io
+import os
+import threading
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import numpy.typing as npt
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from cfbd_core.image_files import BadImage, read_image_bytes
+from cfbd_core.image_files import BadImage, picture_ending, read_image_bytes
 
 __all__ = [
     "FORMATS",
@@ -22,7 +25,7 @@ __all__ = [
     "REASONS",
     "BadImage",
     "decode_image",
-    "image_fingerprint",
+    "picture_ending",
     "read_image_bytes",
 ]
 
@@ -37,8 +40,10 @@ REASONS = (
     "decompression bomb",
 )
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP")
-MAX_PIXELS = 178_956_970  # where Pillow itself refuses: 512 MB of RGB
+MAX_PIXELS = 64_000_000  # 192 MB of RGB, some 0.8 GB on the way to it
+LARGE_PIXELS = 16_000_000  # above, pictures are decoded one at a time and come smaller if they can
+ENOUGH_SIDE = 4 * 448  # px of the short side: four times the widest input of usual encoders
+BAND_PIXELS = 1 << 20  # deep grey is scaled so many pixels at a time
 
 # Pillow warns of large pictures and odd EXIF blocks; what matters here is refused with a reason.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -47,7 +52,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 def decode_image(data: bytes) -> Image.Image:
     """Decode the first frame to RGB, upright (EXIF), transparency over white, 16 bits scaled to 8.
 
-    Raises :class:`BadImage`.
+    A picture of more than ``LARGE_PIXELS`` comes back smaller by a whole factor while its short side
+    stays at least ``ENOUGH_SIDE``; all others come as they are. Raises :class:`BadImage`.
     """
     if not data:
         raise BadImage("empty file")
@@ -56,24 +62,51 @@ def decode_image(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise BadImage("decompression bomb", str(error)) from None
     except Exception as error:
-        known = data.startswith(SIGNATURES) or data[4:8] == b"ftyp" or data[8:12] == b"WEBP"
+        known = picture_ending(data) is not None
         raise BadImage(_damage(error, data) if known else "not an image", _one_line(error)) from None
     with picture:
-        if picture.width * picture.height > MAX_PIXELS:
-            raise BadImage("decompression bomb", f"{picture.width} × {picture.height} pixels")
+        pixels = picture.width * picture.height
+        if pixels > MAX_PIXELS:
+            detail = f"{picture.width} × {picture.height} pixels, at most {MAX_PIXELS:,} are decoded"
+            raise BadImage("decompression bomb", detail)
         try:
-            picture.load()
-            return _as_rgb(_upright(picture))
+            with _large.lock if pixels > LARGE_PIXELS else nullcontext():
+                return _decoded(picture, shrink=pixels > LARGE_PIXELS)
         except Exception as error:
             raise BadImage(_damage(error, data), _one_line(error)) from None
 
 
-def image_fingerprint(data: bytes) -> bytes:
-    """Return 16 bytes (BLAKE2b) that are equal for byte-identical pictures only."""
-    return hashlib.blake2b(data, digest_size=16).digest()
-
-
 # --- decoding --------------------------------------------------------------------------------------
+
+
+class _Turns:
+    """One lock, new in every forked child: one that another thread held at the fork would stay held."""
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self.lock = threading.Lock()
+
+
+_large = _Turns()
+
+
+def _decoded(picture: ImageFile.ImageFile, shrink: bool) -> Image.Image:
+    if shrink:
+        short = min(picture.size)
+        width, height = (-(-side * ENOUGH_SIDE // short) for side in picture.size)
+        picture.draft(None, (width, height))  # a JPEG then decodes at a half, a quarter or an eighth
+    picture.load()
+    upright = _upright(picture)
+    factor = min(upright.size) // ENOUGH_SIDE if shrink else 1
+    if factor <= 1:
+        return _as_rgb(upright)
+    if upright.mode in ("L", "LA", "RGB", "RGBA") and "transparency" not in upright.info:
+        return _as_rgb(upright.reduce(factor))  # the conversion then works on few pixels
+    return _as_rgb(upright).reduce(factor)
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -95,13 +128,25 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
     """Scale deep grey to 8 bits by its nominal range; Pillow's own conversion clips it to white."""
-    values = np.nan_to_num(np.asarray(picture).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(values.max(initial=0.0))
+    rows = max(1, BAND_PIXELS // picture.width)
+    bands = [(y, min(y + rows, picture.height)) for y in range(0, picture.height, rows)]
+
+    def values(band: tuple[int, int]) -> npt.NDArray[np.float64]:
+        part = np.asarray(picture.crop((0, band[0], picture.width, band[1]))).astype(np.float64)
+        return np.nan_to_num(part, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+    top = max((float(values(band).max(initial=0.0)) for band in bands), default=0.0)
     if picture.mode == "F":
         full = next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top)
     else:
         full = max(65535.0, top)
-    return Image.fromarray(np.rint(values.clip(0.0, full) * (255.0 / full)).astype(np.uint8))
+    scaled = np.empty((picture.height, picture.width), np.uint8)
+    for band in bands:
+        part = values(band)
+        part.clip(0.0, full, out=part)
+        part *= 255.0 / full
+        scaled[slice(*band)] = np.rint(part, out=part)
+    return Image.fromarray(scaled)
 
 
 def _damage(error: BaseException, data: bytes) -> str:

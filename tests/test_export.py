@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import tarfile
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,7 +14,10 @@ from PIL import Image
 
 from cfbd_core.audit import Audit
 from cfbd_core.config import EmbedParams, SplitParams
-from cfbd_core.errors import ParameterError
+from cfbd_core.errors import ParameterError, SourceError
+from cfbd_core.export import COLUMNS, export
+from tests.sources.helpers import picture_bytes, write_tar
+from tests.sources.helpers import read as read_source
 from tests.toy import ToyEncoder
 
 POISONED = tuple(range(5, 400, 33))
@@ -87,9 +92,8 @@ def test_captions_are_exported_as_they_are_unless_asked_for_a_spreadsheet(tmp_pa
         writer.writerows([str(index), picture_file.name, caption] for index, caption in enumerate(nasty))
     audit = Audit.create(tmp_path / "audit")
     audit.ingest(tmp_path / "pairs.csv")
-    batches = list(audit._export_batches("all"))
-    from cfbd_core.export import export
-
+    with audit._spooled("all") as spooled:
+        batches = list(spooled)
     export(iter(batches), tmp_path / "plain.csv", "csv", {})
     assert [row["caption"] for row in read_csv(tmp_path / "plain.csv")] == nasty
     export(iter(batches), tmp_path / "safe.csv", "csv", {}, spreadsheet_safe=True)
@@ -133,3 +137,155 @@ def test_an_unknown_ending_is_refused(audit, tmp_path):
     with pytest.raises(ParameterError, match=r"\.csv or \.parquet"):
         audit.export(tmp_path / "clean.xlsx")
     assert not (tmp_path / "clean.xlsx").exists()
+
+
+def pairs(*rows):
+    """A batch of ``audit_pairs``: rows of (key, image, offset, size), the caption tells the key."""
+    columns = {name: pa.nulls(len(rows), pa.string()) for name in COLUMNS}
+    keys, images, offsets, sizes = zip(*rows, strict=True)
+    columns |= {"key": pa.array(keys), "image": pa.array(images)}
+    columns |= {"caption": pa.array([f"about {key}" for key in keys])}
+    columns |= {"image_offset": pa.array(offsets, pa.int64()), "image_size": pa.array(sizes, pa.int64())}
+    return iter([pa.RecordBatch.from_pydict(columns)])
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def test_a_vanished_picture_is_named_and_nothing_is_left_behind(tmp_path, picture_file):
+    rows = [("here", str(picture_file), None, None), ("gone", str(tmp_path / "gone.png"), None, None)]
+    with pytest.raises(SourceError, match=r"key 'gone': .*gone\.png.*missing file.*cfbd decide"):
+        export(pairs(*rows), tmp_path / "new" / "out", "webdataset", {})
+    tar = write_tar(tmp_path / "a.tar", [("0.png", picture_bytes())])
+    rows = [("here", str(tar), 512, len(picture_bytes())), ("cut", str(tar), 10**6, 9)]
+    before = names(tmp_path)
+    for kind in ("csv", "parquet"):
+        with pytest.raises(SourceError, match="key 'cut': .*truncated image"):
+            export(pairs(*rows), tmp_path / f"out.{kind}", kind, {})
+    assert names(tmp_path) == before
+
+
+def test_a_failed_export_leaves_the_pictures_of_an_earlier_one(tmp_path):
+    tar = write_tar(tmp_path / "a.tar", [("0.png", picture_bytes())])
+    good = ("here", str(tar), 512, len(picture_bytes()))
+    export(pairs(good), tmp_path / "out.csv", "csv", {})
+    kept = names(tmp_path)
+    with pytest.raises(SourceError):
+        export(pairs(good, ("cut", str(tar), 10**6, 9)), tmp_path / "out.csv", "csv", {})
+    assert names(tmp_path) == kept
+
+
+def test_a_file_that_is_no_picture_is_never_packed(tmp_path):
+    secret = tmp_path / "id_rsa"
+    secret.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    with pytest.raises(SourceError, match="key 'k': its image .*id_rsa' is no picture"):
+        export(pairs(("k", str(secret), None, None)), tmp_path / "out", "webdataset", {})
+    with pytest.raises(SourceError, match="no picture"):
+        export(pairs(("k", str(secret), 0, 20)), tmp_path / "out.csv", "csv", {})
+    assert names(tmp_path) == ["id_rsa"]
+
+
+def test_a_hostile_table_with_ready_embeddings_cannot_carry_files_out(tmp_path, picture_file):
+    secret = tmp_path / "id_rsa"
+    secret.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    vectors = np.random.default_rng(0).normal(size=(12, 8))
+    table = {
+        "key": [f"k{n}" for n in range(12)],
+        "caption": [f"caption {n}" for n in range(12)],
+        "image": [str(picture_file)] * 11 + [str(secret)],
+        "image_embedding": vectors.tolist(),
+        "text_embedding": vectors.tolist(),
+    }
+    pq.write_table(pa.table(table), tmp_path / "pairs.parquet")
+    audit = Audit.create(tmp_path / "audit")
+    audit.ingest(tmp_path / "pairs.parquet")
+    with (
+        audit._spooled("all") as batches,
+        pytest.raises(SourceError, match="key 'k11'.*no picture"),
+    ):
+        export(batches, tmp_path / "out", "webdataset", {})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_places_that_cannot_be_written_are_refused_in_one_line(tmp_path, picture_file, kind):
+    row = ("k", str(picture_file), None, None)
+    folder = tmp_path / f"folder.{kind}"
+    folder.mkdir()
+    (tmp_path / f"busy.{kind}.json").mkdir()
+    cases = {
+        folder: "is a folder",
+        picture_file / f"out.{kind}": "cannot be written",
+        tmp_path / f"{'x' * 250}.{kind}": "cannot be written",
+        tmp_path / f"busy.{kind}": "json is a folder",
+        Path("/dev/null"): "device",
+    }
+    before = names(tmp_path)
+    for out, words in cases.items():
+        with pytest.raises(ParameterError, match=words) as caught:
+            export(pairs(row), out, kind, {})
+        assert str(caught.value).startswith(f"--out {out}: ")
+        assert "\n" not in str(caught.value)
+    assert names(tmp_path) == before
+
+
+def test_webdataset_takes_a_new_folder_that_is_not_called_tar(tmp_path, picture_file):
+    row = ("k", str(picture_file), None, None)
+    for out, words in {
+        tmp_path / "clean.tar": "without .tar",
+        tmp_path / "clean.TAR.gz": "without .tar",
+        tmp_path: "exists already",
+        picture_file / "below": "cannot be written",
+    }.items():
+        with pytest.raises(ParameterError, match=words):
+            export(pairs(row), out, "webdataset", {})
+
+
+@pytest.mark.parametrize("kind", ["parquet", "webdataset"])
+def test_spreadsheet_safe_is_for_csv(tmp_path, picture_file, kind):
+    row = ("k", str(picture_file), None, None)
+    with pytest.raises(ParameterError, match="--spreadsheet-safe is for CSV only"):
+        export(pairs(row), tmp_path / f"out.{kind}", kind, {}, spreadsheet_safe=True)
+
+
+def test_protected_files_and_folders_are_not_written(tmp_path, picture_file):
+    row = ("k", str(picture_file), None, None)
+    source, audit = tmp_path / "source", tmp_path / "audit"
+    for folder in (source, audit):
+        folder.mkdir()
+    (source / "pairs.csv").write_text("mine")
+    (source / "other.csv.json").write_text("mine")
+    (source / "out.csv.images").mkdir()
+    (tmp_path / "link").symlink_to(audit)
+    (source / "link.csv").symlink_to(source / "pairs.csv")
+    (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
+    protected = [source / "pairs.csv", source / "other.csv.json", source / "out.csv.images", audit]
+    before = names(tmp_path)
+    for out in (
+        source / "pairs.csv",
+        source / ".." / "source" / "pairs.csv",
+        source / "link.csv",
+        source / "other.csv",  # its sidecar
+        source / "out.csv",  # its pictures
+        audit / "new" / "out.csv",
+        tmp_path / "link" / "out.csv",
+    ):
+        with pytest.raises(ParameterError, match="never changes"):
+            export(pairs(row), out, "csv", {}, protected=protected)
+    with pytest.raises(ParameterError, match="never changes"):
+        export(pairs(row), audit / "tars", "webdataset", {}, protected=protected)
+    assert names(tmp_path) == before
+    export(pairs(row), source / "clean.csv", "csv", {}, protected=protected)
+    export(pairs(row), tmp_path / "loop.csv", "csv", {}, protected=protected)
+
+
+def test_keys_with_dots_and_slashes_stay_apart_and_come_back(tmp_path, picture_file):
+    keys = ["a.b", "a/b", "a_b", "a%2Eb", "./x", ".hidden", "100%", "naïve #0", "back\\slash", "y" * 300]
+    export(pairs(*((key, str(picture_file), None, None) for key in keys)), tmp_path / "o", "webdataset", {})
+    found = read_source(tmp_path / "o")
+    assert not found.skips
+    assert found.captions == {key: f"about {key}" for key in keys}
+    with tarfile.open(tmp_path / "o" / "00000.tar") as tar:
+        stems = {name.rpartition(".")[0] for name in tar.getnames()}
+    assert {"a%2Eb", "a%2Fb", "a_b", "a%252Eb", "naïve #0"} <= stems

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
 import pickle
+import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cfbd_core import images
-from cfbd_core.images import REASONS, BadImage, decode_image, image_fingerprint, read_image_bytes
+from cfbd_core.images import REASONS, BadImage, decode_image, picture_ending, read_image_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))
@@ -125,9 +129,120 @@ def test_damage_anywhere_gives_a_picture_or_a_known_reason(kind: str, data: st.D
     assert outcome in ("RGB", *REASONS)
 
 
-def test_fingerprint_is_16_bytes_of_the_content() -> None:
-    assert image_fingerprint(b"a") == image_fingerprint(b"a") != image_fingerprint(b"b")
-    assert len(image_fingerprint(b"")) == 16
+def test_the_limit_on_pixels_keeps_a_decode_below_a_gigabyte() -> None:
+    assert images.MAX_PIXELS <= 64_000_000
+    with pytest.raises(BadImage, match=r"decompression bomb: 8001 × 8001 pixels, at most 64,000,000"):
+        decode_image(encode(Image.new("1", (8001, 8001))))
+
+
+def test_deep_grey_of_many_rows_takes_little_memory_beside_its_pixels() -> None:
+    rows = np.arange(3000, dtype=np.uint16)[:, None] * 21
+    deep = np.broadcast_to(rows, (3000, 1000)).copy()
+    data = encode(Image.fromarray(deep), compress_level=1)
+    tracemalloc.start()  # numpy's arrays count, Pillow's own 3 × 3 MB do not
+    found = pixels(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(found[..., 0], np.rint(deep / 257).astype(np.uint8))
+    assert peak < 30e6  # one float64 copy of all alone is 24 MB, and the result is 9 MB
+
+
+def test_large_pictures_come_smaller_and_ordinary_ones_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = NOISE.resize((640, 480), Image.Resampling.BICUBIC)
+    jpeg, png = encode(photo, "JPEG", quality=95), encode(photo)
+    assert np.array_equal(pixels(jpeg), np.asarray(Image.open(io.BytesIO(jpeg))))
+    monkeypatch.setattr(images, "LARGE_PIXELS", 100_000)
+    monkeypatch.setattr(images, "ENOUGH_SIDE", 100)
+    wanted = np.asarray(photo.resize((32, 24), Image.Resampling.BOX)).astype(float)
+    for data in (jpeg, png):
+        small = decode_image(data)
+        assert 100 <= min(small.size) < 200
+        assert small.width / small.height == pytest.approx(4 / 3, rel=0.02)
+        found = np.asarray(small.resize((32, 24), Image.Resampling.BOX)).astype(float)
+        assert np.abs(found - wanted).mean() < 3
+    half = Image.new("RGBA", (640, 480), (255, 0, 0, 51))
+    half.paste((0, 0, 255, 0), (0, 0, 640, 240))
+    for picture in (half, half.quantize()):
+        small = decode_image(encode(picture))
+        assert small.size == (160, 120)
+        assert np.abs(np.asarray(small)[[5, 110], 5].astype(int) - [[255] * 3, [255, 204, 204]]).max() <= 1
+    strip = encode(Image.new("RGB", (4000, 50), "red"))
+    assert decode_image(strip).size == (4000, 50)  # its short side is no more than enough
+
+
+def test_large_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "LARGE_PIXELS", 1000)
+    running, most = [0], [0]
+    as_rgb = images._as_rgb
+
+    def watched(picture: Image.Image) -> Image.Image:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        time.sleep(0.01)
+        running[0] -= 1
+        return as_rgb(picture)
+
+    monkeypatch.setattr(images, "_as_rgb", watched)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(decode_image, [encode(NOISE)] * 4))
+        assert most == [1]
+        list(pool.map(decode_image, [encode(NOISE.resize((8, 8)))] * 8))
+        assert most[0] > 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_while_a_large_picture_is_decoded_does_not_block_the_child(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(images, "LARGE_PIXELS", 1000)
+    context = multiprocessing.get_context("fork")
+    with images._large.lock:
+        child = context.Process(target=decode_image, args=(encode(NOISE),))
+        child.start()
+        child.join(20)
+        alive = child.is_alive()
+        child.kill()
+    assert not alive
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [
+        ("JPEG", "jpg"),
+        ("PNG", "png"),
+        ("WEBP", "webp"),
+        ("GIF", "gif"),
+        ("BMP", "bmp"),
+        ("TIFF", "tif"),
+        ("AVIF", "avif"),
+        ("JPEG2000", "jp2"),
+        ("PPM", "ppm"),
+        ("ICO", "ico"),
+    ],
+)
+def test_every_format_is_known_by_its_first_bytes(kind: str, ending: str) -> None:
+    data = encode(NOISE.resize((16, 16)), kind)
+    assert picture_ending(data) == ending
+    assert picture_ending(encode(NOISE.convert("L"), kind)) == ending
+    assert decode_image(data).mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"-----BEGIN OPENSSH PRIVATE KEY-----\n",
+        b"root:x:0:0:root:/root:/bin/bash\n",
+        b"BMW 320d, first owner\n" * 9,
+        b"P3 is my password\n",
+        b"\0" * 64,
+        b"MM and II are initials",
+        b"RIFF1234WAVEfmt ",
+        b"\0\0\0\x20ftypisom\0\0\2\0isomiso2mp41",
+    ],
+)
+def test_what_is_no_picture_has_no_ending(data: bytes) -> None:
+    assert picture_ending(data) is None
 
 
 def test_bad_image_survives_a_worker_process() -> None:
