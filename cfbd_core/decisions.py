@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from cfbd_core.errors import SourceError
+from cfbd_core.sources.csv_records import MAX_RECORD_CHARS
 
 DECISIONS = ("keep", "remove", "unsure", "")
 
@@ -15,9 +16,11 @@ DECISIONS = ("keep", "remove", "unsure", "")
 def read_decisions(path: Path) -> pa.Table:
     """Read the CSV as a table (key, decision, note); an exported CSV is one such file.
 
-    Raises SourceError: not readable, a column is missing, or a decision is none of keep, remove,
-    unsure and empty (the line is named).
+    Raises SourceError: not readable, a column is missing, a row has no key or is cut before its decision,
+    or a decision is none of keep, remove, unsure and empty (the line is named).
     """
+    # The limit belongs to the whole process; exported captions are longer than its default.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_CHARS))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -26,11 +29,14 @@ def read_decisions(path: Path) -> pa.Table:
                 raise SourceError(f"{path}: no column {missing.pop()!r}; it needs key and decision")
             rows = {}
             for row in reader:
-                decision = (row["decision"] or "").strip().lower()
+                where = f"{path} line {reader.line_num}"
+                if not row["key"]:
+                    raise SourceError(f"{where}: the row has no key; give it one or delete the row")
+                if row["decision"] is None:
+                    raise SourceError(f"{where}: the row ends before its decision; complete it or delete it")
+                decision = row["decision"].strip().lower()
                 if decision not in DECISIONS:
-                    raise SourceError(
-                        f"{path} line {reader.line_num}: decision {decision!r}; give keep, remove or unsure"
-                    )
+                    raise SourceError(f"{where}: decision {decision[:40]!r}; give keep, remove or unsure")
                 rows[row["key"]] = (decision, row.get("note") or "")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path}: not readable as CSV in UTF-8 ({error})") from error

@@ -31,7 +31,6 @@ def ordered_map(
         yield from map(function, items)
         return
     can_fork = "fork" in multiprocessing.get_all_start_methods()
-    can_fork = "fork" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("fork") if can_fork else multiprocessing.get_context("spawn")
     workers, readers = [], []
     try:

@@ -1,0 +1,45 @@
+"""Decisions from a CSV: what cannot be one is refused with its line."""
+
+import pytest
+
+from cfbd_core.decisions import read_decisions
+from cfbd_core.errors import SourceError
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_keys_decisions_and_notes(tmp_path):
+    table = read_decisions(write(tmp_path / "d.csv", "note,decision,key\nfine,Keep,a\n,remove,b\n,,c\n"))
+    assert table.to_pydict() == {
+        "key": ["a", "b", "c"],
+        "decision": ["keep", "remove", ""],
+        "note": ["fine", "", ""],
+    }
+
+
+@pytest.mark.parametrize("row", ["keep", "keep,", "keep,,more"])
+def test_a_row_without_a_key_is_named(tmp_path, row):
+    path = write(tmp_path / "d.csv", f"decision,key,note\nkeep,a,\n{row}\n")
+    with pytest.raises(SourceError, match=r"d\.csv line 3: .*key"):
+        read_decisions(path)
+
+
+def test_a_row_without_a_decision_cell_is_named(tmp_path):
+    with pytest.raises(SourceError, match=r"line 2: .*decision"):
+        read_decisions(write(tmp_path / "d.csv", "key,decision\na\n"))
+
+
+def test_an_exported_caption_may_be_long(tmp_path):
+    caption = "x" * (1 << 20)
+    table = read_decisions(write(tmp_path / "d.csv", f"key,caption,decision\na,{caption},remove\n"))
+    assert table["decision"].to_pylist() == ["remove"]
+
+
+def test_an_unknown_decision_and_a_missing_column_are_refused(tmp_path):
+    with pytest.raises(SourceError, match=r"line 2: decision 'burn'"):
+        read_decisions(write(tmp_path / "d.csv", "key,decision\na,burn\n"))
+    with pytest.raises(SourceError, match="no column 'decision'"):
+        read_decisions(write(tmp_path / "e.csv", "key,verdict\na,burn\n"))
