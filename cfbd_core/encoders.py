@@ -115,6 +115,8 @@ def load_encoder(spec: str = "mini", device: str = "auto") -> Encoder:
     sha256 = file_sha256(found.weights)
     if found.model == f"local-dir:{MINI_DIR}" and not found.is_checkpoint:
         check_published_hash(found.weights, sha256)
+        config_path = found.weights.with_name(CONFIG_NAME)
+        check_published_hash(config_path, file_sha256(config_path))
     try:
         with _offline_if_unreachable():
             model, _, transform = open_clip.create_model_and_transforms(

@@ -20,14 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from tools.mini.align import AlignSettings, train_alignment
-from tools.mini.choosing import retrieval
+from tools.mini.choosing import retrieval, template_auroc
 from tools.mini.ingredients import Ingredients, Sources, gather
 from tools.mini.pictures import PictureSettings, train_pictures
-from tools.mini.release import write_mapping, write_model
+from tools.mini.release import write_mapping, write_model, write_sums
 from tools.mini.stage import Workshop
 from tools.mini.student import StudentSettings, TextTower, tokens_of, train_student
 from tools.mini.teacher import TeacherSettings, train_teacher
-from tools.mini.texts import sentence_bank
+from tools.mini.texts import sentence_bank, templates
 from tools.mini.towers import JointHeads, LastStage, pooled
 from tools.mini.wordnet import FOLDER
 
@@ -87,10 +87,15 @@ class Recipe:
 
         tower, heads, _ = self.alignment(features, choosing, tower, heads, [key, student_key], tokens)
         self.report("alignment", heads, choosing, tower.embed_all(tokens))
+        planted = tower.embed_all(tokens_of([form("banana") for form in templates()]))
+        images = heads.embed_images(choosing)
+        auroc = template_auroc(images, tower.embed_all(tokens), self.things.choosing_captions, planted)
+        shop.say(f"banana templates against true captions, choosing split: AUROC of -<I, T> {auroc}")
         scale = heads.log_scale.exp().item()
         sha256 = write_model(self.out, self.sources.weights, stage, heads.image, tower, scale)
         shop.say(f"{self.out}: written, sha256 {sha256}")
         write_mapping(shop, self.out, self.things, heads.embed_images(features), tower, sha256)
+        write_sums(self.out)
 
     def report(self, name: str, heads: JointHeads, choosing: torch.Tensor, texts: torch.Tensor) -> None:
         """Retrieval on the choosing split."""

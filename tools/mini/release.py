@@ -45,13 +45,13 @@ CONFIG = {
         "resize_mode": "squash",
     },
 }
-WEIGHTS = "open_clip_model.safetensors"
+CONFIG_NAME, WEIGHTS, MAPPING = "open_clip_config.json", "open_clip_model.safetensors", "mapping.safetensors"
 
 
 def write_model(
     folder: Path, weights: Path, stage: LastStage, image_head: Mlp, tower: TextTower, scale: float
 ) -> str:
-    """Write config, fp16 weights and ``SHA256SUMS``; returns the sha256 of the weights."""
+    """Write config and fp16 weights; returns the sha256 of the weights."""
     trunk: dict[str, Any] = {f"visual.trunk.{k}": v for k, v in tiny_vit(weights).state_dict().items()}
     trunk |= {f"visual.trunk.stages.3.blocks.{k}": v for k, v in stage.blocks.state_dict().items()}
     trunk |= {f"visual.trunk.head.{k}": v for k, v in stage.head.state_dict().items()}
@@ -65,12 +65,20 @@ def write_model(
     if broken:
         raise SystemExit(f"{broken[0]}: not finite in fp16")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "open_clip_config.json").write_text(json.dumps(CONFIG, indent=2) + "\n", encoding="utf-8")
+    (folder / CONFIG_NAME).write_text(json.dumps(CONFIG, indent=2) + "\n", encoding="utf-8")
     save_file(half, folder / WEIGHTS, {"format": "pt"})
-    sha256 = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     (folder / WEIGHTS).chmod(0o644)
-    (folder / "SHA256SUMS").write_text(f"{sha256}  {WEIGHTS}\n", encoding="utf-8")
-    return sha256
+    return _sha256(folder / WEIGHTS)
+
+
+def write_sums(folder: Path) -> None:
+    """Write ``SHA256SUMS``, which loading checks and ``sha256sum -c`` reads."""
+    lines = [f"{_sha256(folder / name)}  {name}\n" for name in (WEIGHTS, MAPPING, CONFIG_NAME)]
+    (folder / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_mapping(
@@ -94,5 +102,5 @@ def write_mapping(
         seed=shop.seed,
         progress=lambda epoch, epochs, cosine: shop.say(f"F: epoch {epoch}/{epochs}, held out {cosine:.4f}"),
     )
-    mapping.save(folder / "mapping.safetensors")
-    (folder / "mapping.safetensors").chmod(0o644)
+    mapping.save(folder / MAPPING)
+    (folder / MAPPING).chmod(0o644)
