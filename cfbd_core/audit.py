@@ -217,6 +217,7 @@ class Audit:
                 sidecar,
                 spreadsheet_safe=spreadsheet_safe,
                 progress=progress,
+                protected=[self.folder, *map(Path, self._meta("source")["files"])],
             )
 
     def pair_count(self) -> int:

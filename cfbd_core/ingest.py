@@ -45,6 +45,7 @@ def ingest(
     opened = open_source(source, options)
     identity = {
         "source": str(source),
+        "files": [str(file.absolute()) for file in opened.files()],
         "format": opened.name,
         "fingerprint": fingerprint(opened),
         "options": options.to_dict(),

@@ -32,6 +32,7 @@ def report(database: Database) -> dict[str, Any]:
         outcome = queries.outcome(connection)
         reasons = queries.skip_summary(connection)
         described = {name: queries.get_meta(connection, name) for name in ("source", "embedding", "mapping")}
+        del described["source"]["files"]  # there may be thousands
         health = queries.get_meta(connection, "health")
 
     poisoned = _equal(outcome["verdict"], "poisoned")
@@ -52,7 +53,7 @@ def report(database: Database) -> dict[str, Any]:
         "evidence": split["evidence"],
         "warnings": split["warnings"] + (health or {}).get("warnings", []),
         "health": health,
-        "captions": (described["source"] or {}).get("options", {}).get("captions"),
+        "captions": described["source"]["options"]["captions"],
         **described,
         **_truth(outcome),
     }

@@ -133,6 +133,16 @@ def test_images_inside_tars_are_written_out_once(audit, tmp_path):
     Image.open(paths[0]).verify()
 
 
+def test_neither_the_source_nor_the_audit_is_overwritten(audit, tmp_path):
+    source = tmp_path / "pairs" / "pairs.csv"
+    before = source.read_bytes()
+    for out in (source, audit.folder / "clean.csv"):
+        with pytest.raises(ParameterError):
+            audit.export(out)
+    assert source.read_bytes() == before
+    assert not (audit.folder / "clean.csv").exists()
+
+
 def test_an_unknown_ending_is_refused(audit, tmp_path):
     with pytest.raises(ParameterError, match=r"\.csv or \.parquet"):
         audit.export(tmp_path / "clean.xlsx")

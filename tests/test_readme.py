@@ -28,6 +28,7 @@ def shards(tmp_path, monkeypatch) -> Path:
     """A working folder with `shards/00000.tar` of toy pairs, a few of them poisoned."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cfbd_core.embed_job.load_encoder", lambda spec, device: ToyEncoder())
+    monkeypatch.setattr("cfbd_core.encoders.check_spec", lambda spec: None)
     (tmp_path / "shards").mkdir()
     rng = np.random.default_rng(0)
     with tarfile.open(tmp_path / "shards" / "00000.tar", "w") as tar:
