@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cfbd_core.encoders import MINI_DIR, check_published_hash, file_sha256, resolve_device
+from cfbd_core.encoder_files import MINI_DIR, check_published_hash, file_sha256
+from cfbd_core.encoders import resolve_device
 from cfbd_core.errors import EncoderError
 from cfbd_core.mapping import Mapping, mean_targets, train_mapping
 from cfbd_core.scores import calibrated_residual, consistency_scores, gather

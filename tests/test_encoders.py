@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from cfbd_core.encoders import MINI_DIR, file_sha256, load_encoder, resolve_device
+from cfbd_core.encoder_files import MINI_DIR, file_sha256
+from cfbd_core.encoders import load_encoder, resolve_device
 from cfbd_core.errors import EncoderError
 from cfbd_core.torchvision_compat import import_torchvision
 
@@ -141,6 +142,7 @@ print(encoder.id, encoder.width, encoder.encode_texts(["a dog runs"]).shape)
 def test_tampered_weights_of_mini_are_refused_by_their_hash(tmp_path, monkeypatch):
     copy = tmp_path / "mini"
     shutil.copytree(MINI_DIR, copy)
+    monkeypatch.setattr("cfbd_core.encoder_files.MINI_DIR", copy)
     monkeypatch.setattr("cfbd_core.encoders.MINI_DIR", copy)
     load_encoder("mini", "cpu")
     weights = copy / "open_clip_model.safetensors"
