@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 
 from cfbd_core.demo import CLASS_NAMES
-from cfbd_core.encoders import MINI_DIR, Encoder, load_encoder
+from cfbd_core.encoder_files import MINI_DIR
+from cfbd_core.encoders import Encoder, load_encoder
 from cfbd_core.errors import EncoderError
 from cfbd_core.mapping import Mapping, mean_targets, ridge_map
 from tools.mini.choosing import retrieval

@@ -21,7 +21,8 @@ import torch
 
 from tools.mini.align import AlignSettings, train_alignment
 from tools.mini.choosing import retrieval, template_auroc
-from tools.mini.ingredients import Ingredients, Sources, gather
+from tools.mini.council import MEMBERS, Council, train_council
+from tools.mini.ingredients import LATER_DRAWS, Ingredients, Sources, gather
 from tools.mini.pictures import PictureSettings, train_pictures
 from tools.mini.release import write_mapping, write_model, write_sums
 from tools.mini.stage import Workshop
@@ -85,7 +86,9 @@ class Recipe:
         features, choosing, key = self.features(stage, pictures_key)
         self.report("pictures", heads, choosing, heads.embed_texts(sentences))
 
-        tower, heads, _ = self.alignment(features, choosing, tower, heads, [key, student_key], tokens)
+        council, council_key = self.council(features, key)
+        keys = [council_key, student_key]
+        tower, heads, _ = self.alignment(features, choosing, council, tower, heads, keys, tokens)
         self.report("alignment", heads, choosing, tower.embed_all(tokens))
         planted = tower.embed_all(tokens_of([form("banana") for form in templates()]))
         images = heads.embed_images(choosing)
@@ -146,6 +149,7 @@ class Recipe:
     ) -> tuple[LastStage, JointHeads, str]:
         """The fine-tuned last stage and heads."""
         settings, things = PictureSettings(), self.things
+        pairs = things.pairs.drawn_by([LATER_DRAWS[name] for name in things.first_of])
 
         def watch(stage: LastStage, heads: JointHeads) -> None:
             choosing = pooled(stage, things.choosing_tokens)
@@ -153,11 +157,11 @@ class Recipe:
 
         (stage_state, heads_state), key = self.shop.cached(
             "pictures",
-            [key, asdict(settings)],
+            [key, asdict(settings), LATER_DRAWS],
             lambda checkpoint: train_pictures(
                 self.shop,
                 settings,
-                things.pairs,
+                pairs,
                 things.tokens,
                 things.bank.embeddings.float(),
                 stage,
@@ -171,27 +175,50 @@ class Recipe:
         heads.load_state_dict(heads_state)
         return stage.eval(), heads.eval(), key
 
+    def council(self, features: torch.Tensor, key: str) -> tuple[Council, str]:
+        """What several pairs of heads think of every view and text."""
+        settings, things = TeacherSettings(), self.things
+        pairs = things.pairs.drawn_by([LATER_DRAWS[name] for name in things.first_of])
+        sentences = things.bank.embeddings.float()
+        return self.shop.cached(
+            "council",
+            [key, asdict(settings), LATER_DRAWS, MEMBERS],
+            lambda _: train_council(self.shop, settings, pairs, features, sentences),
+        )
+
     def alignment(
         self,
         features: torch.Tensor,
         choosing: torch.Tensor,
+        council: Council,
         tower: TextTower,
         heads: JointHeads,
         keys: list[str],
         tokens: torch.Tensor,
     ) -> tuple[TextTower, JointHeads, str]:
         """Both towers, aligned."""
-        settings = AlignSettings()
-        joint = heads.embed_texts(self.things.bank.embeddings.float())
+        settings, things = AlignSettings(), self.things
+        pairs = things.pairs.drawn_by([LATER_DRAWS[name] for name in things.first_of])
+        joint = heads.embed_texts(things.bank.embeddings.float())
 
         def watch(tower: TextTower, heads: JointHeads) -> None:
             self.report("alignment so far", heads, choosing, tower.embed_all(tokens))
 
         state, key = self.shop.cached(
             "alignment",
-            [*keys, asdict(settings)],
+            [*keys, asdict(settings), LATER_DRAWS],
             lambda checkpoint: train_alignment(
-                self.shop, settings, self.things, features, joint, tower, heads, checkpoint, watch
+                self.shop,
+                settings,
+                pairs,
+                things.bank.texts,
+                features,
+                joint,
+                council,
+                tower,
+                heads,
+                checkpoint,
+                watch,
             ),
         )
         tower, heads = TextTower(), JointHeads()

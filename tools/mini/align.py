@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tools.mini.ingredients import Ingredients
+from tools.mini.council import Council
+from tools.mini.pairs import Pairs
 from tools.mini.stage import Progress, Workshop, save
 from tools.mini.student import TextTower, tokens_of
 from tools.mini.teacher import cosine_rate
@@ -27,32 +28,38 @@ from tools.mini.towers import Average, JointHeads, contrastive
 class AlignSettings:
     """How the two towers are aligned."""
 
-    epochs: int = 5
+    epochs: int = 8
     batch: int = 512
     broad: int = 192  # texts of the whole mix beside each batch
     text_rate: float = 4e-4
     head_rate: float = 3e-4
     decay: float = 0.05
     pull: float = 2.0  # weight of the teacher's places beside the contrastive loss
+    council: float = 2.0  # weight of agreeing with the council
     largest_scale: float = 50.0
 
 
 def train_alignment(
     shop: Workshop,
     settings: AlignSettings,
-    things: Ingredients,
+    pairs: Pairs,
+    corpus: list[str],
     features: torch.Tensor,
     joint: torch.Tensor,
+    council: Council,
     tower: TextTower,
     heads: JointHeads,
     checkpoint: Path,
     watch: Any = None,
 ) -> dict[str, dict[str, torch.Tensor]]:
-    """Averaged weights of the text ``tower`` and of ``heads``; ``joint`` are the teacher's texts (n, 256)."""
+    """Averaged weights of the text ``tower`` and of ``heads``.
+
+    ``corpus`` are the texts that ``pairs`` point into,
+    ``joint`` (n, 256) the teacher's places of them.
+    """
     torch.manual_seed(shop.seed)
     rng = np.random.default_rng(shop.seed + 2)
-    device, pairs = shop.device, things.pairs
-    tokens = tokens_of(things.bank.texts)
+    device, tokens = shop.device, tokens_of(corpus)
     both = nn.ModuleDict({"tower": copy.deepcopy(tower), "heads": copy.deepcopy(heads)}).to(device).train()
     tower, heads = both["tower"], both["heads"]
     both.requires_grad_(True)
@@ -91,8 +98,9 @@ def train_alignment(
             images = heads.embed_images(features[views].to(device))
             wanted = joint[torch.cat([captions, broad])].to(device)
             scale = heads.log_scale.exp().clamp(max=settings.largest_scale)
-            loss = contrastive(images, texts[: len(captions)], scale)
-            loss = loss + 0.5 * contrastive(images, wanted[: len(captions)], scale)
+            # The council judges the broad texts too: what a picture is not is learnt from words without pictures.
+            split = council.disagreement(views, torch.cat([captions, broad]), scale * images @ texts.T, scale)
+            loss = contrastive(images, texts[: len(captions)], scale) + settings.council * split
             loss = loss + settings.pull * (1 - (texts * wanted).sum(1).mean())
             optimizer.zero_grad()
             loss.backward()

@@ -21,6 +21,8 @@ from tools.mini.wordnet import read_wordnet
 # Cached views of every picture, and how often an epoch draws it (one_each has one picture a class).
 VIEWS = {"flickr": 3, "openstax": 2, "one_each": 6, "scenes": 1}
 DRAWS = {"flickr": 1.0, "openstax": 1.0, "one_each": 2.0, "scenes": 0.5}
+# Of the stages after the teacher: more of the photos whose captions people wrote.
+LATER_DRAWS = {"flickr": 1.0, "openstax": 0.5, "one_each": 2.0, "scenes": 0.25}
 SCENES, SINGLES = 5000, 8
 SPLICED = 60_000
 BROAD_SHARE = 0.4  # of WordNet's and the spliced texts in an epoch of the student

@@ -21,7 +21,7 @@ from tools.mini.towers import Average, JointHeads, LastStage, contrastive
 class PictureSettings:
     """How the picture side is fine-tuned; the text head moves slowly, for the text tower learns from it."""
 
-    epochs: int = 3
+    epochs: int = 6
     batch: int = 320
     stage_rate: float = 2e-4
     head_rate: float = 3e-4
