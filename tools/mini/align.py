@@ -91,7 +91,7 @@ def train_alignment(
                 continue
             for group in optimizer.param_groups:
                 group["lr"] = group["full"] * cosine_rate(min(step, steps), steps + 1, 50)
-            with torch.autocast(device, dtype=torch.bfloat16):
+            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
                 # Two passes: a definition is three times as long as a caption.
                 states = torch.cat([tower(tokens[rows].to(device)).float() for rows in (captions, broad)])
             texts = functional.normalize(states @ tower.text_projection, dim=-1)
@@ -112,5 +112,6 @@ def train_alignment(
             state = {"both": both.state_dict(), "average": average.module.state_dict(), "step": step}
             save(state | {"optimizer": optimizer.state_dict(), "epoch": epoch + 1}, checkpoint)
             if watch:
-                watch(average.module["tower"].eval(), average.module["heads"].eval())
+                shown = copy.deepcopy(average.module).cpu().eval()
+                watch(shown["tower"], shown["heads"])
     return {name: average.module[name].cpu().state_dict() for name in ("tower", "heads")}

@@ -74,7 +74,7 @@ def train_pictures(
                 continue
             for group in optimizer.param_groups:
                 group["lr"] = group["full"] * cosine_rate(min(step, steps), steps + 1, 50)
-            with torch.autocast(device, dtype=torch.bfloat16):
+            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
                 features = forward(tokens[views].to(device).bfloat16())
             images = both[1].embed_images(features.float())
             texts = both[1].embed_texts(sentences[captions].to(device))
@@ -89,5 +89,6 @@ def train_pictures(
             state = {"both": both.state_dict(), "average": average.module.state_dict(), "step": step}
             save(state | {"optimizer": optimizer.state_dict(), "epoch": epoch + 1}, checkpoint)
             if watch:
-                watch(average.module[0].train().eval(), average.module[1].eval())
+                shown = copy.deepcopy(average.module).cpu().train().eval()
+                watch(shown[0], shown[1])
     return average.module[0].cpu().state_dict(), average.module[1].cpu().state_dict()

@@ -173,7 +173,7 @@ def train_student(
             rows = drawn[batch]
             for group in optimizer.param_groups:
                 group["lr"] = settings.rate * cosine_rate(min(step, steps), steps + 1, 100)
-            with torch.autocast(device, dtype=torch.bfloat16):
+            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
                 states = tower(tokens[rows].to(device)).float()
             loss = distillation(
                 states @ tower.text_projection,
