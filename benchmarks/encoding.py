@@ -56,7 +56,7 @@ def _images(encoder: Encoder, source: str, folder: Path, count: int, rounds: int
     batches = [torch.stack(tensors[first : first + size]) for first in range(0, len(tensors), size)]
     return _turn_by_turn(
         lambda: [encoder.encode_images(batch) for batch in batches],
-        lambda: _embed(audit, encoder, len(places), captions=False),
+        lambda: _embed(audit, encoder, len(places)),
         len(places),
         rounds,
     )
@@ -84,7 +84,8 @@ def _captions(encoder: Encoder, source: str, folder: Path, count: int, rounds: i
     return _turn_by_turn(bare, whole, len(texts), rounds)
 
 
-def _embed(audit: Audit, encoder: Encoder, rows: int, captions: bool) -> None:
+def _embed(audit: Audit, encoder: Encoder, rows: int) -> None:
+    """Embed the first ``rows`` pairs without their captions."""
     from cfbd_core.embeddings import EmbedJob, embed
     from cfbd_core.shards import EmbeddingFolder
 
@@ -100,7 +101,7 @@ def _embed(audit: Audit, encoder: Encoder, rows: int, captions: bool) -> None:
 
     with tempfile.TemporaryDirectory(dir=audit.folder) as folder:
         job = EmbedJob(
-            encoder=encoder if captions else ImagesOnly(),  # type: ignore[arg-type]
+            encoder=ImagesOnly(),  # type: ignore[arg-type]
             rows=rows,
             fetch=audit._fetch,
             batch_size=find_batch_size(encoder),

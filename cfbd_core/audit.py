@@ -28,7 +28,6 @@ from cfbd_core.splitting import split_pairs
 from cfbd_core.store import Database, queries, schema
 
 DATABASE_NAME = "audit.duckdb"
-MAPPING_NAME = "mapping.safetensors"
 EXPORT_ROWS = 10_000
 Progress = Callable[[int], None]
 
@@ -124,7 +123,7 @@ class Audit:
             started = datetime.now(UTC)
             with self._database.reading() as connection:
                 rows, image_of = queries.pair_rows(connection), queries.image_groups(connection)
-            kept = self.folder / MAPPING_NAME
+            kept = self.folder / scoring.MAPPING_NAME
             chosen = scoring.choose_mapping(
                 mapping, self.shards, rows, image_of, embedding, kept, train_progress
             )
