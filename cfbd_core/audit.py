@@ -25,7 +25,7 @@ from cfbd_core.files import LOCK_NAME, one_job, told_in_one_line
 from cfbd_core.shards import EmbeddingFolder
 from cfbd_core.sources import SourceOptions
 from cfbd_core.splitting import split_pairs
-from cfbd_core.store import Database, queries, schema
+from cfbd_core.store import Database, columns, queries, schema
 
 DATABASE_NAME = "audit.duckdb"
 EXPORT_ROWS = 10_000
@@ -152,7 +152,7 @@ class Audit:
             started = datetime.now(UTC)
             with self._database.reading() as connection:
                 rows, consistency = queries.consistency(connection)
-            result = split_pairs(rows, consistency, self.shards.texts(), params, self._keys_of)
+            result = split_pairs(rows, consistency, self.shards.texts(), params, self.keys_of)
             with self._database.writing() as connection:
                 queries.replace_verdicts(connection, rows, result.z, result.subset, result.poisoned)
                 queries.set_meta(connection, "split", result.summary)
@@ -233,6 +233,60 @@ class Audit:
         except AuditError:
             return  # another process is at work in it
 
+    # --- what the app keeps at hand (cfbd_core.explorer) --------------------------------------------
+
+    def stamp(self) -> tuple[int, ...]:
+        """Changes whenever the audit's file is written."""
+        status = self._database.path.stat()
+        return status.st_mtime_ns, status.st_size
+
+    def score_version(self) -> str | None:
+        """A name that changes whenever the scores do; None before the first scoring."""
+        with self._database.reading() as connection:
+            return columns.score_version(connection)
+
+    def scored_columns(self) -> tuple[str | None, np.ndarray, np.ndarray, np.ndarray]:
+        """The score version, and rows, consistency and truth (n,) of all scored pairs."""
+        with self._database.reading() as connection:
+            return columns.score_version(connection), *columns.scored(connection)
+
+    def decided_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (m,) with a decision, and its code int8 (m,): a place in ``store.columns.DECISIONS``."""
+        with self._database.reading() as connection:
+            return columns.decided(connection)
+
+    def decide_rows(self, rows: np.ndarray, codes: np.ndarray) -> None:
+        """Store decisions by row; code 0 takes one back."""
+        with told_in_one_line(self.folder), self._database.writing() as connection:
+            columns.decide_rows(connection, rows, codes)
+
+    def keys_of(self, rows: np.ndarray) -> list[str]:
+        """Keys of the pairs at ``rows`` (m,), in that order."""
+        with self._database.reading() as connection:
+            return queries.keys_of(connection, rows)
+
+    def pairs_at(self, rows: np.ndarray) -> pa.Table:
+        """What a page of pairs shows of those at ``rows`` (m,), in that order."""
+        with self._database.reading() as connection:
+            return self._located(columns.pairs_at(connection, rows))
+
+    def search_captions(self, text: str) -> np.ndarray:
+        """Rows, ascending, whose caption or key contains ``text``, whatever its case."""
+        with self._database.reading() as connection:
+            return columns.search_captions(connection, text)
+
+    def applied_params(self) -> SplitParams | None:
+        """The settings of the split that the verdicts stored here come from, or None."""
+        held = self._meta("split")
+        return None if held is None else SplitParams(**held["settings"])
+
+    def status(self) -> dict[str, Any]:
+        """How far the audit is: source, pairs, embedding, mapping, health, split (each None before it)."""
+        with self._database.reading() as connection:
+            names = ("source", "embedding", "mapping", "health", "split")
+            found = {name: queries.get_meta(connection, name) for name in names}
+            return found | {"pairs": queries.pair_count(connection)}
+
     # --- inside ------------------------------------------------------------------------------------
 
     def _fetch(self, start: int, stop: int) -> pa.Table:
@@ -245,10 +299,6 @@ class Audit:
         inside = pc.binary_join_element_wise(str(self.folder.resolve()), image, "/")
         located = pc.if_else(pc.starts_with(image, "/"), image, inside)
         return pairs.set_column(pairs.schema.get_field_index("image"), "image", located)
-
-    def _keys_of(self, rows: np.ndarray) -> list[str]:
-        with self._database.reading() as connection:
-            return queries.keys_of(connection, rows)
 
     @contextmanager
     def _spooled(self, subset: exporting.Subset) -> Iterator[Iterator[pa.RecordBatch]]:

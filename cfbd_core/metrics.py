@@ -80,6 +80,20 @@ def pr_curve(
     }
 
 
+def areas_under(truth: np.ndarray, score: np.ndarray) -> tuple[float, float] | None:
+    """AUROC and AUPRC (average precision) over the finite scores; None with one class only."""
+    truth, score = _known(truth, score)
+    if not _has_both(truth):
+        return None
+    caught, alarms, _ = _operating_points(truth, score)
+    return _areas(caught, alarms)
+
+
+def _areas(caught: np.ndarray, alarms: np.ndarray) -> tuple[float, float]:
+    tpr, precision = caught / caught[-1], caught / np.maximum(caught + alarms, 1)
+    return float(np.trapezoid(tpr, alarms / alarms[-1])), float(np.diff(tpr) @ precision[1:])
+
+
 def _ranking(truth: np.ndarray, score: np.ndarray, name: str) -> dict[str, float | None]:
     suffix = "" if name == "z" else f"_{name}"
     keys = (f"auroc_{name}", f"auprc_{name}")
@@ -88,10 +102,10 @@ def _ranking(truth: np.ndarray, score: np.ndarray, name: str) -> dict[str, float
         return dict.fromkeys(keys + points)
     caught, alarms, _ = _operating_points(truth, score)
     fpr, tpr = alarms / alarms[-1], caught / caught[-1]
-    precision = caught / np.maximum(caught + alarms, 1)
+    auroc, auprc = _areas(caught, alarms)
     return {
-        keys[0]: float(np.trapezoid(tpr, fpr)),
-        keys[1]: float(np.diff(tpr) @ precision[1:]),
+        keys[0]: auroc,
+        keys[1]: auprc,
         points[0]: float(fpr[np.argmax(tpr >= 0.95)]),
         points[1]: float(tpr[fpr <= 0.001].max()),
         points[2]: float(tpr[fpr <= 0.01].max()),

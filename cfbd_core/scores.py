@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cfbd_core.cosines import half_cosines
+
 CHUNK_VALUES = 2**20  # embedding values handled at a time: 4 MB in float32 stay in the cache
 HUBER = 1.345  # the usual constant: 95 % efficiency on normal errors
 ROBUST_STEPS = 20
@@ -70,13 +72,16 @@ def textual_correlation(text: Rows, probe: np.ndarray) -> np.ndarray:
     if q == 0:
         return z
     direction = (total / q).astype(np.float32)
-    start = 0
-    for shard in shards:
-        for rows in _chunks(len(shard), shard.shape[1]):
-            z[start + rows.start : start + rows.stop] = np.einsum(
-                "ij,j->i", unit_rows(shard[rows]), direction
-            )
-        start += len(shard)
+    if all(shard.dtype == np.float16 for shard in shards):
+        half_cosines(shards, direction, z)
+    else:
+        start = 0
+        for shard in shards:
+            for rows in _chunks(len(shard), shard.shape[1]):
+                z[start + rows.start : start + rows.stop] = np.einsum(
+                    "ij,j->i", unit_rows(shard[rows]), direction
+                )
+            start += len(shard)
     z[probe] = (members @ total - 1) / (q - 1) if q > 1 else np.nan
     return z
 

@@ -83,7 +83,7 @@ def coarse_split(
         raise ParameterError(f"--q {q}: the audit has {count} scored pairs; give a smaller --q")
     cut = None
     if rule == "quantile":
-        cut = mixture.means[0] + NormalDist().inv_cdf(gamma) * mixture.sigmas[0]
+        cut = benign_cut(mixture, gamma)
         benign = scored & (consistency <= cut)
     else:
         benign = scored & _posterior_above(consistency, mixture, gamma)
@@ -93,6 +93,11 @@ def coarse_split(
     overlap = np.sort(probe[benign[probe]])
     subset[probe] = POISONED
     return CoarseSplit(subset, probe, overlap, cut, _coarse_warnings(mixture, overlap, subset))
+
+
+def benign_cut(mixture: Mixture, gamma: float) -> float:
+    """Where D_b ends by the rule "quantile": μ + Φ⁻¹(γ)·σ of the component with the smallest mean."""
+    return mixture.means[0] + NormalDist().inv_cdf(gamma) * mixture.sigmas[0]
 
 
 def choose_gamma_z(

@@ -63,8 +63,11 @@ class Database:
             try:
                 connection = duckdb.connect(str(self.path), read_only=read_only)
                 break
-            except duckdb.IOException as error:
-                if "Could not set lock" not in str(error):
+            except (duckdb.IOException, duckdb.ConnectionException) as error:
+                # Another process holds the file, or another thread of this one has it open the other way.
+                if not any(
+                    words in str(error) for words in ("Could not set lock", "different configuration")
+                ):
                     raise AuditError(
                         f"{self.path}: not readable as an audit: {_first_line(error)}"
                     ) from error

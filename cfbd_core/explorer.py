@@ -1,0 +1,202 @@
+"""A scored audit held ready for sliders: what would this K, γ, q and γ_z find?
+
+The columns that a split needs are kept in memory (about 30 bytes a pair) and the caption embeddings
+stay mapped, so a move of a slider touches neither DuckDB nor rows in Python. The stages are those of
+:mod:`cfbd_core.split`, so a preview is what :meth:`cfbd_core.audit.Audit.split` would store.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from cfbd_core.config import MAX_K, SplitParams
+from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.mixture import Mixture, fit_mixture
+from cfbd_core.preview import Preview
+from cfbd_core.score_column import ScoreColumn
+from cfbd_core.scores import textual_correlation
+from cfbd_core.split import benign_cut, choose_gamma_z, coarse_split, fine_verdict
+
+if TYPE_CHECKING:
+    from cfbd_core.audit import Audit
+
+KEPT_PREVIEWS = 4
+KEPT_CORRELATIONS = 4
+KEPT_SEARCHES = 16
+OPEN_SHARDS = 256  # more might exceed the files a process may open: then they are mapped one at a time
+
+Name = TypeVar("Name")
+Value = TypeVar("Value")
+
+
+class Explorer:
+    """The scored pairs of ``audit``; raises AuditError where it has no scores yet.
+
+    ``rows`` int64 (n,) are the pairs' rows in the shards, ascending; ``consistency`` float32 (n,);
+    ``truth`` int8 (n,): 1 poisoned, 0 clean, −1 unknown; ``decisions`` int8 (n,): the place in
+    ``DECISIONS``. A pair's place in these arrays is called its position. Safe to use from many threads.
+    """
+
+    def __init__(self, audit: Audit) -> None:
+        self.audit = audit
+        columns = audit.scored_columns()
+        self.version, self.rows, self.consistency, self.truth = columns
+        if not len(self.rows):
+            raise AuditError(f"{audit.folder}: not scored yet; `cfbd score --audit {audit.folder}` does it")
+        self.decisions = np.zeros(len(self.rows), np.int8)
+        self._stamp: tuple[int, ...] | None = None
+        self._lock = threading.RLock()
+        self._mixtures: dict[tuple[int, int], Mixture] = {}
+        self._previews: OrderedDict[str, Preview] = OrderedDict()
+        self._correlations: OrderedDict[bytes, ScoreColumn] = OrderedDict()
+        self._searches: OrderedDict[str, np.ndarray] = OrderedDict()
+        self.refresh_decisions()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def texts(self) -> Sequence[np.ndarray]:
+        """Caption shards, mapped; AuditError where they are not whole."""
+        shards = self.audit.shards.texts()
+        return list(shards) if len(shards) <= OPEN_SHARDS else shards
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the source said which pairs are poisoned."""
+        return bool((self.truth >= 0).any())
+
+    # --- sliders -----------------------------------------------------------------------------------
+
+    def check(self, params: SplitParams) -> None:
+        """Raise ParameterError where these pairs are too few for the parameters."""
+        if params.q > len(self):
+            raise ParameterError(f"q = {params.q}: the audit has {len(self):,} scored pairs; choose fewer")
+
+    def mixture(self, k: int, seed: int = 0) -> Mixture:
+        """The fit of K = ``k`` components to c; each is made once."""
+        with self._lock:
+            if (k, seed) not in self._mixtures:
+                self._mixtures[k, seed] = fit_mixture(self.consistency, k, seed=seed)
+            return self._mixtures[k, seed]
+
+    def fit_all(self, seed: int = 0) -> None:
+        """Make every fit that the K slider can ask for; meant for a thread of its own."""
+        for k in range(1, min(MAX_K, len(self)) + 1):
+            try:
+                self.mixture(k, seed)
+            except ParameterError:  # too few pairs, or all alike: whoever asks for this K is told
+                return
+
+    def preview(self, params: SplitParams) -> Preview:
+        """Both stages under ``params``; the last few are kept. Raises ParameterError as a split would."""
+        with self._lock:
+            return _kept(self._previews, params.id, KEPT_PREVIEWS, lambda: self._make(params))
+
+    def _make(self, params: SplitParams) -> Preview:
+        self.check(params)
+        mixture = self.mixture(params.k, params.seed)
+        coarse = coarse_split(
+            self.consistency,
+            mixture,
+            gamma=params.gamma,
+            q=params.q,
+            rule=params.rule,
+            keys_of=lambda at: self.audit.keys_of(self.rows[at]),
+        )
+        z = self._correlation(coarse.probe)
+        gamma_z = choose_gamma_z(
+            z.values, coarse.subset, params.gamma_z_rule, value=params.gamma_z, kappa=params.kappa
+        )
+        flagged = fine_verdict(z.values, coarse.subset, gamma_z.value, recheck=params.recheck)
+        return Preview(self, params, mixture, coarse, z, gamma_z, flagged)
+
+    def _correlation(self, probe: np.ndarray) -> ScoreColumn:
+        """z of every pair for the D_p at the positions ``probe`` (q,)."""
+
+        def make() -> ScoreColumn:
+            z = textual_correlation(self.texts, self.rows[probe])
+            whole = len(z) == len(self.rows)  # nothing was skipped: rows are 0 … n − 1
+            return ScoreColumn(z if whole else z[self.rows], self.truth)
+
+        return _kept(self._correlations, np.sort(probe).tobytes(), KEPT_CORRELATIONS, make)
+
+    # --- decisions and words -----------------------------------------------------------------------
+
+    def refresh_decisions(self) -> None:
+        """Take in decisions that were made elsewhere; next to free while the audit's file is unchanged."""
+        stamp = self.audit.stamp()
+        with self._lock:
+            if stamp == self._stamp:
+                return
+            rows, codes = self.audit.decided_rows()
+            self.decisions[:] = 0
+            at = np.searchsorted(self.rows, rows)
+            known = at < len(self.rows)
+            known[known] = self.rows[at[known]] == rows[known]
+            self.decisions[at[known]] = codes[known]
+            self._stamp = stamp
+
+    def decide(self, positions: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Store decisions, codes int8 (m,) for positions (m,); returns the codes before, to undo with."""
+        with self._lock:
+            before: np.ndarray = self.decisions[positions].copy()
+            self.audit.decide_rows(self.rows[positions], codes)
+            self.decisions[positions] = codes
+            return before
+
+    def search(self, text: str) -> np.ndarray:
+        """Which pairs' caption or key contains ``text``, whatever its case: bool (n,)."""
+
+        def make() -> np.ndarray:
+            found = np.zeros(len(self), bool)
+            rows = self.audit.search_captions(text)
+            at = np.searchsorted(self.rows, rows)
+            known = at < len(self.rows)
+            found[at[known][self.rows[at[known]] == rows[known]]] = True
+            return found
+
+        with self._lock:
+            return _kept(self._searches, text, KEPT_SEARCHES, make)
+
+    def pairs_at(self, positions: np.ndarray) -> pa.Table:
+        """Key, image, caption and scores of the pairs at ``positions`` (m,), in that order."""
+        return self.audit.pairs_at(self.rows[positions])
+
+    # --- what does not depend on a slider ----------------------------------------------------------
+
+    @cached_property
+    def consistency_column(self) -> ScoreColumn:
+        """c with its histogram, order and curves."""
+        return ScoreColumn(self.consistency, self.truth)
+
+    @cached_property
+    def _ordered(self) -> tuple[np.ndarray, np.ndarray]:
+        """c of all pairs and of the known poisons, both ascending."""
+        return np.sort(self.consistency), np.sort(self.consistency[self.truth == 1])
+
+    def benign_by(self, ks: Sequence[int], gammas: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """|D_b| and the known poisons in D_b for each K and γ (Fig. 6a), each int (len(ks), len(gammas)).
+
+        By the rule "quantile", before D_p is taken out of D_b.
+        """
+        every, poisons = self._ordered
+        cuts = np.array([[benign_cut(self.mixture(k), gamma) for gamma in gammas] for k in ks], np.float32)
+        return np.searchsorted(every, cuts, side="right"), np.searchsorted(poisons, cuts, side="right")
+
+
+def _kept(store: OrderedDict[Name, Value], name: Name, most: int, make: Callable[[], Value]) -> Value:
+    if name in store:
+        store.move_to_end(name)
+    else:
+        store[name] = make()
+        while len(store) > most:
+            store.popitem(last=False)
+    return store[name]

@@ -1,0 +1,88 @@
+"""Which pairs a table shows, in which order: filters as bool arrays over positions, pages of positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cfbd_core.errors import ParameterError
+from cfbd_core.preview import Preview
+from cfbd_core.store.columns import DECISIONS
+
+Show = Literal["removed", "kept", "all"]
+Sort = Literal["z", "consistency", "row"]
+SHOWN: tuple[Show, ...] = ("removed", "kept", "all")
+SORTS: tuple[Sort, ...] = ("z", "consistency", "row")
+SUBSET_CODES = {"benign": 0, "poisoned": 1, "suspicious": 2}
+FEW = 1 / 16  # of all pairs: so few are sorted by themselves, more are picked from the whole order
+
+
+@dataclass(frozen=True)
+class PairFilter:
+    """A view of the pairs; a None, or an empty tuple, asks for all.
+
+    ``show`` is what an export does with them (verdict and decisions), ``subsets`` the coarse stage,
+    ``decisions`` names of ``DECISIONS``, ``c`` and ``z`` closed ranges, ``text`` a part of the caption
+    or key, ``truth`` known poisons or known clean pairs.
+    """
+
+    show: Show = "removed"
+    subsets: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
+    c: tuple[float, float] | None = None
+    z: tuple[float, float] | None = None
+    text: str = ""
+    truth: bool | None = None
+    sort: Sort = "z"
+    descending: bool = True
+
+    def __post_init__(self) -> None:
+        if self.show not in SHOWN or self.sort not in SORTS:
+            raise ParameterError(f"show {self.show!r}, sort {self.sort!r}: none of {SHOWN} and {SORTS}")
+        unknown = (set(self.subsets) - set(SUBSET_CODES)) | (set(self.decisions) - set(DECISIONS))
+        if unknown:
+            raise ParameterError(f"no subset or decision is called {unknown.pop()!r}")
+
+    def mask(self, preview: Preview) -> np.ndarray:
+        """Which pairs are shown, bool (n,)."""
+        explorer = preview.explorer
+        chosen = np.ones(len(explorer), bool)
+        if self.show != "all":
+            chosen &= preview.removed() == (self.show == "removed")
+        if self.subsets:
+            chosen &= _one_of(preview.coarse.subset, [SUBSET_CODES[name] for name in self.subsets])
+        if self.decisions:
+            chosen &= _one_of(explorer.decisions, [DECISIONS.index(name) for name in self.decisions])
+        for bounds, values in ((self.c, explorer.consistency), (self.z, preview.z.values)):
+            if bounds is not None:
+                chosen &= (values >= bounds[0]) & (values <= bounds[1])
+        if self.truth is not None:
+            chosen &= explorer.truth == int(self.truth)
+        if self.text.strip():
+            chosen &= explorer.search(self.text.strip())
+        return chosen
+
+    def positions(self, preview: Preview) -> np.ndarray:
+        """Positions (m,) of the pairs shown, in their order: equal values by position, no value last."""
+        chosen = self.mask(preview)
+        if self.sort == "row":
+            found = np.flatnonzero(chosen)
+            return found[::-1] if self.descending else found
+        column = preview.z if self.sort == "z" else preview.explorer.consistency_column
+        if np.count_nonzero(chosen) < FEW * len(chosen):
+            found = np.flatnonzero(chosen)
+            values = column.values[found]
+            key = np.nan_to_num(-values if self.descending else values, nan=np.inf)
+            return found[np.argsort(key, kind="stable")]
+        order = column.order if self.descending else column.rising
+        picked: np.ndarray = order[chosen[order]]
+        return picked
+
+
+def _one_of(codes: np.ndarray, wanted: list[int]) -> np.ndarray:
+    found = np.zeros(len(codes), bool)
+    for code in wanted:
+        found |= codes == code
+    return found

@@ -1,0 +1,130 @@
+"""What one setting of the sliders finds: counts, chart data, the operating point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cfbd_core.config import SplitParams
+from cfbd_core.evidence import Evidence, evidence
+from cfbd_core.mixture import Mixture
+from cfbd_core.score_column import ScoreColumn
+from cfbd_core.split import BENIGN, POISONED, SUSPICIOUS, CoarseSplit, GammaZ
+
+if TYPE_CHECKING:
+    from cfbd_core.explorer import Explorer
+
+KEEP, REMOVE = 1, 2  # places in store.columns.DECISIONS
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pairs in each subset; flagged by the verdict; removed after people's decisions."""
+
+    pairs: int
+    benign: int
+    poisoned: int
+    suspicious: int
+    flagged: int
+
+    @property
+    def kept(self) -> int:
+        """Pairs that the verdict keeps."""
+        return self.pairs - self.flagged
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """A verdict against the truth, over the pairs whose truth is known."""
+
+    caught: int
+    missed: int
+    false_alarms: int
+    clean_kept: int
+
+    @property
+    def tpr(self) -> float | None:
+        """Share of the poisons that are flagged; None without poisons."""
+        return _share(self.caught, self.caught + self.missed)
+
+    @property
+    def fpr(self) -> float | None:
+        """Share of the clean pairs that are flagged; None without clean pairs."""
+        return _share(self.false_alarms, self.false_alarms + self.clean_kept)
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the flagged pairs that are poisons; None where nothing is flagged."""
+        return _share(self.caught, self.caught + self.false_alarms)
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """The two stages under ``params``, over the positions of ``explorer``.
+
+    ``z`` holds float32 (n,), ``flagged`` bool (n,) is the verdict "poisoned".
+    """
+
+    explorer: Explorer
+    params: SplitParams
+    mixture: Mixture
+    coarse: CoarseSplit
+    z: ScoreColumn
+    gamma_z: GammaZ
+    flagged: np.ndarray
+
+    @cached_property
+    def counts(self) -> Counts:
+        """How many pairs fall where."""
+        sizes = np.bincount(self.coarse.subset, minlength=3)
+        flagged = int(np.count_nonzero(self.flagged))
+        return Counts(
+            len(self.flagged), int(sizes[BENIGN]), int(sizes[POISONED]), int(sizes[SUSPICIOUS]), flagged
+        )
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """How far the captions of D_p cohere, see :mod:`cfbd_core.evidence`."""
+        rows = self.explorer.rows
+        return evidence(self.explorer.texts, rows[self.coarse.probe], rows, seed=self.params.seed)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about this split, a sentence each."""
+        told = self.coarse.warnings
+        if self.evidence.level == "strong" and not self.counts.flagged:
+            told += ("the evidence is strong, yet no z is above γ_z; look at D_p and lower γ_z",)
+        return told
+
+    def removed(self) -> np.ndarray:
+        """Which pairs an export leaves out, bool (n,): the verdict, overruled by people's decisions."""
+        decisions = self.explorer.decisions
+        removed: np.ndarray = (self.flagged & (decisions != KEEP)) | (decisions == REMOVE)
+        return removed
+
+    def consistency_histogram(self) -> tuple[np.ndarray, np.ndarray]:
+        """Bin edges of c (B + 1,) and counts (3, B) of D_b, D_p and D_s."""
+        column = self.explorer.consistency_column
+        return column.edges, column.histogram(self.coarse.subset, 3)
+
+    def z_histogram(self) -> tuple[np.ndarray, np.ndarray]:
+        """Bin edges of z (B + 1,) and counts (3, B) of D_b, D_p and D_s."""
+        return self.z.edges, self.z.histogram(self.coarse.subset, 3)
+
+    def confusion(self, verdict: np.ndarray) -> Confusion:
+        """Compare ``verdict`` bool (n,) – ``flagged`` or ``removed()`` – with the truth."""
+        cells = np.bincount((self.explorer.truth + 1).astype(np.int8) * 2 + verdict, minlength=6)
+        return Confusion(
+            caught=int(cells[5]), missed=int(cells[4]), false_alarms=int(cells[3]), clean_kept=int(cells[2])
+        )
+
+    def poisons_in_benign(self) -> int:
+        """Known poisons in D_b."""
+        return int(np.count_nonzero((self.explorer.truth == 1) & (self.coarse.subset == BENIGN)))
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,92 @@
+"""Whole columns for the app's memory, and the few rows that a page shows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+DECISIONS = ("", "keep", "remove", "unsure")
+PAGE_COLUMNS = (
+    "row, key, image, image_offset, image_size, caption, label, poisoned, attack, target, "
+    "s_o, s_g, residual, residual_calibrated, intra"
+)
+
+
+def score_version(connection: duckdb.DuckDBPyConnection) -> str | None:
+    """A name that changes whenever the scores do; None before the first scoring."""
+    found = connection.execute("SELECT max(id) FROM runs WHERE kind = 'score'").fetchall()
+    return None if found[0][0] is None else str(found[0][0])
+
+
+def scored(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows int64, consistency float32 and truth int8 (1 poisoned, 0 clean, −1 unknown), each (n,), by row."""
+    found = connection.execute(
+        """
+        SELECT s.row, s.consistency, coalesce(p.poisoned::TINYINT, -1)::TINYINT AS truth
+        FROM scores s JOIN pairs p ON p.row = s.row WHERE s.consistency IS NOT NULL
+        """
+    ).fetchnumpy()
+    rows, consistency, truth = (np.asarray(found[name]) for name in ("row", "consistency", "truth"))
+    if (np.diff(rows) < 0).any():  # sorting here is much cheaper than ORDER BY
+        order = np.argsort(rows, kind="stable")
+        rows, consistency, truth = rows[order], consistency[order], truth[order]
+    return rows, consistency, truth
+
+
+def decided(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray]:
+    """Rows int64 (m,) that people decided on, and what: int8 (m,), the place in ``DECISIONS``."""
+    found = connection.execute(
+        """
+        SELECT p.row, list_position($names, d.decision::VARCHAR)::TINYINT - 1 AS code
+        FROM decisions d JOIN pairs p ON p.key = d.key ORDER BY p.row
+        """,
+        {"names": list(DECISIONS)},
+    ).fetchnumpy()
+    return np.asarray(found["row"], np.int64), np.asarray(found["code"], np.int8)
+
+
+def decide_rows(connection: duckdb.DuckDBPyConnection, rows: np.ndarray, codes: np.ndarray) -> None:
+    """Store decisions: rows int64 (m,), codes int8 (m,) as in :func:`decided`; code 0 takes one back."""
+    made = pa.table({"row": rows, "decision": [DECISIONS[code] for code in codes]})
+    connection.register("made", made)
+    # All in one statement each: a pair's earlier decision, and its note, give way to the new one.
+    connection.execute(
+        "DELETE FROM decisions WHERE key IN (SELECT p.key FROM pairs p JOIN made ON made.row = p.row)"
+    )
+    connection.execute(
+        """
+        INSERT INTO decisions
+        SELECT p.key, made.decision::decision, NULL, ? FROM pairs p JOIN made ON made.row = p.row
+        WHERE made.decision <> ''
+        """,
+        [datetime.now(UTC)],
+    )
+    connection.unregister("made")
+
+
+def pairs_at(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> pa.Table:
+    """What a page shows of the pairs at ``rows`` (m,), in that order; rows that are gone are left out."""
+    connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
+    low, high = (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
+    found = connection.sql(
+        f"""
+        SELECT {PAGE_COLUMNS} FROM wanted JOIN pairs USING (row) LEFT JOIN scores USING (row)
+        WHERE row BETWEEN ? AND ? ORDER BY position
+        """,
+        params=[low, high],
+    ).to_arrow_table()
+    connection.unregister("wanted")
+    return found
+
+
+def search_captions(connection: duckdb.DuckDBPyConnection, text: str) -> np.ndarray:
+    """Rows int64 (m,), ascending, whose caption or key contains ``text``, in upper or lower case."""
+    pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    found = connection.execute(
+        "SELECT row FROM pairs WHERE caption ILIKE $pattern ESCAPE '\\' OR key ILIKE $pattern ESCAPE '\\'",
+        {"pattern": pattern},
+    ).fetchnumpy()
+    return np.sort(np.asarray(found["row"], np.int64))
