@@ -100,6 +100,28 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--rate", type=float, default=0.02, help="share of poisoned scenes; 0 for none")
     demo.add_argument("--seed", type=int, default=0)
 
+    app = commands.add_parser("app", help="the web app", description="Start the web app; Ctrl-C ends it.")
+    app.set_defaults(run=_app)
+    app.add_argument("--audit", type=Path, metavar="DIR", help="the audit to open first")
+    app.add_argument(
+        "--root",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a folder that the app may read and write below; repeatable (default: the working directory)",
+    )
+    app.add_argument("--port", type=int, metavar="P", help="default: 8501, or the next free one")
+    app.add_argument("--address", default="localhost", metavar="A", help="where to listen (localhost)")
+    app.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which a reverse proxy on this machine serves the app; repeatable",
+    )
+    app.add_argument("--no-browser", action="store_true", help="open no browser, only print the URL")
+
     doctor = command("doctor", _doctor, "versions, devices, free disk, what is missing and how to get it")
     doctor.add_argument("--models", action="store_true", help="list every open_clip model and tag")
     return top
@@ -184,6 +206,19 @@ def _demo(options: argparse.Namespace) -> Result:
     with Bar("draw", options.scenes) as drawn:
         source = make_demo(options.audit, options.scenes, options.seed, options.rate, drawn.update)
     return _run(parser().parse_args(["run", str(source), "--audit", str(options.audit)]))
+
+
+def _app(options: argparse.Namespace) -> NoReturn:
+    from cfbd_core.serve import serve
+
+    serve(
+        options.audit,
+        options.root,
+        options.port,
+        options.address,
+        options.allow_host,
+        browser=not options.no_browser,
+    )
 
 
 def _doctor(options: argparse.Namespace) -> Result:
