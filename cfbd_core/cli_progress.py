@@ -1,22 +1,40 @@
-"""Progress on stderr: pairs a second and time left (tqdm); silent where stderr is no terminal and short."""
+"""Progress on stderr: pairs a second and time left (tqdm); silent where stderr is no terminal and short.
+
+A job that another process watches (:mod:`cfbd_core.jobs`) names a file in ``CFBD_PROGRESS_FILE``; the
+same numbers go there.
+"""
 
 from __future__ import annotations
 
+import os
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tqdm import tqdm
 
+from cfbd_core.files import write_json
+
+PROGRESS_VARIABLE = "CFBD_PROGRESS_FILE"
+TELL_SECONDS = 0.5
+
 
 class Bar:
     """A bar over pairs; without a total it counts."""
 
-    def __init__(self, what: str, total: int | None = None) -> None:
-        self._bar = tqdm(total=total, desc=what, unit=" pairs", mininterval=0.5, leave=True, delay=0.5)
+    def __init__(self, what: str, total: int | None = None, unit: str = "pairs") -> None:
+        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", mininterval=0.5, leave=True, delay=0.5)
+        self._stage, self._told = what, 0.0
+        self._tell()
 
     def update(self, pairs: int) -> None:
         """Count ``pairs`` more."""
         self._bar.update(pairs)
+        if time.monotonic() - self._told >= TELL_SECONDS:
+            self._tell()
 
     def __enter__(self) -> Self:
         return self
@@ -25,16 +43,39 @@ class Bar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
+        if self._bar.n:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Write the state for a watcher; one that cannot be written is no reason to stop the work."""
+        path = os.environ.get(PROGRESS_VARIABLE)
+        if not path:
+            return
+        self._told = time.monotonic()
+        shown = self._bar.format_dict
+        done, total, seconds = shown["n"], shown["total"], shown["elapsed"]
+        rate = shown["rate"] or (done / seconds if seconds else 0.0)
+        state = {
+            "stage": self._stage,
+            "done": done,
+            "total": total,
+            "rate": rate,
+            "seconds_left": max(0, total - done) / rate if total is not None and rate else None,
+            "updated": datetime.now(UTC).isoformat(),
+        }
+        with suppress(OSError):
+            write_json(Path(path), state)
 
 
 class TrainBar(Bar):
-    """A bar over the epochs of F's training."""
+    """A bar over the epochs of F's training; it shows from the first epoch on, for there may be none."""
 
     def __init__(self, what: str) -> None:
         self._bar = tqdm(desc=what, unit=" epochs", mininterval=0.5, leave=True, delay=0.5)
+        self._stage, self._told = what, 0.0
 
     def update(self, epoch: int, epochs: int = 0, cosine: float = 0.0) -> None:
         """Show the epoch and the held-out cosine."""
         self._bar.total = epochs
         self._bar.set_postfix(cosine=f"{cosine:.3f}", refresh=False)
-        self._bar.update(epoch - self._bar.n)
+        super().update(epoch - self._bar.n)

@@ -1,0 +1,223 @@
+"""Long jobs as processes of their own: they outlive the browser that asked for them, and the app.
+
+A job is a folder: ``job.json`` (what was asked), ``lock`` (held while it runs), ``progress.json``,
+``result.json`` (stdout), ``log.txt`` (stderr), ``exit.json`` (written last). What state a job is in is
+read from these alone, so an app that was restarted knows as much as the one that started the job.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from cfbd_core.errors import AuditError
+from cfbd_core.files import told_in_one_line
+from cfbd_core.job_process import STOPPED, end, is_held, launch
+
+State = Literal["running", "done", "failed", "stopped"]
+KEPT = 50  # finished jobs, the newest
+TAIL_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """How far a job is: ``stage`` (embed, score, …), pairs ``done`` of ``total``, ``rate`` in pairs/s."""
+
+    stage: str
+    done: int
+    total: int | None
+    rate: float
+    seconds_left: float | None
+    updated: datetime
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is known of a job at one moment; ask :class:`Jobs` again for news.
+
+    ``error`` says in one line why a job failed or stopped; ``result`` is the JSON of one that is done.
+    """
+
+    id: str
+    kind: str
+    audit: Path
+    arguments: tuple[str, ...]
+    started: datetime
+    state: State
+    progress: JobProgress | None
+    error: str | None
+    result: dict[str, Any] | None = field(repr=False)
+    folder: Path
+
+    def stop(self) -> None:
+        """End the job as Ctrl-C does, with force where that does not help; no harm to one that has ended."""
+        if not is_held(self.folder):
+            return
+        (self.folder / "stopping").touch()
+        if not end(self.folder):
+            raise AuditError(f"job {self.id}: does not end; look at {self.folder / 'log.txt'}")
+
+    def log_tail(self, lines: int = 40) -> str:
+        """The last lines of the log; of a progress bar only what it showed last."""
+        return "\n".join(_log_lines(self.folder)[-lines:])
+
+
+class Jobs:
+    """The jobs whose records lie in ``folder``; it is made by the first job."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder).absolute()
+
+    def start(self, kind: str, audit: Path, arguments: Sequence[str]) -> Job:
+        """Run ``cfbd *arguments --json`` detached and return its job.
+
+        Asked for again while it runs, it is the same job. Raises AuditError: another job runs on
+        this audit, or the records cannot be written.
+        """
+        audit = Path(audit).resolve()
+        with _told(self.folder), self._one_start():
+            for other in self.of(audit):
+                if other.state == "running":
+                    if (other.kind, other.arguments) == (kind, tuple(arguments)):
+                        return other
+                    raise AuditError(
+                        f"{audit}: {other.kind} is running on this audit; wait for it or stop it"
+                    )
+            started = datetime.now(UTC)
+            folder = self.folder / f"{started:%Y%m%dT%H%M%S.%f}"
+            folder.mkdir()
+            asked = {"kind": kind, "audit": str(audit), "arguments": list(arguments)}
+            try:
+                launch(folder, asked | {"started": started.isoformat()})
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            self._prune()
+            job = _read_job(folder)
+        if job is None:
+            raise AuditError(f"{folder}: the job's record is gone; start it again")
+        return job
+
+    def all(self) -> list[Job]:
+        """All jobs, newest first."""
+        return [job for folder in self._folders() if (job := _read_job(folder)) is not None]
+
+    def of(self, audit: Path, kind: str | None = None) -> list[Job]:
+        """The jobs of one audit, or those of one kind, newest first."""
+        home = Path(audit).resolve()
+        return [job for job in self.all() if job.audit == home and kind in (None, job.kind)]
+
+    def _folders(self) -> list[Path]:
+        return sorted((path.parent for path in self.folder.glob("*/job.json")), reverse=True)
+
+    @contextmanager
+    def _one_start(self) -> Iterator[None]:
+        """One start at a time, whichever process or thread asks."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "start.lock").open("w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _prune(self) -> None:
+        ended = [folder for folder in self._folders() if not is_held(folder)]
+        for folder in ended[KEPT:]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read_job(folder: Path) -> Job | None:
+    """The job of a folder, or None where it has just been pruned."""
+    asked = _read_json(folder / "job.json")
+    if asked is None:
+        return None
+    alive = is_held(folder)  # before exit.json is looked for: it may end in between
+    ended = _read_json(folder / "exit.json")
+    state = _state(folder, ended, alive)
+    return Job(
+        id=folder.name,
+        kind=asked["kind"],
+        audit=Path(asked["audit"]),
+        arguments=tuple(asked["arguments"]),
+        started=datetime.fromisoformat(asked["started"]),
+        state=state,
+        progress=_read_progress(folder),
+        error=_error(folder, state, ended),
+        result=_result(folder) if state == "done" else None,
+        folder=folder,
+    )
+
+
+def _state(folder: Path, ended: dict[str, Any] | None, alive: bool) -> State:
+    if alive:
+        return "running"
+    if ended is not None and ended["code"] == 0:
+        return "done"
+    was_stopped = ended is None or ended["code"] == STOPPED or (folder / "stopping").exists()
+    return "stopped" if was_stopped else "failed"
+
+
+def _error(folder: Path, state: State, ended: dict[str, Any] | None) -> str | None:
+    if state in ("running", "done"):
+        return None
+    if state == "stopped":
+        if ended is not None or (folder / "stopping").exists():
+            return "stopped; start it again and it goes on"
+        return "its process was killed (was the memory full?); start it again and it goes on"
+    said = [line for line in _log_lines(folder) if re.match(r"cfbd( [a-z]+)?: ", line)]
+    if ended is not None and ended["code"] == 2 and said:
+        return re.sub(r"^cfbd( [a-z]+)?: ", "", said[-1])
+    return f"an error in CFBD Auditor itself ended it; what it said is in {folder / 'log.txt'}"
+
+
+def _result(folder: Path) -> dict[str, Any] | None:
+    """The last line of stdout: a library may have printed something before."""
+    try:
+        found = json.loads(
+            (folder / "result.json").read_text(encoding="utf-8").rstrip("\n").rpartition("\n")[2]
+        )
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _read_progress(folder: Path) -> JobProgress | None:
+    found = _read_json(folder / "progress.json")
+    if found is None:
+        return None
+    return JobProgress(**found | {"updated": datetime.fromisoformat(found["updated"])})
+
+
+def _log_lines(folder: Path) -> list[str]:
+    try:
+        with (folder / "log.txt").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - TAIL_BYTES))
+            text = log.read().decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n") if line.strip()]
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """A folder that cannot be made or written, and a process that cannot be started, told in one line."""
+    try:
+        with told_in_one_line(next(path for path in (folder, *folder.parents) if path.exists())):
+            yield
+    except OSError as error:
+        raise AuditError(f"{folder}: the job cannot be started ({error.strerror or error})") from error

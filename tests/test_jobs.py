@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cfbd_core import jobs as jobs_module
+from cfbd_core.cli_progress import PROGRESS_VARIABLE, Bar, TrainBar
+from cfbd_core.errors import AuditError
+from cfbd_core.job_process import is_held, run
+from cfbd_core.jobs import Job, Jobs
+
+DRAWS_LONG = ("demo", "--scenes", "100000", "--rate", "0")  # minutes of drawing
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    held = Jobs(tmp_path / "jobs")
+    yield held
+    for job in held.all():
+        job.stop()
+
+
+def news(jobs: Jobs, job: Job) -> Job:
+    return next(found for found in jobs.all() if found.id == job.id)
+
+
+def until(jobs: Jobs, job: Job, holds, seconds: float = 60) -> Job:
+    deadline = time.monotonic() + seconds
+    while not holds(found := news(jobs, job)):
+        assert time.monotonic() < deadline, (found, found.log_tail())
+        time.sleep(0.02)
+    return found
+
+
+def ended(job: Job) -> bool:
+    return job.state != "running"
+
+
+def drawing(job: Job) -> bool:
+    return job.progress is not None and job.progress.done > 0
+
+
+def draw(jobs: Jobs, audit: Path) -> Job:
+    return jobs.start("demo", audit, [*DRAWS_LONG, "--audit", str(audit)])
+
+
+def process_of(job: Job) -> int:
+    return int((job.folder / "lock").read_text())
+
+
+def test_a_job_runs_to_its_result_and_leaves_no_zombie(jobs, tmp_path, toy_source):
+    audit = tmp_path / "audit"
+    job = jobs.start("ingest", audit, ["ingest", str(toy_source(40)), "--audit", str(audit)])
+    assert (job.state, job.kind, job.audit, job.result) == ("running", "ingest", audit, None)
+    assert (datetime.now(UTC) - job.started).total_seconds() < 30
+    done = until(jobs, job, ended)
+    assert (done.state, done.error) == ("done", None)
+    assert done.result is not None
+    assert done.result["pairs"] == 40
+    assert done.progress is not None
+    assert (done.progress.stage, done.progress.done) == ("ingest", 40)
+    assert "40 pairs read" in done.log_tail()
+    assert [found.id for found in jobs.of(audit)] == [job.id]
+    assert jobs.of(audit, "embed") == jobs.of(tmp_path) == []
+    time.sleep(0.1)
+    with pytest.raises(ChildProcessError):  # reaped
+        os.waitpid(process_of(job), os.WNOHANG)
+
+
+def test_asked_for_twice_it_starts_once_and_another_job_is_refused(jobs, tmp_path):
+    audit, started = tmp_path / "audit", []
+    threads = [threading.Thread(target=lambda: started.append(draw(jobs, audit).id)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(started)) == 1
+    assert len(jobs.all()) == 1
+    with pytest.raises(AuditError, match=r"audit: demo is running on this audit; wait for it or stop it"):
+        jobs.start("report", audit, ["report", "--audit", str(audit)])
+    other = jobs.start("report", tmp_path / "b", ["report", "--audit", str(tmp_path / "b")])
+    assert [job.id for job in jobs.all()] == [other.id, started[0]]
+
+
+def test_a_stopped_job_ends_with_its_processes_and_can_be_started_again(jobs, tmp_path):
+    job = draw(jobs, tmp_path / "audit")
+    live = until(jobs, job, drawing)
+    assert live.progress.stage == "draw"
+    assert live.progress.total == 100_000
+    began = time.monotonic()
+    live.stop()
+    assert time.monotonic() - began < 5
+    stopped = news(jobs, job)
+    assert (stopped.state, stopped.error) == ("stopped", "stopped; start it again and it goes on")
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process_of(job), 0)
+    stopped.stop()  # once more does no harm
+    again = draw(jobs, tmp_path / "audit")
+    assert again.id != job.id
+    assert again.state == "running"
+
+
+def test_a_job_that_was_killed_says_that_it_goes_on(jobs, tmp_path):
+    job = until(jobs, draw(jobs, tmp_path / "audit"), drawing)
+    os.kill(process_of(job), signal.SIGKILL)
+    killed = until(jobs, job, ended)
+    assert killed.state == "stopped"
+    assert killed.error == "its process was killed (was the memory full?); start it again and it goes on"
+    (tmp_path / "audit" / "audit.duckdb").stat()
+    assert draw(jobs, tmp_path / "audit").state == "running"
+
+
+def test_a_job_that_ignores_the_signal_is_killed(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr("cfbd_core.job_process.STOP_SECONDS", 0.2)
+    job = until(jobs, draw(jobs, tmp_path / "audit"), drawing)
+    os.kill(process_of(job), signal.SIGSTOP)  # neither SIGINT nor SIGTERM reaches it now
+    job.stop()
+    assert news(jobs, job).state == "stopped"
+    assert not is_held(job.folder)
+
+
+def test_a_process_id_used_by_another_is_left_alone(jobs, tmp_path):
+    job = jobs.start("report", tmp_path, ["report", "--audit", str(tmp_path)])
+    until(jobs, job, ended)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as bystander:
+        try:
+            (job.folder / "lock").write_text(str(bystander.pid))
+            (job.folder / "exit.json").unlink()
+            assert news(jobs, job).state == "stopped"
+            job.stop()
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
+
+
+def test_what_the_user_can_mend_is_one_line(jobs, tmp_path):
+    for arguments, line in (
+        (["report", "--audit", "nowhere"], "nowhere: no audit here; `cfbd run SOURCE --audit nowhere`"),
+        (["report"], "the following arguments are required: --audit"),
+    ):
+        job = until(jobs, jobs.start("report", tmp_path, arguments), ended)
+        assert job.state == "failed"
+        assert job.error is not None
+        assert job.error.startswith(line)
+        assert "\n" not in job.error
+
+
+def test_a_bug_is_told_plainly_with_the_place_of_the_log(jobs, tmp_path, monkeypatch):
+    job = until(jobs, jobs.start("report", tmp_path, ["report"]), ended)
+    (job.folder / "exit.json").unlink()
+    monkeypatch.setattr("cfbd_core.cli.main", lambda arguments: 1 // 0)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert run(job.folder) == 1
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    failed = news(jobs, job)
+    assert failed.state == "failed"
+    assert failed.error == (
+        f"an error in CFBD Auditor itself ended it; what it said is in {job.folder / 'log.txt'}"
+    )
+
+
+def test_a_job_outlives_an_app_that_ignores_ctrl_c_and_can_still_be_stopped(jobs, tmp_path):
+    app = f"""
+import os, signal
+from pathlib import Path
+from cfbd_core.jobs import Jobs
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+Jobs({str(jobs.folder)!r}).start("demo", Path({str(tmp_path / "audit")!r}),
+    {[*DRAWS_LONG, "--audit", str(tmp_path / "audit")]!r})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", app], check=False).returncode == -signal.SIGKILL
+    (job,) = jobs.all()
+    live = until(jobs, job, drawing)
+    assert live.state == "running"
+    live.stop()
+    assert json.loads((job.folder / "exit.json").read_text())["code"] == 130
+
+
+def test_the_log_shows_a_bar_as_it_was_last(jobs, tmp_path):
+    job = until(jobs, jobs.start("report", tmp_path, ["report", "--audit", "nowhere"]), ended)
+    (job.folder / "log.txt").write_bytes(b"one\n\rembed:  1%\rembed: 50%\n\xfftwo\r\n" + b"three\n")
+    assert job.log_tail() == "one\nembed: 50%\n\N{REPLACEMENT CHARACTER}two\nthree"
+    assert job.log_tail(1) == "three"
+
+
+def test_old_jobs_go_when_a_new_one_starts_and_running_ones_stay(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs_module, "KEPT", 2)
+    running = draw(jobs, tmp_path / "long")
+    ids = []
+    for number in range(4):
+        job = jobs.start("report", tmp_path / str(number), ["report"])
+        ids.append(until(jobs, job, ended).id)
+    assert [job.id for job in jobs.all()] == [*ids[:0:-1], running.id]
+
+
+def test_a_record_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AuditError, match=r"file.*the job cannot be started") as told:
+        Jobs(tmp_path / "file").start("report", tmp_path, ["report"])
+    assert "\n" not in str(told.value)
+    assert Jobs(tmp_path / "none").all() == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_progress_is_written_at_most_twice_a_second_and_at_the_end(tmp_path, monkeypatch):
+    path, states = tmp_path / "progress.json", []
+    monkeypatch.setenv(PROGRESS_VARIABLE, str(path))
+    monkeypatch.setattr("cfbd_core.cli_progress.write_json", lambda to, state: states.append((to, state)))
+    with Bar("embed", 2000) as bar, TrainBar("train F"):
+        for _ in range(1000):
+            bar.update(1)
+            time.sleep(0.001)
+    assert 3 <= len(states) <= 5
+    assert {to for to, _ in states} == {path}
+    first, last = states[0][1], states[-1][1]
+    assert (first["stage"], first["done"], first["total"], first["seconds_left"]) == ("embed", 0, 2000, None)
+    assert (last["stage"], last["done"]) == ("embed", 1000)
+    assert last["seconds_left"] == pytest.approx(1000 / last["rate"])
+    assert 200 < last["rate"] < 1000
+    with TrainBar("train F") as training:
+        training.update(3, 9, 0.5)
+    assert (states[-1][1]["stage"], states[-1][1]["done"], states[-1][1]["total"]) == ("train F", 3, 9)
+
+
+def test_progress_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv(PROGRESS_VARIABLE, str(tmp_path / "gone" / "progress.json"))
+    with Bar("embed", 10) as bar:
+        bar.update(10)
+
+
+def test_an_audit_is_known_by_every_path_to_it(jobs, tmp_path):
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "audit")
+    job = jobs.start("report", tmp_path / "link", ["report"])
+    assert [found.id for found in jobs.of(tmp_path / "audit")] == [job.id]
