@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,13 +22,14 @@ from cfbd_core.config import EmbedParams, SplitParams
 from cfbd_core.embed_job import EmbedAudit
 from cfbd_core.encoders import Encoder
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.files import LOCK_NAME, one_job, told_in_one_line
+from cfbd_core.files import LOCK_NAME, one_job, told_in_one_line, write_json
 from cfbd_core.shards import EmbeddingFolder
 from cfbd_core.sources import SourceOptions
 from cfbd_core.splitting import split_pairs
 from cfbd_core.store import Database, columns, queries, schema
 
 DATABASE_NAME = "audit.duckdb"
+SLIDERS_NAME = "sliders.json"
 EXPORT_ROWS = 10_000
 Progress = Callable[[int], None]
 
@@ -245,6 +247,10 @@ class Audit:
         with self._database.reading() as connection:
             return columns.score_version(connection)
 
+    def is_scored(self) -> bool:
+        """Whether there are scores to split by."""
+        return self._meta("mapping") is not None
+
     def scored_columns(self) -> tuple[str | None, np.ndarray, np.ndarray, np.ndarray]:
         """The score version, and rows, consistency and truth (n,) of all scored pairs."""
         with self._database.reading() as connection:
@@ -279,6 +285,19 @@ class Audit:
         """The settings of the split that the verdicts stored here come from, or None."""
         held = self._meta("split")
         return None if held is None else SplitParams(**held["settings"])
+
+    def keep_sliders(self, params: SplitParams) -> None:
+        """Keep what the app's sliders stand at; verdicts stay as they are until :meth:`split`."""
+        with told_in_one_line(self.folder):
+            write_json(self.folder / SLIDERS_NAME, params.to_dict())
+
+    def kept_sliders(self) -> SplitParams | None:
+        """What the app's sliders stood at last; None where nothing readable was kept."""
+        try:
+            held = json.loads((self.folder / SLIDERS_NAME).read_text(encoding="utf-8"))
+            return SplitParams(**held)
+        except (OSError, ValueError, TypeError, ParameterError):
+            return None  # a convenience: without it the sliders start at the audit's own split
 
     def status(self) -> dict[str, Any]:
         """How far the audit is: source, pairs, embedding, mapping, health, split (each None before it)."""

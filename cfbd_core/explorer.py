@@ -52,7 +52,8 @@ class Explorer:
             raise AuditError(f"{audit.folder}: not scored yet; `cfbd score --audit {audit.folder}` does it")
         self.decisions = np.zeros(len(self.rows), np.int8)
         self._stamp: tuple[int, ...] | None = None
-        self._lock = threading.RLock()
+        self._lock, self._fitting = threading.RLock(), threading.Lock()
+        self._warming: threading.Thread | None = None
         self._mixtures: dict[tuple[int, int], Mixture] = {}
         self._previews: OrderedDict[str, Preview] = OrderedDict()
         self._correlations: OrderedDict[bytes, ScoreColumn] = OrderedDict()
@@ -82,13 +83,30 @@ class Explorer:
 
     def mixture(self, k: int, seed: int = 0) -> Mixture:
         """The fit of K = ``k`` components to c; each is made once."""
-        with self._lock:
+        with self._fitting:  # its own lock: a view that needs no new fit need not wait for one
             if (k, seed) not in self._mixtures:
                 self._mixtures[k, seed] = fit_mixture(self.consistency, k, seed=seed)
             return self._mixtures[k, seed]
 
+    @property
+    def is_warm(self) -> bool:
+        """Whether every fit that the K slider can ask for has been made."""
+        return self._warming is not None and not self._warming.is_alive()
+
+    def warm(self, seed: int = 0) -> None:
+        """Begin to make every fit that the K slider can ask for, in a thread, once."""
+        with self._lock:
+            if self._warming is None:
+                self._warming = threading.Thread(target=self.fit_all, args=[seed], daemon=True)
+                self._warming.start()
+
+    def wait_until_warm(self) -> None:
+        """Wait for the fits that :meth:`warm` began."""
+        if self._warming is not None:
+            self._warming.join()
+
     def fit_all(self, seed: int = 0) -> None:
-        """Make every fit that the K slider can ask for; meant for a thread of its own."""
+        """Make every fit that the K slider can ask for."""
         for k in range(1, min(MAX_K, len(self)) + 1):
             try:
                 self.mixture(k, seed)
@@ -137,11 +155,9 @@ class Explorer:
             if stamp == self._stamp:
                 return
             rows, codes = self.audit.decided_rows()
+            at = self.positions_of(rows)
             self.decisions[:] = 0
-            at = np.searchsorted(self.rows, rows)
-            known = at < len(self.rows)
-            known[known] = self.rows[at[known]] == rows[known]
-            self.decisions[at[known]] = codes[known]
+            self.decisions[at[at >= 0]] = codes[at >= 0]
             self._stamp = stamp
 
     def decide(self, positions: np.ndarray, codes: np.ndarray) -> np.ndarray:
@@ -156,15 +172,22 @@ class Explorer:
         """Which pairs' caption or key contains ``text``, whatever its case: bool (n,)."""
 
         def make() -> np.ndarray:
-            found = np.zeros(len(self), bool)
-            rows = self.audit.search_captions(text)
-            at = np.searchsorted(self.rows, rows)
-            known = at < len(self.rows)
-            found[at[known][self.rows[at[known]] == rows[known]]] = True
-            return found
+            return self.mask_of(self.positions_of(self.audit.search_captions(text)))
 
         with self._lock:
             return _kept(self._searches, text, KEPT_SEARCHES, make)
+
+    def positions_of(self, rows: np.ndarray) -> np.ndarray:
+        """Positions (m,) of the pairs at ``rows`` (m,); −1 for a row without a score."""
+        at = np.minimum(np.searchsorted(self.rows, rows), len(self) - 1)
+        found: np.ndarray = np.where(self.rows[at] == rows, at, -1)
+        return found
+
+    def mask_of(self, positions: np.ndarray) -> np.ndarray:
+        """Which pairs ``positions`` (m,) name, bool (n,); negative ones name none."""
+        mask = np.zeros(len(self), bool)
+        mask[positions[positions >= 0]] = True
+        return mask
 
     def pairs_at(self, positions: np.ndarray) -> pa.Table:
         """Key, image, caption and scores of the pairs at ``positions`` (m,), in that order."""

@@ -114,12 +114,32 @@ class Preview:
         """Bin edges of z (B + 1,) and counts (3, B) of D_b, D_p and D_s."""
         return self.z.edges, self.z.histogram(self.coarse.subset, 3)
 
+    def poisons_by_consistency(self) -> np.ndarray:
+        """Known poisons in each bin of :meth:`consistency_histogram`, (B,)."""
+        counts: np.ndarray = self.explorer.consistency_column.histogram(self._known_poisons, 1)[0]
+        return counts
+
+    def poisons_by_z(self) -> np.ndarray:
+        """Known poisons in each bin of :meth:`z_histogram`, (B,)."""
+        counts: np.ndarray = self.z.histogram(self._known_poisons, 1)[0]
+        return counts
+
+    @property
+    def _known_poisons(self) -> np.ndarray:
+        codes: np.ndarray = self.explorer.truth - np.int8(1)  # 0 for a poison, below 0 for all others
+        return codes
+
     def confusion(self, verdict: np.ndarray) -> Confusion:
         """Compare ``verdict`` bool (n,) – ``flagged`` or ``removed()`` – with the truth."""
         cells = np.bincount((self.explorer.truth + 1).astype(np.int8) * 2 + verdict, minlength=6)
         return Confusion(
             caught=int(cells[5]), missed=int(cells[4]), false_alarms=int(cells[3]), clean_kept=int(cells[2])
         )
+
+    def overruled(self) -> tuple[int, int]:
+        """Pairs of D_p that the verdict releases, and pairs of D_b that it flags."""
+        released = np.count_nonzero((self.coarse.subset == POISONED) & ~self.flagged)
+        return int(released), int(np.count_nonzero((self.coarse.subset == BENIGN) & self.flagged))
 
     def poisons_in_benign(self) -> int:
         """Known poisons in D_b."""

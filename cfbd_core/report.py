@@ -67,7 +67,7 @@ def text(result: dict[str, Any]) -> str:
         f"{result['poisoned']:,} poisoned (D_p), {result['suspicious']:,} suspicious (D_s)",
         f"{result['flagged']:,} flagged, {result['kept']:,} kept"
         + (f", {result['skipped']:,} skipped" if result["skipped"] else ""),
-        EVIDENCE_SENTENCES["repeats" if _only_repeats(evidence) else evidence["level"]]
+        evidence_sentence(evidence)
         + f" (cohesion {_number(evidence['cohesion'])}, random draws at most {_number(evidence['null_max'])})",
         f"K = {params['k']}, γ = {params['gamma']:g}, q = {params['q']}, "
         f"γ_z = {_number(params['gamma_z'])} ({params['gamma_z_rule']}), "
@@ -87,6 +87,11 @@ def text(result: dict[str, Any]) -> str:
     ]
     lines += [f"warning: {warning}" for warning in result["warnings"]]
     return "\n".join(lines)
+
+
+def evidence_sentence(evidence: dict[str, Any]) -> str:
+    """What the evidence says, in a sentence; ``evidence`` as in the report."""
+    return EVIDENCE_SENTENCES["repeats" if _only_repeats(evidence) else evidence["level"]]
 
 
 def _only_repeats(evidence: dict[str, Any]) -> bool:

@@ -1,0 +1,105 @@
+"""Pairs as cards: picture, caption as plain text, scores, and the buttons that decide."""
+
+from __future__ import annotations
+
+import base64
+import html
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import state, widgets
+from cfbd_core.errors import CfbdError
+from cfbd_core.preview import Preview
+from cfbd_core.store.columns import DECISIONS
+from cfbd_core.thumbnails import Thumbnail, Thumbnails
+
+SUBSETS = ("D_b", "D_p", "D_s")
+CHOICES = {"keep": "Keep", "remove": "Remove", "unsure": "?"}
+KEPT_UNDOS = 100
+
+
+def gallery(preview: Preview, positions: np.ndarray) -> None:
+    """Draw the pairs at ``positions`` (m,) as a grid of cards."""
+    explorer = preview.explorer
+    pairs = explorer.pairs_at(positions).to_pylist()
+    place_of = dict(zip(explorer.rows[positions].tolist(), positions.tolist(), strict=True))
+    pictures = Thumbnails(explorer.audit.folder).get(
+        [(pair["image"], pair["image_offset"], pair["image_size"]) for pair in pairs]
+    )
+    grid = st.grid(6, min_column_width=190)
+    for pair, picture in zip(pairs, pictures, strict=True):
+        with grid.cell(), st.container(border=True, gap="small"):
+            _card(preview, place_of[pair["row"]], pair, picture)
+
+
+def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbnail) -> None:
+    explorer = preview.explorer
+    st.html(_picture(picture) + _words(preview, position, pair))
+    key = f"decide_{pair['row']}"
+    st.session_state[key] = DECISIONS[explorer.decisions[position]] or None
+    st.segmented_control(
+        "Decision", list(CHOICES), format_func=CHOICES.__getitem__, key=key, label_visibility="collapsed",
+        on_change=_decide, args=[key, position, pair["key"]], width="stretch",
+    )  # fmt: skip
+
+
+def _picture(picture: Thumbnail) -> str:
+    note = f'<div class="cfbd-gone">{html.escape(picture.reason)}</div>' if picture.reason else ""
+    if picture.data is None:
+        return f'<div class="cfbd-picture">{note}</div>'
+    data = base64.b64encode(picture.data).decode()
+    return f'<div class="cfbd-picture"><img alt="" src="data:image/webp;base64,{data}">{note}</div>'
+
+
+def _words(preview: Preview, position: int, pair: dict[str, Any]) -> str:
+    subset = int(preview.coarse.subset[position])
+    z, c = float(preview.z.values[position]), float(preview.explorer.consistency[position])
+    tags = [
+        ("subset", SUBSETS[subset]),
+        ("flag", "flagged") if preview.flagged[position] else ("ok", "clean"),
+    ]
+    if pair["poisoned"] is not None:
+        tags.append(("truth", "known poison" if pair["poisoned"] else "known clean"))
+    shown = "".join(f'<span class="cfbd-tag cfbd-{kind}">{text}</span>' for kind, text in tags)
+    scores = f"z {z:.3f}" if np.isfinite(z) else "z –"
+    return (
+        f'<div class="cfbd-caption" title="{html.escape(pair["caption"][:1000])}">'
+        f"{widgets.plain(pair['caption'])}</div>"
+        f'<div class="cfbd-tags">{shown}</div>'
+        f'<div class="cfbd-scores">{scores} · c {c:.3f}<br>{widgets.plain(pair["key"], 60)}</div>'
+    )
+
+
+# --- decisions ---------------------------------------------------------------------------------------------
+
+
+def _decide(widget: str, position: int, key: str) -> None:
+    decision = st.session_state[widget] or ""
+    told = {"keep": "keep", "remove": "remove", "unsure": "unsure", "": "clear"}[decision]
+    _store(np.array([position]), np.array([DECISIONS.index(decision)], np.int8), f"{told} {key[:24]}")
+
+
+def _store(positions: np.ndarray, codes: np.ndarray, words: str) -> None:
+    """Store decisions and remember those before them; a busy audit is told, and nothing is lost."""
+    try:
+        before = state.explorer().decide(positions, codes)
+    except CfbdError as error:
+        st.toast(widgets.escaped(str(error)), icon=":material/error:")
+        return
+    undo_stack = st.session_state.setdefault("undo", [])
+    undo_stack.append({"positions": positions, "codes": before, "words": widgets.escaped(words)})
+    del undo_stack[:-KEPT_UNDOS]
+
+
+def undo() -> None:
+    """Take the last action back."""
+    undo_stack = st.session_state.get("undo", [])
+    if undo_stack:
+        last = undo_stack[-1]
+        try:
+            state.explorer().decide(last["positions"], last["codes"])
+            undo_stack.pop()
+        except CfbdError as error:
+            st.toast(widgets.escaped(str(error)), icon=":material/error:")

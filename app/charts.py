@@ -1,0 +1,259 @@
+"""Data to Plotly figures. Each function returns a :class:`Chart`: the figure, and its data as columns.
+
+Colours are Okabe and Ito's, which colour-blind people can tell apart, and stand on light and dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from cfbd_core.preview import Preview
+
+BLUE, GREY, ORANGE, PURPLE, GREEN, SKY, YELLOW = (
+    "#0072B2", "#8A8F98", "#D55E00", "#CC79A7", "#009E73", "#56B4E9", "#E69F00",
+)  # fmt: skip
+SUBSET_NAMES = ("D_b benign", "D_p top-q", "D_s suspicious")
+SUBSET_COLOURS = (BLUE, ORANGE, GREY)
+HEAT = [[0.0, "rgba(0,114,178,0.06)"], [1.0, "rgba(0,114,178,0.95)"]]
+ALARM = [[0.0, "rgba(213,94,0,0.06)"], [1.0, "rgba(213,94,0,0.95)"]]
+RUG = 500  # top-q marks drawn one by one at most
+HEIGHT = 380
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with a file ``name``, what it shows in words (``alt``), and its data, column by column."""
+
+    name: str
+    alt: str
+    figure: go.Figure
+    data: dict[str, Sequence[Any]]
+
+
+def consistency(preview: Preview, log: bool, poisons: bool) -> Chart:
+    """Histogram of c by subset, the mixture's components and their sum, D_b's cut and the top q."""
+    edges, counts = preview.consistency_histogram()
+    centres, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
+    scale = preview.counts.pairs * width
+    parts = preview.mixture.components(centres) * scale
+    figure = _bars(centres, width, counts)
+    for number, part in enumerate(parts.T, 1):
+        figure.add_scatter(
+            x=centres, y=part, mode="lines", line={"width": 1.5, "dash": "dot", "color": PURPLE},
+            name="components", legendgroup="components", showlegend=number == 1,
+            hovertemplate=f"component {number}: %{{y:,.1f}}<extra></extra>",
+        )  # fmt: skip
+    figure.add_scatter(
+        x=centres, y=parts.sum(1), mode="lines", line={"width": 2.5, "color": PURPLE}, name="mixture",
+        hovertemplate="mixture: %{y:,.1f}<extra></extra>",
+    )  # fmt: skip
+    if poisons:
+        _known_poisons(figure, centres, preview.poisons_by_consistency())
+    if preview.coarse.cut is not None:
+        _mark(figure, preview.coarse.cut, "D_b ends", BLUE, "left")
+    top = preview.explorer.consistency[preview.coarse.probe]
+    _mark(figure, float(top.min()), f"top q = {len(top):,}", ORANGE, "right")
+    if len(top) <= RUG:
+        figure.add_scatter(
+            x=top, y=np.full(len(top), 0.5 if log else 0), mode="markers", name="top-q pairs",
+            marker={"symbol": "line-ns-open", "size": 12, "color": ORANGE}, showlegend=False,
+            hovertemplate="c = %{x:.4f}<extra>D_p</extra>",
+        )  # fmt: skip
+    _finish(figure, "consistency c (large: the caption is not what the image lets expect)", "pairs", log)
+    names = [f"component_{number}" for number in range(1, parts.shape[1] + 1)]
+    data = _histogram_data("c", edges, counts) | dict(zip(names, parts.T, strict=True))
+    return Chart("consistency", "Histogram of consistency with the fitted mixture", figure, data)
+
+
+def z_histogram(preview: Preview, log: bool, poisons: bool) -> Chart:
+    """Histogram of z by subset, with γ_z and the cut of the null rule."""
+    edges, counts = preview.z_histogram()
+    centres, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
+    figure = _bars(centres, width, counts)
+    if poisons:
+        _known_poisons(figure, centres, preview.poisons_by_z())
+    value = preview.gamma_z.value
+    if np.isfinite(value):
+        _mark(figure, value, f"γ_z = {value:.3f}", ORANGE, "right")
+        figure.add_vrect(x0=value, x1=max(edges[-1], value), fillcolor=ORANGE, opacity=0.08, line_width=0)
+    null = preview.gamma_z.null_cut
+    if preview.gamma_z.rule != "null" and np.isfinite(null):
+        _mark(figure, null, "null cut", BLUE, "left")
+    _finish(figure, "textual correlation z (large: the caption resembles those of D_p)", "pairs", log)
+    return Chart(
+        "z", "Histogram of textual correlation by subset", figure, _histogram_data("z", edges, counts)
+    )
+
+
+def heat_map(
+    name: str,
+    title: str,
+    ks: Sequence[int],
+    gammas: Sequence[float],
+    cells: np.ndarray,
+    at: tuple[int, float],
+) -> Chart:
+    """A K × γ map of counts (len(ks), len(gammas)), the sliders' own place ``at`` framed (Fig. 6a)."""
+    labels = [f"{gamma:g}" for gamma in gammas]
+    figure = go.Figure(
+        go.Heatmap(
+            z=cells,
+            x=labels,
+            y=list(map(str, ks)),
+            colorscale=ALARM if "poison" in name else HEAT,
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            text=[[_short(int(cell)) for cell in row] for row in cells],
+            texttemplate="%{text}",
+            hovertemplate="K = %{y}, γ = %{x}: %{z:,} pairs<extra></extra>",
+        )
+    )
+    k, gamma = at
+    nearest = int(np.argmin(np.abs(np.asarray(gammas) - gamma)))
+    row = list(ks).index(k) if k in ks else 0
+    figure.add_shape(
+        type="rect", x0=nearest - 0.5, x1=nearest + 0.5, y0=row - 0.5, y1=row + 0.5,
+        line={"color": ORANGE, "width": 3},
+    )  # fmt: skip
+    _finish(figure, "γ", "K", log=False)
+    figure.update_layout(title={"text": title, "font": {"size": 15}}, margin={"t": 44}, hovermode="closest")
+    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_yaxes(type="category", showgrid=False, rangemode="normal")
+    data = {
+        "k": np.repeat(ks, len(gammas)).tolist(), "gamma": list(gammas) * len(ks), "pairs": cells.ravel(),
+    }  # fmt: skip
+    return Chart(name, title, figure, data)
+
+
+def precision_recall(preview: Preview) -> Chart:
+    """PR curves of both stages, and where the sliders stand (Fig. 5)."""
+    figure, data = _curves(preview, "pr", "recall", "precision")
+    _finish(figure, "recall (share of the poisons found)", "precision (share of the flagged that are poison)")
+    return Chart("precision_recall", "Precision over recall of both stages", figure, data)
+
+
+def roc(preview: Preview) -> Chart:
+    """ROC curves of both stages, the false-positive rate on a log scale: that is where audits live."""
+    figure, data = _curves(preview, "roc", "fpr", "tpr")
+    least = 0.5 / max(1, int(np.count_nonzero(preview.explorer.truth == 0)))
+    for trace in figure.data:
+        trace.x = [max(x, least) for x in trace.x]
+    _finish(figure, "false-positive rate (log)", "true-positive rate")
+    figure.update_xaxes(type="log", range=[np.log10(least), 0], dtick=1, exponentformat="power")
+    return Chart("roc", "ROC curves of both stages", figure, data)
+
+
+def scatter_map(
+    xy: np.ndarray,
+    groups: dict[str, tuple[str, np.ndarray]],
+    values: tuple[str, np.ndarray] | None,
+    index: np.ndarray,
+) -> Chart:
+    """The map: ``groups`` name -> (colour, which points), or one colour scale over ``values`` (n,)."""
+    figure = go.Figure()
+    if values is not None:
+        name, numbers = values
+        figure.add_scattergl(
+            x=xy[:, 0], y=xy[:, 1], mode="markers", customdata=index, name=name,
+            marker={"size": 6, "color": numbers, "colorscale": "Viridis", "colorbar": {"title": name}},
+            hoverinfo="none",
+        )  # fmt: skip
+    for name, (colour, chosen) in groups.items():
+        size = 5 if colour == GREY else 7
+        figure.add_scattergl(
+            x=xy[chosen, 0], y=xy[chosen, 1], mode="markers", customdata=index[chosen],
+            name=f"{name} ({int(chosen.sum()):,})", hoverinfo="none",
+            marker={"size": size, "color": colour, "opacity": 0.55 if colour == GREY else 0.85},
+        )  # fmt: skip
+    _finish(figure, "", "")
+    figure.update_layout(height=620, hovermode="closest", dragmode="pan")
+    for update in (figure.update_xaxes, figure.update_yaxes):
+        update(showticklabels=False, showgrid=False, zeroline=False)
+    data = {"point": index, "x": xy[:, 0], "y": xy[:, 1]}
+    return Chart("map", "Map of the pairs; near points have similar embeddings", figure, data)
+
+
+# --- shared ------------------------------------------------------------------------------------------------
+
+
+def _bars(centres: np.ndarray, width: float, counts: np.ndarray) -> go.Figure:
+    figure = go.Figure()
+    for name, colour, heights in zip(SUBSET_NAMES, SUBSET_COLOURS, counts, strict=True):
+        figure.add_bar(
+            x=centres, y=heights, width=width, name=name, marker={"color": colour, "line": {"width": 0}},
+            opacity=0.75, hovertemplate="%{y:,} pairs at %{x:.3f}<extra>" + name + "</extra>",
+        )  # fmt: skip
+    figure.update_layout(barmode="stack", bargap=0)
+    return figure
+
+
+def _known_poisons(figure: go.Figure, centres: np.ndarray, heights: np.ndarray) -> None:
+    figure.add_scatter(
+        x=centres, y=heights, mode="lines", line={"shape": "hvh", "width": 2, "color": YELLOW},
+        name="known poisons", hovertemplate="%{y:,} known poisons<extra></extra>",
+    )  # fmt: skip
+
+
+def _curves(preview: Preview, kind: str, across: str, up: str) -> tuple[go.Figure, dict[str, Sequence[Any]]]:
+    figure, data = go.Figure(), {}
+    stages = (
+        ("coarse: rank by c", BLUE, preview.explorer.consistency_column),
+        ("coarse to fine: rank by z", ORANGE, preview.z),
+    )
+    for (name, colour, column), short in zip(stages, ("c", "z"), strict=True):
+        curve = getattr(column, kind)
+        figure.add_scatter(
+            x=curve[across], y=curve[up], mode="lines", name=name, line={"width": 2.5, "color": colour},
+            customdata=curve["threshold"],
+            hovertemplate=f"{across} %{{x:.4f}}, {up} %{{y:.4f}}<br>above %{{customdata:.4f}}<extra></extra>",
+        )  # fmt: skip
+        data |= {f"{key}_{short}": curve[key] for key in (across, up, "threshold")}
+    point = preview.confusion(preview.flagged)
+    here = {"recall": point.tpr, "tpr": point.tpr, "fpr": point.fpr, "precision": point.precision}
+    figure.add_scatter(
+        x=[here[across] or 0], y=[here[up] if here[up] is not None else 1], mode="markers",
+        name="the sliders' verdict",
+        marker={"size": 14, "symbol": "diamond", "color": GREEN, "line": {"width": 1.5, "color": "white"}},
+        hovertemplate=f"{across} %{{x:.4f}}, {up} %{{y:.4f}}<extra>the sliders' verdict</extra>",
+    )  # fmt: skip
+    longest = max(map(len, data.values()))
+    return figure, {name: [*column, *[None] * (longest - len(column))] for name, column in data.items()}
+
+
+def _histogram_data(name: str, edges: np.ndarray, counts: np.ndarray) -> dict[str, Sequence[Any]]:
+    columns = dict(zip(("benign", "top_q", "suspicious"), counts, strict=True))
+    return {f"{name}_from": edges[:-1], f"{name}_to": edges[1:]} | columns
+
+
+def _mark(figure: go.Figure, x: float, text: str, colour: str, side: str) -> None:
+    figure.add_vline(x=x, line={"color": colour, "width": 2, "dash": "dash"})
+    figure.add_annotation(
+        x=x, y=1.0, yref="paper", text=text, showarrow=False, font={"color": colour, "size": 13},
+        xanchor="right" if side == "left" else "left", yanchor="bottom",
+    )  # fmt: skip
+
+
+def _finish(figure: go.Figure, x: str, y: str, log: bool = False) -> None:
+    figure.update_layout(
+        height=HEIGHT, margin={"l": 8, "r": 8, "t": 30, "b": 8}, hovermode="x unified" if "pairs" in y else "closest",
+        legend={"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0}, xaxis_title=x, yaxis_title=y,
+        uirevision="keep", transition={"duration": 0},
+    )  # fmt: skip
+    figure.update_yaxes(rangemode="tozero")
+    if log:
+        most = max((float(np.max(trace.y)) for trace in figure.data if trace.type == "bar"), default=1.0)
+        top = np.log10(max(most, 1) * 4)
+        figure.update_yaxes(type="log", dtick=1, exponentformat="power", range=[np.log10(0.5), top])
+
+
+def _short(number: int) -> str:
+    for size, letter in ((1_000_000, "M"), (10_000, "k")):
+        if number >= size:
+            return f"{number / (size if letter == 'M' else 1000):.3g}{letter}"
+    return f"{number:,}"

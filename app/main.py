@@ -1,0 +1,114 @@
+"""The app's entry: login, navigation, the sidebar that stands beside every page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app import state, widgets
+from app.login import require_login
+from cfbd_core.audit import Audit
+from cfbd_core.errors import CfbdError
+
+PAGES = (
+    ("audits", "Audits", ":material/folder_open:"),
+    ("coarse", "Coarse", ":material/filter_1:"),
+    ("fine", "Fine", ":material/filter_2:"),
+    ("pairs", "Suspicious pairs", ":material/photo_library:"),
+    ("map", "Map", ":material/scatter_plot:"),
+    ("evaluate", "Evaluate", ":material/monitoring:"),
+    ("export", "Export", ":material/download:"),
+)
+
+
+ABOUT = "CFBD Auditor finds backdoor-poisoned image–caption pairs before a CLIP model is trained on them."
+
+
+def main() -> None:
+    """Draw the page that the browser asks for."""
+    st.set_page_config(
+        page_title="CFBD Auditor", page_icon=":material/policy:", layout="wide", menu_items={"About": ABOUT}
+    )
+    st.html(Path(__file__).with_name("style.css"))
+    require_login()
+    try:
+        has_audit = state.audit_folder() is not None
+    except CfbdError as error:
+        st.query_params.clear()
+        st.toast(widgets.escaped(str(error)), icon=":material/error:")
+        has_audit = False
+    pages = [
+        st.Page(
+            f"views/{name}.py", title=title, icon=icon, url_path=name, default=_is_default(name, has_audit)
+        )
+        for name, title, icon in PAGES
+    ]
+    page = st.navigation(pages)
+    place = st.sidebar.container()
+    try:
+        page.run()
+        if has_audit:
+            state.write_url()
+    except CfbdError as error:
+        widgets.problem(error)
+    with place:
+        _sidebar()
+
+
+def _is_default(name: str, has_audit: bool) -> bool:
+    return name == ("coarse" if has_audit else "audits")
+
+
+def _sidebar() -> None:
+    """The open audit, what the sliders find in it, and whether that is what the audit holds."""
+    try:
+        folder = state.audit_folder()
+        if folder is None:
+            st.caption("No audit is open.")
+            return
+        st.markdown(f"**{widgets.escaped(state.settings().name(folder))}**")
+        if not Audit.open(folder).is_scored():
+            st.caption("Not scored yet.")
+            return
+        preview = state.preview()
+        counts, evidence = preview.counts, preview.evidence
+        colour, icon = widgets.LEVELS[evidence.level]
+        st.badge(f"Evidence: {evidence.level}", color=colour, icon=icon)
+        st.markdown(f"**{counts.flagged:,}** of {counts.pairs:,} pairs flagged")
+        st.caption(widgets.described(preview.params, preview.gamma_z.value))
+        _apply_or_reset()
+    except CfbdError as error:
+        st.caption(f":material/error: {widgets.escaped(str(error))}")
+    with st.expander("Charts", icon=":material/image:"):
+        widgets.picture_format()
+
+
+def _apply_or_reset() -> None:
+    held, applied = state.params(), state.applied()
+    if held == applied:
+        st.caption(":material/check: applied to the audit")
+        return
+    st.caption(":material/edit: a preview: the command line and older exports use the applied split")
+    with st.container(horizontal=True, gap="small"):
+        st.button("Apply", on_click=_apply, type="primary", help="Store this split's verdicts in the audit.")
+        if applied is not None:
+            st.button("Reset", on_click=_reset, help="Back to the split that the audit holds.")
+
+
+def _apply() -> None:
+    try:
+        with st.spinner("Storing the verdicts …"):
+            state.apply()
+        st.toast("The split is stored in the audit.", icon=":material/check:")
+    except CfbdError as error:
+        st.toast(widgets.escaped(str(error)), icon=":material/error:")
+
+
+def _reset() -> None:
+    applied = state.applied()
+    if applied is not None:
+        state.change(**applied.to_dict())
+
+
+main()

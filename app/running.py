@@ -1,0 +1,95 @@
+"""Running jobs on the page: live progress, stop, errors. The job itself knows nothing of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import streamlit as st
+
+from app import state, widgets
+from cfbd_core.errors import CfbdError
+from cfbd_core.jobs import Job
+
+EVERY = 1.0  # seconds
+STAGES = {
+    "ingest": "Reading pairs", "embed": "Computing embeddings", "score": "Scoring", "train F": "Training F",
+    "draw": "Drawing scenes", "export": "Writing", "map": "Making the map",
+}  # fmt: skip
+
+
+def latest(audit: Path, kind: str | None, done: Callable[[Job], None]) -> None:
+    """Show the newest job of this kind on ``audit``: live while it runs, then what came of it."""
+    found = state.jobs().of(audit, kind)
+    if not found:
+        return
+    if found[0].state == "running":
+        _live(audit, found[0].id)
+    elif found[0].state == "done":
+        done(found[0])
+    else:
+        failed(found[0])
+
+
+def is_running(audit: Path, kind: str) -> bool:
+    """Whether a job of this kind runs on ``audit``."""
+    return any(job.state == "running" for job in state.jobs().of(audit, kind))
+
+
+@st.fragment(run_every=EVERY)
+def _live(audit: Path, job_id: str) -> None:
+    job = next((job for job in state.jobs().of(audit) if job.id == job_id), None)
+    if job is None or job.state != "running":
+        st.rerun()
+    progress(job)
+
+
+def progress(job: Job) -> None:
+    """How far a running job is, and the button that stops it."""
+    told = job.progress
+    if told is None:
+        st.progress(0.0, text=f"Starting {job.kind} …")
+    else:
+        share = min(1.0, told.done / told.total) if told.total else 0.0
+        left = "" if told.seconds_left is None else f" · {_duration(told.seconds_left)} left"
+        total = f" of {told.total:,}" if told.total else ""
+        name = STAGES.get(told.stage, told.stage)
+        st.progress(share, text=f"{name}: {told.done:,}{total} · {told.rate:,.0f}/s{left}")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.button("Stop", key=f"stop_{job.id}", on_click=_stop, args=[job], icon=":material/stop:")
+        st.caption("It runs on its own: you may close this page. Stopped, it can go on later.")
+
+
+def failed(job: Job) -> None:
+    """What went wrong, and how to go on."""
+    if job.state == "stopped":
+        st.warning(widgets.escaped(job.error or "The job was stopped."), icon=":material/pause_circle:")
+    else:
+        st.error(widgets.escaped(job.error or "The job failed."), icon=":material/error:")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.button(
+            "Go on" if job.state == "stopped" else "Try again",
+            key=f"again_{job.id}",
+            on_click=_again,
+            args=[job],
+            icon=":material/refresh:",
+        )
+    with st.expander("The job's log"):
+        st.code(job.log_tail(), language=None)
+
+
+def _stop(job: Job) -> None:
+    job.stop()
+
+
+def _again(job: Job) -> None:
+    try:
+        state.jobs().start(job.kind, job.audit, job.arguments)
+    except CfbdError as error:
+        st.toast(widgets.escaped(str(error)), icon=":material/error:")
+
+
+def _duration(seconds: float) -> str:
+    whole = timedelta(seconds=round(seconds))
+    return str(whole) if seconds >= 3600 else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,0 +1,157 @@
+"""What all pages share: the open audit, one ``SplitParams``, the explorer that answers the sliders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app.settings import JOBS, Settings
+from cfbd_core import Audit, SplitParams
+from cfbd_core.errors import CfbdError, ParameterError
+from cfbd_core.explorer import Explorer
+from cfbd_core.jobs import Jobs
+from cfbd_core.preview import Preview
+
+IN_URL = ("k", "gamma", "q", "gamma_z", "rule", "recheck")
+
+
+def settings() -> Settings:
+    """What the server was started with."""
+    return Settings.from_environment()
+
+
+def jobs() -> Jobs:
+    """The long jobs started from the app."""
+    return Jobs(settings().home / JOBS)
+
+
+# --- the audit -----------------------------------------------------------------------------------------
+
+
+def open_audit(folder: Path) -> None:
+    """Make this the audit that all pages show."""
+    st.session_state["audit"] = str(folder)
+    st.session_state.pop("params", None)
+    for name in IN_URL:
+        st.query_params.pop(name, None)
+
+
+def audit_folder() -> Path | None:
+    """The open audit's folder: chosen in this session, named in the URL, or given to ``cfbd app``."""
+    if "audit" not in st.session_state:
+        named = st.query_params.get("audit")
+        folder = settings().inside(named) if named else settings().audit
+        if folder is None:
+            return None
+        st.session_state["audit"] = str(folder)
+    return Path(st.session_state["audit"])
+
+
+def explorer() -> Explorer:
+    """The open audit, ready for sliders. Raises CfbdError where there is none or it is not scored."""
+    folder = audit_folder()
+    if folder is None:
+        raise ParameterError("no audit is open")
+    audit = Audit.open(folder)
+    found = _explorer(str(folder), _score_version(str(folder), audit.stamp()))
+    found.refresh_decisions()
+    return found
+
+
+@st.cache_resource(max_entries=3, show_spinner="Reading the audit …")
+def _explorer(folder: str, version: str | None) -> Explorer:
+    return Explorer(Audit.open(folder))
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _score_version(folder: str, stamp: tuple[int, ...]) -> str | None:
+    return Audit.open(folder).score_version()
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _applied(folder: str, stamp: tuple[int, ...]) -> SplitParams | None:
+    return Audit.open(folder).applied_params()
+
+
+# --- the sliders ---------------------------------------------------------------------------------------
+
+
+def params() -> SplitParams:
+    """The sliders' values: of this session, else of the URL, else as kept in the audit."""
+    if "params" not in st.session_state:
+        st.session_state["params"] = _from_url() or _kept() or applied() or SplitParams()
+    held: SplitParams = st.session_state["params"]
+    return held
+
+
+def change(**values: Any) -> None:
+    """Set some of the sliders' values, and keep all in the audit."""
+    st.session_state["params"] = replace(params(), **values)
+    folder = audit_folder()
+    if folder is not None:
+        Audit.open(folder).keep_sliders(st.session_state["params"])
+
+
+def applied() -> SplitParams | None:
+    """The parameters of the verdicts that are stored in the audit; None before its first split."""
+    folder = audit_folder()
+    return None if folder is None else _applied(str(folder), Audit.open(folder).stamp())
+
+
+def preview() -> Preview:
+    """What the sliders find; every fit that K can ask for is made in the background from now on."""
+    explored = explorer()
+    found = explored.preview(params())
+    explored.warm(params().seed)
+    return found
+
+
+def write_url() -> None:
+    """Put the audit and the sliders into the URL, so that a link reopens this view."""
+    folder = audit_folder()
+    if folder is None:
+        return
+    held = params()
+    wanted = {
+        "audit": settings().name(folder),
+        "k": str(held.k),
+        "gamma": f"{held.gamma:g}",
+        "q": str(held.q),
+    }
+    wanted["gamma_z"] = held.gamma_z_rule if held.gamma_z is None else f"{held.gamma_z:g}"
+    wanted |= {"rule": held.rule} if held.rule != "quantile" else {}
+    wanted |= {} if held.recheck else {"recheck": "0"}
+    shown = {name: st.query_params.get(name) for name in ("audit", *IN_URL) if name in st.query_params}
+    if shown != wanted:
+        for name in shown.keys() - wanted.keys():
+            st.query_params.pop(name)
+        st.query_params.update(wanted)
+
+
+def _from_url() -> SplitParams | None:
+    """The parameters a link names; None where it names none, or one that cannot be read."""
+    given = {name: st.query_params[name] for name in IN_URL if name in st.query_params}
+    if not given:
+        return None
+    kinds = {"k": int, "gamma": float, "q": int, "rule": str, "recheck": lambda text: text != "0"}
+    try:
+        values = {name: kinds[name](text) for name, text in given.items() if name != "gamma_z"}
+        return SplitParams.with_gamma_z(given.get("gamma_z", "auto"), **values)
+    except (ValueError, CfbdError) as error:
+        st.toast(f"The link's parameters were left out: {error}", icon=":material/link_off:")
+        return None
+
+
+def _kept() -> SplitParams | None:
+    folder = audit_folder()
+    return None if folder is None else Audit.open(folder).kept_sliders()
+
+
+def apply() -> None:
+    """Store the sliders' split in the audit, unless it is there already."""
+    folder = audit_folder()
+    if folder is not None and params() != applied():
+        Audit.open(folder).split(params())

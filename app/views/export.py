@@ -1,0 +1,129 @@
+"""Export: what will be written, a look at it, the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app import running, state, widgets
+from app.settings import EXPORTS
+from cfbd_core.errors import CfbdError
+from cfbd_core.jobs import Job
+from cfbd_core.pair_filter import PairFilter
+from cfbd_core.preview import KEEP, REMOVE, Preview
+
+SUBSETS = {"kept": "Kept – the clean set", "removed": "Removed", "all": "All"}
+FORMATS = {"csv": "CSV", "parquet": "Parquet", "webdataset": "WebDataset tars"}
+PREVIEW_ROWS = 5
+MOST_DOWNLOAD = 500_000_000  # bytes; more is not for a browser's memory
+
+
+def page() -> None:
+    """Draw the page."""
+    widgets.head(
+        "Export",
+        "Take the clean set home. The file loads in open_clip as it is; a `.json` beside it says how it was "
+        "made. Your source is never changed.",
+    )
+    preview = state.preview()
+    _summary(preview)
+    subset = st.segmented_control(
+        "Pairs", list(SUBSETS), format_func=SUBSETS.__getitem__, default="kept", required=True, key="subset"
+    )
+    kind = st.segmented_control(
+        "Format", list(FORMATS), format_func=FORMATS.__getitem__, default="csv", required=True, key="format"
+    )
+    safe = kind == "csv" and st.toggle(
+        "Spreadsheet-safe",
+        key="safe",
+        help="Puts a quote before cells that a spreadsheet would run as a formula. Leave it off for training.",
+    )
+    _look(preview, subset)
+    _write(subset, kind, safe)
+
+
+def _summary(preview: Preview) -> None:
+    removed = preview.removed()
+    decisions = preview.explorer.decisions
+    by_hand = int((removed & ~preview.flagged).sum())
+    spared = int((preview.flagged & ~removed).sum())
+    with st.container(horizontal=True, gap="medium"):
+        st.metric("Kept", f"{int((~removed).sum()):,}", width="content")
+        st.metric("Removed", f"{int(removed.sum()):,}", width="content")
+        st.metric("Removed by you alone", f"{by_hand:,}", width="content")
+        st.metric("Flagged, kept by you", f"{spared:,}", width="content")
+    decided = int(((decisions == KEEP) | (decisions == REMOVE)).sum())
+    st.caption(
+        f"{decided:,} of your decisions count; {by_hand + spared:,} of them overrule the verdict."
+        + ("" if state.params() == state.applied() else " The sliders' split is stored in the audit first.")
+    )
+
+
+def _look(preview: Preview, subset: str) -> None:
+    view = PairFilter(show=subset, sort="row", descending=False)  # type: ignore[arg-type]
+    positions = view.positions(preview)[:PREVIEW_ROWS]
+    if not len(positions):
+        widgets.empty(":material/inbox:", "No such pairs", "Nothing would be written.")
+        return
+    table = preview.explorer.pairs_at(positions).select(["key", "image", "caption"]).to_pydict()
+    table |= {
+        "consistency": preview.explorer.consistency[positions],
+        "z": preview.z.values[positions],
+        "verdict": ["poisoned" if flagged else "clean" for flagged in preview.flagged[positions]],
+    }
+    st.caption(f"The first {len(positions)} rows")
+    st.dataframe(table, hide_index=True, key="look")
+
+
+def _write(subset: str, kind: str, safe: bool) -> None:
+    folder = state.audit_folder()
+    if folder is None:
+        return
+    ending = "" if kind == "webdataset" else f".{kind}"
+    default = f"{EXPORTS}/{folder.name}/{subset}{ending}"
+    typed = st.text_input(
+        "File on the server",
+        default,
+        key=f"out_{subset}_{kind}",
+        help="Relative to the server's first folder.",
+    )
+    if st.button("Write", type="primary", icon=":material/save:", key="write"):
+        try:
+            out = state.settings().inside(typed)
+            with st.spinner("Storing the split …"):
+                state.apply()
+            command = [
+                "export",
+                "--audit",
+                str(folder),
+                "--out",
+                str(out),
+                "--subset",
+                subset,
+                "--format",
+                kind,
+            ]
+            state.jobs().start("export", folder, [*command, *(["--spreadsheet-safe"] if safe else [])])
+        except CfbdError as error:
+            st.error(widgets.escaped(str(error)))
+    running.latest(folder, "export", _download)
+
+
+def _download(job: Job) -> None:
+    """The finished export: where it lies, and the file itself where a browser can hold it."""
+    out = Path(job.arguments[job.arguments.index("--out") + 1])
+    pairs = (job.result or {}).get("pairs", 0)
+    st.success(f"{pairs:,} pairs written to {widgets.escaped(str(out))}", icon=":material/check:")
+    if not out.is_file():
+        return
+    if out.stat().st_size > MOST_DOWNLOAD:
+        st.caption("The file is too large for a browser; fetch it from the server.")
+        return
+    st.download_button(
+        f"Download {widgets.escaped(out.name)}", out.read_bytes, out.name, "application/octet-stream",
+        icon=":material/download:", on_click="ignore", key="download", type="primary",
+    )  # fmt: skip
+
+
+page()

@@ -1,0 +1,121 @@
+"""Map: near points have similar captions (or images); pointing at one shows its picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+from cfbd_core.projection import Map, load_map
+
+from app import charts, running, state, widgets
+from app.hover import hover_pictures
+from cfbd_core.errors import CfbdError
+from cfbd_core.preview import Preview
+
+SPACES = {"captions": "Captions", "images": "Images"}
+COLOURS = {
+    "verdict": "Verdict",
+    "subset": "Coarse subset",
+    "z": "z",
+    "consistency": "c",
+    "truth": "Truth",
+}
+POINTS = (2000, 5000, 10_000, 20_000)
+
+
+def page() -> None:
+    """Draw the page."""
+    widgets.head(
+        "Map",
+        "All flagged pairs and a sample of the rest, laid out by UMAP: near points have similar embeddings. "
+        "Poisoned captions huddle together; their images do not. Point at one to see its picture.",
+    )
+    preview = state.preview()
+    folder = preview.explorer.audit.folder
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        space = st.segmented_control(
+            "Of the", list(SPACES), format_func=SPACES.__getitem__, default="captions", required=True,
+            key="space", persist_state="session",
+        )  # fmt: skip
+        colours = [name for name in COLOURS if name != "truth" or preview.explorer.has_truth]
+        colour = st.segmented_control(
+            "Coloured by", colours, format_func=COLOURS.__getitem__, default="verdict", required=True,
+            key="map_colour", persist_state="session", wrap=True,
+        )  # fmt: skip
+        _make_anew(folder, space)
+    running.latest(folder, f"map-{space}", lambda _: None)
+    made = load_map(folder, space)
+    if made is None:
+        if not running.is_running(folder, f"map-{space}"):
+            widgets.empty(
+                ":material/scatter_plot:",
+                "Not drawn yet",
+                "Making the map takes from half a minute to a few minutes. It runs in the background: "
+                "go on working meanwhile. **Make the map** starts it.",
+            )
+        return
+    _draw(preview, made, colour)
+
+
+def _make_anew(folder: Path, space: str) -> None:
+    with st.popover("Make the map", icon=":material/refresh:"):
+        points = st.select_slider("Points", POINTS, value=5000, key="map_points", persist_state="session")
+        if st.button("Start", type="primary", key="make_map"):
+            try:
+                arguments = ["map", "--audit", str(folder), "--space", space, "--points", str(points)]
+                state.jobs().start(f"map-{space}", folder, arguments)
+            except CfbdError as error:
+                st.error(widgets.escaped(str(error)))
+            else:
+                st.rerun()
+
+
+def _draw(preview: Preview, made: Map, colour: str) -> None:
+    explorer = preview.explorer
+    at = explorer.positions_of(made.rows)
+    index = np.flatnonzero(at >= 0)
+    at, xy = at[index], made.xy[index]
+    values = None
+    groups: dict[str, tuple[str, np.ndarray]] = {}
+    if colour == "z":
+        values = ("z", preview.z.values[at])
+    elif colour == "consistency":
+        values = ("c", explorer.consistency[at])
+    elif colour == "subset":
+        subset = preview.coarse.subset[at]
+        for code, (name, shade) in enumerate(zip(charts.SUBSET_NAMES, charts.SUBSET_COLOURS, strict=True)):
+            groups[name] = (shade, subset == code)
+    elif colour == "truth":
+        truth = explorer.truth[at]
+        groups = {
+            "known clean": (charts.BLUE, truth == 0),
+            "unknown": (charts.GREY, truth < 0),
+            "known poison": (charts.ORANGE, truth == 1),
+        }
+    else:
+        removed = preview.removed()[at]
+        groups = {"kept": (charts.GREY, ~removed), "removed": (charts.ORANGE, removed)}
+    groups = {name: group for name, group in groups.items() if group[1].any()}
+    widgets.chart(charts.scatter_map(xy, groups, values, index))
+    hover_pictures(made, _told(preview, at), index)
+    missing = int((preview.removed() & ~explorer.mask_of(at)).sum())
+    if missing:
+        st.caption(
+            f":material/info: {missing:,} pairs that the sliders flag now are not on this map; apply the split "
+            "and make it anew."
+        )
+
+
+def _told(preview: Preview, at: np.ndarray) -> list[str]:
+    """What is said of each point beside its picture; shown as plain text."""
+    captions = preview.explorer.pairs_at(at)["caption"].to_pylist()
+    return [
+        f"{caption[:160]}\nz {z:.3f} · c {c:.3f}"
+        for caption, z, c in zip(
+            captions, preview.z.values[at], preview.explorer.consistency[at], strict=True
+        )
+    ]
+
+
+page()

@@ -1,0 +1,151 @@
+"""Pieces that several pages use: sliders with their sentences, the strip of counts, charts, plain text."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import streamlit as st
+
+from app import state
+from app.charts import Chart
+from cfbd_core.config import SplitParams
+from cfbd_core.preview import Preview
+from cfbd_core.report import evidence_sentence
+
+LEVELS: dict[str, tuple[Literal["green", "orange", "red"], str]] = {
+    "none": ("green", ":material/check_circle:"),
+    "weak": ("orange", ":material/help:"),
+    "strong": ("red", ":material/warning:"),
+}
+SENTENCES = {
+    "k": "How many bell curves are fitted to c. More of them make D_b smaller and purer: **higher is stricter**.",
+    "gamma": "How much of the lowest bell curve counts as surely benign. **Lower is stricter**: D_b shrinks.",
+    "q": "How many pairs with the largest c serve as the probe D_p. **Lower is stricter**: a purer probe, "
+    "but one that a few odd captions can lead astray.",
+    "gamma_z": "Pairs whose caption resembles D_p's more than this are flagged. **Lower is stricter**: "
+    "more pairs are removed.",
+}
+
+
+def plain(text: str, limit: int = 400) -> str:
+    """Text from a stranger as HTML that shows it letter by letter; cut after ``limit`` letters."""
+    cut = text if len(text) <= limit else text[:limit].rstrip() + " …"
+    return f'<span dir="auto" style="overflow-wrap:anywhere;white-space:pre-wrap">{html.escape(cut)}</span>'
+
+
+def head(title: str, sentence: str) -> None:
+    """A page's title and what it is for."""
+    st.title(title, anchor=False)
+    st.markdown(sentence)
+
+
+def empty(icon: str, title: str, text: str, page: str | None = None, label: str = "Open the audits") -> None:
+    """A calm page that says why there is nothing here, and what to do."""
+    with st.container(border=True, horizontal_alignment="center", gap="small"):
+        st.markdown(f"### {icon} {title}", text_alignment="center", width="content")
+        st.markdown(text, text_alignment="center", width="content")
+        if page is not None:
+            st.page_link(page, label=label, icon=":material/arrow_forward:")
+
+
+def problem(error: Exception) -> None:
+    """An error the user can mend: its one line, and a way to try again."""
+    st.error(escaped(str(error)), icon=":material/error:")
+    st.button("Try again", icon=":material/refresh:", key="try_again")
+
+
+def escaped(text: str) -> str:
+    """Text from outside as Markdown that shows it letter by letter."""
+    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|~<>$:" else letter for letter in text)
+
+
+def strip(preview: Preview) -> None:
+    """Counts of every subset, what is flagged, and how strong the evidence is."""
+    counts, evidence = preview.counts, preview.evidence
+    colour, icon = LEVELS[evidence.level]
+    with st.container(horizontal=True, gap="medium", key="strip"):
+        for label, number, help_text in (
+            ("Pairs", counts.pairs, "All scored pairs of this audit."),
+            ("Benign D_b", counts.benign, "Surely benign by the coarse stage: low consistency gap c."),
+            ("Suspicious D_s", counts.suspicious, "Neither surely benign nor among the top q."),
+            ("Top-q D_p", counts.poisoned, "The probe: the q pairs with the largest c. Not yet a verdict."),
+            ("Flagged", counts.flagged, "Pairs that the verdict removes."),
+        ):
+            st.metric(label, f"{number:,}", help=help_text, width="content")
+    st.badge(f"Evidence: {evidence.level}", color=colour, icon=icon)
+    st.caption(evidence_sentence(evidence.to_dict()))
+    for warning in preview.warnings:
+        st.caption(f":material/info: {escaped(warning)}")
+
+
+def slider(name: Literal["k", "gamma", "q"], label: str, low: Any, high: Any, step: Any) -> None:
+    """One of the coarse stage's sliders, with its sentence; a move changes the shared parameters."""
+    key = f"slider_{name}"
+    held = getattr(state.params(), name)
+    st.session_state[key] = min(max(held, low), high)
+    st.slider(label, low, high, step=step, key=key, on_change=_moved, args=[name, key])
+    st.caption(SENTENCES[name])
+
+
+def _moved(name: str, key: str) -> None:
+    state.change(**{name: st.session_state[key]})
+
+
+def chart(drawn: Chart) -> None:
+    """A chart, its picture by the camera in its corner (PNG or SVG), its data as CSV."""
+    kind = st.session_state.get("picture_format", "PNG").lower()
+    config = {
+        "displaylogo": False,
+        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+        "toImageButtonOptions": {"format": kind, "filename": f"cfbd_{drawn.name}", "scale": 2},
+    }
+    st.plotly_chart(drawn.figure, key=f"chart_{drawn.name}", config=config, alt=drawn.alt)
+    with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+        st.download_button(
+            "Data (CSV)",
+            lambda: as_csv(drawn.data),
+            f"cfbd_{drawn.name}.csv",
+            "text/csv",
+            key=f"data_{drawn.name}",
+            type="tertiary",
+            icon=":material/table:",
+            on_click="ignore",
+        )
+
+
+def picture_format() -> None:
+    """Choose what the camera in a chart's corner saves."""
+    st.segmented_control(
+        "Charts are saved as",
+        ["PNG", "SVG"],
+        default="PNG",
+        required=True,
+        key="picture_format",
+        persist_state="session",
+        help="Point at a chart and press the camera in its corner.",
+    )
+
+
+def as_csv(columns: dict[str, Sequence[Any]]) -> bytes:
+    """Columns of equal length as CSV, UTF-8."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode()
+
+
+def share(value: float | None) -> str:
+    """A rate in per cent, or a dash where it is not defined."""
+    return "–" if value is None else f"{value:.2%}"
+
+
+def described(params: SplitParams, gamma_z: float) -> str:
+    """The sliders in one line."""
+    cut = f"{gamma_z:.3f}" if gamma_z < float("inf") else "∞"
+    kind = "" if params.gamma_z_rule == "manual" else f" ({params.gamma_z_rule})"
+    return f"K {params.k} · γ {params.gamma:g} · q {params.q:,} · γ_z {cut}{kind}"
