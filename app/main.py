@@ -20,35 +20,36 @@ PAGES = (
     ("evaluate", "Evaluate", ":material/monitoring:"),
     ("export", "Export", ":material/download:"),
 )
-
-
+BRAND = Path(__file__).resolve().parents[1] / "assets" / "brand"
 ABOUT = "CFBD Auditor finds backdoor-poisoned image–caption pairs before a CLIP model is trained on them."
 
 
 def main() -> None:
     """Draw the page that the browser asks for."""
     st.set_page_config(
-        page_title="CFBD Auditor", page_icon=":material/policy:", layout="wide", menu_items={"About": ABOUT}
+        page_title="CFBD Auditor",
+        page_icon=str(BRAND / "icon.png"),
+        layout="wide",
+        menu_items={"About": ABOUT},
     )
     st.html(Path(__file__).with_name("style.css"))
+    st.logo(str(BRAND / "wordmark.svg"), size="large", icon_image=str(BRAND / "mark.svg"))
     require_login()
-    try:
-        has_audit = state.audit_folder() is not None
-    except CfbdError as error:
-        st.query_params.clear()
-        st.toast(widgets.escaped(str(error)), icon=":material/error:")
-        has_audit = False
     pages = [
-        st.Page(
-            f"views/{name}.py", title=title, icon=icon, url_path=name, default=_is_default(name, has_audit)
-        )
+        st.Page(f"views/{name}.py", title=title, icon=icon, url_path=name, default=name == "audits")
         for name, title, icon in PAGES
     ]
     page = st.navigation(pages)
+    folder = _folder()
+    if "seen" not in st.session_state:
+        st.session_state["seen"] = True
+        if folder is not None and page == pages[0]:  # `cfbd app --audit DIR` begins at the audit itself
+            st.switch_page(pages[1])
     place = st.sidebar.container()
     try:
-        page.run()
-        if has_audit:
+        if page == pages[0] or _is_ready(folder):
+            page.run()
+        if folder is not None:
             state.write_url()
     except CfbdError as error:
         widgets.problem(error)
@@ -56,8 +57,33 @@ def main() -> None:
         _sidebar()
 
 
-def _is_default(name: str, has_audit: bool) -> bool:
-    return name == ("coarse" if has_audit else "audits")
+def _folder() -> Path | None:
+    """The open audit; a link to one that may not be opened is told and forgotten."""
+    try:
+        return state.audit_folder()
+    except CfbdError as error:
+        st.query_params.clear()
+        st.toast(widgets.escaped(str(error)), icon=":material/error:")
+        return None
+
+
+def _is_ready(folder: Path | None) -> bool:
+    """Whether there is something to show; else a calm page that says what to do."""
+    if folder is None:
+        widgets.empty(
+            ":material/folder_open:", "No audit is open", "Open one, or make one of your own pairs.",
+            page="views/audits.py",
+        )  # fmt: skip
+        return False
+    if not Audit.open(folder).is_scored():
+        widgets.empty(
+            ":material/hourglass_empty:", "Not scored yet",
+            "This audit's embeddings or scores are not complete. Follow its job, or let it go on with "
+            f"`cfbd run SOURCE --audit {folder}`.",
+            page="views/audits.py",
+        )  # fmt: skip
+        return False
+    return True
 
 
 def _sidebar() -> None:
