@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,16 +17,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cfbd_core import export as exporting
-from cfbd_core import ingest, report, scoring
+from cfbd_core import ingest, report
 from cfbd_core.config import EmbedParams, SplitParams
-from cfbd_core.embed_job import EmbedAudit
-from cfbd_core.encoders import Encoder
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import LOCK_NAME, one_job, told_in_one_line, write_json
 from cfbd_core.shards import EmbeddingFolder
 from cfbd_core.sources import SourceOptions
 from cfbd_core.splitting import split_pairs
 from cfbd_core.store import Database, columns, queries, schema
+
+if TYPE_CHECKING:
+    from cfbd_core.encoders import Encoder
+    from cfbd_core.scoring import TrainProgress
 
 DATABASE_NAME = "audit.duckdb"
 SLIDERS_NAME = "sliders.json"
@@ -106,6 +108,8 @@ class Audit:
         ``encoder`` None is the audit's own, or ``mini``. Raises AuditError when the audit holds
         embeddings of another encoder.
         """
+        from cfbd_core.embed_job import EmbedAudit  # torch takes a second to import: only where it works
+
         with one_job(self.folder, "embed"):
             self._needed("source", "cfbd ingest")
             job = EmbedAudit(self.folder, self._database, self.shards, self._fetch)
@@ -115,9 +119,11 @@ class Audit:
         self,
         mapping: str = "auto",
         progress: Progress | None = None,
-        train_progress: scoring.TrainProgress | None = None,
+        train_progress: TrainProgress | None = None,
     ) -> dict[str, Any]:
         """Score every pair with F; returns which F and the encoder's health check."""
+        from cfbd_core import scoring
+
         with one_job(self.folder, "score"):
             embedding = self._needed("embedding", "cfbd embed")
             if self.shards.plan() != embedding:

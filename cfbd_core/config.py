@@ -17,6 +17,7 @@ GammaZRule = Literal["auto", "null", "valley", "mixture", "manual"]
 SPLIT_RULES: tuple[SplitRule, ...] = ("quantile", "posterior")
 GAMMA_Z_RULES: tuple[GammaZRule, ...] = ("auto", "null", "valley", "mixture", "manual")
 MAX_K = 10
+READY_ENCODER = "ready"  # in place of an encoder's name: the embeddings came with the pairs
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,9 @@ import pyarrow.compute as pc
 import torch
 
 from cfbd_core import embeddings
-from cfbd_core.config import EmbedParams
+from cfbd_core.config import READY_ENCODER, EmbedParams
 from cfbd_core.encoders import Encoder, load_encoder
 from cfbd_core.errors import AuditError, EncoderError
-from cfbd_core.scoring import READY_ENCODER
 from cfbd_core.shards import EmbeddingFolder, shard_count
 from cfbd_core.store import Database, queries
 

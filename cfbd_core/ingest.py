@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cfbd_core.config import READY_ENCODER
 from cfbd_core.errors import AuditError, SourceError
-from cfbd_core.scoring import READY_ENCODER
 from cfbd_core.shards import EmbeddingFolder, ShardWriter
 from cfbd_core.sources import SourceOptions, fingerprint, open_source
 from cfbd_core.sources.base import Batch, Skip, Source

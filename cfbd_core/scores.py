@@ -18,6 +18,7 @@ import numpy as np
 from cfbd_core.cosines import half_cosines
 
 CHUNK_VALUES = 2**20  # embedding values handled at a time: 4 MB in float32 stay in the cache
+COMPILED_FROM = 2**17  # rows: with fewer, compiling takes longer than the work
 HUBER = 1.345  # the usual constant: 95 % efficiency on normal errors
 ROBUST_STEPS = 20
 
@@ -72,7 +73,7 @@ def textual_correlation(text: Rows, probe: np.ndarray) -> np.ndarray:
     if q == 0:
         return z
     direction = (total / q).astype(np.float32)
-    if all(shard.dtype == np.float16 for shard in shards):
+    if len(z) >= COMPILED_FROM and all(shard.dtype == np.float16 for shard in shards):
         half_cosines(shards, direction, z)
     else:
         start = 0

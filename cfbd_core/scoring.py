@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cfbd_core.config import READY_ENCODER
 from cfbd_core.encoder_files import MINI_DIR, check_published_hash, file_sha256
 from cfbd_core.encoders import resolve_device
 from cfbd_core.errors import EncoderError
@@ -25,7 +26,6 @@ HEALTH_SAMPLE = 1000
 SELF_IMAGES = 50_000
 SELF_PAIRS = 250_000
 SELF_FOLDS = 3
-READY_ENCODER = "ready"  # embeddings that came with the pairs
 
 
 @dataclass(frozen=True)
