@@ -234,7 +234,7 @@ def _histogram_data(name: str, edges: np.ndarray, counts: np.ndarray) -> dict[st
 def _mark(figure: go.Figure, x: float, text: str, colour: str, side: str) -> None:
     figure.add_vline(x=x, line={"color": colour, "width": 2, "dash": "dash"})
     figure.add_annotation(
-        x=x, y=1.0, yref="paper", text=text, showarrow=False, font={"color": colour, "size": 13},
+        x=x, y=1.0, yref="paper", text=text, showarrow=False, font={"size": 13},
         xanchor="right" if side == "left" else "left", yanchor="bottom",
     )  # fmt: skip
 

@@ -76,8 +76,9 @@ def strip(preview: Preview) -> None:
             ("Flagged", counts.flagged, "Pairs that the verdict removes."),
         ):
             st.metric(label, f"{number:,}", help=help_text, width="content")
-    st.badge(f"Evidence: {evidence.level}", color=colour, icon=icon)
-    st.caption(evidence_sentence(evidence.to_dict()))
+        with st.container(width=340, gap="xxsmall"):
+            st.badge(f"Evidence: {evidence.level}", color=colour, icon=icon)
+            st.caption(evidence_sentence(evidence.to_dict()))
     for warning in preview.warnings:
         st.caption(f":material/info: {escaped(warning)}")
 

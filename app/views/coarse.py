@@ -19,7 +19,8 @@ def page() -> None:
         "How far is each caption from what its image lets expect? Small gaps are surely benign (**D_b**), "
         "the **q** largest become the probe **D_p** whose captions the fine stage compares all others with.",
     )
-    explored = state.explorer()
+    explored, preview = state.explorer(), state.preview()
+    widgets.strip(preview)
     left, right = st.columns([1, 2.4], gap="large")
     with left:
         widgets.slider("k", "K – components", 1, MAX_K, 1)
@@ -27,8 +28,6 @@ def page() -> None:
         widgets.slider("q", "q – size of the probe", 1, _most_q(len(explored)), 1)
         _more(len(explored))
     with right:
-        preview = state.preview()
-        widgets.strip(preview)
         with st.container(horizontal=True, gap="medium"):
             log = st.toggle("Log counts", value=True, key="coarse_log", persist_state="session")
             poisons = explored.has_truth and st.toggle(

@@ -34,11 +34,11 @@ def page() -> None:
         "probe D_p on average; what lies above **γ_z** is flagged.",
     )
     preview = state.preview()
+    widgets.strip(preview)
     left, right = st.columns([1, 2.4], gap="large")
     with left:
         _threshold(preview)
     with right:
-        widgets.strip(preview)
         with st.container(horizontal=True, gap="medium"):
             log = st.toggle("Log counts", value=True, key="fine_log", persist_state="session")
             poisons = preview.explorer.has_truth and st.toggle(
