@@ -93,7 +93,8 @@ def probe(explorer: Explorer) -> None:
     told("one read: int64 sum of the fp16 embeddings", reads, "–")
     told("move q: new z, counts, chart data", moves, "≤ 2 reads")
     print(f"{'':52} {np.median(ratios):.2f} × the read (most {max(ratios):.2f} ×)")
-    evidence = [timed(lambda q=q: explorer.preview(SplitParams(q=q)).evidence) for q in (60, 300)]
+    fresh = [explorer.preview(SplitParams(q=q)) for q in (60, 300)]
+    evidence = [timed(lambda p=p: p.evidence) for p in fresh]
     told("evidence for a new q (200 random draws)", evidence, "–")
 
 

@@ -78,12 +78,15 @@ def evidence(
 
 def cohesion_of(vectors: np.ndarray) -> float | None:
     """Mean cosine of all pairs of different rows (m, d); None for fewer than two rows with a direction."""
-    unit = unit_rows(vectors)
-    unit = unit[np.isfinite(unit).all(1)]
-    m = len(unit)
+    rows = np.asarray(vectors, np.float32)
+    squares = np.einsum("ij,ij->i", rows, rows)
+    usable = np.isfinite(squares) & (squares > 0)
+    if not usable.all():
+        rows, squares = rows[usable], squares[usable]
+    m = len(rows)
     if m < 2:
         return None
-    total = unit.sum(0, dtype=np.float64)
+    total = ((1 / np.sqrt(squares)) @ rows).astype(np.float64)  # the unit rows' sum, without writing them
     return float((total @ total - m) / (m * (m - 1)))
 
 

@@ -69,6 +69,11 @@ class Explorer:
         shards = self.audit.shards.texts()
         return list(shards) if len(shards) <= OPEN_SHARDS else shards
 
+    @cached_property
+    def poisons(self) -> np.ndarray:
+        """Positions of the known poisons, ascending."""
+        return np.flatnonzero(self.truth == 1)
+
     @property
     def has_truth(self) -> bool:
         """Whether the source said which pairs are poisoned."""
@@ -203,7 +208,7 @@ class Explorer:
     @cached_property
     def _ordered(self) -> tuple[np.ndarray, np.ndarray]:
         """c of all pairs and of the known poisons, both ascending."""
-        return np.sort(self.consistency), np.sort(self.consistency[self.truth == 1])
+        return np.sort(self.consistency), np.sort(self.consistency[self.poisons])
 
     def benign_by(self, ks: Sequence[int], gammas: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
         """|D_b| and the known poisons in D_b for each K and γ (Fig. 6a), each int (len(ks), len(gammas)).

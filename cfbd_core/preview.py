@@ -79,11 +79,10 @@ class Preview:
     @cached_property
     def counts(self) -> Counts:
         """How many pairs fall where."""
-        sizes = np.bincount(self.coarse.subset, minlength=3)
-        flagged = int(np.count_nonzero(self.flagged))
-        return Counts(
-            len(self.flagged), int(sizes[BENIGN]), int(sizes[POISONED]), int(sizes[SUSPICIOUS]), flagged
+        benign, poisoned, suspicious = (
+            int(np.count_nonzero(self.coarse.subset == code)) for code in (BENIGN, POISONED, SUSPICIOUS)
         )
+        return Counts(len(self.flagged), benign, poisoned, suspicious, int(np.count_nonzero(self.flagged)))
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -116,25 +115,18 @@ class Preview:
 
     def poisons_by_consistency(self) -> np.ndarray:
         """Known poisons in each bin of :meth:`consistency_histogram`, (B,)."""
-        counts: np.ndarray = self.explorer.consistency_column.histogram(self._known_poisons, 1)[0]
-        return counts
+        return self.explorer.consistency_column.histogram_of(self.explorer.poisons)
 
     def poisons_by_z(self) -> np.ndarray:
         """Known poisons in each bin of :meth:`z_histogram`, (B,)."""
-        counts: np.ndarray = self.z.histogram(self._known_poisons, 1)[0]
-        return counts
-
-    @property
-    def _known_poisons(self) -> np.ndarray:
-        codes: np.ndarray = self.explorer.truth - np.int8(1)  # 0 for a poison, below 0 for all others
-        return codes
+        return self.z.histogram_of(self.explorer.poisons)
 
     def confusion(self, verdict: np.ndarray) -> Confusion:
         """Compare ``verdict`` bool (n,) – ``flagged`` or ``removed()`` – with the truth."""
-        cells = np.bincount((self.explorer.truth + 1).astype(np.int8) * 2 + verdict, minlength=6)
-        return Confusion(
-            caught=int(cells[5]), missed=int(cells[4]), false_alarms=int(cells[3]), clean_kept=int(cells[2])
-        )
+        clean = self.explorer.truth == 0
+        poisons = verdict[self.explorer.poisons]
+        caught, alarms = int(np.count_nonzero(poisons)), int(np.count_nonzero(clean & verdict))
+        return Confusion(caught, len(poisons) - caught, alarms, int(np.count_nonzero(clean)) - alarms)
 
     def overruled(self) -> tuple[int, int]:
         """Pairs of D_p that the verdict releases, and pairs of D_b that it flags."""
@@ -143,7 +135,7 @@ class Preview:
 
     def poisons_in_benign(self) -> int:
         """Known poisons in D_b."""
-        return int(np.count_nonzero((self.explorer.truth == 1) & (self.coarse.subset == BENIGN)))
+        return int(np.count_nonzero(self.coarse.subset[self.explorer.poisons] == BENIGN))
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -45,6 +45,10 @@ class ScoreColumn:
         counts = np.bincount(cell, minlength=(BINS + 1) * (groups + 1))
         return counts.reshape(BINS + 1, groups + 1)[:BINS, 1:].T
 
+    def histogram_of(self, positions: np.ndarray) -> np.ndarray:
+        """How many of the pairs at ``positions`` (m,) fall into each bin, (BINS,)."""
+        return np.bincount(self.bins[positions], minlength=BINS + 1)[:BINS]
+
     @cached_property
     def order(self) -> np.ndarray:
         """Positions (n,) by falling value, equal values by position, NaN last."""
