@@ -86,7 +86,8 @@ def cohesion_of(vectors: np.ndarray) -> float | None:
     m = len(rows)
     if m < 2:
         return None
-    total = ((1 / np.sqrt(squares)) @ rows).astype(np.float64)  # the unit rows' sum, without writing them
+    # The sum of the unit rows, without writing them; in double precision, since m is taken from its square.
+    total = (1 / np.sqrt(squares.astype(np.float64))) @ rows.astype(np.float64)
     return float((total @ total - m) / (m * (m - 1)))
 
 
