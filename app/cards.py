@@ -37,12 +37,16 @@ def gallery(preview: Preview, positions: np.ndarray) -> None:
 def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbnail) -> None:
     explorer = preview.explorer
     st.html(_picture(picture) + _words(preview, position, pair))
-    key = f"decide_{pair['row']}"
-    st.session_state[key] = DECISIONS[explorer.decisions[position]] or None
-    st.segmented_control(
-        "Decision", list(CHOICES), format_func=CHOICES.__getitem__, key=key, label_visibility="collapsed",
-        on_change=_decide, args=[key, position, pair["key"]], width="stretch",
-    )  # fmt: skip
+    decided = DECISIONS[explorer.decisions[position]]
+    with st.container(horizontal=True, gap="xxsmall", key=f"decide_{pair['row']}"):
+        # Buttons, not a choice that the browser remembers: what is decided is in the audit, and only there.
+        for decision, label in CHOICES.items():
+            st.button(
+                label, key=f"{decision}_{pair['row']}", on_click=_decide,
+                args=[position, pair["key"], "" if decision == decided else decision],
+                type="primary" if decision == decided else "secondary", width="stretch",
+                help="Unsure: look again later" if decision == "unsure" else None,
+            )  # fmt: skip
 
 
 def _picture(picture: Thumbnail) -> str:
@@ -75,10 +79,9 @@ def _words(preview: Preview, position: int, pair: dict[str, Any]) -> str:
 # --- decisions ---------------------------------------------------------------------------------------------
 
 
-def _decide(widget: str, position: int, key: str) -> None:
-    decision = st.session_state[widget] or ""
-    told = {"keep": "keep", "remove": "remove", "unsure": "unsure", "": "clear"}[decision]
-    _store(np.array([position]), np.array([DECISIONS.index(decision)], np.int8), f"{told} {key[:24]}")
+def _decide(position: int, key: str, decision: str) -> None:
+    words = f"{decision or 'clear'} {key[:24]}"
+    _store(np.array([position]), np.array([DECISIONS.index(decision)], np.int8), words)
 
 
 def _store(positions: np.ndarray, codes: np.ndarray, words: str) -> None:

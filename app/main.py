@@ -36,15 +36,14 @@ def main() -> None:
     st.logo(str(BRAND / "wordmark.svg"), size="large", icon_image=str(BRAND / "mark.svg"))
     require_login()
     pages = [
-        st.Page(f"views/{name}.py", title=title, icon=icon, url_path=name, default=name == "audits")
-        for name, title, icon in PAGES
+        st.Page(f"views/{name}.py", title=title, icon=icon, url_path=name) for name, title, icon in PAGES
     ]
-    page = st.navigation(pages)
+    # The bare address leads to the open audit, or to the list of them; each page has an address of its own.
+    home = st.Page(lambda: None, title="CFBD Auditor", url_path="home", default=True, visibility="hidden")
+    page = st.navigation([home, *pages])
     folder = _folder()
-    if "seen" not in st.session_state:
-        st.session_state["seen"] = True
-        if folder is not None and page == pages[0]:  # `cfbd app --audit DIR` begins at the audit itself
-            st.switch_page(pages[1])
+    if page == home:
+        st.switch_page(pages[0] if folder is None else pages[1])
     place = st.sidebar.container()
     try:
         if page == pages[0] or _is_ready(folder):
