@@ -24,7 +24,7 @@ from cfbd_core.cli_options import (
     source_options,
     split_params,
 )
-from cfbd_core.cli_progress import Bar, TrainBar
+from cfbd_core.cli_progress import Bar, StageBars, TrainBar
 from cfbd_core.errors import CfbdError, ParameterError
 
 Result = tuple[dict[str, Any], str]
@@ -76,6 +76,11 @@ def parser() -> argparse.ArgumentParser:
     add_score(command("score", _score, "consistency and the other scores of every pair"))
     add_split(command("split", _split, "coarse and fine stage: a verdict for every pair"))
     command("report", _report, "counts of every subset, evidence, and the truth where it is known")
+
+    drawn = command("map", _map, "lay flagged pairs and a sample of the rest out in the plane, with pictures")
+    drawn.add_argument("--space", choices=("captions", "images"), default="captions")
+    drawn.add_argument("--points", type=int, default=5000, metavar="N", help="pairs on the map (5,000)")
+    drawn.add_argument("--seed", type=int, default=0)
 
     export = command("export", _export, "write the clean set (or what was removed)")
     export.add_argument("--out", required=True, type=Path, metavar="PATH", help="file, or folder of tars")
@@ -175,6 +180,15 @@ def _report(options: argparse.Namespace) -> Result:
 
     result = _open(options).report()
     return result, text(result)
+
+
+def _map(options: argparse.Namespace) -> Result:
+    from cfbd_core.projection import make_map
+
+    with StageBars({"layout": "epochs"}) as bars:
+        made = make_map(_open(options), options.space, options.points, options.seed, bars.update)
+    info = made.info
+    return info, f"{info['points']:,} of {info['pairs']:,} pairs on the map of {options.space}"
 
 
 def _export(options: argparse.Namespace) -> Result:

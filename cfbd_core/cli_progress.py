@@ -79,3 +79,32 @@ class TrainBar(Bar):
         self._bar.total = epochs
         self._bar.set_postfix(cosine=f"{cosine:.3f}", refresh=False)
         super().update(epoch - self._bar.n)
+
+
+class StageBars:
+    """One bar after another, for work that tells of ``(stage, done, total)``; a context manager."""
+
+    def __init__(self, units: dict[str, str]) -> None:
+        self._units, self._stage, self._done = units, "", 0
+        self._bar: Bar | None = None
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """Show how far ``stage`` is; the stage before has ended. Stages count in pairs unless told."""
+        if self._bar is None or stage != self._stage:
+            self._close()
+            self._stage, self._done = stage, 0
+            self._bar = Bar(stage, total, self._units.get(stage, "pairs"))
+        self._bar.update(done - self._done)
+        self._done = done
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)

@@ -98,6 +98,7 @@ def test_a_file_that_became_unreadable_no_longer_shows_the_old_picture(tmp_path,
     assert held.get([red]) == [Thumbnail(None, "corrupt image")]
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_no_picture_makes_it_fail(tmp_path, picture):
     good = picture("red")
     hostile = {

@@ -188,6 +188,18 @@ def outcome(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     ).to_arrow_table()
 
 
+def map_candidates(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of all pairs, by subset and consistency: row int64, flagged bool, in D_p bool, each (n,)."""
+    table = connection.sql(
+        """
+        SELECT row, coalesce(verdict = 'poisoned', false) OR decision = 'remove' AS flagged,
+               coalesce(subset = 'poisoned', false) AS probe
+        FROM audit_pairs ORDER BY subset, consistency, row
+        """
+    ).to_arrow_table()
+    return table["row"].to_numpy(), table["flagged"].to_numpy(), table["probe"].to_numpy()
+
+
 def select_pairs(
     connection: duckdb.DuckDBPyConnection,
     where: str | None = None,
