@@ -1,13 +1,16 @@
 """Short-lived connections to an audit's DuckDB file.
 
-DuckDB lets one process write while no other has the file open, even to read. So nobody keeps a
-connection: every request opens one, does its work and closes it, and a busy file is tried again
-for ten seconds.
+DuckDB lets one process write while no other has the file open, even to read; within a process the
+file is open to read or to write, not both. So nobody keeps a connection: every request opens one, does
+its work and closes it, and a busy file is tried again for ten seconds. Threads write one after another:
+their transactions would else conflict where they touch the same rows.
 """
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +21,12 @@ from cfbd_core.errors import AuditError
 from cfbd_core.store import schema
 
 BUSY_SECONDS = 10.0
+_BUSY = (
+    "Could not set lock",  # another process holds the file
+    "different configuration",  # another thread of this one has it open the other way
+    "Unique file handle conflict",  # another thread is about to close it
+)
+_writers: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # of this process, by file
 
 
 class Database:
@@ -45,7 +54,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open to write, in one transaction: an exception leaves the file as it was."""
-        with self._connect(read_only=False) as connection:
+        with self._only_writer(), self._connect(read_only=False) as connection:
             connection.execute("BEGIN")
             try:
                 yield connection
@@ -53,6 +62,16 @@ class Database:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+
+    @contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        writer = _writers[str(self.path.resolve())]
+        if not writer.acquire(timeout=BUSY_SECONDS):
+            raise self._busy()
+        try:
+            yield
+        finally:
+            writer.release()
 
     @contextmanager
     def _connect(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -63,27 +82,25 @@ class Database:
             try:
                 connection = duckdb.connect(str(self.path), read_only=read_only)
                 break
-            except (duckdb.IOException, duckdb.ConnectionException) as error:
-                # Another process holds the file, or another thread of this one has it open the other way.
-                if not any(
-                    words in str(error) for words in ("Could not set lock", "different configuration")
-                ):
+            except duckdb.Error as error:
+                if not any(words in str(error) for words in _BUSY):
                     raise AuditError(
                         f"{self.path}: not readable as an audit: {_first_line(error)}"
                     ) from error
                 if time.monotonic() > deadline:
-                    raise AuditError(
-                        f"{self.path}: another process has had the audit open for {BUSY_SECONDS:.0f} s; "
-                        "close it and try again"
-                    ) from error
+                    raise self._busy() from error
                 time.sleep(0.05)
-            except duckdb.Error as error:
-                raise AuditError(f"{self.path}: not readable as an audit: {_first_line(error)}") from error
         try:
             connection.execute("SET TimeZone = 'UTC'")
             yield connection
         finally:
             connection.close()
+
+    def _busy(self) -> AuditError:
+        return AuditError(
+            f"{self.path}: another process has had the audit open for {BUSY_SECONDS:.0f} s; "
+            "close it and try again"
+        )
 
 
 def _first_line(error: Exception) -> str:
