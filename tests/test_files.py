@@ -4,6 +4,7 @@ import errno
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -51,3 +52,11 @@ def test_a_full_disk_is_one_line(tmp_path):
     assert "\n" not in str(told.value)
     with pytest.raises(FileNotFoundError), told_in_one_line(tmp_path):
         raise FileNotFoundError(errno.ENOENT, "gone")
+
+
+def test_threads_that_write_one_file_at_once_do_not_take_one_anothers(tmp_path):
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(write_json, tmp_path / "x.json", {"n": n}) for n in range(300)]:
+            done.result()
+    assert json.loads((tmp_path / "x.json").read_text())["n"] < 300
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
