@@ -55,6 +55,9 @@ class SplitParams(_Params):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("k", "q", "seed"):
+            if type(getattr(self, name)) is not int:
+                raise ParameterError(f"{name} {getattr(self, name)!r}: give a whole number")
         if not 1 <= self.k <= MAX_K:
             raise ParameterError(f"--k {self.k}: give a number of components from 1 to {MAX_K}")
         if not 0.0 < self.gamma < 1.0:
@@ -71,7 +74,7 @@ class SplitParams(_Params):
             raise ParameterError("gamma_z: a value goes with the rule 'manual', and only with it")
         if self.gamma_z is not None and not math.isfinite(self.gamma_z):
             raise ParameterError(f"--gamma-z {self.gamma_z}: give a finite number, e.g. 0.5")
-        if not self.kappa > 0:
+        if not 0 < self.kappa < math.inf:
             raise ParameterError(f"kappa {self.kappa}: give a number above 0")
 
     @classmethod

@@ -38,6 +38,10 @@ def test_the_id_changes_with_every_value():
         {"gamma_z": 0.5},
         {"gamma_z": float("inf"), "gamma_z_rule": "manual"},
         {"kappa": 0.0},
+        {"kappa": float("inf")},
+        {"q": 50.0},
+        {"k": True},
+        {"seed": "1"},
     ],
 )
 def test_a_bad_slider_is_refused_in_one_line(bad):
