@@ -9,6 +9,7 @@ import numpy as np
 from cfbd_core.metrics import areas_under, pr_curve, roc_curve
 
 BINS = 160
+NARROWEST = 1e-12  # a range of values below it is drawn as one value: its bins would overflow float32
 Curve = dict[str, list[float]]
 
 
@@ -23,7 +24,7 @@ class ScoreColumn:
         """Edges (BINS + 1,) of equally wide bins from the smallest to the largest value."""
         finite = self.values[np.isfinite(self.values)]
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-        if high <= low:
+        if high - low < NARROWEST:
             low, high = low - 0.5, high + 0.5
         return np.linspace(low, high, BINS + 1)
 
