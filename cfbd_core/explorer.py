@@ -161,9 +161,9 @@ class Explorer:
                 return
             rows, codes = self.audit.decided_rows()
             at = self.positions_of(rows)
-            self.decisions[:] = 0
-            self.decisions[at[at >= 0]] = codes[at >= 0]
-            self._stamp = stamp
+            decisions = np.zeros(len(self), np.int8)
+            decisions[at[at >= 0]] = codes[at >= 0]
+            self.decisions, self._stamp = decisions, stamp  # at once: others may be reading them
 
     def decide(self, positions: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Store decisions, codes int8 (m,) for positions (m,); returns the codes before, to undo with."""

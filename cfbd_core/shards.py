@@ -112,9 +112,10 @@ class Shards(Sequence[np.ndarray]):
     def __getitem__(self, index: int | slice) -> np.ndarray | Shards:
         if isinstance(index, slice):
             return Shards(self._paths[index])
-        if self._open is None or self._open[0] != index:
-            self._open = (index, _mapped(self._paths[index]))
-        return self._open[1]
+        held = self._open  # once: another thread may ask for another shard meanwhile
+        if held is None or held[0] != index:
+            held = self._open = (index, _mapped(self._paths[index]))
+        return held[1]
 
 
 def _mapped(path: Path) -> np.ndarray:

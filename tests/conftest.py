@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cfbd_core import Audit
+from tests.explored import scored_audit
 from tests.toy import COLOURS, toy_caption, toy_picture
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -51,3 +54,15 @@ def picture_file(tmp_path: Path) -> Path:
     path = tmp_path / "picture.png"
     Image.new("RGB", (16, 16), (200, 30, 30)).save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Audit:
+    """A scored audit (:func:`tests.explored.scored_audit`), shared by a module: for tests that decide nothing."""
+    return scored_audit(tmp_path_factory.mktemp("scored") / "made")
+
+
+@pytest.fixture
+def own(scored: Audit, tmp_path: Path) -> Audit:
+    """A copy of ``scored`` for one test."""
+    return Audit.open(shutil.copytree(scored.folder, tmp_path / "own"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -325,3 +326,60 @@ def test_a_full_disk_is_told_in_one_line_and_the_job_goes_on_after_it_has_room(s
     audit.embed(ToyEncoder(), EmbedParams(shard_size=100, batch_size=32))
     assert audit.shards.are_whole()
     assert audit.pair_count() == 600
+
+
+def test_the_settings_of_the_stored_split_come_back(scored, own):
+    assert scored.applied_params() is None
+    params = SplitParams(k=2, q=9, gamma=0.7, gamma_z=0.4, gamma_z_rule="manual", recheck=False)
+    own.split(params)
+    assert Audit.open(own.folder).applied_params() == params
+
+
+def test_kept_sliders_come_back_and_change_no_verdict(own):
+    own.split(SplitParams(k=2, q=9))
+    before = own.pairs()
+    params = SplitParams(k=4, q=30, gamma=0.123456789, gamma_z=-0.25, gamma_z_rule="manual", kappa=7.5)
+    own.keep_sliders(SplitParams())
+    own.keep_sliders(params)
+    assert Audit.open(own.folder).kept_sliders() == params
+    assert own.pairs() == before
+    assert own.applied_params() == SplitParams(k=2, q=9)
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"null",
+        b"[1, 2]",
+        b'"text"',
+        b'{"k": 99}',
+        b'{"k": "3"}',
+        b'{"q": 2.5}',
+        b'{"seed": null}',
+        b'{"gamma": null}',
+        b'{"gamma": NaN}',
+        b'{"kappa": Infinity}',
+        b'{"rule": ["quantile"]}',
+        b'{"colour": "red"}',
+        b'{"gamma_z": 0.5}',
+    ],
+)
+def test_damaged_sliders_count_as_none(tmp_path, held):
+    audit = Audit.create(tmp_path / "audit")
+    assert audit.kept_sliders() is None
+    (audit.folder / "sliders.json").write_bytes(held)
+    assert audit.kept_sliders() is None
+
+
+def test_sliders_that_cannot_be_kept_are_told_in_one_line(tmp_path, monkeypatch):
+    audit = Audit.create(tmp_path / "audit")
+    monkeypatch.setattr("cfbd_core.audit.write_json", _full_disk)
+    with pytest.raises(AuditError, match="disk is full"):
+        audit.keep_sliders(SplitParams())
+
+
+def _full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
