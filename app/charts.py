@@ -64,7 +64,7 @@ def consistency(preview: Preview, log: bool, poisons: bool) -> Chart:
             marker={"symbol": "line-ns-open", "size": 12, "color": ORANGE}, showlegend=False,
             hovertemplate="c = %{x:.4f}<extra>D_p</extra>",
         )  # fmt: skip
-    _finish(figure, "consistency c (large: the caption is not what the image lets expect)", "pairs", log)
+    _finish(figure, "c – gap between caption and expectation", "pairs", log)
     names = [f"component_{number}" for number in range(1, parts.shape[1] + 1)]
     data = _histogram_data("c", edges, counts) | dict(zip(names, parts.T, strict=True))
     return Chart("consistency", "Histogram of consistency with the fitted mixture", figure, data)
@@ -84,7 +84,7 @@ def z_histogram(preview: Preview, log: bool, poisons: bool) -> Chart:
     null = preview.gamma_z.null_cut
     if preview.gamma_z.rule != "null" and np.isfinite(null):
         _mark(figure, null, "null cut", BLUE, "left")
-    _finish(figure, "textual correlation z (large: the caption resembles those of D_p)", "pairs", log)
+    _finish(figure, "z – likeness to the captions of D_p", "pairs", log)
     return Chart(
         "z", "Histogram of textual correlation by subset", figure, _histogram_data("z", edges, counts)
     )
@@ -134,7 +134,7 @@ def heat_map(
 def precision_recall(preview: Preview) -> Chart:
     """PR curves of both stages, and where the sliders stand (Fig. 5)."""
     figure, data = _curves(preview, "pr", "recall", "precision")
-    _finish(figure, "recall (share of the poisons found)", "precision (share of the flagged that are poison)")
+    _finish(figure, "recall", "precision")
     return Chart("precision_recall", "Precision over recall of both stages", figure, data)
 
 

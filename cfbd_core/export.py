@@ -8,7 +8,6 @@ every path. Everything is written beside and renamed.
 
 from __future__ import annotations
 
-import csv
 import errno
 import hashlib
 import io
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from cfbd_core.errors import ParameterError, SourceError
@@ -38,7 +39,8 @@ COLUMNS = (
     "key", "image", "caption", "consistency", "z", "subset", "verdict", "decision", "final",
     "label", "poisoned", "attack", "target", "origin_key", "origin_caption",
 )  # fmt: skip
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = "^[=+@\t\r-]"  # how a cell begins that a spreadsheet runs
+CSV_OPTIONS = arrow_csv.WriteOptions(include_header=False, eol="\r\n", quoting_style="needed")
 PAIRS_PER_TAR = 10_000
 Progress = Callable[[int], None]
 
@@ -154,22 +156,27 @@ def _told_of(out: Path) -> Iterator[None]:
 def _write_csv(
     batches: Iterator[pa.RecordBatch], path: Path, spreadsheet_safe: bool, progress: Progress | None
 ) -> int:
+    """RFC 4180 by Arrow's writer, since a row in Python costs ten times as much."""
     pairs = 0
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\r\n")  # RFC 4180
-        writer.writerow(COLUMNS)
+    with path.open("wb") as file:
+        file.write((",".join(COLUMNS) + "\r\n").encode())
         for batch in batches:
-            columns = [batch.column(name).to_pylist() for name in COLUMNS]
-            rows = zip(*columns, strict=True)
-            writer.writerows(map(_neutralised, rows) if spreadsheet_safe else rows)
+            part = batch.select(list(COLUMNS))
+            arrow_csv.write_csv(_neutralised(part) if spreadsheet_safe else part, file, CSV_OPTIONS)
             pairs += batch.num_rows
             if progress:
                 progress(batch.num_rows)
     return pairs
 
 
-def _neutralised(row: tuple[Any, ...]) -> list[Any]:
-    return [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell for cell in row]
+def _neutralised(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Put a quote before the cells that a spreadsheet would run."""
+    for index, column in enumerate(batch.columns):
+        if pa.types.is_string(column.type):
+            runs = pc.match_substring_regex(column, FORMULA)
+            quoted = pc.binary_join_element_wise("'", column, "")
+            batch = batch.set_column(index, batch.schema.field(index), pc.if_else(runs, quoted, column))
+    return batch
 
 
 def _write_parquet(

@@ -7,6 +7,7 @@ consistency) belongs to no subset and is never flagged.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -16,11 +17,12 @@ from cfbd_core.config import GammaZRule, SplitRule
 from cfbd_core.errors import ParameterError
 from cfbd_core.evidence import Evidence, evidence
 from cfbd_core.mixture import Mixture, fit_mixture
+from cfbd_core.workers import usable_cores
 
 __all__ = ["CoarseSplit", "Evidence", "GammaZ", "choose_gamma_z", "coarse_split", "evidence", "fine_verdict"]
 
 UNSCORED, BENIGN, POISONED, SUSPICIOUS = -1, 0, 1, 2
-CHUNK = 2**18
+CHUNK = 2**16
 NORMAL_MAD = 1.4826  # the standard deviation of a normal distribution in units of its MAD
 MIN_NULL = 50  # benign pairs below which a median and a MAD say little
 VALLEY_BINS = 256
@@ -149,10 +151,14 @@ def fine_verdict(z: np.ndarray, subset: np.ndarray, gamma_z: float, recheck: boo
 
 def _posterior_above(consistency: np.ndarray, mixture: Mixture, gamma: float) -> np.ndarray:
     above = np.zeros(len(consistency), bool)
-    for start in range(0, len(consistency), CHUNK):
+
+    def judge(start: int) -> None:
         rows = slice(start, start + CHUNK)
         with np.errstate(invalid="ignore"):
             above[rows] = mixture.posterior(consistency[rows])[:, 0] > gamma
+
+    with ThreadPoolExecutor(usable_cores()) as workers:
+        list(workers.map(judge, range(0, len(consistency), CHUNK)))
     return above
 
 
