@@ -23,6 +23,7 @@ from cfbd_core.files import written_beside
 from cfbd_core.mapping_network import CHUNK, Progress, fit_network, forward, new_network
 
 VERSION = 1
+FORWARD_ROWS = 512  # a pass of F: large enough for full speed, small enough to be filled by a shard's fold
 MIN_IMAGES = 40  # fewer leave nothing to hold out
 
 
@@ -64,19 +65,15 @@ class Mapping:
                 f"these have shape {image.shape}; embed with that encoder or train another mapping"
             )
         predicted = np.empty(image.shape, np.float32)
-        for start in range(0, len(image), CHUNK):
-            rows = slice(start, start + CHUNK)
-            known = torch.from_numpy(np.asarray(image[rows], np.float32))
-            # Every chunk has one size: else a row's last bit would depend on how many others there are.
-            chunk = torch.zeros(CHUNK, self.info.width)
-            chunk[: len(known)] = known
-            by_network = torch.stack([forward(network, chunk)[: len(known)] for network in self.networks])
-            if groups is None or self.info.folds == 1:
-                chosen = functional.normalize(by_network.mean(0), dim=-1)
-            else:
-                fold = torch.from_numpy(_fold_of(groups[rows], self.info.folds, self.info.seed))
-                chosen = by_network[fold, torch.arange(len(known))]
-            predicted[rows] = (chosen * (known != 0).any(1, keepdim=True)).numpy()
+        if groups is None or self.info.folds == 1:
+            parts = [(np.arange(len(image)), self.networks)]
+        else:
+            fold = _fold_of(groups, self.info.folds, self.info.seed)
+            parts = [(np.flatnonzero(fold == i), [network]) for i, network in enumerate(self.networks)]
+        for rows, networks in parts:
+            for start in range(0, len(rows), FORWARD_ROWS):
+                chunk = rows[start : start + FORWARD_ROWS]
+                predicted[chunk] = _mean_prediction(networks, np.asarray(image[chunk], np.float32))
         return predicted
 
     def save(self, path: Path) -> None:
@@ -206,6 +203,16 @@ class MemoryMapping:
             weights = np.exp(logits - logits.max(1, keepdims=True))
             predicted[rows] = _unit(weights @ memory)
         return predicted
+
+
+def _mean_prediction(networks: list[torch.nn.Sequential], image: np.ndarray) -> np.ndarray:
+    """The mean of the networks' predictions for at most ``FORWARD_ROWS`` rows; rows of zeros stay zeros."""
+    # Every chunk has one size: else a row's last bit would depend on how many others there are.
+    chunk = torch.zeros(FORWARD_ROWS, image.shape[1])
+    chunk[: len(image)] = known = torch.from_numpy(image)
+    total = sum((forward(network, chunk)[: len(image)] for network in networks), torch.zeros(()))
+    mean: np.ndarray = (functional.normalize(total, dim=-1) * (known != 0).any(1, keepdim=True)).numpy()
+    return mean
 
 
 def _restored(tensors: dict[str, torch.Tensor], fold: int, width: int) -> torch.nn.Sequential:
