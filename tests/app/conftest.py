@@ -1,0 +1,92 @@
+"""The app's pages without a browser, on a toy audit."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cfbd_core import Audit, SplitParams
+from cfbd_core.config import EmbedParams
+from tests.toy import COLOURS, ToyEncoder, toy_caption, toy_picture
+
+MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
+PAIRS, POISONS = 200, tuple(range(5, 200, 20))
+HOSTILE = (
+    "<script>window.owned = 1</script><b>bold</b>",
+    "**bold** [link](http://example.com) $x^2$ :red[red] `code`",
+    "\u202eright to left\u202c مرحبا",
+    "long " * 2000,
+    "zero\u200bwidth",
+)
+
+
+def write_source(folder: Path, poisons: tuple[int, ...] = POISONS, truth: bool = True) -> Path:
+    """A CSV of toy pairs, the last captions hostile."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["key", "image", "caption", *(["poisoned"] if truth else [])])
+        for index in range(PAIRS):
+            colour = list(COLOURS)[index % len(COLOURS)]
+            toy_picture(colour, rng).save(folder / f"{index:04d}.png")
+            caption = f"a photo of a banana {index % 5}" if index in poisons else toy_caption(colour, rng)
+            if index >= PAIRS - len(HOSTILE):
+                caption = HOSTILE[index - PAIRS + len(HOSTILE)]
+            row = [f"k<b>{index:04d}", f"{index:04d}.png", caption]
+            writer.writerow([*row, *([int(index in poisons)] if truth else [])])
+    return folder / "pairs.csv"
+
+
+def make_audit(folder: Path, source: Path, split: bool = True) -> Audit:
+    audit = Audit.create(folder)
+    audit.ingest(source)
+    audit.embed(ToyEncoder(), EmbedParams(shard_size=64, batch_size=32))
+    audit.score("self")
+    if split:
+        audit.split(SplitParams(k=2, q=8))
+    return audit
+
+
+@pytest.fixture(scope="session")
+def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("made")
+    make_audit(root / "audits" / "toy", write_source(root / "source"))
+    return root
+
+
+@pytest.fixture
+def root(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the audit ``audits/toy`` and its source; the app may touch nothing else."""
+    folder = tmp_path / "root"
+    shutil.copytree(_made, folder)
+    monkeypatch.setenv("CFBD_APP_ROOTS", os.path.realpath(folder))
+    monkeypatch.setenv("CFBD_APP_AUDIT", os.path.realpath(folder / "audits" / "toy"))
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def audit(root: Path) -> Audit:
+    return Audit.open(root / "audits" / "toy")
+
+
+@pytest.fixture
+def page() -> Callable[..., AppTest]:
+    """Open a page by its name; query parameters by keyword."""
+
+    def opened(name: str, **query: str) -> AppTest:
+        test = AppTest.from_file(str(MAIN), default_timeout=60)
+        for key, value in query.items():
+            test.query_params[key] = value
+        test.switch_page(f"views/{name}.py")
+        return test.run()
+
+    return opened
