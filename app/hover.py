@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import streamlit as st
+
 from cfbd_core.projection import Map
 
 _SCRIPT = """

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import streamlit as st
-from cfbd_core.projection import Map, load_map
 
 from app import charts, running, state, widgets
 from app.hover import hover_pictures
 from cfbd_core.errors import CfbdError
 from cfbd_core.preview import Preview
+from cfbd_core.projection import Map, load_map
 
 SPACES = {"captions": "Captions", "images": "Images"}
 COLOURS = {
