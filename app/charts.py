@@ -174,7 +174,7 @@ def scatter_map(
     _finish(figure, "", "")
     figure.update_layout(height=620, hovermode="closest", dragmode="pan")
     for update in (figure.update_xaxes, figure.update_yaxes):
-        update(showticklabels=False, showgrid=False, zeroline=False)
+        update(showticklabels=False, showgrid=False, zeroline=False, rangemode="normal")
     data = {"point": index, "x": xy[:, 0], "y": xy[:, 1]}
     return Chart("map", "Map of the pairs; near points have similar embeddings", figure, data)
 
