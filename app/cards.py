@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import state, widgets
-from cfbd_core.errors import CfbdError
+from app import state, words
+from cfbd_core.errors import AuditError
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.thumbnails import Thumbnail, Thumbnails
@@ -43,7 +43,7 @@ def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbn
         for decision, label in CHOICES.items():
             st.button(
                 label, key=f"{decision}_{pair['row']}", on_click=_decide,
-                args=[position, pair["key"], "" if decision == decided else decision],
+                args=[pair["row"], pair["key"], "" if decision == decided else decision],
                 type="primary" if decision == decided else "secondary", width="stretch",
                 help="Unsure: look again later" if decision == "unsure" else None,
             )  # fmt: skip
@@ -70,39 +70,38 @@ def _words(preview: Preview, position: int, pair: dict[str, Any]) -> str:
     scores = f"z {z:.3f}" if np.isfinite(z) else "z –"
     return (
         f'<div class="cfbd-caption" title="{html.escape(pair["caption"][:1000])}">'
-        f"{widgets.plain(pair['caption'])}</div>"
+        f"{words.plain(pair['caption'])}</div>"
         f'<div class="cfbd-tags">{shown}</div>'
-        f'<div class="cfbd-scores">{scores} · c {c:.3f}<br>{widgets.plain(pair["key"], 60)}</div>'
+        f'<div class="cfbd-scores">{scores} · c {c:.3f}<br>{words.plain(pair["key"], 60)}</div>'
     )
 
 
 # --- decisions ---------------------------------------------------------------------------------------------
 
 
-def _decide(position: int, key: str, decision: str) -> None:
-    words = f"{decision or 'clear'} {key[:24]}"
-    _store(np.array([position]), np.array([DECISIONS.index(decision)], np.int8), words)
+def _decide(row: int, key: str, decision: str) -> None:
+    """Store a decision and remember that before it; a busy audit is told, and nothing is lost."""
+    with state.told():
+        before = _stored(row, DECISIONS.index(decision))
+        undo_stack = st.session_state.setdefault("undo", [])
+        told = f"{decision or 'clear'} {words.escaped(key, 24)}"
+        undo_stack.append({"row": row, "code": before, "words": told})
+        del undo_stack[:-KEPT_UNDOS]
 
 
-def _store(positions: np.ndarray, codes: np.ndarray, words: str) -> None:
-    """Store decisions and remember those before them; a busy audit is told, and nothing is lost."""
-    try:
-        before = state.explorer().decide(positions, codes)
-    except CfbdError as error:
-        st.toast(widgets.escaped(str(error)), icon=":material/error:")
-        return
-    undo_stack = st.session_state.setdefault("undo", [])
-    undo_stack.append({"positions": positions, "codes": before, "words": widgets.escaped(words)})
-    del undo_stack[:-KEPT_UNDOS]
+def _stored(row: int, code: int) -> int:
+    """Store the decision for the pair at ``row``, wherever it stands by now; returns that before it."""
+    explorer = state.explorer()
+    position = explorer.positions_of(np.array([row]))
+    if position[0] < 0:
+        raise AuditError("this pair is no longer in the audit")
+    return int(explorer.decide(position, np.array([code], np.int8))[0])
 
 
 def undo() -> None:
     """Take the last action back."""
     undo_stack = st.session_state.get("undo", [])
     if undo_stack:
-        last = undo_stack[-1]
-        try:
-            state.explorer().decide(last["positions"], last["codes"])
+        with state.told():
+            _stored(undo_stack[-1]["row"], undo_stack[-1]["code"])
             undo_stack.pop()
-        except CfbdError as error:
-            st.toast(widgets.escaped(str(error)), icon=":material/error:")

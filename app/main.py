@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import streamlit as st
 
-from app import state, widgets
+from app import state, widgets, words
 from app.login import require_login
 from cfbd_core.audit import Audit
 from cfbd_core.errors import CfbdError
@@ -48,8 +49,6 @@ def main() -> None:
     try:
         if page == pages[0] or _is_ready(folder):
             page.run()
-        if folder is not None:
-            state.write_url()
     except CfbdError as error:
         widgets.problem(error)
     with place:
@@ -57,13 +56,13 @@ def main() -> None:
 
 
 def _folder() -> Path | None:
-    """The open audit; a link to one that may not be opened is told and forgotten."""
+    """The open audit; a link to one that may not be opened is told, and opens what the server began with."""
     try:
         return state.audit_folder()
     except CfbdError as error:
         st.query_params.clear()
-        st.toast(widgets.escaped(str(error)), icon=":material/error:")
-        return None
+        st.toast(words.escaped(str(error)), icon=":material/error:")
+        return state.audit_folder()
 
 
 def _is_ready(folder: Path | None) -> bool:
@@ -74,11 +73,13 @@ def _is_ready(folder: Path | None) -> bool:
             page="views/audits.py",
         )  # fmt: skip
         return False
-    if not Audit.open(folder).is_scored():
+    audit = Audit.open(folder)
+    if not audit.is_scored():
+        command = f"cfbd run {shlex.quote(audit.source() or 'SOURCE')} --audit {shlex.quote(str(folder))}"
         widgets.empty(
             ":material/hourglass_empty:", "Not scored yet",
             "This audit's embeddings or scores are not complete. Follow its job, or let it go on with "
-            f"`cfbd run SOURCE --audit {folder}`.",
+            f"{words.code(command)}.",
             page="views/audits.py",
         )  # fmt: skip
         return False
@@ -92,11 +93,12 @@ def _sidebar() -> None:
         if folder is None:
             st.caption("No audit is open.")
             return
-        st.markdown(f"**{widgets.escaped(state.settings().name(folder))}**")
+        st.markdown(f"**{words.escaped(state.settings().name(folder))}**")
         if not Audit.open(folder).is_scored():
             st.caption("Not scored yet.")
             return
         preview = state.preview()
+        state.write_url()
         counts, evidence = preview.counts, preview.evidence
         colour, icon = widgets.LEVELS[evidence.level]
         st.badge(f"Evidence: {evidence.level}", color=colour, icon=icon)
@@ -104,7 +106,7 @@ def _sidebar() -> None:
         st.caption(widgets.described(preview.params, preview.gamma_z.value))
         _apply_or_reset()
     except CfbdError as error:
-        st.caption(f":material/error: {widgets.escaped(str(error))}")
+        st.caption(f":material/error: {words.escaped(str(error))}")
     with st.expander("Charts", icon=":material/image:"):
         widgets.picture_format()
 
@@ -122,18 +124,17 @@ def _apply_or_reset() -> None:
 
 
 def _apply() -> None:
-    try:
+    with state.told():
         with st.spinner("Storing the verdicts …"):
             state.apply()
         st.toast("The split is stored in the audit.", icon=":material/check:")
-    except CfbdError as error:
-        st.toast(widgets.escaped(str(error)), icon=":material/error:")
 
 
 def _reset() -> None:
-    applied = state.applied()
-    if applied is not None:
-        state.change(**applied.to_dict())
+    with state.told():
+        applied = state.applied()
+        if applied is not None:
+            state.change(**applied.to_dict())
 
 
 main()

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import state, widgets
-from cfbd_core.errors import CfbdError
+from app import state, words
 from cfbd_core.jobs import Job
 
 EVERY = 1.0  # seconds
@@ -64,9 +63,9 @@ def progress(job: Job) -> None:
 def failed(job: Job) -> None:
     """What went wrong, and how to go on."""
     if job.state == "stopped":
-        st.warning(widgets.escaped(job.error or "The job was stopped."), icon=":material/pause_circle:")
+        st.warning(words.escaped(job.error or "The job was stopped."), icon=":material/pause_circle:")
     else:
-        st.error(widgets.escaped(job.error or "The job failed."), icon=":material/error:")
+        st.error(words.escaped(job.error or "The job failed."), icon=":material/error:")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button(
             "Go on" if job.state == "stopped" else "Try again",
@@ -80,14 +79,13 @@ def failed(job: Job) -> None:
 
 
 def _stop(job: Job) -> None:
-    job.stop()
+    with state.told():
+        job.stop()
 
 
 def _again(job: Job) -> None:
-    try:
+    with state.told():
         state.jobs().start(job.kind, job.audit, job.arguments)
-    except CfbdError as error:
-        st.toast(widgets.escaped(str(error)), icon=":material/error:")
 
 
 def _duration(seconds: float) -> str:

@@ -13,6 +13,7 @@ from cfbd_core.errors import ParameterError
 AUDITS = "audits"  # new audits go to this folder of the first root
 EXPORTS = "exports"
 JOBS = ".cfbd-jobs"
+LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes, what file systems take
 DEPTH = 3  # folders below a root that are searched for audits
 
 
@@ -47,7 +48,10 @@ class Settings:
         text = typed.strip()
         if not text or "\0" in text:
             raise ParameterError("give a path")
-        path = Path(os.path.realpath(self.home / Path(text).expanduser()))
+        path = Path(os.path.realpath(self.home / _from_home(text)))
+        longest = max(len(os.fsencode(part)) for part in path.parts)
+        if longest > LONGEST_NAME or len(os.fsencode(path)) > LONGEST_PATH:
+            raise ParameterError(f"{text[:80]} …: this path is too long")
         if not any(path.is_relative_to(root) for root in self.roots):
             raise ParameterError(
                 f"{text}: lies outside the folders this server was started with "
@@ -58,12 +62,12 @@ class Settings:
     def source(self, typed: str) -> str:
         """A source of pairs that ``typed`` names – file, folder or glob – if all of it lies inside."""
         text = typed.strip()
-        if not glob.has_magic(text) or (self.home / text).exists():
-            path = self.inside(text)
-            if not path.exists():
-                raise ParameterError(f"{text}: no such file or folder in {self.home}")
+        path = self.inside(text)  # of a pattern as well: else files outside would be looked through
+        if path.exists():
             return str(path)
-        pattern = str(self.home / Path(text).expanduser())
+        if not glob.has_magic(text):
+            raise ParameterError(f"{text}: no such file or folder in {self.home}")
+        pattern = str(self.home / _from_home(text))
         matches = glob.glob(pattern, recursive=True)
         if not matches:
             raise ParameterError(f"{text}: no file matches this pattern in {self.home}")
@@ -71,13 +75,28 @@ class Settings:
             self.inside(match)
         return pattern
 
-    def check_encoder(self, typed: str) -> None:
-        """Raise ParameterError where an encoder's specification names a file outside the roots."""
-        name, at, checkpoint = typed.partition("@")
-        if at:
-            self.inside(checkpoint)
-        elif (self.home / name).expanduser().exists() or name.startswith(("/", "~", ".")):
-            self.inside(name)
+    def target(self, typed: str) -> Path:
+        """Where to write what ``typed`` names, if nothing is lost there: a new name, or an earlier export's."""
+        text, path = typed.strip(), self.inside(typed)
+        for folder in (path, *path.parents):
+            if (folder / DATABASE_NAME).is_file():
+                raise ParameterError(f"{text}: lies in the audit {self.name(folder)}; give another place")
+        if path.exists() != path.with_name(f"{path.name}.json").exists():
+            raise ParameterError(f"{text}: would overwrite what is no export; give another name")
+        return path
+
+    def encoder(self, typed: str) -> str:
+        """An encoder's specification (:mod:`cfbd_core.encoders`) with whole paths, if they lie inside."""
+        name, at, checkpoint = typed.strip().partition("@")
+        if not name.startswith("hf-hub:"):
+            name = self._model(name.removeprefix("local-dir:"))
+        return f"{name}@{self.inside(checkpoint)}" if at else name
+
+    def _model(self, name: str) -> str:
+        """A model's name as it is, a model's folder as a path that lies inside."""
+        is_path = name.startswith(("/", "~", ".")) or ".." in Path(name).parts or Path(name).exists()
+        inside = self.inside(name)
+        return str(inside) if is_path or inside.exists() else name
 
     def audits(self) -> list[Path]:
         """Audits in the roots, at most ``DEPTH`` folders down, by name."""
@@ -87,11 +106,16 @@ class Settings:
         return sorted(path for path in found if (path / DATABASE_NAME).is_file())
 
     def name(self, path: Path) -> str:
-        """A path as a person would say it: from the root it lies in."""
-        for root in self.roots:
-            if path != root and path.is_relative_to(root):
-                return str(path.relative_to(root))
-        return str(path)
+        """A path as a person would say it, and as :meth:`inside` reads it: from the first root if it lies there."""
+        is_below = path != self.home and path.is_relative_to(self.home)
+        return str(path.relative_to(self.home) if is_below else path)
+
+
+def _from_home(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ParameterError(f"{text}: no such user") from error
 
 
 def _audits_below(folder: Path, depth: int) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 from app.settings import JOBS, Settings
+from app.words import escaped
 from cfbd_core import Audit, SplitParams
 from cfbd_core.errors import CfbdError, ParameterError
 from cfbd_core.explorer import Explorer
@@ -16,6 +19,7 @@ from cfbd_core.jobs import Jobs
 from cfbd_core.preview import Preview
 
 IN_URL = ("k", "gamma", "q", "gamma_z", "rule", "recheck")
+OF_ONE_AUDIT = ("params", "undo", "text", "range_c", "range_z")
 
 
 def settings() -> Settings:
@@ -34,7 +38,8 @@ def jobs() -> Jobs:
 def open_audit(folder: Path) -> None:
     """Make this the audit that all pages show."""
     st.session_state["audit"] = str(folder)
-    st.session_state.pop("params", None)
+    for name in OF_ONE_AUDIT:
+        st.session_state.pop(name, None)
     for name in IN_URL:
         st.query_params.pop(name, None)
 
@@ -89,10 +94,20 @@ def params() -> SplitParams:
 
 def change(**values: Any) -> None:
     """Set some of the sliders' values, and keep all in the audit."""
-    st.session_state["params"] = replace(params(), **values)
-    folder = audit_folder()
-    if folder is not None:
-        Audit.open(folder).keep_sliders(st.session_state["params"])
+    with told():
+        st.session_state["params"] = replace(params(), **values)
+        folder = audit_folder()
+        if folder is not None:
+            Audit.open(folder).keep_sliders(st.session_state["params"])
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Tell a button's or slider's error in a toast; raised there, it would take the page's place."""
+    try:
+        yield
+    except CfbdError as error:
+        st.toast(escaped(str(error)), icon=":material/error:")
 
 
 def applied() -> SplitParams | None:
@@ -104,9 +119,16 @@ def applied() -> SplitParams | None:
 def preview() -> Preview:
     """What the sliders find; every fit that K can ask for is made in the background from now on."""
     explored = explorer()
-    found = explored.preview(params())
-    explored.warm(params().seed)
+    held = st.session_state["params"] = _fitted(params(), len(explored))
+    found = explored.preview(held)
+    explored.warm(held.seed)
     return found
+
+
+def _fitted(held: SplitParams, pairs: int) -> SplitParams:
+    """The values that an audit of few pairs can have: a K and a q that it has pairs for."""
+    q = held.q if held.q <= pairs else max(1, pairs // 10)
+    return replace(held, k=min(held.k, pairs), q=q)
 
 
 def write_url() -> None:
@@ -115,13 +137,8 @@ def write_url() -> None:
     if folder is None:
         return
     held = params()
-    wanted = {
-        "audit": settings().name(folder),
-        "k": str(held.k),
-        "gamma": f"{held.gamma:g}",
-        "q": str(held.q),
-    }
-    wanted["gamma_z"] = held.gamma_z_rule if held.gamma_z is None else f"{held.gamma_z:g}"
+    wanted = {"audit": settings().name(folder), "k": str(held.k), "gamma": repr(held.gamma), "q": str(held.q)}
+    wanted["gamma_z"] = held.gamma_z_rule if held.gamma_z is None else repr(held.gamma_z)
     wanted |= {"rule": held.rule} if held.rule != "quantile" else {}
     wanted |= {} if held.recheck else {"recheck": "0"}
     shown = {name: st.query_params.get(name) for name in ("audit", *IN_URL) if name in st.query_params}
@@ -139,9 +156,14 @@ def _from_url() -> SplitParams | None:
     kinds = {"k": int, "gamma": float, "q": int, "rule": str, "recheck": lambda text: text != "0"}
     try:
         values = {name: kinds[name](text) for name, text in given.items() if name != "gamma_z"}
-        return SplitParams.with_gamma_z(given.get("gamma_z", "auto"), **values)
-    except (ValueError, CfbdError) as error:
-        st.toast(f"The link's parameters were left out: {error}", icon=":material/link_off:")
+        others = _kept() or applied() or SplitParams()
+        values |= {"kappa": others.kappa, "seed": others.seed}  # no slider's, and so in no link
+        found = SplitParams.with_gamma_z(given.get("gamma_z", "auto"), **values)
+        explorer().check(found)
+        return found
+    except (ValueError, ParameterError) as error:
+        told = escaped(str(error), 200)
+        st.toast(f"The link's parameters were left out: {told}", icon=":material/link_off:")
         return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import streamlit as st
 
 from app import state
 from app.charts import Chart
+from app.words import escaped
 from cfbd_core.config import SplitParams
 from cfbd_core.preview import Preview
 from cfbd_core.report import evidence_sentence
@@ -29,12 +29,6 @@ SENTENCES = {
     "gamma_z": "Pairs whose caption resembles D_p's more than this are flagged. **Lower is stricter**: "
     "more pairs are removed.",
 }
-
-
-def plain(text: str, limit: int = 400) -> str:
-    """Text from a stranger as HTML that shows it letter by letter; cut after ``limit`` letters."""
-    cut = text if len(text) <= limit else text[:limit].rstrip() + " …"
-    return f'<span dir="auto" style="overflow-wrap:anywhere;white-space:pre-wrap">{html.escape(cut)}</span>'
 
 
 def head(title: str, sentence: str) -> None:
@@ -56,11 +50,6 @@ def problem(error: Exception) -> None:
     """An error the user can mend: its one line, and a way to try again."""
     st.error(escaped(str(error)), icon=":material/error:")
     st.button("Try again", icon=":material/refresh:", key="try_again")
-
-
-def escaped(text: str) -> str:
-    """Text from outside as Markdown that shows it letter by letter."""
-    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()#+-.!|~<>$:" else letter for letter in text)
 
 
 def strip(preview: Preview) -> None:

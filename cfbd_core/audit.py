@@ -245,7 +245,10 @@ class Audit:
 
     def stamp(self) -> tuple[int, ...]:
         """Changes whenever the audit's file is written."""
-        status = self._database.path.stat()
+        try:
+            status = self._database.path.stat()
+        except OSError as error:
+            raise AuditError(f"{self.folder}: the audit is gone ({error.strerror})") from error
         return status.st_mtime_ns, status.st_size
 
     def score_version(self) -> str | None:

@@ -85,6 +85,8 @@ class Explorer:
         """Raise ParameterError where these pairs are too few for the parameters."""
         if params.q > len(self):
             raise ParameterError(f"q = {params.q}: the audit has {len(self):,} scored pairs; choose fewer")
+        if params.k > len(self):
+            raise ParameterError(f"K = {params.k}: the audit has {len(self):,} scored pairs; choose fewer")
 
     def mixture(self, k: int, seed: int = 0) -> Mixture:
         """The fit of K = ``k`` components to c; each is made once."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import running, state, widgets
+from app import running, state, widgets, words
 from app.settings import AUDITS, DEPTH
 from cfbd_core import Audit
 from cfbd_core.audit import DATABASE_NAME
@@ -32,15 +32,18 @@ def page() -> None:
     for folder in folders:
         if folder not in [job.audit for job in unfinished if job.state == "running"]:
             _audit(folder)
-    if not folders and not making:
+    if not folders and not unfinished:
         widgets.empty(
             ":material/folder_off:",
             "No audits yet",
-            f"Looked {DEPTH} folders deep in {', '.join(map(str, state.settings().roots))}. "
-            "Start with the demo, or with your own pairs below.",
+            f"Looked {DEPTH} folders deep in {_roots()}. Start with the demo, or with your own pairs below.",
         )
     _demo(folders)
     _new()
+
+
+def _roots() -> str:
+    return ", ".join(words.escaped(str(root)) for root in state.settings().roots)
 
 
 def _newest_unfinished(jobs: list[Job]) -> list[Job]:
@@ -51,7 +54,7 @@ def _newest_unfinished(jobs: list[Job]) -> list[Job]:
 
 def _job(job: Job) -> None:
     with st.container(border=True):
-        st.markdown(f"**{widgets.escaped(state.settings().name(job.audit))}**")
+        st.markdown(f"**{words.escaped(state.settings().name(job.audit))}**")
         running.latest(job.audit, job.kind, lambda _: None)
 
 
@@ -61,12 +64,12 @@ def _audit(folder: Path) -> None:
         try:
             status = Audit.open(folder).status()
         except CfbdError as error:
-            st.markdown(f"**{widgets.escaped(state.settings().name(folder))}**")
-            st.caption(f":material/error: {widgets.escaped(str(error))}")
+            st.markdown(f"**{words.escaped(state.settings().name(folder))}**")
+            st.caption(f":material/error: {words.escaped(str(error))}")
             return
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             with st.container(gap=None, width="content"):
-                st.markdown(f"**{widgets.escaped(state.settings().name(folder))}**")
+                st.markdown(f"**{words.escaped(state.settings().name(folder))}**")
                 st.caption(_line(status))
             if status["mapping"] is None:
                 st.badge("half made: run it again to go on", color="orange", icon=":material/pause_circle:")
@@ -83,7 +86,7 @@ def _line(status: dict[str, Any]) -> str:
         parts.append(f"encoder {status['embedding']['encoder']}")
     if status["split"]:
         parts.append(f"evidence {status['split']['evidence']['level']}")
-    return widgets.escaped(" · ".join(parts))
+    return words.escaped(" · ".join(parts))
 
 
 def _details(folder: Path, status: dict[str, Any]) -> None:
@@ -93,7 +96,7 @@ def _details(folder: Path, status: dict[str, Any]) -> None:
             return
         found = Audit.open(folder).validation_report()
         st.markdown(
-            f"**{found['pairs']:,}** pairs from {widgets.escaped(found['source']['source'])} "
+            f"**{found['pairs']:,}** pairs from {words.escaped(found['source']['source'])} "
             f"({found['source']['format']}), **{found['skipped']:,}** skipped"
         )
         if found["reasons"]:
@@ -110,12 +113,12 @@ def _details(folder: Path, status: dict[str, Any]) -> None:
                 hide_index=True,
             )
         for warning in (status["health"] or {}).get("warnings", []):
-            st.caption(f":material/info: {widgets.escaped(warning)}")
+            st.caption(f":material/info: {words.escaped(warning)}")
 
 
 def _demo(folders: list[Path]) -> None:
     folder = state.settings().home / DEMO
-    if folder in folders or state.jobs().of(folder, "demo"):
+    if folder in folders or any(job.state != "done" for job in state.jobs().of(folder, "demo")[:1]):
         return
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(
@@ -132,8 +135,7 @@ def _new() -> None:
             "Source",
             placeholder="data/pairs.csv, data/photos/, data/shards/*.tar …",
             help="A CSV, TSV or Parquet file, WebDataset or img2dataset tars, a folder of images with .txt "
-            "captions, a COCO captions file, or a clip-retrieval folder. Inside: "
-            + ", ".join(map(str, state.settings().roots)),
+            "captions, a COCO captions file, or a clip-retrieval folder. Inside: " + _roots(),
         )
         name = st.text_input("Name of the audit", placeholder="mine", max_chars=80)
         with st.expander("Options"):
@@ -157,10 +159,10 @@ def _run(source: str, name: str, options: dict[str, str]) -> None:
         if (folder / DATABASE_NAME).exists():
             raise ParameterError(f"{name.strip()}: this audit exists already; give another name")
         if "--encoder" in options:
-            state.settings().check_encoder(options["--encoder"])
+            options["--encoder"] = state.settings().encoder(options["--encoder"])
         found = state.settings().source(source)
     except CfbdError as error:
-        st.error(widgets.escaped(str(error)), icon=":material/error:")
+        st.error(words.escaped(str(error)), icon=":material/error:")
         return
     flags = [part for flag, value in options.items() for part in (flag, value)]
     _start("run", folder, ["run", found, "--audit", str(folder), *flags])
@@ -170,7 +172,7 @@ def _start(kind: str, folder: Path, arguments: list[str]) -> None:
     try:
         state.jobs().start(kind, folder, arguments)
     except CfbdError as error:
-        st.error(widgets.escaped(str(error)), icon=":material/error:")
+        st.error(words.escaped(str(error)), icon=":material/error:")
         return
     st.rerun()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import running, state, widgets
+from app import running, state, widgets, words
 from app.settings import EXPORTS
 from cfbd_core.errors import CfbdError
 from cfbd_core.jobs import Job
@@ -90,7 +90,7 @@ def _write(subset: str, kind: str, safe: bool) -> None:
     )
     if st.button("Write", type="primary", icon=":material/save:", key="write"):
         try:
-            out = state.settings().inside(typed)
+            out = state.settings().target(typed)
             with st.spinner("Storing the split …"):
                 state.apply()
             command = [
@@ -106,7 +106,7 @@ def _write(subset: str, kind: str, safe: bool) -> None:
             ]
             state.jobs().start("export", folder, [*command, *(["--spreadsheet-safe"] if safe else [])])
         except CfbdError as error:
-            st.error(widgets.escaped(str(error)))
+            st.error(words.escaped(str(error)))
     running.latest(folder, "export", _download)
 
 
@@ -114,14 +114,14 @@ def _download(job: Job) -> None:
     """The finished export: where it lies, and the file itself where a browser can hold it."""
     out = Path(job.arguments[job.arguments.index("--out") + 1])
     pairs = (job.result or {}).get("pairs", 0)
-    st.success(f"{pairs:,} pairs written to {widgets.escaped(str(out))}", icon=":material/check:")
+    st.success(f"{pairs:,} pairs written to {words.escaped(str(out))}", icon=":material/check:")
     if not out.is_file():
         return
     if out.stat().st_size > MOST_DOWNLOAD:
         st.caption("The file is too large for a browser; fetch it from the server.")
         return
     st.download_button(
-        f"Download {widgets.escaped(out.name)}", out.read_bytes, out.name, "application/octet-stream",
+        f"Download {words.escaped(out.name)}", out.read_bytes, out.name, "application/octet-stream",
         icon=":material/download:", on_click="ignore", key="download", type="primary",
     )  # fmt: skip
 

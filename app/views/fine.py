@@ -6,7 +6,7 @@ import math
 
 import streamlit as st
 
-from app import charts, state, widgets
+from app import charts, state, widgets, words
 from cfbd_core.preview import Preview
 
 RULES = {
@@ -74,7 +74,7 @@ def _threshold(preview: Preview) -> None:
     )
     st.caption(ABOUT[held.gamma_z_rule])
     if held.gamma_z_rule != "manual":
-        st.caption(f":material/straighten: {widgets.escaped(preview.gamma_z.detail)}")
+        st.caption(f":material/straighten: {words.escaped(preview.gamma_z.detail)}")
 
 
 def _by_hand() -> None:
@@ -83,11 +83,10 @@ def _by_hand() -> None:
 
 def _by_rule() -> None:
     rule = st.session_state["gamma_z_rule"]
-    if rule == "manual":
+    with state.told():
         value = state.preview().gamma_z.value
-        state.change(gamma_z_rule=rule, gamma_z=value if math.isfinite(value) else HIGHEST)
-    else:
-        state.change(gamma_z_rule=rule, gamma_z=None)
+        by_hand = value if math.isfinite(value) else HIGHEST
+        state.change(gamma_z_rule=rule, gamma_z=by_hand if rule == "manual" else None)
 
 
 def _overruled(preview: Preview) -> None:

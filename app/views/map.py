@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from app import charts, running, state, widgets
+from app import charts, running, state, widgets, words
 from app.hover import hover_pictures
 from cfbd_core.errors import CfbdError
 from cfbd_core.preview import Preview
@@ -66,7 +66,7 @@ def _make_anew(folder: Path, space: str) -> None:
                 arguments = ["map", "--audit", str(folder), "--space", space, "--points", str(points)]
                 state.jobs().start(f"map-{space}", folder, arguments)
             except CfbdError as error:
-                st.error(widgets.escaped(str(error)))
+                st.error(words.escaped(str(error)))
             else:
                 st.rerun()
 

@@ -42,6 +42,7 @@ def page() -> None:
     pages = -(-len(positions) // PAGE)
     key = f"pairs_page_{st.session_state.get('pairs_view', 0)}"
     number = min(int(st.session_state.get(key, 1)), pages)
+    st.session_state[key] = number  # the last page may have gone with its last pair
     cards.gallery(preview, positions[(number - 1) * PAGE : number * PAGE])
     if pages > 1:
         st.pagination(pages, key=key, persist_state="session")
@@ -84,6 +85,9 @@ def _more_filters(preview: Preview) -> dict[str, Any]:
     ):
         low, high = float(np.floor(column.edges[0] * 100) / 100), float(np.ceil(column.edges[-1] * 100) / 100)
         held = st.session_state.get(f"range_{name}", (low, high))
+        if held == st.session_state.get(f"whole_{name}"):  # no filter: it must not become one as q moves z
+            held = (low, high)
+        st.session_state[f"whole_{name}"] = (low, high)
         st.session_state[f"range_{name}"] = (max(low, min(held[0], high)), min(high, max(held[1], low)))
         chosen = st.slider(
             label, low, high, step=0.01, key=f"range_{name}", on_change=_first_page, persist_state="session"
