@@ -73,9 +73,9 @@ def _is_ready(folder: Path | None) -> bool:
             page="views/audits.py",
         )  # fmt: skip
         return False
-    audit = Audit.open(folder)
-    if not audit.is_scored():
-        command = f"cfbd run {shlex.quote(audit.source() or 'SOURCE')} --audit {shlex.quote(str(folder))}"
+    if not state.is_scored(folder):
+        source = Audit.open(folder).source() or "SOURCE"
+        command = f"cfbd run {shlex.quote(source)} --audit {shlex.quote(str(folder))}"
         widgets.empty(
             ":material/hourglass_empty:", "Not scored yet",
             "This audit's embeddings or scores are not complete. Follow its job, or let it go on with "
@@ -94,7 +94,7 @@ def _sidebar() -> None:
             st.caption("No audit is open.")
             return
         st.markdown(f"**{words.escaped(state.settings().name(folder))}**")
-        if not Audit.open(folder).is_scored():
+        if not state.is_scored(folder):
             st.caption("Not scored yet.")
             return
         preview = state.preview()

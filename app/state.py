@@ -76,6 +76,16 @@ def _score_version(folder: str, stamp: tuple[int, ...]) -> str | None:
     return Audit.open(folder).score_version()
 
 
+def is_scored(folder: Path) -> bool:
+    """Whether the audit has scores to split by."""
+    return _is_scored(str(folder), Audit.open(folder).stamp())
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _is_scored(folder: str, stamp: tuple[int, ...]) -> bool:
+    return Audit.open(folder).is_scored()
+
+
 @st.cache_data(max_entries=32, show_spinner=False)
 def _applied(folder: str, stamp: tuple[int, ...]) -> SplitParams | None:
     return Audit.open(folder).applied_params()

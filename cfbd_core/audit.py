@@ -34,6 +34,7 @@ DATABASE_NAME = "audit.duckdb"
 SLIDERS_NAME = "sliders.json"
 EXPORT_ROWS = 10_000
 Progress = Callable[[int], None]
+_known: dict[Path, tuple[int, ...]] = {}  # audits whose version was looked at, and their file's stamp then
 
 
 class Audit:
@@ -69,6 +70,9 @@ class Audit:
         if not (folder / DATABASE_NAME).is_file():
             raise AuditError(f"{folder}: no audit here; `cfbd run SOURCE --audit {folder}` makes one")
         audit = cls(folder, Database(folder / DATABASE_NAME))
+        path, stamp = audit._database.path.absolute(), audit.stamp()
+        if _known.get(path) == stamp:  # opening the file takes longer than all else here
+            return audit
         with audit._database.reading() as connection:
             found = schema.version(connection, folder)
         if found > schema.SCHEMA_VERSION:
@@ -76,6 +80,7 @@ class Audit:
                 f"{folder}: made by a newer version of CFBD Auditor (schema {found}, this one knows "
                 f"{schema.SCHEMA_VERSION}); update it to open this audit"
             )
+        _known[path] = stamp
         return audit
 
     @classmethod

@@ -8,12 +8,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.config import EmbedParams
+from cfbd_core.scoring import MAPPING_NAME
 from tests.toy import COLOURS, ToyEncoder, toy_caption, toy_picture
 
 MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
@@ -24,35 +26,55 @@ HOSTILE = (
     "\u202eright to left\u202c مرحبا",
     "long " * 2000,
     "zero\u200bwidth",
+    ":rocket: :material/home: &lt; a -> b www.example.com",
 )
 
 
-def write_source(folder: Path, poisons: tuple[int, ...] = POISONS, truth: bool = True) -> Path:
-    """A CSV of toy pairs, the last captions hostile."""
+def write_source(
+    folder: Path, poisons: tuple[int, ...] = POISONS, truth: bool = True, pairs: int = PAIRS
+) -> Path:
+    """A CSV of toy pairs, the last captions hostile, and every key."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
     with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["key", "image", "caption", *(["poisoned"] if truth else [])])
-        for index in range(PAIRS):
+        for index in range(pairs):
             colour = list(COLOURS)[index % len(COLOURS)]
             toy_picture(colour, rng).save(folder / f"{index:04d}.png")
             caption = f"a photo of a banana {index % 5}" if index in poisons else toy_caption(colour, rng)
-            if index >= PAIRS - len(HOSTILE):
+            if PAIRS > index >= PAIRS - len(HOSTILE):
                 caption = HOSTILE[index - PAIRS + len(HOSTILE)]
-            row = [f"k<b>{index:04d}", f"{index:04d}.png", caption]
+            row = [f"k<b>:tada:{index:04d}", f"{index:04d}.png", caption]
             writer.writerow([*row, *([int(index in poisons)] if truth else [])])
     return folder / "pairs.csv"
 
 
-def make_audit(folder: Path, source: Path, split: bool = True) -> Audit:
+def make_audit(folder: Path, source: Path, mapping: str | Path = "self", split: bool = True) -> Audit:
+    """An audit of ``source``; F is trained on it unless the file of one is given, which is much quicker."""
     audit = Audit.create(folder)
     audit.ingest(source)
     audit.embed(ToyEncoder(), EmbedParams(shard_size=64, batch_size=32))
-    audit.score("self")
+    audit.score(str(mapping))
     if split:
         audit.split(SplitParams(k=2, q=8))
     return audit
+
+
+def alter(audit: Audit, statement: str) -> None:
+    """Run SQL on an audit's file."""
+    with duckdb.connect(str(audit.folder / "audit.duckdb")) as connection:
+        connection.execute(statement)
+
+
+def metrics(test: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in test.metric}
+
+
+def words(test: AppTest) -> str:
+    """What a page says in Markdown, its escapes taken out."""
+    parts = [*test.markdown, *test.caption, *test.error, *test.warning, *test.success, *test.toast]
+    return " ".join(str(part.value) for part in parts).replace("\\", "").replace("\u2060", "")
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +98,12 @@ def root(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def audit(root: Path) -> Audit:
     return Audit.open(root / "audits" / "toy")
+
+
+@pytest.fixture
+def mapping(root: Path) -> Path:
+    """The file of a trained F."""
+    return root / "audits" / "toy" / MAPPING_NAME
 
 
 @pytest.fixture
