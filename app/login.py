@@ -29,6 +29,9 @@ def require_login() -> None:
         if "cfbd" in secrets:
             _closed("There is a list of people but no `[auth]` section to log in by; see docs/LOGIN.md.")
         return
+    people = secrets.get("cfbd", {"allowed_emails": None})
+    if not isinstance(people, dict) or set(people) != {"allowed_emails"}:
+        _closed("The section `[cfbd]` holds one setting, `allowed_emails`; see docs/LOGIN.md.")
     if not is_authlib_installed():
         _closed("A login needs more packages: `pip install 'streamlit[auth]'`; see docs/LOGIN.md.")
     if not st.user.is_logged_in:
@@ -36,7 +39,7 @@ def require_login() -> None:
         st.markdown("This audit server asks who you are.")
         st.button("Log in", on_click=st.login, type="primary", icon=":material/login:")
         st.stop()
-    allowed = secrets.get("cfbd", {}).get("allowed_emails")
+    allowed = people["allowed_emails"]
     if allowed is not None and not is_allowed(st.user.to_dict(), allowed):
         st.error("You are logged in, but not on the list of people who may open this server.")
         st.button("Log out", on_click=st.logout)
@@ -44,10 +47,12 @@ def require_login() -> None:
     st.sidebar.button("Log out", on_click=st.logout, icon=":material/logout:")
 
 
-def is_allowed(user: dict[str, Any], allowed: list[str]) -> bool:
-    """Whether the person's e-mail address, if the provider vouches for it, is on the list."""
-    email = str(user.get("email") or "").casefold()
-    return user.get("email_verified") is not False and email in {name.casefold() for name in allowed}
+def is_allowed(user: dict[str, Any], allowed: list[str] | str) -> bool:
+    """Whether the person's e-mail address is on the list, and the provider does not doubt it."""
+    email = str(user.get("email") or "").strip().casefold()
+    is_verified = str(user.get("email_verified", True)).casefold() == "true"  # some send it as text
+    listed = [allowed] if isinstance(allowed, str) else allowed
+    return bool(email) and is_verified and email in {str(name).strip().casefold() for name in listed}
 
 
 def _closed(text: str) -> None:
