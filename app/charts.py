@@ -23,6 +23,7 @@ HEAT = [[0.0, "rgba(0,114,178,0.06)"], [1.0, "rgba(0,114,178,0.95)"]]
 ALARM = [[0.0, "rgba(213,94,0,0.06)"], [1.0, "rgba(213,94,0,0.95)"]]
 RUG = 500  # top-q marks drawn one by one at most
 HEIGHT = 380
+FARTHEST = 2.0  # a mark of γ_z beyond it would leave no room for z itself, which is a cosine
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,11 @@ def z_histogram(preview: Preview, log: bool, poisons: bool) -> Chart:
     if poisons:
         _known_poisons(figure, centres, preview.poisons_by_z())
     value = preview.gamma_z.value
-    if np.isfinite(value):
+    if abs(value) <= FARTHEST:
         _mark(figure, value, f"γ_z = {value:.3f}", ORANGE, "right")
         figure.add_vrect(x0=value, x1=max(edges[-1], value), fillcolor=ORANGE, opacity=0.08, line_width=0)
     null = preview.gamma_z.null_cut
-    if preview.gamma_z.rule != "null" and np.isfinite(null):
+    if preview.gamma_z.rule != "null" and abs(null) <= FARTHEST:
         _mark(figure, null, "null cut", BLUE, "left")
     _finish(figure, "z – likeness to the captions of D_p", "pairs", log)
     return Chart(
@@ -253,7 +254,7 @@ def _finish(figure: go.Figure, x: str, y: str, log: bool = False) -> None:
 
 
 def _short(number: int) -> str:
-    for size, letter in ((1_000_000, "M"), (10_000, "k")):
-        if number >= size:
-            return f"{number / (size if letter == 'M' else 1000):.3g}{letter}"
+    for least, size, letter in ((999_500, 1_000_000, "M"), (10_000, 1000, "k")):
+        if number >= least:
+            return f"{number / size:.3g}{letter}"
     return f"{number:,}"
