@@ -23,7 +23,7 @@ def page() -> None:
     widgets.strip(preview)
     left, right = st.columns([1, 2.4], gap="large")
     with left:
-        widgets.slider("k", "K – components", 1, MAX_K, 1)
+        widgets.slider("k", "K – components", 1, min(MAX_K, len(explored)), 1)
         widgets.slider("gamma", "γ – coverage of D_b", 0.01, 0.99, 0.01)
         widgets.slider("q", "q – size of the probe", 1, _most_q(len(explored)), 1)
         _more(len(explored))

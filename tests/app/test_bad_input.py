@@ -1,0 +1,375 @@
+"""What comes from strangers, what is damaged, busy, half made or very small: a line of text, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from cfbd_core import Audit
+from cfbd_core.jobs import Jobs
+from tests.app.conftest import HOSTILE, PAIRS, VIEWS, alter, make_audit, metrics, words, write_source
+
+NOT_AUDITS = [name for name in VIEWS if name != "audits"]
+HOLD = """
+import duckdb, sys
+connection = duckdb.connect(sys.argv[1])
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def button(test, label: str):
+    return next(button for button in test.button if button.label == label)
+
+
+@pytest.fixture
+def held(audit, monkeypatch):
+    """The audit's file, open for writing in another process; call it to let go."""
+    monkeypatch.setattr("cfbd_core.store.database.BUSY_SECONDS", 0.2)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(audit.folder / "audit.duckdb")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "open\n"
+    yield lambda: process.communicate("")
+    process.communicate("")
+
+
+# --- busy ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_an_audit_that_another_process_writes_is_told_and_opens_afterwards(page, held, name):
+    test = page(name)
+    assert not test.exception
+    assert "another process" in words(test)
+    held()
+    if name != "audits":
+        test = button(test, "Try again").click().run()
+    else:
+        test.run()
+    assert not test.exception
+    assert not test.error
+    assert "another process" not in words(test)
+
+
+def test_what_is_pressed_while_the_audit_is_busy_is_told_and_not_lost(page, audit, monkeypatch):
+    from cfbd_core.errors import AuditError
+
+    def busy(*_):
+        raise AuditError("busy :rocket: <b>")
+
+    test = page("pairs")
+    row = audit.pairs("verdict = 'poisoned'", order_by="z DESC", limit=1)["row"][0].as_py()
+    with monkeypatch.context() as patch:
+        patch.setattr(Audit, "decide_rows", busy)
+        test.button(key=f"keep_{row}").click().run()
+        assert not test.exception
+        assert "busy :rocket: <b>" in words(test)
+        assert "<b>" not in test.toast[0].value
+        assert test.button(key="undo_button").disabled
+    test.button(key=f"keep_{row}").click().run()
+    with monkeypatch.context() as patch:
+        patch.setattr(Audit, "decide_rows", busy)
+        test.button(key="undo_button").click().run()
+        assert not test.button(key="undo_button").disabled
+    test.button(key="undo_button").click().run()
+    assert audit.pairs(f"row = {row}")["decision"].to_pylist() == [""]
+
+
+def test_sliders_that_cannot_be_kept_move_all_the_same(page, audit, monkeypatch):
+    from cfbd_core.errors import AuditError
+
+    test = page("coarse")
+
+    def full(*_):
+        raise AuditError("the disk is full")
+
+    monkeypatch.setattr(Audit, "keep_sliders", full)
+    test.slider(key="slider_q").set_value(12).run()
+    assert not test.exception
+    assert metrics(test)["Top-q D_p"] == "12"
+    assert "the disk is full" in test.toast[0].value
+
+
+# --- half made, newer, damaged, gone -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["empty", "ingested", "embedded"])
+def test_an_audit_that_is_not_scored_gets_a_calm_page_that_says_what_to_run(page, root, audit, stage):
+    folder = root / "audits" / "half`made"
+    if stage == "embedded":
+        shutil.copytree(audit.folder, folder)
+        alter(Audit.open(folder), "DELETE FROM meta WHERE name IN ('mapping', 'health', 'split')")
+        alter(Audit.open(folder), "DELETE FROM scores")
+    else:
+        half = Audit.create(folder)
+        if stage == "ingested":
+            half.ingest(root / "source" / "pairs.csv")
+    for name in VIEWS:
+        test = page(name, audit="audits/half`made", k="3", q="9")
+        assert not test.exception
+        assert not test.error
+        assert "scored" in words(test)
+        if name != "audits":
+            assert "Not scored yet" in words(test)
+            source = Audit.open(folder).source() or "SOURCE"
+            assert f"cfbd run {source} --audit '{folder.resolve()}'" in words(test)
+
+
+def test_an_audit_that_is_embedded_anew_is_no_longer_scored(page, audit):
+    test = page("coarse")
+    alter(audit, "DELETE FROM meta WHERE name = 'mapping'")
+    test.run()
+    assert "Not scored yet" in words(test)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE meta SET value = '99' WHERE name = 'schema_version'", "newer version"),
+        (None, "not readable"),
+    ],
+)
+def test_an_audit_that_cannot_be_read_is_told(page, audit, name, statement, told):
+    if statement:
+        alter(audit, statement)
+    else:
+        (audit.folder / "audit.duckdb").write_bytes(b"no database" * 1000)
+    test = page(name)
+    assert not test.exception
+    assert told in words(test)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_an_audit_of_which_a_part_is_overwritten_is_told(page, audit, name):
+    path = audit.folder / "audit.duckdb"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 3 * 4096] + b"\xff" * (len(whole) - 3 * 4096))
+    test = page(name)
+    assert not test.exception
+    assert "audit" in words(test)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("what", ["audit.duckdb", ".", "embeddings"])
+def test_an_audit_that_vanishes_while_it_is_open_is_told(page, audit, name, what):
+    test = page(name)
+    gone = audit.folder / what
+    if gone.is_dir():
+        shutil.rmtree(gone)
+    else:
+        gone.unlink()
+    test.run()
+    assert not test.exception
+    assert what == "embeddings" or name == "audits" or "no audit here" in words(test)
+    if what == "embeddings":
+        fresh = page(name, q="9")
+        assert not fresh.exception
+        test.run()
+        assert not test.exception
+
+
+def test_thumbnails_that_are_damaged_are_made_again(page, audit):
+    page("pairs")
+    for kept in (audit.folder / "thumbnails").rglob("*.webp"):
+        kept.write_bytes(b"RIFF")
+    test = page("pairs")
+    assert not test.exception
+    assert "data:image/webp" in "".join(part.body for part in test.get("html"))
+
+
+@pytest.mark.parametrize(
+    "kept", ['{"k": "many"}', "[1]", "", "{", '{"q": 100000}', '{"gamma": 7}', '{"new": 1}']
+)
+def test_damaged_sliders_do_no_harm(page, audit, kept):
+    (audit.folder / "sliders.json").write_text(kept)
+    test = page("coarse")
+    assert not test.exception
+    assert not test.error
+    assert int(metrics(test)["Top-q D_p"]) <= PAIRS
+
+
+# --- few pairs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 5, 10])
+def test_every_page_of_a_tiny_audit_is_drawn(page, root, mapping, pairs):
+    make_audit(root / "audits" / "tiny", write_source(root / "tiny", (1,), pairs=pairs), mapping, split=False)
+    for name in VIEWS:
+        test = page(name, audit="audits/tiny")
+        assert not test.exception
+        assert not test.error, test.error[0].value
+    test = page("coarse", audit="audits/tiny")
+    slider = test.slider(key="slider_k")
+    assert slider.max == pairs
+    slider.set_value(pairs).run()
+    test.slider(key="slider_q").set_value(test.slider(key="slider_q").max).run()
+    test.number_input(key="exact_q").set_value(pairs).run()
+    for rule in ("valley", "mixture", "null"):
+        test.switch_page("views/fine.py").run()
+        test.segmented_control(key="gamma_z_rule").set_value(rule).run()
+        assert not test.exception
+        assert not test.error
+    for name in NOT_AUDITS:
+        assert not test.switch_page(f"views/{name}.py").run().exception
+    button(test, "Apply").click().run()
+    assert not test.exception
+    assert Audit.open(root / "audits" / "tiny").applied_params().q == pairs
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 10])
+def test_an_audit_whose_pairs_all_score_the_same_says_so(page, root, mapping, pairs):
+    alike = make_audit(root / "alike", write_source(root / "s", (), pairs=pairs), mapping, split=False)
+    alter(alike, "UPDATE scores SET consistency = 0.25")
+    for name in NOT_AUDITS:
+        test = page(name, audit="alike")
+        assert not test.exception
+        assert "nothing to split" in words(test)
+    assert not page("audits", audit="alike").error
+
+
+def test_a_session_goes_on_when_its_audit_has_become_smaller(page, audit):
+    test = page("coarse", q="150")
+    alter(audit, "DELETE FROM scores WHERE row >= 20")
+    alter(audit, "UPDATE runs SET id = 'score-anew' WHERE kind = 'score'")
+    test.run()
+    assert not test.exception
+    assert not test.error
+    assert metrics(test)["Top-q D_p"] == "2"
+
+
+# --- strangers' text -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("caption", HOSTILE)
+def test_captions_are_shown_letter_by_letter(page, root, caption):
+    test = page("pairs")
+    test.segmented_control(key="show").set_value("all").run()
+    test.text_input(key="text").set_value(caption.strip()[:40]).run()
+    assert not test.exception
+    cards = [part.body for part in test.get("html") if part.body.startswith('<div class="cfbd-picture')]
+    assert cards
+    for card in cards:
+        assert len(card) < 20_000
+        assert "<script" not in card
+        assert "<b>" not in card
+        assert "k&lt;b&gt;:tada:" in card
+
+
+def test_a_key_is_plain_text_on_the_undo_button(page, audit):
+    test = page("pairs")
+    row = audit.pairs("verdict = 'poisoned'", order_by="z DESC", limit=1)["row"][0].as_py()
+    test.button(key=f"remove_{row}").click().run()
+    label = test.button(key="undo_button").label
+    assert label.startswith("Undo: remove k\\<b\\>\\:\u2060tada\\:")
+
+
+def test_names_of_audits_and_sources_are_plain_text(page, root, audit):
+    name = "**a** :rocket: [x](http:)"
+    shutil.copytree(audit.folder, root / "audits" / name)
+    alter(
+        Audit.open(root / "audits" / name),
+        """UPDATE meta SET value = replace(value::VARCHAR, 'pairs.csv', '![i](http:) $x$')::JSON
+        WHERE name = 'source'""",
+    )
+    for view in VIEWS:
+        test = page(view, audit=f"audits/{name}")
+        assert not test.exception
+        raw = " ".join(part.value for part in [*test.markdown, *test.caption, *test.error])
+        assert "**a** :rocket: [x](http:)" in words(test)
+        assert "[x](" not in raw
+        assert "![i](" not in raw
+        assert ":rocket:" not in raw
+    test = page("audits", audit=f"audits/{name}")
+    assert "![i](http:) $x$" in words(test)
+
+
+def test_what_an_ingest_skipped_is_shown_in_a_table_of_text(page, root, mapping):
+    source = write_source(root / "skips", pairs=60)
+    with source.open("a") as file:
+        file.write("<b>bad</b>,<script>.png,**bold**,0\n")
+    make_audit(root / "audits" / "skips", source, mapping)
+    test = page("audits", audit="audits/skips")
+    assert not test.exception
+    tables = [table.value.to_dict("list") for table in test.dataframe]
+    assert any("missing image" in table.get("reason", []) for table in tables), tables
+    assert "<script" not in words(test)
+
+
+def test_captions_go_to_the_map_s_hover_as_text(page, audit, monkeypatch):
+    told = made_map(audit, monkeypatch)
+    test = page("map")
+    assert not test.exception
+    assert not test.error
+    assert any(HOSTILE[0] in words for words in told[0])
+    assert all(len(words) < 250 for words in told[0])
+    figure = " ".join(chart.proto.spec for chart in test.get("plotly_chart"))
+    assert "script" not in figure
+
+
+@pytest.mark.parametrize("colour", ["verdict", "subset", "z", "consistency", "truth"])
+def test_the_map_is_drawn_in_every_colouring(page, audit, monkeypatch, colour):
+    made_map(audit, monkeypatch)
+    test = page("map")
+    test.segmented_control(key="map_colour").set_value(colour).run()
+    assert not test.exception
+    assert len(test.get("plotly_chart")) == 1
+    test.segmented_control(key="space").set_value("images").run()
+    assert not test.exception
+    assert "Not drawn yet" in words(test)
+
+
+def test_a_map_whose_files_are_gone_is_no_traceback(page, audit, monkeypatch):
+    made_map(audit, monkeypatch)
+    for sheet in (audit.folder / "maps").rglob("*.webp"):
+        sheet.unlink()
+    assert not page("map").exception
+    for file in (audit.folder / "maps").rglob("*.parquet"):
+        file.write_bytes(b"")
+    test = page("map")
+    assert not test.exception
+    assert "Not drawn yet" in words(test)
+
+
+def test_the_map_is_a_job_with_the_points_asked_for(page, root, monkeypatch):
+    started = []
+    monkeypatch.setattr(Jobs, "start", lambda self, kind, audit, arguments: started.append((kind, arguments)))
+    test = page("map")
+    test.select_slider(key="map_points").set_value(2000).run()
+    test.button(key="make_map").click().run()
+    kind, arguments = started[0]
+    assert kind == "map-captions"
+    assert arguments == ["map", "--audit", os.path.realpath(root / "audits" / "toy"), "--space", "captions",
+                         "--points", "2000"]  # fmt: skip
+
+
+def made_map(audit: Audit, monkeypatch) -> list:
+    """Make a map without UMAP; returns a list that gets the words that its points show."""
+    import numpy as np
+
+    from cfbd_core.projection import make_map
+
+    monkeypatch.setattr(
+        "cfbd_core.projection.lay_out",
+        lambda vectors, seed, tell: (
+            np.random.default_rng(0).uniform(-1, 1, (len(vectors), 2)).astype(np.float32)
+        ),
+    )
+    make_map(audit, "captions")
+    told: list[list[str]] = []
+    import app.hover
+
+    real = app.hover.hover_pictures
+
+    def spied(made, words, index):
+        told.append(words)
+        real(made, words, index)
+
+    monkeypatch.setattr("app.hover.hover_pictures", spied)
+    return told
