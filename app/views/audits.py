@@ -164,7 +164,7 @@ def _run(source: str, name: str, options: dict[str, str]) -> None:
     except CfbdError as error:
         st.error(words.escaped(str(error)), icon=":material/error:")
         return
-    flags = [part for flag, value in options.items() for part in (flag, value)]
+    flags = [f"{flag}={value}" for flag, value in options.items()]
     _start("run", folder, ["run", found, "--audit", str(folder), *flags])
 
 

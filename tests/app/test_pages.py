@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import csv
+import shutil
+import time
+from datetime import UTC, datetime
+
 import pytest
 
 from cfbd_core import SplitParams
-from cfbd_core.jobs import Jobs
+from cfbd_core.jobs import Job, Jobs
 from tests.app.conftest import MAIN, PAIRS, VIEWS, alter, make_audit, metrics, words, write_source
 
 
@@ -61,6 +66,58 @@ def test_a_link_with_parameters_that_cannot_be_is_told_and_left_out(page, root, 
     assert "](" not in test.toast[0].value
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        SplitParams(k=3, gamma=1 / 3, q=11, gamma_z=0.1 + 0.2, gamma_z_rule="manual"),
+        SplitParams(k=2, gamma=1 - 1e-12, q=8, rule="posterior", recheck=False),
+        SplitParams(k=2, q=8, gamma_z_rule="valley", kappa=3.0, seed=1),
+    ],
+    ids=["manual", "posterior", "kappa"],
+)
+def test_a_page_s_own_link_leads_back_to_exactly_it(page, audit, params):
+    audit.keep_sliders(params)
+    first = page("fine")
+    again = page("fine", **first.query_params)
+    assert again.session_state["params"] == params
+    assert not again.toast
+    assert metrics(again) == metrics(first)
+
+
+def test_a_link_s_audit_is_opened_and_stays_open(page, root, mapping, audit):
+    make_audit(root / "audits" / "zoo", write_source(root / "zoo", pairs=60), mapping)
+    test = page("coarse", audit="audits/zoo")
+    assert metrics(test)["Pairs"] == "60"
+    test.switch_page("views/fine.py").run()
+    assert metrics(test)["Pairs"] == "60"
+    assert test.query_params["audit"] == "audits/zoo"
+
+
+def test_sliders_of_the_expander_and_rules_change_the_split(page, audit):
+    test = page("coarse")
+    test.number_input(key="exact_q").set_value(150).run()
+    assert metrics(test)["Top-q D_p"] == "150"
+    assert test.slider(key="slider_q").value == 150
+    test.segmented_control(key="rule").set_value("posterior").run()
+    test.toggle(key="recheck").set_value(False).run()
+    assert audit.kept_sliders() == SplitParams(k=2, q=150, rule="posterior", recheck=False)
+    assert "as published" in words(test)
+    assert (test.query_params["rule"], test.query_params["recheck"]) == ("posterior", "0")
+    test.toggle(key="recheck").set_value(True).run()
+    assert "recheck" not in test.query_params
+
+
+def test_every_k_and_a_log_axis_are_drawn(page, root):
+    test = page("coarse")
+    for k in (1, 10):
+        test.slider(key="slider_k").set_value(k).run()
+        assert not test.exception
+    test.toggle(key="coarse_log").set_value(False).run()
+    test.toggle(key="coarse_truth").set_value(False).run()
+    assert not test.exception
+    assert len(test.get("plotly_chart")) == 3
+
+
 def test_gamma_z_follows_its_rule_or_the_hand(page, audit):
     test = page("fine")
     by_rule = test.slider(key="slider_gamma_z").value
@@ -69,6 +126,11 @@ def test_gamma_z_follows_its_rule_or_the_hand(page, audit):
     assert audit.kept_sliders().gamma_z == -0.2
     test.segmented_control(key="gamma_z_rule").set_value("null").run()
     assert test.slider(key="slider_gamma_z").value == by_rule
+    for rule in ("valley", "mixture", "auto", "manual"):
+        test.segmented_control(key="gamma_z_rule").set_value(rule).run()
+        assert not test.exception
+        assert audit.kept_sliders().gamma_z_rule == rule
+    assert test.slider(key="slider_gamma_z").value == by_rule  # by hand begins where the rule stood
 
 
 def test_apply_stores_the_verdicts_and_reset_goes_back(page, audit):
@@ -80,6 +142,13 @@ def test_apply_stores_the_verdicts_and_reset_goes_back(page, audit):
     test.slider(key="slider_q").set_value(20).run()
     next(button for button in test.button if button.label == "Reset").click().run()
     assert metrics(test)["Top-q D_p"] == "12"
+    shown = metrics(test)
+    report = audit.report()
+    names = {"Pairs": "pairs", "Benign D_b": "benign", "Suspicious D_s": "suspicious", "Flagged": "flagged"}
+    assert {label: int(shown[label]) for label in names} == {
+        label: report[key] for label, key in names.items()
+    }
+    assert audit.kept_sliders() == audit.applied_params()
 
 
 # --- pairs ---------------------------------------------------------------------------------------------
@@ -108,6 +177,91 @@ def test_search_and_filters_narrow_the_pairs(page, audit):
     assert "No pair matches" in words(test)
 
 
+def matching(test) -> int:
+    found = next(part.value for part in test.markdown if "pairs match" in part.value)
+    return int(found.split("**")[1].replace(",", ""))
+
+
+def test_every_filter_counts_as_the_audit_does(page, audit):
+    test = page("pairs")
+    test.segmented_control(key="show").set_value("all").run()
+    counts = audit.report()
+    for name, key in (("poisoned", "poisoned"), ("suspicious", "suspicious"), ("benign", "benign")):
+        test.pills(key="subsets").set_value([name]).run()
+        assert matching(test) == counts[key]
+    test.pills(key="subsets").set_value([]).run()
+    test.selectbox(key="truth").set_value(True).run()
+    assert matching(test) == 10
+    test.selectbox(key="truth").set_value(None).run()
+    low, high = test.slider(key="range_c").value
+    test.slider(key="range_c").set_range(low, (low + high) / 2).run()
+    assert 0 < matching(test) < PAIRS
+    test.slider(key="range_c").set_range(low, high).run()
+    test.segmented_control(key="show").set_value("kept").run()
+    assert matching(test) == counts["kept"]
+    for sort in (("z", False), ("consistency", True), ("row", False)):
+        test.selectbox(key="sort").set_value(sort).run()
+        assert matching(test) == counts["kept"]
+
+
+def test_a_range_that_was_not_narrowed_is_no_filter_when_q_moves_z(page, root):
+    test = page("pairs")
+    test.segmented_control(key="show").set_value("all").run()
+    for q in (2, 150, 9):
+        test.switch_page("views/coarse.py").run()
+        test.number_input(key="exact_q").set_value(q).run()
+        test.switch_page("views/pairs.py").run()
+        assert matching(test) == PAIRS
+
+
+def test_unsure_pairs_are_found_again_and_change_no_verdict(page, audit):
+    test = page("pairs")
+    row = audit.pairs("verdict = 'poisoned'", order_by="z DESC", limit=1)["row"][0].as_py()
+    before = matching(test)
+    test.button(key=f"unsure_{row}").click().run()
+    assert matching(test) == before
+    test.pills(key="decided").set_value(["unsure"]).run()
+    assert matching(test) == 1
+    test.button(key=f"unsure_{row}").click().run()  # pressed again it is taken back
+    assert audit.pairs(f"row = {row}")["decision"].to_pylist() == [""]
+    assert "No pair matches" in words(test)
+
+
+def test_removed_pairs_are_removed_whatever_the_verdict(page, audit):
+    test = page("pairs")
+    before = matching(test)
+    test.segmented_control(key="show").set_value("kept").run()
+    row = audit.pairs("verdict = 'clean'", order_by="z DESC", limit=1)["row"][0].as_py()
+    test.button(key=f"remove_{row}").click().run()
+    test.segmented_control(key="show").set_value("removed").run()
+    assert matching(test) == before + 1
+    assert audit.report()["kept"] == PAIRS - before - 1
+
+
+def test_pages_turn_and_another_view_begins_at_the_first(page, root):
+    test = page("pairs")
+    test.segmented_control(key="show").set_value("all").run()
+    cards = lambda: [b.key for b in test.button if b.key and b.key.startswith("keep_")]  # noqa: E731
+    first = cards()
+    assert len(first) == 24
+    test.get("pagination")[0].set_value(9).run()
+    assert len(cards()) == PAIRS - 8 * 24
+    assert not set(first) & set(cards())
+    test.selectbox(key="sort").set_value(("z", False)).run()
+    assert len(cards()) == 24
+    assert test.get("pagination")[0].value == 1
+
+
+def test_the_last_page_may_go_with_its_last_pair(page, root):
+    test = page("pairs", gamma_z="-1")
+    test.get("pagination")[0].set_value(9).run()
+    for _ in range(PAIRS - 8 * 24):
+        next(button for button in test.button if button.label == "Keep").click().run()
+        assert not test.exception
+    assert test.get("pagination")[0].value == 8
+    assert matching(test) == 8 * 24
+
+
 def test_pictures_that_are_gone_are_named(page, root, mapping):
     make_audit(root / "audits" / "gone", write_source(root / "gone"), mapping)
     for picture in (root / "gone").glob("*.png"):
@@ -132,6 +286,21 @@ def test_evaluate_agrees_with_the_report(page, audit):
     assert shown["AUROC, fine: z"] == f"{truth['auroc_z']:.4f}"
     assert shown["AUPRC, coarse: c"] == f"{truth['auprc_consistency']:.4f}"
     assert shown["Known poisons in D_b"] == str(truth["poisons_in_benign"])
+
+
+def test_evaluate_s_table_follows_the_verdict_and_the_decisions(page, audit):
+    row = audit.pairs("verdict = 'poisoned' AND poisoned", limit=1)["row"][0].as_py()
+    test = page("pairs")
+    test.button(key=f"keep_{row}").click().run()
+    test.switch_page("views/evaluate.py").run()
+    report = audit.report()
+    table = test.dataframe[0].value.to_dict("list")
+    for number, truth in enumerate((report["truth"], report["truth_final"])):
+        assert table["TPR"][number] == f"{truth['tpr']:.2%}"
+        assert table["FPR"][number] == f"{truth['fpr']:.2%}"
+        assert table["Precision"][number] == f"{truth['precision']:.2%}"
+        assert table["Poisons missed"][number] == truth["poisons_kept"]
+    assert table["Poisons missed"][1] == table["Poisons missed"][0] + 1
 
 
 @pytest.mark.parametrize(
@@ -162,12 +331,60 @@ def test_export_starts_its_job_and_applies_the_sliders_first(page, root, audit, 
     assert arguments[arguments.index("--out") + 1].endswith("exports/toy/kept.csv")
 
 
-def test_a_file_outside_the_roots_is_not_written(page, root, monkeypatch):
+@pytest.mark.parametrize(
+    ("subset", "kind", "arguments"),
+    [
+        ("removed", "parquet", ["--subset", "removed", "--format", "parquet"]),
+        ("all", "webdataset", ["--subset", "all", "--format", "webdataset"]),
+        ("kept", "csv", ["--subset", "kept", "--format", "csv", "--spreadsheet-safe"]),
+    ],
+)
+def test_an_export_is_what_was_chosen(page, root, monkeypatch, subset, kind, arguments):
+    started = []
+    monkeypatch.setattr(Jobs, "start", lambda self, kind, folder, arguments: started.append(arguments))
+    test = page("export")
+    test.segmented_control(key="subset").set_value(subset).run()
+    test.segmented_control(key="format").set_value(kind).run()
+    if kind == "csv":
+        test.toggle(key="safe").set_value(True).run()
+    test.button(key="write").click().run()
+    assert started[0][5:] == arguments
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [("../../out.csv", "outside the folders"), ("source/pairs.csv", "no export"),
+     ("audits/toy/audit.duckdb", "lies in the audit"), ("", "give a path")],
+)  # fmt: skip
+def test_an_export_to_a_wrong_place_is_refused(page, root, monkeypatch, typed, told):
     monkeypatch.setattr(Jobs, "start", lambda *_: pytest.fail("started"))
     test = page("export")
-    test.text_input(key="out_kept_csv").set_value("../../out.csv").run()
+    test.text_input(key="out_kept_csv").set_value(typed).run()
     test.button(key="write").click().run()
-    assert "outside the folders" in test.error[0].value.replace("\\", "")
+    assert not test.exception
+    assert told in words(test)
+
+
+def test_a_written_export_holds_the_kept_pairs_and_can_be_fetched(page, root, audit):
+    test = page("pairs")
+    row = audit.pairs("verdict = 'poisoned'", order_by="z DESC", limit=1)["row"][0].as_py()
+    test.button(key=f"keep_{row}").click().run()
+    test.switch_page("views/export.py").run()
+    shown = metrics(test)
+    report = audit.report()
+    assert int(shown["Kept"]) == report["kept"] == PAIRS - int(shown["Removed"])
+    assert (shown["Removed by you alone"], shown["Flagged, kept by you"]) == ("0", "1")
+    test.button(key="write").click().run()
+    jobs = Jobs(root / ".cfbd-jobs")
+    deadline = time.monotonic() + 60
+    while jobs.of(audit.folder)[0].state == "running" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    test.run()
+    assert not test.exception
+    assert f"{report['kept']:,} pairs written" in words(test)
+    assert test.download_button(key="download").label.startswith("Download kept")
+    with (root / "exports" / "toy" / "kept.csv").open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == report["kept"]
 
 
 # --- audits --------------------------------------------------------------------------------------------
@@ -208,4 +425,79 @@ def test_a_name_that_is_no_new_folder_is_refused(page, root, monkeypatch, name):
 def test_an_audit_outside_the_roots_is_not_opened_by_a_link(page, root):
     test = page("coarse", audit="../elsewhere")
     assert not test.exception
-    assert "outside the folders" in test.toast[0].value.replace("\\", "")
+    assert "outside the folders" in words(test)
+    assert metrics(test)["Pairs"] == str(PAIRS)  # the audit that the server was started with
+
+
+def test_every_option_of_a_new_audit_reaches_its_job(page, root, monkeypatch):
+    started = []
+    monkeypatch.setattr(Jobs, "start", lambda self, kind, folder, arguments: started.append(arguments))
+    test = page("audits")
+    for field in test.text_input:
+        values = {"Image column": "file", "Caption column": "--text", "Encoder": "ViT-B-32@source/pairs.csv"}
+        field.set_value(values.get(field.label, ""))
+    next(box for box in test.selectbox if box.label == "Format").set_value("csv")
+    next(box for box in test.selectbox if box.label == "Captions of a record").set_value("all")
+    start_run(test, "source/*.csv", "mine")
+    home = root.resolve()
+    assert started == [
+        ["run", f"{home}/source/*.csv", "--audit", f"{home}/audits/mine", "--format=csv", "--captions=all",
+         "--image-col=file", "--caption-col=--text", f"--encoder=ViT-B-32@{home}/source/pairs.csv"]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoder", ["/etc", "../model", "mini@../weights.pt"])
+def test_an_encoder_outside_the_roots_is_refused(page, root, monkeypatch, encoder):
+    monkeypatch.setattr(Jobs, "start", lambda *_: pytest.fail("started"))
+    test = page("audits")
+    next(field for field in test.text_input if field.label == "Encoder").set_value(encoder)
+    assert "outside the folders" in words(start_run(test, "source/pairs.csv", "mine"))
+
+
+def test_audits_are_listed_and_opened(page, root, audit, mapping):
+    make_audit(root / "audits" / "zoo", write_source(root / "zoo", pairs=60), mapping)
+    test = page("audits")
+    assert "**audits/toy**" in words(test)
+    assert "**audits/zoo**" in words(test)
+    assert "60 pairs · encoder toy" in words(test)
+    next(button for button in test.button if button.label == "Open").click().run()
+    assert test.query_params["audit"] == "audits/zoo"
+    test.switch_page("views/coarse.py").run()
+    assert metrics(test)["Pairs"] == "60"
+
+
+def test_the_demo_is_offered_until_it_is_made(page, root, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        Jobs, "start", lambda self, kind, folder, arguments: started.append((kind, arguments))
+    )
+    test = page("audits")
+    next(button for button in test.button if button.label == "Make the demo").click().run()
+    assert started == [("demo", ["demo", "--audit", str(root.resolve() / "audits" / "demo")])]
+    shutil.copytree(root / "audits" / "toy", root / "audits" / "demo")
+    assert "Make the demo" not in [button.label for button in page("audits").button]
+
+
+@pytest.mark.parametrize(
+    ("state", "told", "pressed"),
+    [
+        ("running", "Starting run", "Stop"),
+        ("failed", "no <b> file", "Try again"),
+        ("stopped", "stopped;", "Go on"),
+    ],
+)
+def test_a_job_is_followed_stopped_and_taken_up_again(page, root, monkeypatch, state, told, pressed):
+    folder = root.resolve() / "audits" / "new"
+    job = Job("1", "run", folder, ("run", "x"), datetime.now(UTC), state, None,
+              None if state == "running" else f"{told} **x**", None, root / "job")  # fmt: skip
+    done = []
+    monkeypatch.setattr(Jobs, "all", lambda _: [job])
+    monkeypatch.setattr(Job, "stop", lambda self: done.append("stop"))
+    monkeypatch.setattr(Jobs, "start", lambda self, kind, folder, arguments: done.append(arguments))
+    test = page("audits")
+    assert not test.exception
+    texts = words(test) + " ".join(bar.proto.text for bar in test.get("progress"))
+    assert told in texts
+    next(button for button in test.button if button.label == pressed).click().run()
+    assert not test.exception
+    assert done == ["stop" if state == "running" else ("run", "x")]
