@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.config import EmbedParams
+from cfbd_core.explorer import Explorer
 from cfbd_core.scoring import MAPPING_NAME
 from tests.toy import COLOURS, ToyEncoder, toy_caption, toy_picture
 
@@ -93,6 +94,7 @@ def root(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CFBD_APP_ROOTS", os.path.realpath(folder))
     monkeypatch.setenv("CFBD_APP_AUDIT", os.path.realpath(folder / "audits" / "toy"))
     monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setattr(Explorer, "warm", lambda *_: None)  # fits for K that no test asks for, ten a test
     return folder
 
 
