@@ -11,11 +11,13 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
+from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.config import EmbedParams
 from cfbd_core.explorer import Explorer
+from cfbd_core.mixture import Mixture, fit_mixture
 from cfbd_core.scoring import MAPPING_NAME
 from tests.toy import COLOURS, ToyEncoder, toy_caption, toy_picture
 
@@ -79,6 +81,17 @@ def words(test: AppTest) -> str:
     return " ".join(str(part.value) for part in parts).replace("\\", "").replace("\u2060", "")
 
 
+def _fit(values: np.ndarray, k: int, seed: int = 0) -> Mixture:
+    """``fit_mixture``, once for the copies of an audit."""
+    name = values.tobytes(), k, seed
+    if name not in _fits:
+        _fits[name] = fit_mixture(values, k, seed=seed)
+    return _fits[name]
+
+
+_fits: dict[tuple[bytes, int, int], Mixture] = {}
+
+
 @pytest.fixture(scope="session")
 def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("made")
@@ -90,11 +103,16 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the audit ``audits/toy`` and its source; the app may touch nothing else."""
     folder = tmp_path / "root"
-    shutil.copytree(_made, folder)
+    shutil.copytree(_made / "audits", folder / "audits")
+    (folder / "source").mkdir()  # its pictures stay where they are: the audit names them by their whole paths
+    shutil.copy(_made / "source" / "pairs.csv", folder / "source")
     monkeypatch.setenv("CFBD_APP_ROOTS", os.path.realpath(folder))
     monkeypatch.setenv("CFBD_APP_AUDIT", os.path.realpath(folder / "audits" / "toy"))
     monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setattr("cfbd_core.explorer.fit_mixture", _fit)
     monkeypatch.setattr(Explorer, "warm", lambda *_: None)  # fits for K that no test asks for, ten a test
+    # A search through all that is installed, a third of a second for every page.
+    monkeypatch.setattr(BidiComponentManager, "discover_and_register_components", lambda *_, **__: None)
     return folder
 
 

@@ -109,7 +109,7 @@ def test_an_audit_that_is_not_scored_gets_a_calm_page_that_says_what_to_run(page
     else:
         half = Audit.create(folder)
         if stage == "ingested":
-            half.ingest(root / "source" / "pairs.csv")
+            half.ingest(write_source(root / "other", pairs=10))
     for name in VIEWS:
         test = page(name, audit="audits/half`made", k="3", q="9")
         assert not test.exception

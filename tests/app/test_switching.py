@@ -4,8 +4,8 @@ from app.settings import Settings
 from tests.app.conftest import make_audit, write_source
 
 
-def test_undo_does_not_reach_into_another_audit(page, root, audit):
-    other = make_audit(root / "audits" / "zoo", write_source(root / "zoo"))
+def test_undo_does_not_reach_into_another_audit(page, root, audit, mapping):
+    other = make_audit(root / "audits" / "zoo", write_source(root / "zoo", pairs=60), mapping)
     test = page("pairs")
     row = audit.pairs("verdict = 'poisoned'", order_by="z DESC", limit=1)["row"][0].as_py()
     test.button(key=f"keep_{row}").click().run()
