@@ -7,15 +7,11 @@ from typing import Any
 
 import streamlit as st
 
-from app import running, state, widgets, words
-from app.settings import AUDITS, DEPTH
+from app import new_audit, running, state, widgets, words
+from app.settings import DEPTH
 from cfbd_core import Audit
-from cfbd_core.audit import DATABASE_NAME
-from cfbd_core.errors import CfbdError, ParameterError
+from cfbd_core.errors import CfbdError
 from cfbd_core.jobs import Job
-from cfbd_core.sources import FORMATS
-
-DEMO = f"{AUDITS}/demo"
 
 
 def page() -> None:
@@ -36,14 +32,10 @@ def page() -> None:
         widgets.empty(
             ":material/folder_off:",
             "No audits yet",
-            f"Looked {DEPTH} folders deep in {_roots()}. Start with the demo, or with your own pairs below.",
+            f"Looked {DEPTH} folders deep in {new_audit.roots()}. Start with the demo, or with your own pairs below.",
         )
-    _demo(folders)
-    _new()
-
-
-def _roots() -> str:
-    return ", ".join(words.escaped(str(root)) for root in state.settings().roots)
+    new_audit.offer_demo(folders)
+    new_audit.form()
 
 
 def _newest_unfinished(jobs: list[Job]) -> list[Job]:
@@ -114,67 +106,6 @@ def _details(folder: Path, status: dict[str, Any]) -> None:
             )
         for warning in (status["health"] or {}).get("warnings", []):
             st.caption(f":material/info: {words.escaped(warning)}")
-
-
-def _demo(folders: list[Path]) -> None:
-    folder = state.settings().home / DEMO
-    if folder in folders or any(job.state != "done" for job in state.jobs().of(folder, "demo")[:1]):
-        return
-    with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        st.markdown(
-            "**The demo**: 3,000 drawn scenes, 60 of them poisoned. About two minutes.", width="stretch"
-        )
-        if st.button("Make the demo", icon=":material/play_arrow:"):
-            _start("demo", folder, ["demo", "--audit", str(folder)])
-
-
-def _new() -> None:
-    st.subheader("Audit your own pairs", anchor=False)
-    with st.form("new", border=True):
-        source = st.text_input(
-            "Source",
-            placeholder="data/pairs.csv, data/photos/, data/shards/*.tar …",
-            help="A CSV, TSV or Parquet file, WebDataset or img2dataset tars, a folder of images with .txt "
-            "captions, a COCO captions file, or a clip-retrieval folder. Inside: " + _roots(),
-        )
-        name = st.text_input("Name of the audit", placeholder="mine", max_chars=80)
-        with st.expander("Options"):
-            left, right = st.columns(2)
-            kind = left.selectbox("Format", ["auto", *FORMATS])
-            captions = right.selectbox("Captions of a record", ["first", "all"])
-            image = left.text_input("Image column", placeholder="guessed")
-            caption = right.text_input("Caption column", placeholder="guessed")
-            encoder = left.text_input("Encoder", placeholder="mini, or NAME/PRETRAINED of open_clip")
-        if st.form_submit_button("Start", type="primary", icon=":material/play_arrow:"):
-            options = {"--format": kind, "--captions": captions, "--image-col": image, "--caption-col": caption,
-                       "--encoder": encoder}  # fmt: skip
-            _run(source, name, {flag: value.strip() for flag, value in options.items() if value.strip()})
-
-
-def _run(source: str, name: str, options: dict[str, str]) -> None:
-    try:
-        if not name.strip() or Path(name.strip()).name != name.strip() or name.strip().startswith("."):
-            raise ParameterError("Name of the audit: give a plain name, such as mine")
-        folder = state.settings().inside(f"{AUDITS}/{name.strip()}")
-        if (folder / DATABASE_NAME).exists():
-            raise ParameterError(f"{name.strip()}: this audit exists already; give another name")
-        if "--encoder" in options:
-            options["--encoder"] = state.settings().encoder(options["--encoder"])
-        found = state.settings().source(source)
-    except CfbdError as error:
-        st.error(words.escaped(str(error)), icon=":material/error:")
-        return
-    flags = [f"{flag}={value}" for flag, value in options.items()]
-    _start("run", folder, ["run", found, "--audit", str(folder), *flags])
-
-
-def _start(kind: str, folder: Path, arguments: list[str]) -> None:
-    try:
-        state.jobs().start(kind, folder, arguments)
-    except CfbdError as error:
-        st.error(words.escaped(str(error)), icon=":material/error:")
-        return
-    st.rerun()
 
 
 page()

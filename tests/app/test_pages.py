@@ -501,3 +501,18 @@ def test_a_job_is_followed_stopped_and_taken_up_again(page, root, monkeypatch, s
     next(button for button in test.button if button.label == pressed).click().run()
     assert not test.exception
     assert done == ["stop" if state == "running" else ("run", "x")]
+
+
+@pytest.mark.slow
+def test_an_audit_is_made_from_a_source_by_its_real_job(page, root):
+    write_source(root / "own", pairs=60)
+    test = start_run(page("audits"), "own/pairs.csv", "mine")
+    assert not test.exception
+    folder, jobs = root.resolve() / "audits" / "mine", Jobs(root / ".cfbd-jobs")
+    deadline = time.monotonic() + 300
+    while jobs.of(folder)[0].state == "running" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert jobs.of(folder)[0].state == "done", jobs.of(folder)[0].error
+    test = page("coarse", audit="audits/mine")
+    assert not test.exception
+    assert metrics(test)["Pairs"] == "60"
