@@ -82,6 +82,12 @@ def test_equal_values_share_one_bin_in_the_middle(value: float) -> None:
     assert counts[BINS // 2 - 1 : BINS // 2 + 1].sum() == counts.sum() == 9
 
 
+def test_a_range_too_narrow_for_single_precision_is_one_value() -> None:
+    found = column(np.array([0.0, 1e-40, np.nan], np.float32))
+    counts = found.histogram(np.zeros(3, np.int8), 1)[0]
+    assert counts.max() == counts.sum() == 2
+
+
 def test_nothing_but_nan_has_empty_bins() -> None:
     found = column(np.full(4, np.nan))
     assert found.histogram(np.zeros(4, np.int8), 1).sum() == 0

@@ -92,6 +92,16 @@ def test_scored_pairs_by_row_with_their_truth(database):
     assert (rows.dtype, c.dtype, truth.dtype) == (np.int64, np.float32, np.int8)
 
 
+def test_scores_that_are_stored_in_another_order_come_by_row(database):
+    rows = [*range(500, 30, -1), 30, 2, 0, 1]  # so many that DuckDB goes through them, not through the pairs
+    put_scores(database, rows, [row / 512 for row in rows])
+    with database.reading() as connection:
+        found, c, truth = columns.scored(connection)
+    assert found.tolist() == [0, 1, 2, 30]
+    assert c.tolist() == [row / 512 for row in (0, 1, 2, 30)]
+    assert truth.tolist() == [1, 0, -1, 1]
+
+
 def test_a_score_of_a_pair_that_is_gone_is_left_out(database):
     put_scores(database, [0, 3], [0.1, 0.2])
     with database.reading() as connection:
@@ -164,7 +174,7 @@ def test_a_decision_by_key_is_seen_by_row_and_its_note_goes_with_it(database):
         assert connection.execute("SELECT key, note FROM decisions").fetchall() == [("Key7", None)]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(st.sampled_from(ROWS), st.integers(0, 3), min_size=1), max_size=4))
 def test_the_last_decision_counts(database, batches):
     decide(database, ROWS, [0] * len(ROWS))

@@ -87,7 +87,7 @@ def test_threads_that_open_and_close_at_will_meet_no_error(database):
             queries.set_meta(connection, "count", (queries.get_meta(connection, "count") or 0) + 1)
 
     with ThreadPoolExecutor(4) as threads:
-        for done in [threads.submit(work, turn) for turn in range(30) for work in (read, add_one)]:
+        for done in [threads.submit(work, turn) for turn in range(20) for work in (read, add_one)]:
             done.result()
     with database.reading() as connection:
-        assert queries.get_meta(connection, "count") == 30
+        assert queries.get_meta(connection, "count") == 20
