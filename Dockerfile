@@ -54,4 +54,4 @@ EXPOSE 8501
 STOPSIGNAL SIGINT
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
 ENTRYPOINT ["cfbd"]
-CMD ["app", "--address", "0.0.0.0", "--port", "8501", "--no-browser", "--root", "/audits", "--root", "/data"]
+CMD ["app", "--address", "0.0.0.0", "--port", "8501", "--no-browser", "--root", "/audits", "--root", "/data", "--allow-host", "localhost", "--allow-host", "127.0.0.1"]

@@ -82,10 +82,11 @@ def _words(preview: Preview, position: int, pair: dict[str, Any]) -> str:
 def _decide(row: int, key: str, decision: str) -> None:
     """Store a decision and remember that before it; a busy audit is told, and nothing is lost."""
     with state.told():
-        before = _stored(row, DECISIONS.index(decision))
+        code = DECISIONS.index(decision)
+        before = _stored(row, code)
         undo_stack = st.session_state.setdefault("undo", [])
         told = f"{decision or 'clear'} {words.escaped(key, 24)}"
-        undo_stack.append({"row": row, "code": before, "words": told})
+        undo_stack.append({"row": row, "before": before, "code": code, "words": told})
         del undo_stack[:-KEPT_UNDOS]
 
 
@@ -103,5 +104,18 @@ def undo() -> None:
     undo_stack = st.session_state.get("undo", [])
     if undo_stack:
         with state.told():
-            _stored(undo_stack[-1]["row"], undo_stack[-1]["code"])
+            last = undo_stack[-1]
+            if _held(last["row"]) == last["code"]:
+                _stored(last["row"], last["before"])
+            else:
+                st.toast(
+                    "Someone has decided on this pair since: nothing was undone.", icon=":material/info:"
+                )
             undo_stack.pop()
+
+
+def _held(row: int) -> int | None:
+    """The decision on the pair at ``row`` as it stands in the audit now; None where the pair is gone."""
+    explorer = state.explorer()
+    position = int(explorer.positions_of(np.array([row]))[0])
+    return int(explorer.decisions[position]) if position >= 0 else None

@@ -97,9 +97,9 @@ def heat_map(
     ks: Sequence[int],
     gammas: Sequence[float],
     cells: np.ndarray,
-    at: tuple[int, float],
+    at: tuple[int, float] | None,
 ) -> Chart:
-    """A K × γ map of counts (len(ks), len(gammas)), the sliders' own place ``at`` framed (Fig. 6a)."""
+    """A K × γ map of counts (len(ks), len(gammas)), the sliders' own place ``at``, if given, framed (Fig. 6a)."""
     labels = [f"{gamma:g}" for gamma in gammas]
     figure = go.Figure(
         go.Heatmap(
@@ -115,13 +115,14 @@ def heat_map(
             hovertemplate="K = %{y}, γ = %{x}: %{z:,} pairs<extra></extra>",
         )
     )
-    k, gamma = at
-    nearest = int(np.argmin(np.abs(np.asarray(gammas) - gamma)))
-    row = list(ks).index(k) if k in ks else 0
-    figure.add_shape(
-        type="rect", x0=nearest - 0.5, x1=nearest + 0.5, y0=row - 0.5, y1=row + 0.5,
-        line={"color": ORANGE, "width": 3},
-    )  # fmt: skip
+    if at is not None:
+        k, gamma = at
+        nearest = int(np.argmin(np.abs(np.asarray(gammas) - gamma)))
+        row = list(ks).index(k) if k in ks else 0
+        figure.add_shape(
+            type="rect", x0=nearest - 0.5, x1=nearest + 0.5, y0=row - 0.5, y1=row + 0.5,
+            line={"color": ORANGE, "width": 3},
+        )  # fmt: skip
     _finish(figure, "γ", "K", log=False)
     figure.update_layout(title={"text": title, "font": {"size": 15}}, margin={"t": 44}, hovermode="closest")
     figure.update_xaxes(type="category", showgrid=False)

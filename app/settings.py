@@ -63,7 +63,7 @@ class Settings:
         """A source of pairs that ``typed`` names – file, folder or glob – if all of it lies inside."""
         text = typed.strip()
         path = self.inside(text)  # of a pattern as well: else files outside would be looked through
-        if path.exists():
+        if os.path.exists(path):
             return str(path)
         if not glob.has_magic(text):
             raise ParameterError(f"{text}: no such file or folder in {self.home}")
@@ -79,9 +79,9 @@ class Settings:
         """Where to write what ``typed`` names, if nothing is lost there: a new name, or an earlier export's."""
         text, path = typed.strip(), self.inside(typed)
         for folder in (path, *path.parents):
-            if (folder / DATABASE_NAME).is_file():
+            if os.path.isfile(folder / DATABASE_NAME):
                 raise ParameterError(f"{text}: lies in the audit {self.name(folder)}; give another place")
-        if path.exists() != path.with_name(f"{path.name}.json").exists():
+        if os.path.exists(path) != os.path.exists(path.with_name(f"{path.name}.json")):
             raise ParameterError(f"{text}: would overwrite what is no export; give another name")
         return path
 
@@ -94,16 +94,16 @@ class Settings:
 
     def _model(self, name: str) -> str:
         """A model's name as it is, a model's folder as a path that lies inside."""
-        is_path = name.startswith(("/", "~", ".")) or ".." in Path(name).parts or Path(name).exists()
+        is_path = name.startswith(("/", "~", ".")) or ".." in Path(name).parts or os.path.exists(name)
         inside = self.inside(name)
-        return str(inside) if is_path or inside.exists() else name
+        return str(inside) if is_path or os.path.exists(inside) else name
 
     def audits(self) -> list[Path]:
         """Audits in the roots, at most ``DEPTH`` folders down, by name."""
         found = {self.audit} if self.audit is not None else set()
         for root in self.roots:
             found |= set(_audits_below(root, DEPTH))
-        return sorted(path for path in found if (path / DATABASE_NAME).is_file())
+        return sorted(path for path in found if os.path.isfile(path / DATABASE_NAME))
 
     def name(self, path: Path) -> str:
         """A path as a person would say it, and as :meth:`inside` reads it: from the first root if it lies there."""
@@ -119,7 +119,8 @@ def _from_home(text: str) -> Path:
 
 
 def _audits_below(folder: Path, depth: int) -> list[Path]:
-    if (folder / DATABASE_NAME).is_file():
+    # os.path, here and above: Path.is_file raises where a folder may not be entered.
+    if os.path.isfile(folder / DATABASE_NAME):
         return [folder]
     if depth == 0:
         return []

@@ -212,13 +212,17 @@ class Explorer:
         """c of all pairs and of the known poisons, both ascending."""
         return np.sort(self.consistency), np.sort(self.consistency[self.poisons])
 
-    def benign_by(self, ks: Sequence[int], gammas: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    def benign_by(
+        self, ks: Sequence[int], gammas: Sequence[float], seed: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """|D_b| and the known poisons in D_b for each K and γ (Fig. 6a), each int (len(ks), len(gammas)).
 
         By the rule "quantile", before D_p is taken out of D_b.
         """
         every, poisons = self._ordered
-        cuts = np.array([[benign_cut(self.mixture(k), gamma) for gamma in gammas] for k in ks], np.float32)
+        cuts = np.array(
+            [[benign_cut(self.mixture(k, seed), gamma) for gamma in gammas] for k in ks], np.float32
+        )
         return np.searchsorted(every, cuts, side="right"), np.searchsorted(poisons, cuts, side="right")
 
 

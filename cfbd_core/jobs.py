@@ -134,10 +134,17 @@ class Jobs:
 
 
 def _read_job(folder: Path) -> Job | None:
-    """The job of a folder, or None where it has just been pruned."""
+    """The job of a folder, or None where it has just been pruned, or was written by another version."""
     asked = _read_json(folder / "job.json")
     if asked is None:
         return None
+    try:
+        return _job(folder, asked)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _job(folder: Path, asked: dict[str, Any]) -> Job:
     alive = is_held(folder)  # before exit.json is looked for: it may end in between
     ended = _read_json(folder / "exit.json")
     state = _state(folder, ended, alive)
@@ -192,7 +199,10 @@ def _read_progress(folder: Path) -> JobProgress | None:
     found = _read_json(folder / "progress.json")
     if found is None:
         return None
-    return JobProgress(**found | {"updated": datetime.fromisoformat(found["updated"])})
+    try:
+        return JobProgress(**found | {"updated": datetime.fromisoformat(found["updated"])})
+    except (KeyError, TypeError, ValueError):  # of another version: the job is still a job
+        return None
 
 
 def _log_lines(folder: Path) -> list[str]:

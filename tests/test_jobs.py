@@ -253,3 +253,11 @@ def test_an_audit_is_known_by_every_path_to_it(jobs, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "audit")
     job = jobs.start("report", tmp_path / "link", ["report"])
     assert [found.id for found in jobs.of(tmp_path / "audit")] == [job.id]
+
+
+@pytest.mark.parametrize("record", ["{}", '{"kind": "run"}', '{"kind": 1, "audit": 2, "arguments": 3}'])
+def test_a_record_of_another_version_is_passed_over(tmp_path, record):
+    folder = tmp_path / "jobs" / "run-1"
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(record)
+    assert Jobs(tmp_path / "jobs").all() == []

@@ -95,8 +95,10 @@ def _heat_maps(preview: Preview) -> None:
         with st.skeleton(charts.HEIGHT):
             explored.wait_until_warm()
     ks = [k for k in range(1, MAX_K + 1) if k <= len(explored)]
-    benign, poisons = explored.benign_by(ks, GAMMAS)
-    at = (preview.params.k, preview.params.gamma)
+    benign, poisons = explored.benign_by(ks, GAMMAS, preview.params.seed)
+    is_quantile = preview.params.rule == "quantile"
+    at = (preview.params.k, preview.params.gamma) if is_quantile else None
+    st.caption("By the rule *quantile*, before the top q are taken out of D_b.")
     left, right = st.columns(2, gap="large")
     with left:
         widgets.chart(charts.heat_map("benign_by_k_gamma", "Pairs in D_b", ks, GAMMAS, benign, at))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import streamlit as st
 
 from app import running, state, widgets, words
-from app.settings import EXPORTS
+from app.settings import AUDITS, EXPORTS
+from cfbd_core import Audit
 from cfbd_core.errors import CfbdError
 from cfbd_core.jobs import Job
 from cfbd_core.pair_filter import PairFilter
@@ -66,7 +69,9 @@ def _look(preview: Preview, subset: str) -> None:
     if not len(positions):
         widgets.empty(":material/inbox:", "No such pairs", "Nothing would be written.")
         return
-    table = preview.explorer.pairs_at(positions).select(["key", "image", "caption"]).to_pydict()
+    pairs = preview.explorer.pairs_at(positions)
+    positions = preview.explorer.positions_of(pairs["row"].to_numpy())  # without pairs that have just gone
+    table = pairs.select(["key", "image", "caption"]).to_pydict()
     table |= {
         "consistency": preview.explorer.consistency[positions],
         "z": preview.z.values[positions],
@@ -81,7 +86,8 @@ def _write(subset: str, kind: str, safe: bool) -> None:
     if folder is None:
         return
     ending = "" if kind == "webdataset" else f".{kind}"
-    default = f"{EXPORTS}/{folder.name}/{subset}{ending}"
+    name = state.settings().name(folder).removeprefix(f"{AUDITS}/").lstrip("/")
+    default = f"{EXPORTS}/{name}/{subset}{ending}"
     typed = st.text_input(
         "File on the server",
         default,
@@ -93,37 +99,49 @@ def _write(subset: str, kind: str, safe: bool) -> None:
             out = state.settings().target(typed)
             with st.spinner("Storing the split …"):
                 state.apply()
-            command = [
-                "export",
-                "--audit",
-                str(folder),
-                "--out",
-                str(out),
-                "--subset",
-                subset,
-                "--format",
-                kind,
-            ]
-            state.jobs().start("export", folder, [*command, *(["--spreadsheet-safe"] if safe else [])])
+            command = ["export", "--audit", str(folder), "--out", str(out), "--subset", subset]
+            command += ["--format", kind, *(["--spreadsheet-safe"] if safe else [])]
+            state.jobs().start("export", folder, command)
         except CfbdError as error:
             st.error(words.escaped(str(error)))
-    running.latest(folder, "export", _download)
+    running.latest(folder, "export", lambda job: _download(job, _is_fresh(job, subset, kind)))
 
 
-def _download(job: Job) -> None:
+def _is_fresh(job: Job, subset: str, kind: str) -> bool:
+    """Whether writing again would give this export: the same choice, no decision and no split since."""
+    asked = {job.arguments[job.arguments.index(flag) + 1] for flag in ("--subset", "--format")}
+    written = datetime.fromtimestamp(Audit.open(job.audit).stamp()[0] / 1e9, UTC)
+    return asked == {subset, kind} and state.params() == state.applied() and written <= job.started
+
+
+def _download(job: Job, fresh: bool) -> None:
     """The finished export: where it lies, and the file itself where a browser can hold it."""
     out = Path(job.arguments[job.arguments.index("--out") + 1])
     pairs = (job.result or {}).get("pairs", 0)
-    st.success(f"{pairs:,} pairs written to {words.escaped(str(out))}", icon=":material/check:")
-    if not out.is_file():
+    told = f"{pairs:,} pairs written to {words.escaped(str(out))}"
+    if fresh:
+        st.success(told, icon=":material/check:")
+    else:
+        st.info(
+            f"An earlier export, of another choice or before your last changes: {told}",
+            icon=":material/history:",
+        )
+    if not os.path.isfile(out):
+        st.caption("It lies on the server.")
         return
     if out.stat().st_size > MOST_DOWNLOAD:
         st.caption("The file is too large for a browser; fetch it from the server.")
         return
     st.download_button(
         f"Download {words.escaped(out.name)}", out.read_bytes, out.name, "application/octet-stream",
-        icon=":material/download:", on_click="ignore", key="download", type="primary",
+        icon=":material/download:", on_click="ignore", key="download", type="primary" if fresh else "secondary",
     )  # fmt: skip
+    sidecar = out.with_name(f"{out.name}.json")
+    if os.path.isfile(sidecar):
+        st.download_button(
+            "How it was made (JSON)", sidecar.read_bytes, sidecar.name, "application/json", type="tertiary",
+            icon=":material/description:", on_click="ignore", key="download_sidecar",
+        )  # fmt: skip
 
 
 page()

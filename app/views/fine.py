@@ -17,7 +17,7 @@ RULES = {
     "manual": "by hand",
 }
 ABOUT = {
-    "auto": "The rule that does best over attacks, poison rates and clean data: the null rule.",
+    "auto": "The rule that did best in our measurements, poisoned and clean: the null rule.",
     "null": "Median + 5 robust standard deviations of z over D_b: what benign captions look like.",
     "valley": "The deepest valley of the histogram, if it lies above the null cut; else nothing is flagged.",
     "mixture": "Where two fitted curves cross, if above the null cut; else nothing is flagged.",

@@ -98,7 +98,7 @@ def _draw(preview: Preview, made: Map, colour: str) -> None:
         groups = {"kept": (charts.GREY, ~removed), "removed": (charts.ORANGE, removed)}
     groups = {name: group for name, group in groups.items() if group[1].any()}
     widgets.chart(charts.scatter_map(xy, groups, values, index))
-    hover_pictures(made, _told(preview, at), index)
+    hover_pictures(made, *_told(preview, at, index))
     missing = int((preview.removed() & ~explorer.mask_of(at)).sum())
     if missing:
         st.caption(
@@ -107,15 +107,18 @@ def _draw(preview: Preview, made: Map, colour: str) -> None:
         )
 
 
-def _told(preview: Preview, at: np.ndarray) -> list[str]:
-    """What is said of each point beside its picture; shown as plain text."""
-    captions = preview.explorer.pairs_at(at)["caption"].to_pylist()
-    return [
+def _told(preview: Preview, at: np.ndarray, index: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """What is said of each point beside its picture, as plain text, and the points that are still there."""
+    pairs = preview.explorer.pairs_at(at)
+    there = np.isin(at, preview.explorer.positions_of(pairs["row"].to_numpy()))
+    at, captions = at[there], pairs["caption"].to_pylist()
+    told = [
         f"{caption[:160]}\nz {z:.3f} · c {c:.3f}"
         for caption, z, c in zip(
             captions, preview.z.values[at], preview.explorer.consistency[at], strict=True
         )
     ]
+    return told, index[there]
 
 
 page()

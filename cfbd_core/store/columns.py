@@ -49,18 +49,24 @@ def decided(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarr
 
 
 def decide_rows(connection: duckdb.DuckDBPyConnection, rows: np.ndarray, codes: np.ndarray) -> None:
-    """Store decisions: rows int64 (m,), codes int8 (m,) as in :func:`decided`; code 0 takes one back."""
+    """Store decisions: rows int64 (m,), codes int8 (m,) as in :func:`decided`; code 0 takes one back.
+
+    A decision that gives way to another keeps its note.
+    """
     made = pa.table({"row": rows, "decision": [DECISIONS[code] for code in codes]})
     connection.register("made", made)
-    # All in one statement each: a pair's earlier decision, and its note, give way to the new one.
     connection.execute(
-        "DELETE FROM decisions WHERE key IN (SELECT p.key FROM pairs p JOIN made ON made.row = p.row)"
+        """
+        DELETE FROM decisions WHERE key IN
+        (SELECT p.key FROM pairs p JOIN made ON made.row = p.row WHERE made.decision = '')
+        """
     )
     connection.execute(
         """
         INSERT INTO decisions
         SELECT p.key, made.decision::decision, NULL, ? FROM pairs p JOIN made ON made.row = p.row
         WHERE made.decision <> ''
+        ON CONFLICT (key) DO UPDATE SET decision = excluded.decision, decided_at = excluded.decided_at
         """,
         [datetime.now(UTC)],
     )

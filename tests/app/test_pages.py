@@ -5,6 +5,7 @@ import shutil
 import time
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
 from cfbd_core import SplitParams
@@ -385,6 +386,24 @@ def test_a_written_export_holds_the_kept_pairs_and_can_be_fetched(page, root, au
     assert test.download_button(key="download").label.startswith("Download kept")
     with (root / "exports" / "toy" / "kept.csv").open(newline="", encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == report["kept"]
+    assert "earlier export" not in " ".join(info.value for info in test.info)
+    test.segmented_control(key="subset").set_value("removed").run()
+    assert "earlier export" in test.info[0].value
+    test.segmented_control(key="subset").set_value("kept").run()
+    assert not test.info
+    audit.decide_rows(np.array([row]), np.array([2], np.int8))
+    test.run()
+    assert "earlier export" in test.info[0].value
+
+
+def test_undo_leaves_what_someone_else_has_decided_since(page, audit):
+    test = page("pairs")
+    row = audit.pairs("verdict = 'poisoned'", order_by="z DESC", limit=1)["row"][0].as_py()
+    test.button(key=f"keep_{row}").click().run()
+    audit.decide_rows(np.array([row]), np.array([3], np.int8))
+    test.button(key="undo_button").click().run()
+    assert "Someone has decided" in test.toast[0].value
+    assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["unsure"]
 
 
 # --- audits --------------------------------------------------------------------------------------------

@@ -159,3 +159,19 @@ def test_an_audit_is_not_looked_into_and_links_are_not_followed(roots):
 def test_names_lead_back(roots):
     for path in (*roots.audits(), *roots.roots):
         assert roots.inside(roots.name(path)) == path
+
+
+def test_a_folder_that_may_not_be_entered_is_passed_over(roots, monkeypatch):
+    closed = roots.home / "closed"
+    closed.mkdir()
+    before = os.stat
+
+    def stat(path, *arguments, **options):  # tests may run as root, who may enter everywhere
+        if not isinstance(path, int) and os.fspath(path).startswith(f"{closed}/"):
+            raise PermissionError(13, "Permission denied", path)
+        return before(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert roots.home / "audits" / "a" in roots.audits()
+    with pytest.raises(ParameterError, match="no such file"):
+        roots.source("closed/pairs.csv")

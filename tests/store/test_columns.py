@@ -164,14 +164,16 @@ def test_a_row_that_is_gone_cannot_be_decided_on(database):
     assert decided(database) == {4: 1}
 
 
-def test_a_decision_by_key_is_seen_by_row_and_its_note_goes_with_it(database):
+def test_a_decision_by_key_is_seen_by_row_and_its_note_stays_until_it_is_taken_back(database):
     made = pa.table({"key": ["Key7"], "decision": ["unsure"], "note": ["hm"]})
     with database.writing() as connection:
         queries.add_decisions(connection, made)
     assert decided(database) == {7: 3}
     decide(database, [7], [1])
     with database.reading() as connection:
-        assert connection.execute("SELECT key, note FROM decisions").fetchall() == [("Key7", None)]
+        assert connection.execute("SELECT key, note FROM decisions").fetchall() == [("Key7", "hm")]
+    decide(database, [7], [0])
+    assert decided(database) == {}
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
