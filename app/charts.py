@@ -14,8 +14,8 @@ import plotly.graph_objects as go
 
 from cfbd_core.preview import Preview
 
-BLUE, GREY, ORANGE, PURPLE, GREEN, SKY, YELLOW = (
-    "#0072B2", "#8A8F98", "#D55E00", "#CC79A7", "#009E73", "#56B4E9", "#E69F00",
+BLUE, GREY, ORANGE, PURPLE, GREEN, YELLOW = (
+    "#0072B2", "#8A8F98", "#D55E00", "#CC79A7", "#009E73", "#E69F00",
 )  # fmt: skip
 SUBSET_NAMES = ("D_b benign", "D_p top-q", "D_s suspicious")
 SUBSET_COLOURS = (BLUE, ORANGE, GREY)

@@ -99,9 +99,8 @@ def _sidebar() -> None:
             return
         preview = state.preview()
         state.write_url()
-        counts, evidence = preview.counts, preview.evidence
-        colour, icon = widgets.LEVELS[evidence.level]
-        st.badge(f"Evidence: {evidence.level}", color=colour, icon=icon)
+        counts = preview.counts
+        widgets.evidence_badge(preview.evidence.level)
         st.markdown(f"**{counts.flagged:,}** of {counts.pairs:,} pairs flagged")
         st.caption(widgets.described(preview.params, preview.gamma_z.value))
         _apply_or_reset()

@@ -52,10 +52,15 @@ def problem(error: Exception) -> None:
     st.button("Try again", icon=":material/refresh:", key="try_again")
 
 
+def evidence_badge(level: str) -> None:
+    """How strong the evidence is, in a word and a colour."""
+    colour, icon = LEVELS[level]
+    st.badge(f"Evidence: {level}", color=colour, icon=icon)
+
+
 def strip(preview: Preview) -> None:
     """Counts of every subset, what is flagged, and how strong the evidence is."""
     counts, evidence = preview.counts, preview.evidence
-    colour, icon = LEVELS[evidence.level]
     with st.container(horizontal=True, gap="medium", key="strip"):
         for label, number, help_text in (
             ("Pairs", counts.pairs, "All scored pairs of this audit."),
@@ -66,7 +71,7 @@ def strip(preview: Preview) -> None:
         ):
             st.metric(label, f"{number:,}", help=help_text, width="content")
         with st.container(width=340, gap="xxsmall"):
-            st.badge(f"Evidence: {evidence.level}", color=colour, icon=icon)
+            evidence_badge(evidence.level)
             st.caption(evidence_sentence(evidence.to_dict()))
     for warning in preview.warnings:
         st.caption(f":material/info: {escaped(warning)}")
@@ -95,16 +100,21 @@ def chart(drawn: Chart) -> None:
     }
     st.plotly_chart(drawn.figure, key=f"chart_{drawn.name}", config=config, alt=drawn.alt)
     with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
-        st.download_button(
-            "Data (CSV)",
-            lambda: as_csv(drawn.data),
-            f"cfbd_{drawn.name}.csv",
-            "text/csv",
-            key=f"data_{drawn.name}",
-            type="tertiary",
-            icon=":material/table:",
-            on_click="ignore",
-        )
+        data_button(drawn.name, drawn.data)
+
+
+def data_button(name: str, columns: dict[str, Sequence[Any]]) -> None:
+    """Offer columns of equal length as a CSV file."""
+    st.download_button(
+        "Data (CSV)",
+        lambda: as_csv(columns),
+        f"cfbd_{name}.csv",
+        "text/csv",
+        key=f"data_{name}",
+        type="tertiary",
+        icon=":material/table:",
+        on_click="ignore",
+    )
 
 
 def picture_format() -> None:

@@ -191,7 +191,7 @@ class Audit:
 
     def decide(self, decisions: pa.Table) -> int:
         """Store people's decisions (key, decision keep|remove|unsure|'', note); returns how many."""
-        values = set(decisions["decision"].to_pylist()) - {"keep", "remove", "unsure", ""}
+        values = set(decisions["decision"].to_pylist()) - set(columns.DECISIONS)
         if values:
             raise ParameterError(f"decision {values.pop()!r}: give keep, remove, unsure or nothing")
         with told_in_one_line(self.folder), self._database.writing() as connection:

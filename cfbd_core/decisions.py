@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from cfbd_core.errors import SourceError
 from cfbd_core.sources.csv_records import MAX_RECORD_CHARS
-
-DECISIONS = ("keep", "remove", "unsure", "")
+from cfbd_core.store.columns import DECISIONS
 
 
 def read_decisions(path: Path) -> pa.Table:

@@ -22,7 +22,7 @@ from cfbd_core.mixture import Mixture, fit_mixture
 from cfbd_core.preview import Preview
 from cfbd_core.score_column import ScoreColumn
 from cfbd_core.scores import textual_correlation
-from cfbd_core.split import benign_cut, choose_gamma_z, coarse_split, fine_verdict
+from cfbd_core.split import benign_cut, both_stages
 
 if TYPE_CHECKING:
     from cfbd_core.audit import Audit
@@ -128,20 +128,15 @@ class Explorer:
     def _make(self, params: SplitParams) -> Preview:
         self.check(params)
         mixture = self.mixture(params.k, params.seed)
-        coarse = coarse_split(
+        stages = both_stages(
             self.consistency,
             mixture,
-            gamma=params.gamma,
-            q=params.q,
-            rule=params.rule,
+            params,
+            correlate=lambda probe: self._correlation(probe).values,
             keys_of=lambda at: self.audit.keys_of(self.rows[at]),
         )
-        z = self._correlation(coarse.probe)
-        gamma_z = choose_gamma_z(
-            z.values, coarse.subset, params.gamma_z_rule, value=params.gamma_z, kappa=params.kappa
-        )
-        flagged = fine_verdict(z.values, coarse.subset, gamma_z.value, recheck=params.recheck)
-        return Preview(self, params, mixture, coarse, z, gamma_z, flagged)
+        z = self._correlation(stages.coarse.probe)  # kept from within: with its bins, order and curves
+        return Preview(self, params, mixture, stages.coarse, z, stages.gamma_z, stages.flagged)
 
     def _correlation(self, probe: np.ndarray) -> ScoreColumn:
         """z of every pair for the D_p at the positions ``probe`` (q,)."""

@@ -10,12 +10,13 @@ import numpy as np
 from cfbd_core.errors import ParameterError
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
+from cfbd_core.store.queries import SUBSETS
 
 Show = Literal["removed", "kept", "all"]
 Sort = Literal["z", "consistency", "row"]
 SHOWN: tuple[Show, ...] = ("removed", "kept", "all")
 SORTS: tuple[Sort, ...] = ("z", "consistency", "row")
-SUBSET_CODES = {"benign": 0, "poisoned": 1, "suspicious": 2}
+SUBSET_CODES = {name: code for code, name in enumerate(SUBSETS)}
 FEW = 1 / 16  # of all pairs: so few are sorted by themselves, more are picked from the whole order
 
 

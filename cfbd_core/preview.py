@@ -13,11 +13,12 @@ from cfbd_core.evidence import Evidence, evidence
 from cfbd_core.mixture import Mixture
 from cfbd_core.score_column import ScoreColumn
 from cfbd_core.split import BENIGN, POISONED, SUSPICIOUS, CoarseSplit, GammaZ
+from cfbd_core.store.columns import DECISIONS
 
 if TYPE_CHECKING:
     from cfbd_core.explorer import Explorer
 
-KEEP, REMOVE = 1, 2  # places in store.columns.DECISIONS
+KEEP, REMOVE = DECISIONS.index("keep"), DECISIONS.index("remove")
 
 
 @dataclass(frozen=True)

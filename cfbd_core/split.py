@@ -13,13 +13,23 @@ from statistics import NormalDist
 
 import numpy as np
 
-from cfbd_core.config import GammaZRule, SplitRule
+from cfbd_core.config import GammaZRule, SplitParams, SplitRule
 from cfbd_core.errors import ParameterError
 from cfbd_core.evidence import Evidence, evidence
 from cfbd_core.mixture import Mixture, fit_mixture
 from cfbd_core.workers import usable_cores
 
-__all__ = ["CoarseSplit", "Evidence", "GammaZ", "choose_gamma_z", "coarse_split", "evidence", "fine_verdict"]
+__all__ = [
+    "CoarseSplit",
+    "Evidence",
+    "GammaZ",
+    "Stages",
+    "both_stages",
+    "choose_gamma_z",
+    "coarse_split",
+    "evidence",
+    "fine_verdict",
+]
 
 UNSCORED, BENIGN, POISONED, SUSPICIOUS = -1, 0, 1, 2
 CHUNK = 2**16
@@ -29,6 +39,7 @@ VALLEY_BINS = 256
 VALLEY_SMOOTHING = 2.0  # bins
 
 KeysOf = Callable[[np.ndarray], Sequence[str]]
+Correlate = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,32 @@ class GammaZ:
     rule: str
     detail: str
     null_cut: float
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What both stages find for N pairs: the coarse split, z (N,), γ_z, and the verdict bool (N,)."""
+
+    coarse: CoarseSplit
+    z: np.ndarray
+    gamma_z: GammaZ
+    flagged: np.ndarray
+
+
+def both_stages(
+    consistency: np.ndarray, mixture: Mixture, params: SplitParams, correlate: Correlate, keys_of: KeysOf
+) -> Stages:
+    """Run the coarse and the fine stage on c (N,), fitted by ``mixture``.
+
+    ``correlate(probe)`` gives z (N,) for the D_p at the rows ``probe`` (q,); ``keys_of`` and errors as in
+    :func:`coarse_split`.
+    """
+    coarse = coarse_split(
+        consistency, mixture, gamma=params.gamma, q=params.q, rule=params.rule, keys_of=keys_of
+    )
+    z = correlate(coarse.probe)
+    gamma_z = choose_gamma_z(z, coarse.subset, params.gamma_z_rule, value=params.gamma_z, kappa=params.kappa)
+    return Stages(coarse, z, gamma_z, fine_verdict(z, coarse.subset, gamma_z.value, recheck=params.recheck))
 
 
 def coarse_split(

@@ -13,7 +13,7 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.evidence import evidence
 from cfbd_core.mixture import fit_mixture
 from cfbd_core.scores import textual_correlation
-from cfbd_core.split import choose_gamma_z, coarse_split, fine_verdict
+from cfbd_core.split import both_stages
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,15 @@ def split_pairs(
             f"--q {params.q}: the audit has {len(rows)} scored pairs; give --q {max(1, len(rows) // 10)}"
         )
     mixture = fit_mixture(consistency, params.k, seed=params.seed)
-    coarse = coarse_split(
+    stages = both_stages(
         consistency,
         mixture,
-        gamma=params.gamma,
-        q=params.q,
-        rule=params.rule,
+        params,
+        correlate=lambda probe: textual_correlation(texts, rows[probe])[rows],
         keys_of=lambda places: keys_of(rows[places]),
     )
-    probe = rows[coarse.probe]
-    z = textual_correlation(texts, probe)[rows]
-    gamma_z = choose_gamma_z(z, coarse.subset, params.gamma_z_rule, value=params.gamma_z, kappa=params.kappa)
-    found = evidence(texts, probe, rows, seed=params.seed)
-    poisoned = fine_verdict(z, coarse.subset, gamma_z.value, recheck=params.recheck)
+    coarse, gamma_z, poisoned = stages.coarse, stages.gamma_z, stages.flagged
+    found = evidence(texts, rows[coarse.probe], rows, seed=params.seed)
     warnings = list(coarse.warnings)
     if found.level == "strong" and not poisoned.any():
         warnings.append("the evidence is strong, yet no z is above γ_z; look at D_p and lower --gamma-z")
@@ -79,7 +75,7 @@ def split_pairs(
         "warnings": warnings,
     }
     return SplitResult(
-        z=z,
+        z=stages.z,
         subset=coarse.subset,
         poisoned=poisoned,
         summary=summary,

@@ -68,10 +68,7 @@ def _table(rows: dict[str, Confusion]) -> None:
         "Precision": [widgets.share(row.precision) for row in rows.values()],
     }
     st.dataframe(columns, hide_index=True, key="confusion")
-    st.download_button(
-        "Data (CSV)", lambda: widgets.as_csv(columns), "cfbd_confusion.csv", "text/csv", type="tertiary",
-        icon=":material/table:", on_click="ignore",
-    )  # fmt: skip
+    widgets.data_button("confusion", columns)
 
 
 page()
