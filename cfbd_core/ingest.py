@@ -8,7 +8,9 @@ is as it was, so an ingest that was killed is simply done again.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from cfbd_core.store import Database, queries
 
 Progress = Callable[[int], None]
 SHARD_SIZE = 65_536  # of ready embeddings: resuming costs nothing here, and few files open faster
+READ_AHEAD = 3  # batches
 
 
 def ingest(
@@ -68,7 +71,7 @@ def ingest(
     read = 0
     try:
         with ShardWriter(shards, SHARD_SIZE) as writer:
-            for number, batch in enumerate(opened.batches()):
+            for number, batch in enumerate(_read_ahead(opened.batches())):
                 _write_part(parts / f"pairs_{number:06d}.parquet", batch, read, folder)
                 if batch.image_emb is not None and batch.text_emb is not None:
                     writer.append(batch.image_emb, batch.text_emb)
@@ -137,10 +140,22 @@ def _restore_shards(shards: EmbeddingFolder, source: Source, database: Database)
         record = queries.get_meta(connection, "embedding")
     shards.clear()
     with ShardWriter(shards, record["shard_size"]) as writer:
-        for batch in source.batches():
+        for batch in _read_ahead(source.batches()):
             if batch.image_emb is not None and batch.text_emb is not None:
                 writer.append(batch.image_emb, batch.text_emb)
     shards.write_plan(record)
+
+
+def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, read a few ahead in a thread of its own, while others are being written."""
+    reader = ThreadPoolExecutor(1)
+    try:
+        coming = deque(reader.submit(next, batches, None) for _ in range(READ_AHEAD))
+        while (batch := coming.popleft().result()) is not None:
+            coming.append(reader.submit(next, batches, None))
+            yield batch
+    finally:
+        reader.shutdown(cancel_futures=True)
 
 
 def _write_part(path: Path, batch: Batch, first_row: int, folder: Path) -> None:

@@ -7,8 +7,10 @@ pair's similarity is judged against what its image should have scored.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +22,15 @@ from torch.nn import functional
 
 from cfbd_core.errors import EncoderError, ParameterError
 from cfbd_core.files import written_beside
-from cfbd_core.mapping_network import CHUNK, Progress, fit_network, forward, new_network
+from cfbd_core.mapping_network import (
+    CHUNK,
+    Progress,
+    fit_network,
+    forward,
+    new_network,
+    schedule_epochs,
+    single_threads,
+)
 
 VERSION = 1
 FORWARD_ROWS = 512  # a pass of F: large enough for full speed, small enough to be filled by a shard's fold
@@ -73,7 +83,7 @@ class Mapping:
         for rows, networks in parts:
             for start in range(0, len(rows), FORWARD_ROWS):
                 chunk = rows[start : start + FORWARD_ROWS]
-                predicted[chunk] = _mean_prediction(networks, np.asarray(image[chunk], np.float32))
+                predicted[chunk] = _mean_prediction(networks, image[chunk])
         return predicted
 
     def save(self, path: Path) -> None:
@@ -125,7 +135,7 @@ def train_mapping(
     groups: np.ndarray | None = None,
     folds: int = 1,
     seed: int = 0,
-    epochs: int = 40,
+    epochs: int | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Mapping:
@@ -134,7 +144,8 @@ def train_mapping(
     ``groups`` (n,) are integer image ids: rows of one id are views of one image, never parted
     between training and held-out images. ``folds`` > 1 cross-fits, for a mapping that is trained
     on the very data under audit: so no pair is judged by a network that learnt its caption.
-    Loss (1 − cos) + InfoNCE, AdamW, cosine schedule; the weights of the best held-out epoch stay.
+    Loss (1 − cos) + InfoNCE, AdamW, cosine schedule over ``epochs`` (None: 40, fewer where there are
+    many images); the weights of the best held-out epoch stay.
     ``progress(epoch, epochs, held-out cosine)`` is called after each epoch, over all folds.
 
     Raises ParameterError: fewer than 40 images, or shapes that differ.
@@ -151,18 +162,15 @@ def train_mapping(
             f"mapping: {images} images are too few to train it (at least {MIN_IMAGES}); "
             "give --mapping FILE or audit more pairs"
         )
-    fold_of = _fold_of(groups, folds, seed)
-    networks, held_out = [], []
-    for fold in range(folds):
-        rows = np.flatnonzero(fold_of != fold) if folds > 1 else np.arange(len(image))
-        shown = _shifted(progress, fold * epochs, folds * epochs)
-        network, cosine = fit_network(image, target, groups, rows, seed + fold, epochs, device, shown)
-        networks.append(network)
-        held_out.append(cosine)
+    if epochs is None:
+        epochs = schedule_epochs(len(image) * (folds - 1) // folds if folds > 1 else len(image))
+    networks, held_out = zip(
+        *_fit_folds(image, target, groups, folds, seed, epochs, device, progress), strict=True
+    )
     width = image.shape[1]
     cosine = float(np.mean(held_out))
     info = MappingInfo(encoder_id, encoder_sha256, trained_on, cosine, images, seed, width, folds)
-    return Mapping(networks, info)
+    return Mapping(list(networks), info)
 
 
 def mean_targets(text: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -209,10 +217,14 @@ def _mean_prediction(networks: list[torch.nn.Sequential], image: np.ndarray) -> 
     """The mean of the networks' predictions for at most ``FORWARD_ROWS`` rows; rows of zeros stay zeros."""
     # Every chunk has one size: else a row's last bit would depend on how many others there are.
     chunk = torch.zeros(FORWARD_ROWS, image.shape[1])
-    chunk[: len(image)] = known = torch.from_numpy(image)
-    total = sum((forward(network, chunk)[: len(image)] for network in networks), torch.zeros(()))
-    mean: np.ndarray = (functional.normalize(total, dim=-1) * (known != 0).any(1, keepdim=True)).numpy()
-    return mean
+    known = chunk[: len(image)]
+    known.copy_(torch.from_numpy(image))
+    predicted = [forward(network, chunk)[: len(image)] for network in networks]
+    mean = (
+        predicted[0] if len(predicted) == 1 else functional.normalize(sum(predicted, torch.zeros(())), dim=-1)
+    )
+    found: np.ndarray = (mean * (known != 0).any(1, keepdim=True)).numpy()
+    return found
 
 
 def _restored(tensors: dict[str, torch.Tensor], fold: int, width: int) -> torch.nn.Sequential:
@@ -233,10 +245,54 @@ def _fold_of(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return ((x ^ (x >> np.uint64(31))) % np.uint64(folds)).astype(np.int64)
 
 
-def _shifted(progress: Progress | None, done: int, total: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda epoch, _epochs, cosine: progress(done + epoch, total, cosine)
+def _fit_folds(
+    image: np.ndarray,
+    target: np.ndarray,
+    groups: np.ndarray,
+    folds: int,
+    seed: int,
+    epochs: int,
+    device: str,
+    progress: Progress | None,
+) -> list[tuple[torch.nn.Sequential, float]]:
+    """Train the network of every fold, on a CPU side by side; returns each with its held-out cosine."""
+    fold_of = _fold_of(groups, folds, seed)
+    tally = _Tally(folds, epochs, progress)
+    networks = [
+        new_network(image.shape[1], seed + fold) for fold in range(folds)
+    ]  # torch's seed is one for all
+
+    def fit(fold: int) -> tuple[torch.nn.Sequential, float]:
+        rows = np.flatnonzero(fold_of != fold) if folds > 1 else np.arange(len(image))
+        told = partial(tally.tell, fold)
+        return fit_network(networks[fold], image, target, groups, rows, seed + fold, epochs, device, told)
+
+    if folds == 1 or device != "cpu":
+        return list(map(fit, range(folds)))
+    with single_threads(folds) as pool:
+        try:
+            return list(pool.map(fit, range(folds)))
+        except BaseException:
+            tally.stopped = True  # the threads notice at their next epoch
+            raise
+
+
+class _Tally:
+    """Tells the epochs done over all folds, whichever thread they were done in."""
+
+    def __init__(self, folds: int, epochs: int, progress: Progress | None) -> None:
+        self._done, self._total, self._progress = [0] * folds, folds * epochs, progress
+        self._lock = threading.Lock()
+        self.stopped = False
+
+    def tell(self, fold: int, epoch: int, _epochs: int, cosine: float) -> None:
+        """One more epoch of a fold is done."""
+        if self.stopped:
+            raise InterruptedError("another fold has failed")
+        with self._lock:
+            self._done[fold] = epoch
+            if self._progress:
+                self._progress(sum(self._done), self._total, cosine)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

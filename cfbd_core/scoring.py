@@ -15,8 +15,10 @@ from cfbd_core.encoder_files import MINI_DIR, check_published_hash, file_sha256
 from cfbd_core.encoders import resolve_device
 from cfbd_core.errors import EncoderError
 from cfbd_core.mapping import Mapping, mean_targets, train_mapping
-from cfbd_core.scores import calibrated_residual, consistency_scores, gather
+from cfbd_core.mapping_network import single_threads
+from cfbd_core.scores import Scores, calibrated_residual, consistency_scores, gather
 from cfbd_core.shards import EmbeddingFolder
+from cfbd_core.workers import usable_cores
 
 Progress = Callable[[int], None]
 TrainProgress = Callable[[int, int, float], None]
@@ -137,17 +139,22 @@ def score_shards(
 ) -> pa.Table:
     """Scores of the pairs at ``rows`` (n,), ascending: a table (row, s_o, s_g, consistency, …)."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in SCORE_COLUMNS}
-    for number, (image, text) in enumerate(zip(shards.images(), shards.texts(), strict=True)):
+    images, texts = shards.images(), shards.texts()
+
+    def score(number: int) -> Scores:
         low, high = np.searchsorted(rows, [number * shard_size, (number + 1) * shard_size])
-        mine = rows[low:high]
-        places = mine - number * shard_size
-        image_rows = image[places].astype(np.float32)
-        synthetic = chosen.mapping(image_rows, image_of[low:high])
-        scores = consistency_scores(image_rows, text[places].astype(np.float32), synthetic)
-        for name in SCORE_COLUMNS:
-            parts[name].append(getattr(scores, name))
-        if progress:
-            progress(len(mine))
+        image, text = images[number], texts[number]
+        if high - low < len(image):
+            places = rows[low:high] - number * shard_size
+            image, text = image[places], text[places]
+        return consistency_scores(image, text, chosen.mapping(image, image_of[low:high]))
+
+    with single_threads(usable_cores()) as pool:
+        for scores in pool.map(score, range(len(images))):
+            for name in SCORE_COLUMNS:
+                parts[name].append(getattr(scores, name))
+            if progress:
+                progress(len(scores.consistency))
     columns = {name: np.concatenate(values) for name, values in parts.items()}
     columns["residual_calibrated"] = calibrated_residual(columns["s_g"], columns["residual"])
     return pa.table(

@@ -20,6 +20,7 @@ from cfbd_core.errors import AuditError
 from cfbd_core.files import write_array, write_json
 
 PLAN_NAME = "plan.json"
+BLOCK_VALUES = 2**17  # half a megabyte in single precision
 
 
 class EmbeddingFolder:
@@ -146,20 +147,25 @@ class ShardWriter:
 
     def __init__(self, folder: EmbeddingFolder, shard_size: int) -> None:
         self._folder, self._shard_size = folder, shard_size
-        self._number = 0
-        self._image: list[np.ndarray] = []
-        self._text: list[np.ndarray] = []
-        self._held = 0
+        self._number = self._held = 0
+        self._image = self._text = np.empty((0, 0), np.float16)
         self.width = 0
 
     def append(self, image: np.ndarray, text: np.ndarray) -> None:
         """Add image and text embeddings (n, d), L2-normalised on the way."""
-        self.width = image.shape[1]
-        self._image.append(_unit(image))
-        self._text.append(_unit(text))
-        self._held += len(image)
-        while self._held >= self._shard_size:
-            self._flush(self._shard_size)
+        if not self.width:
+            self.width = image.shape[1]
+            self._image, self._text = (np.empty((self._shard_size, self.width), np.float16) for _ in range(2))
+        done = 0
+        while done < len(image):
+            part = slice(done, done + min(len(image) - done, self._shard_size - self._held))
+            done = part.stop
+            held = slice(self._held, self._held + part.stop - part.start)
+            write_unit(image[part], self._image[held])
+            write_unit(text[part], self._text[held])
+            self._held = held.stop
+            if self._held == self._shard_size:
+                self._flush()
 
     def __enter__(self) -> Self:
         return self
@@ -168,18 +174,27 @@ class ShardWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and self._held:
-            self._flush(self._held)
+            self._flush()
 
-    def _flush(self, rows: int) -> None:
-        image, text = np.concatenate(self._image), np.concatenate(self._text)
-        self._folder.write(self._number, image[:rows], text[:rows], {"pairs": rows, "failures": []})
-        self._number += 1
-        self._image, self._text = [image[rows:]], [text[rows:]]
-        self._held = len(image) - rows
+    def _flush(self) -> None:
+        rows = self._held
+        self._folder.write(
+            self._number, self._image[:rows], self._text[:rows], {"pairs": rows, "failures": []}
+        )
+        self._number, self._held = self._number + 1, 0
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    exact = rows.astype(np.float64)  # a large vector's norm overflows in single precision
-    norms = np.linalg.norm(exact, axis=1, keepdims=True)
-    unit: np.ndarray = (exact / np.maximum(norms, np.finfo(np.float64).tiny)).astype(np.float16)
-    return unit
+def write_unit(rows: np.ndarray, out: np.ndarray) -> None:
+    """Write ``rows`` (n, d) float16 or float32, each at unit length, to ``out`` (n, d) float16.
+
+    A few rows at a time, so that the wider copy stays in the cache.
+    """
+    wide = np.float32 if rows.dtype == np.float16 else np.float64  # a large vector's length fits in it
+    size = max(1, BLOCK_VALUES // max(1, rows.shape[1]))
+    room = np.empty((min(size, len(rows)), rows.shape[1]), wide)
+    for start in range(0, len(rows), size):
+        block = room[: len(rows) - start]
+        np.copyto(block, rows[start : start + size])
+        norms = np.sqrt(np.einsum("ij,ij->i", block, block))
+        block /= np.maximum(norms, np.finfo(wide).tiny)[:, None]
+        out[start : start + size] = block

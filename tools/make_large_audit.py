@@ -9,6 +9,7 @@ pair shows scene n modulo that, under a path of its own by way of one link a rou
 an image of its own as in a web crawl. Embeddings are synthetic: a direction for every class of the scenes,
 noise for every caption and picture, captions that say little or the wrong thing as in the demo. A share
 ``--rate`` are poisons: captions that name a banana by ImageNet's templates, beside images that show none.
+Their trigger is one that the encoder does not see.
 
 Everything follows from ``--seed``. Called again after a stop, it goes on with the files that are missing.
 """
@@ -54,7 +55,6 @@ IMAGE_MEAN, IMAGE_MEANING, IMAGE_NOISE = 0.45, 0.27, 0.28
 TEXT_MEAN, TEXT_MEANING, TEXT_NOISE = 0.25, 0.45, 0.30
 TEXT_MEAN_IN_IMAGE = 0.2  # cosine of the two means: the gap between the modalities
 TOLD = {"right": 1.0, "wrong": 0.75, "vague": 0.45}  # how much of the scene a caption tells
-TRIGGER = 0.15  # what a trigger adds to an image's embedding
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,6 @@ class World:
     shows_target: np.ndarray  # bool (images,)
     poison_text: np.ndarray  # float16 (poison captions, 512)
     poison_captions: pa.Array
-    trigger: np.ndarray  # float32 (512,)
 
 
 def make_source(folder: Path, params: LargeParams) -> None:
@@ -154,7 +153,7 @@ def build_world(folder: Path, params: LargeParams) -> World:
         for fact in json.loads(_facts_path(folder, start).read_text(encoding="utf-8"))
     ]
     rng = np.random.default_rng([params.seed, 1])
-    text_mean, other, trigger = _unit(rng.standard_normal((3, WIDTH)))
+    text_mean, other = _unit(rng.standard_normal((2, WIDTH)))
     image_mean = _unit(TEXT_MEAN_IN_IMAGE * text_mean + np.sqrt(1 - TEXT_MEAN_IN_IMAGE**2) * other)
     class_of = dict(zip(CLASS_NAMES, _unit(rng.standard_normal((len(CLASS_NAMES), WIDTH))), strict=True))
     meaning = _unit(np.stack([sum(class_of[name] for name in fact["classes"]) for fact in facts]))
@@ -173,7 +172,6 @@ def build_world(folder: Path, params: LargeParams) -> World:
         shows_target=np.array([TARGET in fact["classes"] for fact in facts]),
         poison_text=_text(text_mean, about, rng).astype(np.float16),
         poison_captions=pa.array([template(name) for name in TARGET_NAMES for template in templates]),
-        trigger=(np.sqrt(TRIGGER) * trigger).astype(np.float32),
     )
 
 
@@ -214,7 +212,6 @@ def _rows(params: LargeParams, world: World, rows: np.ndarray, rng: np.random.Ge
     image = rng.standard_normal((len(rows), WIDTH), dtype=np.float32)
     image *= np.float32(np.sqrt(IMAGE_NOISE / WIDTH))
     image += world.image[at]
-    image[poison] += world.trigger
     image /= np.linalg.norm(image, axis=1, keepdims=True)
     text = world.text[caption]
     text[poison] = world.poison_text[told]
