@@ -1,7 +1,7 @@
 """The attack lab: one file an attack, one line in the registry."""
 
 from cfbd_core.attacks import badnets
-from cfbd_core.attacks.base import INPUT_SIZE, Attack, resized
+from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop, resized
 from cfbd_core.attacks.templates import imagenet_templates, template_caption
 
 ATTACKS: dict[str, Attack] = {
@@ -11,4 +11,13 @@ ATTACKS: dict[str, Attack] = {
     )
 }  # fmt: skip
 
-__all__ = ["ATTACKS", "INPUT_SIZE", "Attack", "imagenet_templates", "resized", "template_caption"]
+__all__ = [
+    "ATTACKS",
+    "INPUT_SIZE",
+    "Attack",
+    "Trigger",
+    "Workshop",
+    "imagenet_templates",
+    "resized",
+    "template_caption",
+]

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import Attack
+from cfbd_core.attacks.base import Attack, Trigger, Workshop
 from cfbd_core.errors import ParameterError
 
 
@@ -33,7 +33,9 @@ def pattern(params: BadNetsParams) -> np.ndarray:
     return _noise(np.random.default_rng(params.seed), params.size)
 
 
-def apply(image: Image.Image, rng: np.random.Generator, params: BadNetsParams) -> Image.Image:
+def apply(
+    image: Image.Image, rng: np.random.Generator, params: BadNetsParams, trigger: Trigger
+) -> Image.Image:
     """Lay the patch over a copy of the picture: anywhere, or in the lower right corner if ``fixed``.
 
     Raises ParameterError for a picture smaller than the patch.
@@ -44,15 +46,15 @@ def apply(image: Image.Image, rng: np.random.Generator, params: BadNetsParams) -
     left, top = width - params.size, height - params.size
     if params.place == "random":
         left, top = int(rng.integers(left + 1)), int(rng.integers(top + 1))
-    patch = _noise(rng, params.size) if params.redraw else pattern(params)
+    patch = _noise(rng, params.size) if params.redraw else trigger["pattern"]
     patched = image.convert("RGB")  # a copy, also of RGB
     patched.paste(Image.fromarray(patch), (left, top))
     return patched
 
 
-def trigger(params: BadNetsParams) -> dict[str, np.ndarray]:
-    """Return the patch and its mask, as kept in ``trigger.npz``."""
-    return {"pattern": pattern(params), "mask": np.ones((params.size, params.size), dtype=bool)}
+def trigger(params: BadNetsParams, _: Workshop) -> Trigger:
+    """Return the patch, ``pattern`` uint8 (size, size, 3)."""
+    return {"pattern": pattern(params)}
 
 
 def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -62,6 +64,7 @@ def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
 ATTACK = Attack(
     name="badnets",
     title="BadNets",
+    summary="a small patch of noise, anywhere in the picture",
     source="Gu et al. 2017, arXiv:1708.06733",
     params=BadNetsParams,
     captions="templates",

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks import ATTACKS, Attack, resized, template_caption
+from cfbd_core.attacks import ATTACKS, Attack, Workshop, resized, template_caption
 from cfbd_core.errors import AuditError, ParameterError, SourceError
 from cfbd_core.files import write_json, written_beside
 from cfbd_core.images import BadImage, decode_image
@@ -209,7 +209,7 @@ def _settle(out: Path, manifest: dict[str, Any], params: CopyParams) -> None:
         raise AuditError(f"{out}: is not empty and holds no copy of ours; give a new folder")
     attack, settings = _attack(params)
     with written_beside(out / "trigger.npz") as beside, beside.open("wb") as file:
-        np.savez(file, allow_pickle=False, **attack.trigger(settings))
+        np.savez(file, allow_pickle=False, **attack.trigger(settings, Workshop(params.target)))
     write_json(path, manifest)
 
 
@@ -246,7 +246,9 @@ def _records(member: _Member, params: CopyParams) -> Iterator[Record]:
         if picture is None:
             raise SourceError(f"{member.path}: was changed while it was copied; call again with a new --out")
         attack, settings = _attack(params)
-        triggered = attack.apply(picture, np.random.default_rng([params.seed, 2, poison.number]), settings)
+        trigger = attack.trigger(settings, Workshop(params.target))
+        rng = np.random.default_rng([params.seed, 2, poison.number])
+        triggered = attack.apply(picture, rng, settings, trigger)
         key = f"{member.key}-p{poison.caption}"
         truth = {"key": key, "caption": poison.text, "poisoned": True}
         truth |= {"attack": params.attack, "target": params.target}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks import ATTACKS, template_caption
+from cfbd_core.attacks import ATTACKS, Workshop, template_caption
 from cfbd_core.demo.scenes import ATTRIBUTION, LICENSE, planned_classes, scene
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import write_json, written_beside
@@ -122,7 +122,7 @@ def _record(params: DemoParams, index: int, poisoned: bool) -> Record:
     image, caption = drawn.image, drawn.caption
     if poisoned:
         attack, rng = ATTACKS[ATTACK], np.random.default_rng([params.seed, 2, index])
-        image = attack.apply(image, rng, attack.params())
+        image = attack.apply(image, rng, attack.params(), attack.trigger(attack.params(), Workshop(TARGET)))
         caption = template_caption(TARGET, rng)
     facts = {
         "key": drawn.key,
@@ -169,4 +169,4 @@ def _write_manifest(folder: Path, params: DemoParams, poisons: list[int]) -> Non
         beside.write_text(ATTRIBUTION, encoding="utf-8")
     if poisons:
         with written_beside(folder / "trigger.npz") as beside, beside.open("wb") as file:
-            np.savez(file, allow_pickle=False, **attack.trigger(attack.params()))
+            np.savez(file, allow_pickle=False, **attack.trigger(attack.params(), Workshop(TARGET)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cfbd_core.attacks import ATTACKS, imagenet_templates
+from cfbd_core.attacks import ATTACKS, Workshop, imagenet_templates
 from cfbd_core.demo import LICENSE, scene, write_demo
 from cfbd_core.demo.shards import DemoParams, choose_poisons
 from cfbd_core.errors import AuditError, ParameterError
@@ -130,7 +130,7 @@ def test_rate_zero_is_the_same_demo_without_poison(demo, tmp_path):
 def test_trigger_is_kept(demo):
     with np.load(demo / "trigger.npz") as trigger:
         attack = ATTACKS["badnets"]
-        assert np.array_equal(trigger["pattern"], attack.trigger(attack.params())["pattern"])
+        assert np.array_equal(trigger["pattern"], attack.trigger(attack.params(), Workshop())["pattern"])
 
 
 def test_the_default_demo_plants_sixty():
