@@ -1,0 +1,62 @@
+"""CFBD itself, as a split runs it: both stages, and how strong the evidence is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from cfbd_core.config import SplitParams
+from cfbd_core.detectors.base import Detection, Detector, Pairs
+from cfbd_core.split import BENIGN, POISONED, SUSPICIOUS
+from cfbd_core.splitting import split_pairs
+
+
+class Cfbd(Detector):
+    """Coarse-to-fine: the q least consistent pairs say what poisoned captions look like (paper §2, Eqs. 1–6).
+
+    The score is z, the mean cosine of a caption to those of D_p; flagged is the verdict of ``cfbd split`` with
+    ``params`` (their seed is the pairs'). Defaults: K = 5, γ = 0.90, q = 50, γ_z by the null rule, recheck.
+
+    ``info`` is the split's summary (``params`` with γ_z and its rule, ``mixture``, ``evidence`` with level,
+    cohesion and null, ``warnings``), ``counts`` of the subsets, ``subset`` int8 (N,) and ``probe`` (q,): the rows
+    of D_p, largest c first. Raises ParameterError: fewer scored pairs than q or K, or all of one consistency.
+    """
+
+    name = "cfbd"
+    title = "CFBD"
+    source = "CFBD, coarse-to-fine backdoor detection: the paper that this project follows, §2"
+
+    def __init__(self, params: SplitParams | None = None) -> None:
+        self.params = params or SplitParams()
+
+    def detect(self, pairs: Pairs) -> Detection:
+        """Judge all pairs by both stages."""
+        rows = np.flatnonzero(pairs.scored)
+        consistency = pairs.scores.consistency
+        found = split_pairs(
+            rows,
+            consistency[rows],
+            [pairs.text],
+            replace(self.params, seed=pairs.seed),
+            keys_of=lambda tied: [pairs.keys[row] for row in tied],
+        )
+        score = np.full(len(consistency), np.nan, np.float32)
+        score[rows] = found.z
+        flagged = np.zeros(len(consistency), bool)
+        flagged[rows] = found.poisoned
+        subset = np.full(len(consistency), -1, np.int8)
+        subset[rows] = found.subset
+        probe = np.flatnonzero(subset == POISONED)
+        probe = probe[np.argsort(-consistency[probe], kind="stable")]
+        return Detection(
+            score,
+            flagged,
+            {**found.summary, "counts": subset_counts(subset), "subset": subset, "probe": probe},
+        )
+
+
+def subset_counts(subset: np.ndarray) -> dict[str, int]:
+    """How many pairs the coarse stage put where."""
+    named = {"benign": BENIGN, "poisoned": POISONED, "suspicious": SUSPICIOUS}
+    return {name: int((subset == code).sum()) for name, code in named.items()}
