@@ -6,6 +6,8 @@ The top q pairs by consistency exist on clean data too, so they are no finding b
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -18,6 +20,7 @@ WEAK, STRONG = 0.05, 0.10  # of the way from random captions to identical ones, 
 MOST_ROWS = 2**14  # gathered at a time
 
 Level = Literal["none", "weak", "strong"]
+CaptionsOf = Callable[[np.ndarray], list[str]]
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class Evidence:
     """Cohesion of D_p's captions beside that of random sets of as many captions.
 
     ``cohesion`` is the mean pairwise cosine of the ``q`` captions, ``cohesion_distinct`` that of the
-    ``distinct`` ones among them; ``null_mean`` and ``null_max`` are over ``draws`` random sets. All
-    are None where there are fewer than two captions.
+    ``distinct`` ones among them; ``null_mean`` and ``null_max`` are over ``draws`` random sets of q,
+    ``null_max_distinct`` over as many sets of as many as are distinct. All are None where there are
+    fewer than two captions.
     """
 
     level: Level
@@ -34,6 +38,7 @@ class Evidence:
     cohesion_distinct: float | None
     null_mean: float | None
     null_max: float | None
+    null_max_distinct: float | None
     q: int
     distinct: int
     draws: int
@@ -44,36 +49,58 @@ class Evidence:
 
 
 def evidence(
-    text: Rows, probe: np.ndarray, rows: np.ndarray | None = None, *, seed: int = 0, draws: int = DRAWS
+    text: Rows,
+    probe: np.ndarray,
+    rows: np.ndarray | None = None,
+    *,
+    captions_of: CaptionsOf | None = None,
+    seed: int = 0,
+    draws: int = DRAWS,
 ) -> Evidence:
     """Judge D_p, the rows ``probe`` (q,) of the caption embeddings ``text`` (N, d; or shards of it).
 
-    ``rows`` (n,) are those to draw random sets from: the scored pairs; all by default.
+    ``rows`` (n,) are those to draw random sets from: the scored pairs; all by default. ``captions_of(rows)``
+    gives captions: with it, those that differ in digits, case and punctuation alone count as one; without it,
+    those with one embedding.
 
     Excess is how far the cohesion lies beyond the farthest of the random sets, as a share of the way
     from the null's mean (random captions) to 1 (identical ones), so that it means the same for an
     encoder whose captions all lie in a narrow cone. The farthest set is far for a small q and where
     captions repeat: chance is allowed for. The level is "none" up to an excess of 0.05, "strong" from
     0.10, "weak" between: with poisoned captions p of D_p the excess is about 0.7·p², and clean photos
-    reach 0.02 where the least consistent pairs share a topic. Cohesion that only repeats of one
-    caption explain is "weak" at most: boilerplate does that too, and its pictures must be looked at.
+    reach 0.02 where the least consistent pairs share a topic. Cohesion that only repeats of few
+    captions explain is "weak" at most: boilerplate ("click to enlarge", "IMG_0042") does that too, and its
+    pictures must be looked at.
     """
     shards = shards_of(text)
     members = gather(shards, probe)
-    members = members[np.isfinite(unit_rows(members)).all(1)]
-    distinct = np.unique(members, axis=0)
+    embedded = np.isfinite(unit_rows(members)).all(1)
+    members = members[embedded]
+    if captions_of is None:
+        distinct = np.unique(members, axis=0)
+    else:
+        texts = [_skeleton(caption) for caption in captions_of(np.asarray(probe)[embedded])]
+        distinct = members[np.unique(texts, return_index=True)[1]]
     cohesion, among_distinct = cohesion_of(members), cohesion_of(distinct)
     q = len(members)
-    null = _null(shards, np.arange(sum(map(len, shards))) if rows is None else rows, q, seed, draws)
-    mean, most = (float(null.mean()), float(null.max())) if len(null) else (None, None)
+    pool = np.arange(sum(map(len, shards))) if rows is None else rows
+    null = _null(shards, pool, q, seed, draws)
+    of_distinct = null if len(distinct) == q else _null(shards, pool, len(distinct), seed, draws)
+    mean, most, most_distinct = (
+        (float(null.mean()), float(null.max()), float(of_distinct.max()) if len(of_distinct) else None)
+        if len(null)
+        else (None, None, None)
+    )
     level: Level = "none"
     if cohesion is not None and mean is not None and most is not None:
         way = max(1 - mean, 1e-6)
-        if (cohesion - most) / way > WEAK:
+        excess = (cohesion - most) / way
+        if excess > WEAK:
             level = "weak"
-        if among_distinct is not None and (min(cohesion, among_distinct) - most) / way >= STRONG:
-            level = "strong"
-    return Evidence(level, cohesion, among_distinct, mean, most, q, len(distinct), len(null))
+        if among_distinct is not None and most_distinct is not None:
+            excess = min(excess, (among_distinct - most_distinct) / way)
+            level = "strong" if excess >= STRONG else level
+    return Evidence(level, cohesion, among_distinct, mean, most, most_distinct, q, len(distinct), len(null))
 
 
 def cohesion_of(vectors: np.ndarray) -> float | None:
@@ -89,6 +116,11 @@ def cohesion_of(vectors: np.ndarray) -> float | None:
     # The sum of the unit rows, without writing them; in double precision, since m is taken from its square.
     total = (1 / np.sqrt(squares.astype(np.float64))) @ rows.astype(np.float64)
     return float((total @ total - m) / (m * (m - 1)))
+
+
+def _skeleton(caption: str) -> str:
+    """What is left of a caption without digits, case and punctuation: the same for "IMG_001" and "img 2"."""
+    return re.sub(r"[\W\d_]+", " ", caption.casefold()).strip()
 
 
 def _null(shards: Rows, rows: np.ndarray, q: int, seed: int, draws: int) -> np.ndarray:

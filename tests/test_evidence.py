@@ -73,6 +73,35 @@ def test_one_caption_many_times_is_weak_at_most() -> None:
     assert found.distinct == 21
 
 
+@pytest.mark.parametrize("texts", [1, 3])
+def test_boilerplate_with_running_numbers_is_weak_at_most(texts: int) -> None:
+    text, rng = captions(3000), np.random.default_rng(1)
+    kinds = with_target(captions(texts, 9), 1.0, q=texts)  # about one thing, as pages of one site are
+    written = [f"something else {'abcdefghijklmnopqrstuvwxyz'[i % 26] * (i // 26 + 1)}" for i in range(3000)]
+    for row in range(45):
+        kind = row % texts
+        text[row] = kinds[kind] + 0.01 * rng.normal(size=64).astype(np.float16)
+        written[row] = f"Page {'xyz'[kind % 3] * (kind + 1)}, no. {rng.integers(10_000)}"
+
+    def captions_of(rows: np.ndarray) -> list[str]:
+        return [written[row] for row in rows]
+
+    assert evidence(text, np.arange(50)).level == "strong"
+    found = evidence(text, np.arange(50), captions_of=captions_of)
+    assert found.level == "weak"
+    assert found.distinct == texts + 5
+    assert found.null_max_distinct > found.null_max
+
+
+def test_captions_that_differ_in_words_count_each() -> None:
+    text = with_target(captions(3000), 1.0)
+    found = evidence(
+        text, np.arange(50), captions_of=lambda rows: [f"banana {'b' * (1 + row)}" for row in rows]
+    )
+    assert (found.level, found.distinct) == ("strong", 50)
+    assert found.null_max_distinct == found.null_max
+
+
 def test_shards_rows_and_unreadable_captions() -> None:
     text = with_target(captions(3000), 1.0)
     text[2000:] = 0  # unreadable: not in rows
