@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -101,16 +103,34 @@ def test_the_only_member_of_the_probe_has_no_score_and_is_not_flagged():
     assert not found.flagged[found.info["probe"]].any()
 
 
-def test_ties_at_the_last_place_of_the_probe_go_by_key():
+def tied_pairs():
+    """160 pairs of which the twenty with the same embeddings tie in all scores."""
     rng = np.random.default_rng(0)
     image = np.repeat(np.eye(8, dtype=np.float32), 20, axis=0)
     text = image + np.repeat(rng.normal(size=(8, 8)).astype(np.float32), 20, axis=0)
-    pairs = pairs_of(image, text)
-    largest = float(pairs.scores.consistency.max())
-    tied = np.flatnonzero(pairs.scores.consistency == largest)
+    return pairs_of(image, text)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_ties_at_the_last_place_of_the_probe_go_by_key(backwards):
+    pairs = tied_pairs()
+    tied = np.flatnonzero(pairs.scores.consistency == pairs.scores.consistency.max())
     assert len(tied) >= 20
+    if backwards:
+        pairs = replace(pairs, keys=pairs.keys[::-1])
+        tied = tied[::-1]
     found = Cfbd(SplitParams(k=2, q=5)).detect(pairs)
-    assert found.info["probe"].tolist() == tied[:5].tolist()
+    assert found.info["probe"].tolist() == sorted(tied[:5])
+
+
+def test_a_tie_of_the_probe_within_the_benign_pairs_goes_by_key_in_the_coarse_stage_too():
+    pairs = tied_pairs()
+    params = SplitParams(k=2, q=150, gamma=0.99)
+    forwards = CoarseOnly(params).detect(pairs)
+    backwards = CoarseOnly(params).detect(replace(pairs, keys=pairs.keys[::-1]))
+    kept, kept_backwards = (np.flatnonzero(~found.flagged) for found in (forwards, backwards))
+    assert len(kept) == len(kept_backwards) == 10
+    assert kept.tolist() == [row + 10 for row in kept_backwards]
 
 
 @BOTH

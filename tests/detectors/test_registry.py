@@ -12,6 +12,7 @@ import pytest
 import cfbd_core.detectors as package
 from cfbd_core.detectors import DETECTORS, Detection, Detector, Pairs
 from cfbd_core.metrics import areas_under
+from cfbd_core.scores import consistency_scores
 from tests.detectors.worlds import poisoned_world, reordered, with_unreadable
 
 EVERY = pytest.mark.parametrize("detector", DETECTORS.values(), ids=DETECTORS)
@@ -62,6 +63,17 @@ def test_pairs_without_a_score_have_none_and_are_never_flagged(detector: Detecto
     found = detector.detect(pairs)
     assert np.flatnonzero(np.isnan(found.score)).tolist() == UNREADABLE.tolist()
     assert not found.flagged[UNREADABLE].any()
+
+
+@EVERY
+def test_a_pair_that_f_gives_nothing_for_has_no_score_though_it_has_embeddings(detector: Detector):
+    pairs, _ = poisoned_world()
+    synthetic = pairs.image.copy()
+    synthetic[3] = np.nan
+    scores = consistency_scores(pairs.image, pairs.text, synthetic)
+    found = detector.detect(replace(pairs, scores=scores))
+    assert np.flatnonzero(np.isnan(found.score)).tolist() == [3]
+    assert not found.flagged[3]
 
 
 @EVERY
