@@ -44,8 +44,8 @@ class NeighbourDetector(Detector):
     round(N / batch) batches that are equally large, so that none is sparse for being small. With fewer than k
     other pictures in a batch k is their number; with none the score is NaN.
 
-    Flagged are the ``share`` of scored pairs with the highest scores, 10 % as the authors filter; those that tie
-    at the cut are not. So as many are flagged on clean data.
+    The method ranks and has no threshold of its own. Flagged are the ``share`` of scored pairs with the highest
+    scores, 10 %, as one filters by it; those that tie at the cut are not. So as many are flagged on clean data.
 
     ``info``: ``cut``, ``batches``, ``k``.
     """
