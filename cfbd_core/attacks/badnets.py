@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cfbd_core.attacks.base import Attack, Trigger, Workshop
+from cfbd_core.attacks.checks import check_seed, check_size
 from cfbd_core.errors import ParameterError
 
 
@@ -22,8 +23,8 @@ class BadNetsParams:
     redraw: bool = False  # CleanCLIP's habit: new noise for every picture
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ParameterError(f"patch size {self.size}: give at least 1 pixel")
+        check_size("patch size", self.size)
+        check_seed(self.seed)
         if self.place not in ("random", "fixed"):
             raise ParameterError(f"patch place {self.place!r}: give random or fixed")
 

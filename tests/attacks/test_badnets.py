@@ -71,7 +71,7 @@ def test_random_places_reach_every_edge():
     assert lefts == {0, 1, 2, 3, 4}
 
 
-@pytest.mark.parametrize("options", [{"size": 0}, {"place": "middle"}])
+@pytest.mark.parametrize("options", [{"size": 0}, {"size": 225}, {"seed": -1}, {"place": "middle"}])
 def test_bad_params_are_refused(options):
     with pytest.raises(ParameterError):
         BadNetsParams(**options)
