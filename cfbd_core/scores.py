@@ -115,6 +115,16 @@ def calibrated_residual(s_g: np.ndarray, residual: np.ndarray) -> np.ndarray:
     return calibrated
 
 
+def centred(vectors: np.ndarray) -> np.ndarray:
+    """Unit-length float32 (n, d) of embeddings less the mean of all usable ones; unusable rows become 0."""
+    unit = unit_rows(vectors)
+    usable = np.isfinite(unit).all(1)
+    if not usable.any():
+        return np.zeros_like(unit)
+    mean = unit[usable].mean(0, dtype=np.float64).astype(np.float32)
+    return np.nan_to_num(unit_rows(unit - mean), copy=False)
+
+
 def shards_of(rows: Rows) -> Sequence[np.ndarray]:
     """Embeddings given as one array (N, d) or as shards of it, as shards."""
     return [rows] if isinstance(rows, np.ndarray) else rows

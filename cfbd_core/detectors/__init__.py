@@ -2,6 +2,7 @@
 
 from cfbd_core.detectors.base import Detection, Detector, Pairs
 from cfbd_core.detectors.cfbd import Cfbd
+from cfbd_core.detectors.cfbd_centred import CfbdCentred
 from cfbd_core.detectors.coarse import CoarseOnly
 from cfbd_core.detectors.cosine import CosineSimilarity
 from cfbd_core.detectors.dao import Dao
@@ -13,6 +14,7 @@ DETECTORS: dict[str, Detector] = {
     detector.name: detector
     for detector in (
         Cfbd(),
+        CfbdCentred(),
         CoarseOnly(),
         CosineSimilarity(),
         SafeClip(),
@@ -25,6 +27,7 @@ DETECTORS: dict[str, Detector] = {
 __all__ = [
     "DETECTORS",
     "Cfbd",
+    "CfbdCentred",
     "CoarseOnly",
     "CosineSimilarity",
     "Dao",

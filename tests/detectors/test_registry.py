@@ -24,7 +24,16 @@ def as_columns(detection: Detection) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_detectors_of_the_issue_are_registered_under_their_names():
-    assert list(DETECTORS) == ["cfbd", "coarse", "cosine", "safeclip", "k_distance", "slof", "dao"]
+    assert list(DETECTORS) == [
+        "cfbd",
+        "cfbd_centred",
+        "coarse",
+        "cosine",
+        "safeclip",
+        "k_distance",
+        "slof",
+        "dao",
+    ]
     assert all(name == detector.name for name, detector in DETECTORS.items())
     assert len({detector.title for detector in DETECTORS.values()}) == len(DETECTORS)
 
