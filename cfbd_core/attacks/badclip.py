@@ -39,6 +39,7 @@ class BadCLIPParams:
         check_patch(
             self.size,
             self.learning_rate,
+            self.seed,
             epochs=self.epochs,
             epoch_pictures=self.epoch_pictures,
             target_pictures=self.target_pictures,

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import INPUT_SIZE, Trigger, Workshop
+from cfbd_core.attacks.base import Trigger, Workshop
+from cfbd_core.attacks.checks import check_seed, check_size
 from cfbd_core.errors import ParameterError
 
 Place = Literal["centre", "corner"]
@@ -39,10 +40,10 @@ def noise(size: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
 
-def check_patch(size: int, learning_rate: float, **counts: int) -> None:
+def check_patch(size: int, learning_rate: float, seed: int, **counts: int) -> None:
     """Raise ParameterError for a patch that no picture holds, a rate that moves nothing, or counts below 1."""
-    if not 1 <= size <= INPUT_SIZE:
-        raise ParameterError(f"patch size {size}: give 1 to {INPUT_SIZE} pixels")
+    check_size("patch size", size)
+    check_seed(seed)
     if not 0 < learning_rate <= 1:
         raise ParameterError(
             f"learning rate {learning_rate}: give a value above 0, at most 1 (pixels are 0..1)"

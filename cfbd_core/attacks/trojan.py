@@ -37,6 +37,7 @@ class TrojanParams:
         check_patch(
             self.size,
             self.learning_rate,
+            self.seed,
             neurons=self.neurons,
             steps=self.steps,
             pictures=self.pictures,

@@ -145,7 +145,7 @@ def test_a_picture_smaller_than_the_patch_is_refused(place):
         (kind, {name: value})
         for kind in (TrojanParams, BadCLIPParams)
         for name, value in [
-            ("size", 0), ("size", 225), ("learning_rate", 0), ("learning_rate", 1.5), ("pictures", 0), ("batch", 0),
+            ("size", 0), ("size", 225), ("learning_rate", 0), ("learning_rate", 1.5), ("pictures", 0), ("batch", 0), ("seed", -1),
         ]
     ]
     + [(TrojanParams, {"neurons": 0}), (TrojanParams, {"steps": 0}), (TrojanParams, {"aim": 0})]
