@@ -21,10 +21,10 @@ _SMALLEST = 4  # control points, and pixels, a side: fewer make no field
 class WaNetParams:
     """Which field, its seed, and the side of the pictures in pixels.
 
-    ``wanet`` is the paper's: k = 4 control points a side, s = 0.5. It moves pixels by a quarter of a pixel, made for
-    pictures of 32. ``clip`` is what papers on CLIP use: k = 224, s = 1, which is jitter of half a pixel. ``shift``,
-    the default, is the paper's field scaled so that pixels move by ``shift`` px: the mean of the absolute
-    displacement, along each axis. That is what the paper's s would be for pictures of this size.
+    ``wanet`` is the paper's, made for pictures of 32: k = 4 control points a side, s = 0.5, which moves pixels by 0.2
+    px. ``clip`` is what papers on CLIP use: k = 224, s = 1, jitter of 0.5 px. ``shift``, the default, is the paper's
+    field scaled so that pixels move by ``shift`` px. All three figures are the mean absolute displacement along each
+    axis.
     """
 
     variant: Literal["shift", "wanet", "clip"] = "shift"
