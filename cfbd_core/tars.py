@@ -27,7 +27,7 @@ _HEADERS = (
 def write_tar(path: Path, records: Iterable[Record]) -> int:
     """Write records as ``KEY.EXT`` members, beside ``path`` and renamed at the end; returns their number."""
     count = 0
-    with written_beside(path) as beside, tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with written_beside(path) as beside, tarfile.open(beside, "w", format=tarfile.GNU_FORMAT) as tar:
         for key, parts in records:
             for ending, data in parts.items():
                 member = tarfile.TarInfo(f"{key}.{ending}")  # time 0, owner 0: nothing of this machine

@@ -57,12 +57,14 @@ def make_plan(
     params: PoisonParams,
     target_captions: Sequence[str] | None = None,
     usable: Callable[[int], bool] | None = None,
+    spared: np.ndarray | None = None,
 ) -> Plan:
     """Choose poisons and traps for N pairs.
 
     ``record_of`` int (N,): the number of each pair's record; pairs of one record share the image.
     ``target_captions`` are natural captions to draw from in place of ours (of several targets, each is given
     those that name it). ``usable`` says whether the picture of a pair can be read; no other is poisoned.
+    ``spared`` bool (N,) are pairs to leave alone, such as the poisons of an earlier attack.
 
     Raises ParameterError for a rate that gives no poison or more than there are victims, a target (or origin)
     that no caption names where the attack needs one, and shares of traps that cannot be had.
@@ -70,8 +72,9 @@ def make_plan(
     record_of = np.asarray(record_of)
     can_use = usable or (lambda _: True)
     naming = np.array([_named(target, captions) for target in params.targets])
-    poisons = _poisons(captions, record_of, naming, params, target_captions, can_use)
-    free: np.ndarray = ~naming.any(axis=0)
+    allowed = np.ones(len(captions), bool) if spared is None else np.logical_not(spared)
+    poisons = _poisons(captions, record_of, naming, allowed, params, target_captions, can_use)
+    free = allowed & ~naming.any(axis=0)
     free[[poison.pair for poison in poisons]] = False
     traps = draw_traps(
         captions,
@@ -118,6 +121,7 @@ def _poisons(
     captions: Sequence[str],
     record_of: np.ndarray,
     naming: np.ndarray,
+    allowed: np.ndarray,
     params: PoisonParams,
     target_captions: Sequence[str] | None,
     usable: Callable[[int], bool],
@@ -131,7 +135,7 @@ def _poisons(
             f"--rate {params.rate} of {len(captions)} pairs is no poison at all; give a higher rate"
         )
     rng = np.random.default_rng([params.seed, _POISONS])
-    chosen = _chosen(captions, record_of, naming, params, count, rng, usable)
+    chosen = _chosen(captions, record_of, naming, allowed, params, count, rng, usable)
     pick = np.random.default_rng([params.seed, _TRIGGERS])
     rule = params.captions or ATTACKS[params.attack].captions
     decks = {
@@ -154,6 +158,7 @@ def _chosen(
     captions: Sequence[str],
     record_of: np.ndarray,
     naming: np.ndarray,
+    allowed: np.ndarray,
     params: PoisonParams,
     count: int,
     rng: np.random.Generator,
@@ -165,16 +170,15 @@ def _chosen(
         chosen: dict[int, int] = {}
         for number, target in enumerate(params.targets):
             share = count // len(params.targets) + (number < count % len(params.targets))
-            pool = [int(pair) for pair in np.flatnonzero(naming[number]) if pair not in chosen]
+            pool = [int(pair) for pair in np.flatnonzero(naming[number] & allowed) if pair not in chosen]
             drawn = _draw(pool, f"pairs name {target!r}", share, params, captions, rng, usable)
             chosen.update(dict.fromkeys(drawn, number))
         return chosen
-    spared = np.isin(record_of, record_of[naming.any(axis=0)])
-    allowed = ~spared
+    allowed = allowed & ~np.isin(record_of, record_of[naming.any(axis=0)])
     what = f"pairs are of records that do not name {' or '.join(map(repr, params.targets))}"
     if victims == "origin":
         origin = settings(params).origin
-        allowed &= _named(origin, captions)
+        allowed = allowed & _named(origin, captions)
         what = f"pairs name the origin {origin!r} in records that do not name the target"
     drawn = _draw(np.flatnonzero(allowed).tolist(), what, count, params, captions, rng, usable)
     return {pair: place % len(params.targets) for place, pair in enumerate(drawn)}

@@ -86,10 +86,6 @@ class PoisonParams:
             raise ParameterError(f"{self.attack} has no parameter {unknown[0]!r}; {knows}")
         if own:
             settings(self)
-        if self.trigger_count > 1 and own and "seed" not in own:
-            raise ParameterError(
-                f"{self.attack} has no seed, so all its triggers are the same: give one --target and --triggers 1"
-            )
 
     @property
     def trigger_count(self) -> int:
@@ -111,8 +107,7 @@ def settings(params: PoisonParams, trigger: int = 0) -> Any:
     """Return the attack's own parameters for the trigger with this number. Raises ParameterError."""
     kind = ATTACKS[params.attack].params
     options = dict(params.options)
-    if any(one.name == "seed" for one in dataclasses.fields(kind)):
-        options["seed"] = options.get("seed", params.seed) + trigger
+    options["seed"] = options.get("seed", params.seed) + trigger
     try:
         return kind(**options)
     except TypeError as error:  # a text where a number belongs
