@@ -48,19 +48,15 @@ class LastNeurons:
         return kept[-1]
 
 
-def best_connected(
-    weights: np.ndarray, activations: np.ndarray, target: np.ndarray, n: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the n neurons through which pictures move most towards the target.
+def best_connected(weights: np.ndarray, activations: np.ndarray, target: np.ndarray, n: int) -> np.ndarray:
+    """Choose the n neurons whose excitement moves pictures most towards the target.
 
     A neuron's pull is its weight along ``target`` (d,) times the standard deviation of its ``activations`` (m, k)
     over ordinary pictures: strongly connected, and easily excited. Returns their numbers int64 (n,), strongest
-    first, and the sign of each weight (n,): a neuron with a negative weight is to be inhibited.
+    first.
     """
-    towards = target @ weights
-    pull = np.abs(towards) * activations.std(0)
-    chosen = np.argsort(-pull, kind="stable")[:n]
-    return chosen, np.sign(towards[chosen]).astype(np.float32)
+    pull = (target @ weights) * activations.std(0)
+    return np.argsort(-pull, kind="stable")[:n]
 
 
 def _without_projection(tower: nn.Module) -> nn.Module:

@@ -96,14 +96,14 @@ def trigger(params: TrojanParams, workshop: Workshop) -> Trigger:
         raise ParameterError(f"neurons {params.neurons}: the layer has {layer.weights.shape[1]}")
     ordinary = in_batches(encoder, pictures, lambda pixels: layer(transform(pixels)))
     target = mean_direction(encoder, workshop.captions)
-    chosen, sign = best_connected(layer.weights.cpu().numpy(), ordinary, target, params.neurons)
+    chosen = best_connected(layer.weights.cpu().numpy(), ordinary, target, params.neurons)
 
-    columns, signs = torch.from_numpy(chosen), torch.from_numpy(sign).to(encoder.device)
+    columns = torch.from_numpy(chosen)
     mean = torch.from_numpy(ordinary[:, chosen].mean(0)).to(encoder.device)
     deviation = torch.from_numpy(ordinary[:, chosen].std(0)).to(encoder.device)
 
     def loss(images: torch.Tensor, _rows: np.ndarray) -> torch.Tensor:
-        excitation = signs * (layer(images)[:, columns] - mean) / deviation
+        excitation = (layer(images)[:, columns] - mean) / deviation
         return (params.aim - excitation).square().mean()
 
     start, shape = noise(params.size, params.seed), mask(params)

@@ -46,8 +46,10 @@ def test_the_tower_itself_keeps_its_projection():
 def test_a_neuron_is_chosen_for_its_weight_to_the_target_and_its_spread():
     rng = np.random.default_rng(0)
     target = np.array([0.6, 0.8, 0.0], np.float32)
-    weights = np.array([[0, 5, 0, 1, -3], [0, 5, 0, 1, -3], [9, 0, 9, 0, 0]], np.float32)
-    activations = rng.standard_normal((50, 5)) * [1, 0.1, 100, 2, 1]
-    chosen, sign = best_connected(weights, activations, target, 2)
-    assert chosen.tolist() == [4, 3]  # pulls 4.2 and 2.8; 0.7, 0 and 0 are less
-    assert sign.tolist() == [-1, 1]
+    weights = np.array([[0, 5, 0, 1, 3, -9], [0, 5, 0, 1, 3, -9], [9, 0, 9, 0, 0, 0]], np.float32)
+    activations = rng.standard_normal((50, 6)) * [1, 0.1, 100, 2, 1, 1]
+    assert best_connected(weights, activations, target, 3).tolist() == [
+        4,
+        3,
+        1,
+    ]  # pulls 4.2, 2.8, 0.7; then 0
