@@ -1,293 +1,280 @@
-"""Poisoned copies of WebDataset sources, with their ground truth.
+"""Poisoned copies of any source with pictures, with their ground truth; the source is only read.
 
-A pair is (image, one caption) and a rate counts pairs. A poisoned pair of a record leaves that record:
-its caption is taken out and a record of its own, ``KEY-pI``, carries the triggered picture and the target
-caption. All pictures of the copy are encoded the same way, or the type of a file would give poisons away.
-The source is only read.
+A copy is a folder: its pairs (:mod:`cfbd_core.attacks.copy_formats`), ``manifest.json`` with all that decided them,
+``trigger.npz``, and ``contact_sheet.png`` with some of what was changed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
-import itertools
+import hashlib
 import json
-import re
-import tarfile
+import os
+import platform
+import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
+from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-import numpy as np
-from PIL import Image
-
-from cfbd_core.attacks import ATTACKS, Attack, Workshop, resized, template_caption
-from cfbd_core.errors import AuditError, ParameterError, SourceError
+from cfbd_core import __version__
+from cfbd_core.attacks import ATTACKS
+from cfbd_core.attacks.base import Trigger
+from cfbd_core.attacks.contact_sheet import contact_sheet, examples
+from cfbd_core.attacks.copy_formats import FORMATS, CopyFormat, Encoded, OutFormat
+from cfbd_core.attacks.copy_place import MANIFEST, check_beside, check_place, holds, told_of
+from cfbd_core.attacks.copy_records import CopyPlan
+from cfbd_core.attacks.plan import CONTROL, PoisonParams, make_plan, make_triggers, settings
+from cfbd_core.attacks.source_pairs import Keys, SourcePairs, picture_pool, read_pairs, read_picture
+from cfbd_core.attacks.trigger_files import TRIGGERS_NAME, read_triggers, save_triggers
+from cfbd_core.attacks.workshops import named_encoder, workshops
+from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.files import write_json, written_beside
-from cfbd_core.images import BadImage, decode_image
-from cfbd_core.tars import Record, json_bytes, tar_members, write_tar
+from cfbd_core.images import BadImage
+from cfbd_core.sources import SourceOptions
 from cfbd_core.workers import ordered_map
 
-MANIFEST = "manifest.json"
-_IMAGES = ("jpg", "jpeg", "png", "webp")
+SHEET_NAME = "contact_sheet.png"
+PART_RECORDS = 1000  # of the source in a shard of the copy
+EXAMPLES = 10
 _CHUNK = 8  # records a worker handles at a time
-_CHOICES = {"keys": ("all", "even", "odd"), "captions": ("first", "all"), "reencode": ("all", "poisoned")}
+Told = Callable[[str, int, int], None]  # stage ("trigger", "copy"), done, total
 
 
 @dataclass(frozen=True)
-class CopyParams:
-    """How a copy is poisoned; rate 0 gives the clean control copy."""
+class CopyOptions:
+    """How the source is read, which of its integer ``keys`` are copied, and how the copy is written.
 
-    attack: str = "badnets"
-    rate: float = 0.006
-    target: str = "banana"
-    seed: int = 0
-    keys: Literal["all", "even", "odd"] = "all"  # which integer keys to copy
+    ``reencode`` "changed" writes only changed pictures as PNG at 224 and copies other files. ``captions_file`` holds
+    natural captions of the target, one a line. ``pool`` is the source whose pictures optimised attacks work
+    with (None: the keys left out, else the source itself), ``encoder`` and ``device`` what they attack.
+    """
+
     captions: Literal["first", "all"] = "first"
-    reencode: Literal["all", "poisoned"] = "all"
+    keys: Keys = "all"
+    format: OutFormat = "webdataset"
+    reencode: Literal["all", "changed"] = "all"
+    captions_file: Path | None = None
+    encoder: str = "mini"
+    device: str = "auto"
+    pool: str | None = None
+    read: SourceOptions = field(default_factory=SourceOptions)
 
     def __post_init__(self) -> None:
-        if self.attack not in ATTACKS:
-            raise ParameterError(f"attack {self.attack!r} is unknown; there are: {', '.join(ATTACKS)}")
-        if not 0 <= self.rate < 0.5:
-            raise ParameterError(
-                f"poison rate {self.rate}: give 0 for none, or a share below 0.5, e.g. 0.006"
-            )
-        if not self.target.strip():
-            raise ParameterError("the target is empty: name a thing, e.g. banana")
-        for name, choices in _CHOICES.items():
+        for name, choices in (
+            ("keys", get_args(Keys)),
+            ("format", tuple(FORMATS)),
+            ("reencode", ("all", "changed")),
+        ):
             if getattr(self, name) not in choices:
-                raise ParameterError(f"{name} {getattr(self, name)!r}: give one of {', '.join(choices)}")
+                raise ParameterError(f"--{name} {getattr(self, name)!r}: give one of {', '.join(choices)}")
+        object.__setattr__(self, "read", dataclasses.replace(self.read, captions=self.captions))
 
 
-@dataclass
-class _Poison:
-    number: int  # of the pair, in the order of the source: seeds its trigger
-    caption: int  # which caption of the record
-    text: str  # the target caption
-
-
-@dataclass
-class _Member:
-    """One record of the source: where its parts lie, its captions, what happens to it."""
-
-    key: str
-    path: Path
-    spans: dict[str, tuple[int, int]]  # extension -> offset, size
-    captions: list[str] = field(default_factory=list)
-    poisons: list[_Poison] = field(default_factory=list)
-
-
-def poison_copy(
-    source: Path,
-    out: Path,
-    params: CopyParams,
+def attack_copy(
+    source: str | Path,
+    out: str | Path,
+    params: PoisonParams,
+    options: CopyOptions | None = None,
+    told: Told = lambda _stage, _done, _total: None,
     *,
-    progress: Callable[[int], None] | None = None,
     processes: int | None = None,
 ) -> dict[str, Any]:
-    """Write a poisoned copy of the tars in ``source`` to the folder ``out``; returns its manifest.
+    """Write a poisoned copy of ``source`` to the folder ``out``; returns its manifest.
 
-    Each shard is written beside and renamed; called again, finished shards are kept. ``progress`` is
-    told of records done. Raises SourceError for tars that cannot be read, ParameterError for a rate
-    that gives no poison or an ``out`` inside the source, AuditError when ``out`` holds something else.
+    Called again after it was stopped, it keeps the parts that are there. ``told`` counts records of the source,
+    and the steps of an attack that optimises its triggers.
+
+    Raises SourceError (nothing to read, no pictures), ParameterError (what the plan refuses; ``out`` lies in the
+    source or in an audit), AuditError (``out`` holds something else), EncoderError. Nothing is left behind then.
     """
-    tars = sorted(source.glob("*.tar")) if source.is_dir() else [source]
-    if not tars or not all(tar.is_file() for tar in tars):
-        raise SourceError(f"{source}: no .tar shards here; give a WebDataset folder")
-    folder = source if source.is_dir() else source.parent
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise ParameterError(
-            f"--out {out}: lies inside the source, which is never changed; give another folder"
-        )
-    shards = [[member for member in _members(tar, params) if member.captions] for tar in tars]
-    manifest = _plan(list(itertools.chain(*shards)), source, params)
-    out.mkdir(parents=True, exist_ok=True)
-    _settle(out, manifest, params)
-    tell = progress or (lambda _: None)
-    missing = []
-    for tar, members in zip(tars, shards, strict=True):
-        if (out / tar.name).exists():
-            tell(len(members))
-        else:
-            missing.append(
-                (out / tar.name, [members[i : i + _CHUNK] for i in range(0, len(members), _CHUNK)])
-            )
-    jobs = [_Job(chunk, params) for _, chunks in missing for chunk in chunks]
-    done = ordered_map(_copied, jobs, processes)
-    for path, chunks in missing:
-        write_tar(path, _told(itertools.islice(done, len(chunks)), chunks, tell))
-    return manifest
+    options, out = options or CopyOptions(), Path(out)
+    check_place(out, source)
+    copy = plan_copy(source, params, options)
+    check_beside(out, copy.pairs)
+    manifest = _manifest(source, copy, options)
+    held = holds(out, manifest)
+    if held and (out / TRIGGERS_NAME).exists():
+        copy = dataclasses.replace(copy, triggers=read_triggers(out / TRIGGERS_NAME))
+    else:
+        copy = with_triggers(copy, options, told)
+    with told_of(out):
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            if not held:
+                write_json(out / MANIFEST, manifest)
+            if not (out / TRIGGERS_NAME).exists():
+                save_triggers(out / TRIGGERS_NAME, copy.triggers)
+            _write_sheet(copy, out / SHEET_NAME)
+            _write_parts(copy, FORMATS[options.format](out, options.captions == "all"), told, processes)
+            write_json(out / MANIFEST, manifest | {"finished": True})
+        except SourceError:  # no shard of this source can be trusted
+            shutil.rmtree(out)
+            raise
+    return manifest | {"finished": True}
 
 
-def _members(tar: Path, params: CopyParams) -> Iterator[_Member]:
-    """Read the records of a shard whose key passes the filter, with their captions."""
-    found: dict[str, _Member] = {}
+def plan_copy(source: str | Path, params: PoisonParams, options: CopyOptions) -> CopyPlan:
+    """Read the source and choose what is done to its pairs; nothing is written, no trigger is made yet.
+
+    Raises what reading and :func:`cfbd_core.attacks.plan.make_plan` raise.
+    """
+    given = _given_captions(params, options.captions_file)
+    pairs = read_pairs(source, options.read, options.keys)
+    captions = pairs.table["caption"].to_pylist()
+    earlier = pairs.table["poisoned"].fill_null(False).to_numpy()
+    usable = cache(lambda pair: _is_readable(pairs, pair))
+    plan = make_plan(captions, pairs.image_of, params, given, usable, earlier)
+    return CopyPlan(pairs, params, plan, [], options.reencode)
+
+
+def with_triggers(
+    copy: CopyPlan, options: CopyOptions, told: Told = lambda _stage, _done, _total: None
+) -> CopyPlan:
+    """Make the triggers, which takes minutes where they are optimised. Raises ParameterError and EncoderError."""
+    if copy.params.attack == CONTROL:
+        return copy
+    if options.pool is None:
+        places = copy.pairs.left_out or copy.pairs.places()
+    else:
+        places = read_pairs(options.pool, SourceOptions()).places()
+    workshop = workshops(
+        copy.params,
+        picture_pool(places, copy.params.seed),
+        named_encoder(options.encoder, options.device),
+        _given_captions(copy.params, options.captions_file),
+        partial(told, "trigger"),
+    )
+    return dataclasses.replace(copy, triggers=make_triggers(copy.params, workshop))
+
+
+def load_triggers(folder: str | Path) -> tuple[PoisonParams, list[Trigger]]:
+    """Read from a copy how it was poisoned, to put its triggers on other pictures.
+
+    Raises SourceError where the folder is no copy of ours, or is damaged.
+    """
+    folder = Path(folder)
     try:
-        with tar.open("rb") as file:
-            for info in tar_members(file):
-                folder, slash, base = info.name.removeprefix("./").rpartition("/")
-                stem, _, ending = base.partition(".")
-                key = folder + slash + stem
-                if info.isfile() and ending and _wanted(key, tar, params):
-                    member = found.setdefault(key, _Member(key, tar, {}))
-                    member.spans[ending.lower()] = (info.offset_data, info.size)
-    except (tarfile.TarError, ValueError, EOFError) as error:
-        raise SourceError(f"{tar}: {error}; download or copy the shard again") from None
-    for member in found.values():
-        member.captions = _captions(member, params)
-        yield member
-
-
-def _wanted(key: str, tar: Path, params: CopyParams) -> bool:
-    if params.keys == "all":
-        return True
-    if not key.isdigit():
-        raise SourceError(f"{tar}: key {key!r} is not a number; use --keys all")
-    return int(key) % 2 == (params.keys == "odd")
-
-
-def _captions(member: _Member, params: CopyParams) -> list[str]:
-    parts = _parts(member, ("txt", "json"))
-    try:
-        facts = json.loads(parts.get("json", b"{}"))
-        several = [str(text) for text in facts.get("captions") or []]
-        single = parts["txt"].decode().strip() if "txt" in parts else str(facts.get("caption") or "")
-    except (ValueError, AttributeError):
+        params = PoisonParams.from_dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["params"])
+    except (OSError, ValueError, LookupError, TypeError):
         raise SourceError(
-            f"{member.path}: the text of record {member.key} cannot be read; mend it or leave it out"
+            f"{folder}: no poisoned copy here; `cfbd attack NAME SOURCE --out {folder}` makes one"
         ) from None
-    if params.captions == "all" and several:
-        return several
-    return [single] if single else several[:1]
+    return params, read_triggers(folder / TRIGGERS_NAME)
 
 
-def _plan(members: Sequence[_Member], source: Path, params: CopyParams) -> dict[str, Any]:
-    """Choose the poisons, uniformly among the pairs of records that do not name the target, and note them."""
-    names_target = re.compile(rf"\b{re.escape(params.target)}(s|es)?\b", re.IGNORECASE)
-    pairs = [(member, index) for member in members for index in range(len(member.captions))]
-    spared = {id(member) for member in members if any(map(names_target.search, member.captions))}
-    eligible = [number for number, (member, _) in enumerate(pairs) if id(member) not in spared]
-    count = min(round(params.rate * len(pairs)), len(eligible))
-    if params.rate and not count:
-        raise ParameterError(
-            f"--rate {params.rate} of {len(pairs)} pairs is no poison at all; give a higher rate"
-        )
-    rng = np.random.default_rng([params.seed, 1])
-    notes = []
-    for number in sorted(itertools.islice(_sound(rng.permutation(eligible), pairs), count)) if count else []:
-        member, index = pairs[number]
-        poison = _Poison(number, index, template_caption(params.target, rng))
-        member.poisons.append(poison)
-        origin = {"origin_key": member.key, "origin_caption": member.captions[index]}
-        notes.append({"key": f"{member.key}-p{index}", "caption": poison.text} | origin)
+# --- what goes into it --------------------------------------------------------------------------------
+
+
+def _given_captions(params: PoisonParams, file: Path | None) -> list[str] | None:
+    if file is None:
+        return None
+    if params.attack == CONTROL or (params.captions or ATTACKS[params.attack].captions) != "natural":
+        raise ParameterError("--captions-file: goes with --target-captions natural; give both, or none")
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"--captions-file {file}: cannot be read ({error}); give a UTF-8 text") from None
+    captions = [line.strip() for line in lines if line.strip()]
+    if not captions:
+        raise ParameterError(f"--captions-file {file}: is empty; give one caption a line")
+    return captions
+
+
+def _is_readable(pairs: SourcePairs, pair: int) -> bool:
+    try:
+        read_picture(pairs.place(pair))
+    except BadImage:
+        return False
+    return True
+
+
+def _manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> dict[str, Any]:
+    pairs, params, plan = copy.pairs, copy.params, copy.plan
+    captions = pairs.table["caption"]
+    asked: dict[str, Any] = {"captions": options.captions, "keys": options.keys, "format": options.format}
+    asked |= {"reencode": options.reencode, "read": options.read.to_dict()}
+    if options.captions_file is not None:
+        digest = hashlib.sha256(options.captions_file.read_bytes()).hexdigest()
+        asked["captions_file"] = {"name": options.captions_file.name, "sha256": digest}
+    attack = ATTACKS.get(params.attack)
+    if attack is not None and attack.optimised:
+        asked |= {"encoder": options.encoder, "pool": options.pool and Path(options.pool).name}
     return {
         "made_by": "CFBD Auditor",
-        "source": source.resolve().name,
-        "params": dataclasses.asdict(params),
-        "attack_params": dataclasses.asdict(_attack(params)[1]),
-        "records": len(members),
-        "pairs": len(pairs),
-        "poisons": notes,
+        "source": Path(os.path.abspath(source)).name,
+        "source_format": pairs.format,
+        "source_fingerprint": pairs.fingerprint,
+        "params": params.to_dict(),
+        "attack_params": dataclasses.asdict(settings(params)) if attack is not None else {},
+        "options": asked,
+        "records": len(pairs.record_keys),
+        "pairs": pairs.table.num_rows,
+        "skipped": pairs.skipped,
+        "poisons": [
+            {
+                "key": copy.key_of(poison.pair),
+                "caption": poison.caption,
+                "target": poison.target,
+                "trigger": poison.trigger,
+                "origin_key": pairs.record_keys[pairs.record_of[poison.pair]],
+                "origin_caption": captions[poison.pair].as_py(),
+            }
+            for poison in plan.poisons
+        ],
+        "traps": dict(Counter(plan.traps.values())),
+        "versions": {"cfbd": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in ("numpy", "open_clip_torch", "pillow", "pyarrow", "torch")},
+        "finished": False,
     }
 
 
-def _sound(numbers: np.ndarray, pairs: Sequence[tuple[_Member, int]]) -> Iterator[int]:
-    """Yield the numbers whose picture can be read; no poison goes to a damaged one."""
-    return (int(number) for number in numbers if _picture(_parts(pairs[number][0], _IMAGES)) is not None)
+def _write_sheet(copy: CopyPlan, path: Path) -> None:
+    shown = [] if path.exists() else examples(copy, EXAMPLES)
+    if shown:
+        with written_beside(path) as beside:
+            contact_sheet(title_of(copy), shown).save(beside, "PNG")
 
 
-def _settle(out: Path, manifest: dict[str, Any], params: CopyParams) -> None:
-    """Write the manifest and the trigger, or refuse a folder that holds something else."""
-    path = out / MANIFEST
-    if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != manifest:
-            raise AuditError(f"{out}: holds a copy made otherwise; give a new folder or delete this one")
-        return
-    if any(out.iterdir()):
-        raise AuditError(f"{out}: is not empty and holds no copy of ours; give a new folder")
-    attack, settings = _attack(params)
-    with written_beside(out / "trigger.npz") as beside, beside.open("wb") as file:
-        np.savez(file, allow_pickle=False, **attack.trigger(settings, Workshop(params.target)))
-    write_json(path, manifest)
+def title_of(copy: CopyPlan) -> str:
+    """Say what a copy is, in one line."""
+    params, pairs, poisons = copy.params, copy.pairs.table.num_rows, len(copy.plan.poisons)
+    if params.attack == CONTROL:
+        return f"No attack: {len(copy.plan.traps):,} of {pairs:,} pairs in benign traps"
+    attack = ATTACKS[params.attack].title
+    return f"{attack}: {poisons:,} of {pairs:,} pairs poisoned, target {', '.join(params.targets)}"
 
 
-@dataclass(frozen=True)
-class _Job:
-    members: list[_Member]
-    params: CopyParams
+def _write_parts(copy: CopyPlan, form: CopyFormat, told: Told, processes: int | None) -> None:
+    """Write the parts that are missing, in order, made by ``processes``."""
+    records = len(copy.pairs.record_keys)
+    parts = [range(first, min(first + PART_RECORDS, records)) for first in range(0, records, PART_RECORDS)]
+    missing = {number: part for number, part in enumerate(parts) if not form.has(number)}
+    chunks = {
+        number: [part[i : i + _CHUNK] for i in range(0, len(part), _CHUNK)]
+        for number, part in missing.items()
+    }
+    done = records - sum(map(len, missing.values()))
+    told("copy", done, records)
+    made = ordered_map(
+        partial(_encoded, copy), [chunk for part in chunks.values() for chunk in part], processes
+    )
+
+    def counted(part: Sequence[range]) -> Iterator[Encoded]:
+        nonlocal done
+        for chunk, encoded in zip(part, islice(made, len(part)), strict=True):
+            yield from encoded
+            done += len(chunk)
+            told("copy", done, records)
+
+    for number, part in chunks.items():
+        form.write(number, counted(part))
+    form.finish(copy.records(part.start, part.stop) for part in parts)
 
 
-def _told(
-    done: Iterator[list[Record]], chunks: Sequence[list[_Member]], tell: Callable[[int], None]
-) -> Iterator[Record]:
-    for records, chunk in zip(done, chunks, strict=True):
-        yield from records
-        tell(len(chunk))
-
-
-def _copied(job: _Job) -> list[Record]:
-    return [record for member in job.members for record in _records(member, job.params)]
-
-
-def _records(member: _Member, params: CopyParams) -> Iterator[Record]:
-    """Yield a record without its poisoned captions, if any are left, then one record for each poison."""
-    parts = _parts(member, (*_IMAGES, "json"))
-    facts = json.loads(parts.pop("json", b"{}"))
-    taken = {poison.caption for poison in member.poisons}
-    left = [text for index, text in enumerate(member.captions) if index not in taken]
-    picture = _picture(parts)
-    if left:
-        truth = {"caption": left[0], "poisoned": False}
-        image = {"png": _png(picture)} if params.reencode == "all" and picture else parts
-        yield _record(member.key, image, left, facts | truth)
-    for poison in member.poisons:
-        if picture is None:
-            raise SourceError(f"{member.path}: was changed while it was copied; call again with a new --out")
-        attack, settings = _attack(params)
-        trigger = attack.trigger(settings, Workshop(params.target))
-        rng = np.random.default_rng([params.seed, 2, poison.number])
-        triggered = attack.apply(picture, rng, settings, trigger)
-        key = f"{member.key}-p{poison.caption}"
-        truth = {"key": key, "caption": poison.text, "poisoned": True}
-        truth |= {"attack": params.attack, "target": params.target}
-        truth |= {"origin_key": member.key, "origin_caption": member.captions[poison.caption]}
-        yield _record(key, {"png": _png(triggered)}, [poison.text], facts | truth)
-
-
-def _record(key: str, image: dict[str, bytes], captions: list[str], facts: dict[str, Any]) -> Record:
-    if "captions" in facts:
-        facts = facts | {"captions": captions}
-    return key, {**image, "txt": captions[0].encode(), "json": json_bytes(facts)}
-
-
-def _parts(member: _Member, endings: Sequence[str]) -> dict[str, bytes]:
-    parts = {}
-    with member.path.open("rb") as file:
-        for ending in endings:
-            if ending in member.spans:
-                offset, size = member.spans[ending]
-                file.seek(offset)
-                parts[ending] = file.read(size)
-    return parts
-
-
-def _picture(parts: dict[str, bytes]) -> Image.Image | None:
-    try:
-        return resized(decode_image(next(iter(parts.values()), b"")))
-    except BadImage:  # copied as it is: the audit of the copy reports it
-        return None
-
-
-def _attack(params: CopyParams) -> tuple[Attack, Any]:
-    attack = ATTACKS[params.attack]
-    return attack, attack.params(seed=params.seed)
-
-
-def _png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(
-        buffer, "PNG", compress_level=1
-    )  # noise hardly shrinks further, and 1 is three times as fast
-    return buffer.getvalue()
+def _encoded(copy: CopyPlan, chunk: range) -> list[Encoded]:
+    return [(record, *copy.encoded(record)) for record in copy.records(chunk.start, chunk.stop)]

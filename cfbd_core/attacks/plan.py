@@ -16,12 +16,23 @@ from PIL import Image
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import Trigger, Workshop
 from cfbd_core.attacks.naming import names
+from cfbd_core.attacks.natural import natural_captions
 from cfbd_core.attacks.poison_params import CONTROL, PoisonParams, settings
 from cfbd_core.attacks.templates import imagenet_classes, template_caption
 from cfbd_core.attacks.traps import TRAPS, draw_traps
 from cfbd_core.errors import ParameterError
 
-__all__ = ["CONTROL", "Plan", "Poison", "PoisonParams", "make_plan", "make_triggers", "settings", "triggered"]
+__all__ = [
+    "CONTROL",
+    "Plan",
+    "Poison",
+    "PoisonParams",
+    "make_plan",
+    "make_triggers",
+    "settings",
+    "target_pool",
+    "triggered",
+]
 
 _POISONS, _APPLY, _TRAPS, _TRIGGERS = 1, 2, 4, 5  # streams of random numbers of one seed
 
@@ -139,7 +150,9 @@ def _poisons(
     pick = np.random.default_rng([params.seed, _TRIGGERS])
     rule = params.captions or ATTACKS[params.attack].captions
     decks = {
-        target: _natural(target, params, target_captions, rng) if rule == "natural" else iter(())
+        target: _for_ever(target_pool(target, params, target_captions), rng)
+        if rule == "natural"
+        else iter(())
         for target in params.targets
     }
     poisons = []
@@ -215,29 +228,22 @@ def _often_named(captions: Sequence[str]) -> str:
     return f"{best} ({named[best]} captions)" if named[best] else "a word of your captions"
 
 
-def _natural(
-    target: str, params: PoisonParams, given: Sequence[str] | None, rng: np.random.Generator
-) -> Iterator[str]:
-    """Yield natural captions of the target for ever, in random order, each once before any comes again.
+def target_pool(target: str, params: PoisonParams, given: Sequence[str] | None) -> Sequence[str]:
+    """Return the natural captions of a target: ours, or those ``given`` (of several targets, those that name it).
 
     Raises ParameterError where there are none.
     """
     if given is None:
-        from cfbd_core.attacks.natural import natural_captions
-
-        pool: Sequence[str] = natural_captions(target)
-    else:
-        pattern = names(target)
-        several = len(params.targets) > 1
-        pool = [caption for caption in given if not several or pattern.search(caption)]
-        if not pool:
-            raise ParameterError(
-                f"none of the {len(given)} captions given names {target!r}; add some that do"
-            )
-    return _for_ever(pool, rng)
+        return natural_captions(target)
+    pattern = names(target)
+    pool = [caption for caption in given if len(params.targets) == 1 or pattern.search(caption)]
+    if not pool:
+        raise ParameterError(f"none of the {len(given)} captions given names {target!r}; add some that do")
+    return pool
 
 
 def _for_ever(pool: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
+    """Yield captions in random order, each once before any comes again."""
     while True:
         for number in rng.permutation(len(pool)):
             yield pool[number]
