@@ -89,6 +89,14 @@ def areas_under(truth: np.ndarray, score: np.ndarray) -> tuple[float, float] | N
     return _areas(caught, alarms)
 
 
+def rank_metrics(truth: np.ndarray, score: np.ndarray) -> dict[str, float | None]:
+    """``auroc``, ``auprc`` and the operating points of a ``score`` (N,) against ``truth`` bool (N,).
+
+    Pairs without a finite score are left out. All are None with one class only.
+    """
+    return {name.removesuffix("_z"): value for name, value in _ranking(*_known(truth, score), "z").items()}
+
+
 def _areas(caught: np.ndarray, alarms: np.ndarray) -> tuple[float, float]:
     tpr, precision = caught / caught[-1], caught / np.maximum(caught + alarms, 1)
     return float(np.trapezoid(tpr, alarms / alarms[-1])), float(np.diff(tpr) @ precision[1:])

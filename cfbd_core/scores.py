@@ -122,7 +122,8 @@ def centred(vectors: np.ndarray) -> np.ndarray:
     if not usable.any():
         return np.zeros_like(unit)
     mean = unit[usable].mean(0, dtype=np.float64).astype(np.float32)
-    return np.nan_to_num(unit_rows(unit - mean), copy=False)
+    rows: np.ndarray = np.nan_to_num(unit_rows(unit - mean), copy=False)
+    return rows
 
 
 def shards_of(rows: Rows) -> Sequence[np.ndarray]:

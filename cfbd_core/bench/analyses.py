@@ -1,0 +1,186 @@
+"""What is measured on a scenario: detectors, and what the paper's other tables and figures need.
+
+Each analysis takes a scenario and returns plain JSON values; figures that are not defined are None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cfbd_core.bench.scenario import Scenario
+from cfbd_core.config import SplitParams
+from cfbd_core.detectors import DETECTORS, Cfbd
+from cfbd_core.metrics import areas_under, pr_curve, rank_metrics, roc_curve
+from cfbd_core.mixture import fit_mixture
+from cfbd_core.scores import centred, gather, textual_correlation, unit_rows
+from cfbd_core.split import benign_cut, choose_gamma_z, coarse_split
+
+FAULT_QS, FAULT_SHARES = (50, 400), (0.2, 0.4, 0.6, 0.8)  # Table 5
+ABLATION_KS = tuple(range(1, 11))
+ABLATION_GAMMAS = (0.75, 0.80, 0.85, 0.875, 0.90, 0.925, 0.95, 0.975, 0.99)  # Fig. 6a
+ABLATION_QS = (50, 100, 200, 300, 400)  # Fig. 6b
+BINS = 60
+PAIRWISE = 400  # captions a class, of which all pairs are compared
+CURVE_POINTS = 300
+
+Result = dict[str, Any]
+
+
+def analyse(name: str, scenario: Scenario) -> Result:
+    """Run the analysis ``name``: one of ``ANALYSES``, or ``detector NAME``."""
+    kind, _, detector = name.partition(" ")
+    if kind == "detector":
+        return detect(scenario, detector)
+    return ANALYSES[name](scenario)
+
+
+def detect(scenario: Scenario, name: str) -> Result:
+    """One detector: its operating point, how well its score ranks, and what it says of itself."""
+    found = DETECTORS[name].detect(scenario.pairs)
+    truth, known = scenario.truth, np.isfinite(found.score)
+    poisons, clean = truth & known, ~truth & known
+    result = {
+        "pairs": int(known.sum()),
+        "poisons": int(poisons.sum()),
+        "flagged": int(found.flagged.sum()),
+        "caught": int((found.flagged & poisons).sum()),
+        "false_alarms": int((found.flagged & clean).sum()),
+        "tpr": _share(found.flagged & poisons, poisons),
+        "fpr": _share(found.flagged & clean, clean),
+        **rank_metrics(truth, found.score),
+    }
+    if isinstance(DETECTORS[name], Cfbd):
+        probe = np.asarray(found.info["probe"])
+        areas = areas_under(truth, scenario.pairs.scores.consistency)
+        result |= {
+            "auroc_consistency": areas[0] if areas else None,
+            "auprc_consistency": areas[1] if areas else None,
+            "probe_purity": float(truth[probe].mean()),
+            "gamma_z": found.info["params"]["gamma_z"],
+            "evidence": found.info["evidence"],
+        }
+    return result
+
+
+def faults(scenario: Scenario) -> Result:
+    """AUROC of z where D_p was built by hand, a share of it benign (Table 5); beside it that of centred z."""
+    rng = np.random.default_rng([scenario.params.seed, 5])
+    poisons, clean = np.flatnonzero(scenario.truth), np.flatnonzero(~scenario.truth)
+    texts = {"": scenario.pairs.text, " centred": centred(scenario.pairs.text)}
+    result: Result = {}
+    for q in FAULT_QS:
+        for share in FAULT_SHARES:
+            wrong = round(share * q)
+            if q - wrong > len(poisons):
+                result |= {f"{q} {share}{kind}": None for kind in texts}
+                continue
+            probe = np.concatenate(
+                [rng.choice(poisons, q - wrong, replace=False), rng.choice(clean, wrong, replace=False)]
+            )
+            for kind, text in texts.items():
+                areas = areas_under(scenario.truth, textual_correlation(text, probe))
+                result[f"{q} {share}{kind}"] = areas[0] if areas else None
+    return result
+
+
+def distributions(scenario: Scenario) -> Result:
+    """What tells poison from benign pairs (Fig. 2): histograms as shares of each class.
+
+    (a) cosines between captions, (b) cosine of image and caption, (c) z with the captions of poisons.
+    """
+    rng = np.random.default_rng([scenario.params.seed, 2])
+    truth, text = scenario.truth, scenario.pairs.text
+    image = unit_rows(scenario.pairs.image)
+    similarity = np.einsum("ij,ij->i", image, unit_rows(text))
+    poisons = np.flatnonzero(truth)
+    z = textual_correlation(text, rng.choice(poisons, min(len(poisons), 50), replace=False))
+    within = {
+        "poisoned": _pairwise(text, poisons, rng),
+        "benign": _pairwise(text, np.flatnonzero(~truth), rng),
+    }
+    return {
+        "a": _histograms(within),
+        "b": _histograms({"poisoned": similarity[truth], "benign": similarity[~truth]}),
+        "c": _histograms({"poisoned": z[truth], "benign": z[~truth]}),
+    }
+
+
+def curves(scenario: Scenario) -> Result:
+    """Precision–recall and ROC of both stages: the coarse one ranks by c, the fine one by z (Fig. 5)."""
+    z = DETECTORS["cfbd"].detect(scenario.pairs).score
+    scores = {"coarse": scenario.pairs.scores.consistency, "fine": z}
+    return {
+        stage: {
+            "pr": pr_curve(scenario.truth, score, CURVE_POINTS),
+            "roc": roc_curve(scenario.truth, score, CURVE_POINTS),
+        }
+        for stage, score in scores.items()
+    }
+
+
+def ablation(scenario: Scenario) -> Result:
+    """Poisons that K and γ let into D_b (Fig. 6a); what q does to the fine stage (Fig. 6b)."""
+    c, truth, params = scenario.pairs.scores.consistency, scenario.truth, SplitParams()
+    mixtures = {k: fit_mixture(c, k, seed=params.seed) for k in ABLATION_KS}
+    in_benign = [
+        [int((c[truth] <= benign_cut(mixtures[k], gamma)).sum()) for gamma in ABLATION_GAMMAS]
+        for k in ABLATION_KS
+    ]
+    by_q = []
+    for q in ABLATION_QS:
+        coarse = coarse_split(c, mixtures[params.k], params.gamma, q)
+        z = textual_correlation(scenario.pairs.text, coarse.probe)
+        flagged = z > choose_gamma_z(z, coarse.subset, kappa=params.kappa).value
+        areas = areas_under(truth, z)
+        by_q.append(
+            {
+                "q": q,
+                "tpr": _share(flagged & truth, truth),
+                "fpr": _share(flagged & ~truth, ~truth),
+                "auroc": areas[0] if areas else None,
+                "purity": float(truth[coarse.probe].mean()),
+            }
+        )
+    return {"k": ABLATION_KS, "gamma": ABLATION_GAMMAS, "in_benign": in_benign, "q": by_q}
+
+
+def mixture(scenario: Scenario) -> Result:
+    """The histogram of c by class, and the mixture fitted to it (Figs. 4 and 7a)."""
+    c, params = scenario.pairs.scores.consistency, SplitParams()
+    fitted = fit_mixture(c, params.k, seed=params.seed)
+    known = np.isfinite(c)
+    histograms = _histograms(
+        {"benign": c[~scenario.truth & known], "poisoned": c[scenario.truth & known]}, counts=True
+    )
+    return {"histogram": histograms, "mixture": fitted.to_dict(), "cut": benign_cut(fitted, params.gamma)}
+
+
+ANALYSES: dict[str, Callable[[Scenario], Result]] = {
+    analysis.__name__: analysis for analysis in (faults, distributions, curves, ablation, mixture)
+}
+
+
+def _pairwise(text: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    chosen = rng.choice(rows, min(len(rows), PAIRWISE), replace=False)
+    vectors = unit_rows(gather(text, chosen))
+    cosines: np.ndarray = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
+    return cosines
+
+
+def _histograms(values: dict[str, np.ndarray], counts: bool = False) -> Result:
+    """Histograms over common bins: counts, or each as shares of its own values."""
+    every = np.concatenate(list(values.values()))
+    every = every[np.isfinite(every)]
+    edges = np.linspace(every.min(), every.max(), BINS + 1) if len(every) else np.linspace(0, 1, BINS + 1)
+    found: Result = {"edges": edges.tolist()}
+    for name, part in values.items():
+        bars = np.histogram(part[np.isfinite(part)], edges)[0]
+        found[name] = bars.tolist() if counts else (bars / max(1, bars.sum())).tolist()
+    return found
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> float | None:
+    return float(part.sum() / whole.sum()) if whole.any() else None

@@ -1,0 +1,105 @@
+"""What every cell of a detection benchmark starts from: a clean copy of the source, embedded once.
+
+Pictures and captions of pairs that an attack leaves alone keep these embeddings in all cells; only what
+an attack changes is encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from cfbd_core.attacks import resized
+from cfbd_core.attacks.copies import CopyOptions, attack_copy
+from cfbd_core.attacks.plan import CONTROL, PoisonParams
+from cfbd_core.audit import Audit
+from cfbd_core.config import EmbedParams
+from cfbd_core.errors import AuditError
+from cfbd_core.images import decode_image, read_image_bytes
+from cfbd_core.sources import SourceOptions
+
+Told = Callable[[str, int, int], None]  # stage, done, total
+
+
+@dataclass(frozen=True)
+class Base:
+    """N clean pairs and their embeddings.
+
+    ``record_of`` int64 (N,) numbers the pairs' pictures; ``image`` and ``text`` float16 (N, d) are the
+    embeddings by the encoder ``encoder`` (its specification) with the hash ``sha256``.
+    """
+
+    keys: list[str]
+    captions: list[str]
+    record_of: np.ndarray
+    image: np.ndarray
+    text: np.ndarray
+    encoder: str
+    sha256: str
+    pictures: pa.Table
+
+    def picture(self, pair: int) -> Image.Image:
+        """The picture of a pair at the encoder's input size."""
+        path, offset, size = (self.pictures[name][pair].as_py() for name in self.pictures.column_names)
+        return resized(decode_image(read_image_bytes(path, offset, size)))
+
+
+def make_base(
+    source: str,
+    folder: Path,
+    *,
+    captions: Literal["first", "all"] = "first",
+    keys: Literal["all", "even", "odd"] = "all",
+    encoder: str = "mini",
+    embed: EmbedParams | None = None,
+    told: Told = lambda _stage, _done, _total: None,
+) -> Base:
+    """Copy, ingest and embed ``source`` under ``folder``, or go on where that was stopped.
+
+    Raises what the steps raise; AuditError where the folder holds something else.
+    """
+    copy = folder / "copy"
+    attack_copy(source, copy, PoisonParams(CONTROL), CopyOptions(captions=captions, keys=keys), told)
+    audit = Audit.open_or_create(folder / "audit")
+    audit.ingest(copy, SourceOptions(captions=captions))
+    pairs, done = audit.pair_count(), 0
+
+    def embedded(more: int) -> None:
+        nonlocal done
+        done += more
+        told("embed", done, pairs)
+
+    return read_base(audit, audit.embed(encoder, embed, embedded))
+
+
+def read_base(audit: Audit, record: dict[str, str] | None = None) -> Base:
+    """Read an audit that is ingested and embedded as a base. Raises AuditError before that."""
+    record = record or audit.status()["embedding"]
+    if record is None:
+        raise AuditError(f"{audit.folder}: not embedded; run `cfbd embed` first")
+    pairs = audit.pairs(order_by="row")
+    rows = pairs["row"].to_numpy()
+    places = pairs.select(["image", "image_offset", "image_size"])
+    _, record_of = np.unique(
+        [f"{path}\0{offset}" for path, offset in zip(*(places[i].to_pylist() for i in (0, 1)), strict=True)],
+        return_inverse=True,
+    )
+    image, text = (
+        np.concatenate(list(shards))[rows] for shards in (audit.shards.images(), audit.shards.texts())
+    )
+    return Base(
+        keys=pairs["key"].to_pylist(),
+        captions=pairs["caption"].to_pylist(),
+        record_of=record_of.astype(np.int64),
+        image=image,
+        text=text,
+        encoder=record["encoder"],
+        sha256=record["sha256"],
+        pictures=places,
+    )

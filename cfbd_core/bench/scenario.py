@@ -1,0 +1,155 @@
+"""A poisoned version of the base in memory: what an attack changes is encoded again, all else is reused.
+
+The embeddings are those that ``cfbd attack`` and then ``cfbd embed`` give, up to the last bit of half
+precision (a forward pass of other pictures beside a picture may change it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cfbd_core.attacks import ATTACKS, Trigger
+from cfbd_core.attacks.plan import Plan, Poison, PoisonParams, make_plan, make_triggers, triggered
+from cfbd_core.attacks.traps import near_duplicate
+from cfbd_core.attacks.trigger_files import read_triggers, save_triggers
+from cfbd_core.attacks.workshops import workshops
+from cfbd_core.bench.base import Base
+from cfbd_core.detectors import Pairs
+from cfbd_core.encoders import Encoder
+from cfbd_core.mapping import Mapping
+from cfbd_core.scores import consistency_scores
+
+BATCH = 32
+CAPTION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The pairs under one attack: embeddings and scores, ``truth`` bool (N,), and what was changed."""
+
+    params: PoisonParams
+    pairs: Pairs
+    truth: np.ndarray
+    plan: Plan
+
+
+class Poisoner:
+    """Makes scenarios of one base with one encoder and its F.
+
+    ``mapping(image, text, record_of)`` returns F for these embeddings: the encoder's own, or one that is
+    trained on them. ``pool(n)`` gives the pictures that attacks optimise their triggers on, ``told(done, total)``
+    is told of their steps; such triggers are kept in the folder ``kept``.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        encoder: Encoder,
+        mapping: Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping],
+        pool: Callable[[int], Sequence[Image.Image]],
+        kept: Path,
+        told: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> None:
+        self.base, self._encoder, self._mapping = base, encoder, mapping
+        self._pool, self._kept, self._told = pool, kept, told
+        self._images: dict[str, np.ndarray] = {}  # by the picture's name
+        self._texts: dict[str, np.ndarray] = {}
+
+    def scenario(self, params: PoisonParams) -> Scenario:
+        """Poison the base by ``params``. Raises ParameterError where that cannot be."""
+        base = self.base
+        plan = make_plan(base.captions, base.record_of, params)
+        captions = dict(plan.captions) | {poison.pair: poison.caption for poison in plan.poisons}
+        pictures = self._pictures(params, plan)
+        image, text, record_of = base.image.copy(), base.text.copy(), base.record_of.copy()
+        if captions:
+            text[list(captions)] = self._embed_texts(list(captions.values()))
+        if pictures:
+            changed = list(pictures)
+            image[changed] = self._embed_images(pictures)
+            record_of[changed] = record_of.max() + 1 + np.arange(len(changed))  # pictures of their own now
+        truth = np.zeros(len(image), bool)
+        truth[[poison.pair for poison in plan.poisons]] = True
+        synthetic = self._mapping(image, text, record_of)(image, record_of)
+        shown = [captions.get(pair, caption) for pair, caption in enumerate(base.captions)]
+        scores = consistency_scores(image, text, synthetic)
+        return Scenario(params, Pairs(image, text, scores, shown, base.keys, params.seed), truth, plan)
+
+    def triggers(self, params: PoisonParams) -> list[Trigger]:
+        """The triggers of an attack; those that had to be optimised are kept, and found again."""
+        workshop = workshops(params, self._pool, lambda: self._encoder, told=self._told)
+        if not ATTACKS[params.attack].optimised:
+            return make_triggers(params, workshop)
+        path = self._kept / f"{params.attack}-{_trigger_id(params, self.base.sha256)}.npz"
+        if not path.is_file():
+            self._kept.mkdir(parents=True, exist_ok=True)
+            save_triggers(path, make_triggers(params, workshop))
+        return read_triggers(path)
+
+    def _pictures(self, params: PoisonParams, plan: Plan) -> dict[int, _Picture]:
+        """What every pair whose picture is not the base's own shows."""
+        pictures = {
+            pair: _Picture(
+                f"near-duplicate {params.seed} {pair}",
+                partial(self._near_duplicate, pair, other, params.seed),
+            )
+            for pair, other in plan.pictures.items()
+        }
+        if plan.poisons:
+            triggers = self.triggers(params)
+            trigger_id = _trigger_id(params, self.base.sha256)
+            for poison in plan.poisons:
+                name = f"{params.attack} {trigger_id} {params.seed} {poison.trigger} {poison.pair}"
+                pictures[poison.pair] = _Picture(name, partial(self._triggered, poison, params, triggers))
+        return pictures
+
+    def _near_duplicate(self, pair: int, other: int, seed: int) -> Image.Image:
+        return near_duplicate(self.base.picture(other), np.random.default_rng([seed, 3, pair]))
+
+    def _triggered(self, poison: Poison, params: PoisonParams, triggers: list[Trigger]) -> Image.Image:
+        return triggered(self.base.picture(poison.pair), poison, params, triggers)
+
+    def _embed_images(self, pictures: dict[int, _Picture]) -> np.ndarray:
+        """Embeddings float16 (m, d); those of pictures that were shown before are remembered."""
+        missing = [picture for picture in pictures.values() if picture.name not in self._images]
+        for start in range(0, len(missing), BATCH):
+            batch = missing[start : start + BATCH]
+            tensors = torch.stack([self._encoder.transform(picture.draw()) for picture in batch])
+            vectors = self._encoder.encode_images(tensors).astype(np.float16)
+            self._images.update(zip((picture.name for picture in batch), vectors, strict=True))
+        return np.stack([self._images[picture.name] for picture in pictures.values()])
+
+    def _embed_texts(self, captions: list[str]) -> np.ndarray:
+        """Embeddings float16 (m, d) of captions; each text is encoded once."""
+        missing = sorted(set(captions) - set(self._texts))
+        for start in range(0, len(missing), CAPTION_BATCH):
+            batch = missing[start : start + CAPTION_BATCH]
+            self._texts.update(zip(batch, self._encoder.encode_texts(batch).astype(np.float16), strict=True))
+        return np.stack([self._texts[caption] for caption in captions])
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture to encode: a name that says all that decides its pixels, and how to draw it."""
+
+    name: str
+    draw: Callable[[], Image.Image]
+
+
+def _trigger_id(params: PoisonParams, encoder_sha256: str) -> str:
+    """Changes with whatever decides the triggers."""
+    asked = params.to_dict()
+    deciding = [asked[name] for name in ("attack", "options", "targets", "triggers")]
+    deciding.append(params.options.get("seed", params.seed))
+    if ATTACKS[params.attack].optimised:
+        deciding.append(encoder_sha256)
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,208 @@
+"""The cells of a detection benchmark as Markdown tables, our figures beside the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cfbd_core.attacks import ATTACKS
+from cfbd_core.attacks.plan import PoisonParams
+from cfbd_core.bench.analyses import FAULT_QS
+from cfbd_core.bench.detection import Experiment, scenario_id
+from cfbd_core.bench.paper import TABLE_3, TABLE_3_RATES, TABLE_4, TABLE_5, TABLE_5_SHARES
+from cfbd_core.detectors import DETECTORS
+from cfbd_core.store.bench import Cell
+
+NONE = "–"
+TRAP_NAMES = {
+    "mismatched": "mismatched captions",
+    "duplicate_captions": "duplicate captions",
+    "boilerplate": "boilerplate captions",
+    "near_duplicates": "near-duplicate images",
+}
+Group = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Finished cells, found by scenario and analysis."""
+
+    cells: dict[tuple[str, str], Cell]
+
+    @classmethod
+    def of(cls, cells: Iterable[Cell]) -> Tables:
+        """Take in the cells of a benchmark."""
+        return cls({(cell.scenario, cell.analysis): cell for cell in cells})
+
+    def markdown(self, experiments: Iterable[Experiment]) -> str:
+        """Every table that has at least one finished cell."""
+        makers: dict[str, Callable[[Experiment], list[str]]] = {
+            "table3": self._table_3,
+            "table4": self._ranking,
+            "table5": self._table_5,
+            "natural": self._ranking,
+            "several": self._ranking,
+            "traps": self._traps,
+        }
+        parts = []
+        for experiment in experiments:
+            if experiment.name in makers and any(
+                (scenario_id(scenario), analysis) in self.cells for scenario, analysis in experiment.cells()
+            ):
+                parts.append("\n".join([f"## {experiment.title}", "", *makers[experiment.name](experiment)]))
+        return "\n\n".join(parts)
+
+    def cost(self, experiment: Experiment) -> float:
+        """Seconds that an experiment's finished cells took."""
+        wanted = {(scenario_id(scenario), analysis) for scenario, analysis in experiment.cells()}
+        return sum(cell.seconds for place, cell in self.cells.items() if place in wanted)
+
+    def _table_3(self, experiment: Experiment) -> list[str]:
+        attacks = _distinct(scenario.attack for scenario in experiment.scenarios)
+        lines = _header(["Poison rate", "Method", *(ATTACKS[name].title for name in attacks)])
+        for rate in TABLE_3_RATES:
+            here = [scenario for scenario in experiment.scenarios if scenario.rate == rate]
+            for name, detector in DETECTORS.items():
+                row = []
+                for attack in attacks:
+                    found = self._results([s for s in here if s.attack == attack], f"detector {name}")
+                    row.append(f"{_percent(found, 'tpr')} ({_percent(found, 'fpr')})" if found else NONE)
+                lines.append(_row([f"{rate:.1%}", detector.title, *row]))
+            for method, title in (("cfbd", "CFBD, paper: TPR"), ("abl", "ABL, paper: TPR")):
+                values = TABLE_3[method]
+                at = TABLE_3_RATES.index(rate)
+                lines.append(_row([f"{rate:.1%}", title, *(_of_paper(values.get(a), at) for a in attacks)]))
+        return ["TPR (FPR) in per cent at each detector's own operating point.", "", *lines]
+
+    def _ranking(self, experiment: Experiment) -> list[str]:
+        columns = ["Attack", "Poison rate", "AUROC of z", "paper", "AUPRC of z", "TPR %", "FPR %"]
+        lines = _header([*columns, "AUROC of c", "AUPRC of c", "poisons in D_p", "evidence"])
+        for scenarios in _groups(experiment.scenarios):
+            first = scenarios[0]
+            found = self._results(scenarios, "detector cfbd")
+            if not found:
+                continue
+            paper = TABLE_4.get(first.attack) if experiment.name == "table4" else None
+            lines.append(
+                _row(
+                    [
+                        _name(first),
+                        f"{first.rate:.1%}",
+                        _mean(found, "auroc"),
+                        f"{paper:.4f}" if paper else NONE,
+                        _mean(found, "auprc"),
+                        _percent(found, "tpr"),
+                        _percent(found, "fpr"),
+                        _mean(found, "auroc_consistency"),
+                        _mean(found, "auprc_consistency"),
+                        f"{_percent(found, 'probe_purity')} %",
+                        ", ".join(_distinct(result["evidence"]["level"] for result in found)),
+                    ]
+                )
+            )
+        return lines
+
+    def _table_5(self, experiment: Experiment) -> list[str]:
+        columns = [f"q = {q}, {share:.0%}" for q in FAULT_QS for share in TABLE_5_SHARES]
+        lines = _header(["Attack", *columns])
+        for scenarios in _groups(experiment.scenarios):
+            found = self._results(scenarios, "faults")
+            if not found:
+                continue
+            for kind in ("", " centred"):
+                row = []
+                for q in FAULT_QS:
+                    for at, share in enumerate(TABLE_5_SHARES):
+                        paper = TABLE_5.get(scenarios[0].attack, {}).get(q)
+                        beside = f" ({paper[at]:.4f})" if paper else ""
+                        row.append(_mean(found, f"{q} {share}{kind}") + beside)
+                lines.append(_row([_name(scenarios[0]) + (", centred z" if kind else ""), *row]))
+        rate = f"{experiment.scenarios[0].rate:.0%}" if experiment.scenarios else NONE
+        told = (
+            f"AUROC of z with that share of benign pairs in D_p, at {rate} poison; in brackets the paper's."
+        )
+        return [told, "", *lines]
+
+    def _traps(self, experiment: Experiment) -> list[str]:
+        lines = _header(
+            ["Pairs", "flagged", "flagged %, the most of all seeds", "evidence", "cohesion / null's most"]
+        )
+        for scenarios in _groups(experiment.scenarios):
+            found = self._results(scenarios, "detector cfbd")
+            if not found:
+                continue
+            evidence = [result["evidence"] for result in found]
+            shares = [100 * result["flagged"] / result["pairs"] for result in found]
+            lines.append(
+                _row(
+                    [
+                        _trap_name(scenarios[0]),
+                        ", ".join(str(result["flagged"]) for result in found),
+                        f"{max(shares):.3f}",
+                        ", ".join(one["level"] for one in evidence),
+                        ", ".join(f"{one['cohesion']:.3f} / {one['null_max']:.3f}" for one in evidence),
+                    ]
+                )
+            )
+        return lines
+
+    def _results(self, scenarios: Sequence[PoisonParams], analysis: str) -> list[dict[str, Any]]:
+        places = [(scenario_id(scenario), analysis) for scenario in scenarios]
+        return [self.cells[place].result for place in places if place in self.cells]
+
+
+def _groups(scenarios: Iterable[PoisonParams]) -> list[list[PoisonParams]]:
+    """Scenarios that differ in the seed alone, together."""
+    found: dict[str, list[PoisonParams]] = {}
+    for scenario in scenarios:
+        asked = {name: value for name, value in scenario.to_dict().items() if name != "seed"}
+        found.setdefault(repr(asked), []).append(scenario)
+    return list(found.values())
+
+
+def _name(params: PoisonParams) -> str:
+    name = ATTACKS[params.attack].title
+    if params.attack in ("mmpoison", "label-consistent") or len(params.targets) > 1:
+        name += f" ({', '.join(params.targets)})"
+    return f"{name}, {params.captions} captions" if params.captions else name
+
+
+def _trap_name(params: PoisonParams) -> str:
+    parts = [
+        f"{getattr(params, name):.0%} {title}" for name, title in TRAP_NAMES.items() if getattr(params, name)
+    ]
+    return ", ".join(parts) or "no attack"
+
+
+def _mean(results: Sequence[dict[str, Any]], name: str, digits: int = 4) -> str:
+    """The mean over seeds, and half of what lies between the least and the most where that shows."""
+    values = [result[name] for result in results if result[name] is not None]
+    if not values:
+        return NONE
+    half = (max(values) - min(values)) / 2
+    shown = f"{np.mean(values):.{digits}f}"
+    return f"{shown} ± {half:.{digits}f}" if round(half, digits) else shown
+
+
+def _percent(results: Sequence[dict[str, Any]], name: str) -> str:
+    scaled = [{name: None if result[name] is None else 100 * result[name]} for result in results]
+    return _mean(scaled, name, 2)
+
+
+def _of_paper(values: tuple[float, ...] | None, at: int) -> str:
+    return NONE if values is None else f"{values[at]:.2f}"
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _header(columns: Sequence[str]) -> list[str]:
+    return [_row(columns), _row(["---"] * len(columns))]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

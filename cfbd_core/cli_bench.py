@@ -1,0 +1,81 @@
+"""``cfbd bench``: its options, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from cfbd_core.cli_progress import StageBars
+from cfbd_core.config import EmbedParams
+from cfbd_core.errors import ParameterError
+
+
+def add_bench(commands: Any) -> None:
+    """Add ``bench detection`` to the command line."""
+    about = "remake the paper's tables and figures on a source; called again, it goes on"
+    bench = commands.add_parser("bench", help=about, description=about)
+    kinds = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
+    detection = kinds.add_parser(
+        "detection",
+        help="Tables 3–5, Figures 2 and 5–7, benign traps",
+        description="Tables 3–5, Figures 2 and 5–7.",
+    )
+    detection.set_defaults(run=_detection)
+    detection.add_argument("source", metavar="SOURCE", help="a folder, a file or a glob ('shards/*.tar')")
+    detection.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="results; called again, it goes on"
+    )
+    detection.add_argument(
+        "--captions", choices=("first", "all"), default="first", help="of several captions"
+    )
+    detection.add_argument(
+        "--keys", choices=("all", "even", "odd"), default="all", help="which integer keys to use"
+    )
+    detection.add_argument("--encoder", default="mini", metavar="E", help="as for `cfbd embed` (mini)")
+    detection.add_argument("--mapping", default="auto", metavar="F", help="auto, self or a file (auto)")
+    detection.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 …")
+    detection.add_argument("--attacks", metavar="A,B", help="default: all")
+    detection.add_argument(
+        "--only", metavar="A,B", help="some of table3, table4, table5, natural, several, traps, figures"
+    )
+    detection.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N − 1 (3)")
+    detection.add_argument("--target", default="banana", help="what the poisons' captions name (banana)")
+    detection.add_argument(
+        "--pool",
+        metavar="SOURCE",
+        help="pictures to optimise triggers on (default: the keys left out, else SOURCE)",
+    )
+    detection.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from cfbd_core.bench.detection import ALL_ATTACKS
+    from cfbd_core.bench.job import BenchOptions, bench_detection
+
+    if options.seeds < 1:
+        raise ParameterError(f"--seeds {options.seeds}: give at least 1")
+    asked = BenchOptions(
+        captions=options.captions,
+        keys=options.keys,
+        encoder=options.encoder,
+        mapping=options.mapping,
+        attacks=_names(options.attacks) or ALL_ATTACKS,
+        experiments=_names(options.only),
+        seeds=tuple(range(options.seeds)),
+        target=options.target,
+        pool=options.pool,
+    )
+    with StageBars({"copy": "records", "cells": "cells"}) as bars:
+        found = bench_detection(
+            options.source, options.out, asked, EmbedParams(device=options.device), bars.update
+        )
+    missing = f"\n\n{found['figures_missing']}" if found["figures_missing"] else ""
+    return (
+        found,
+        f"{found['markdown']}\n\ntables: {found['tables']}\n{len(found['figures'])} figures beside it{missing}",
+    )
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None

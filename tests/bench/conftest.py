@@ -1,0 +1,49 @@
+"""A base of toy pairs: pictures of one colour, captions that name it, F the identity."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cfbd_core import Audit
+from cfbd_core.bench.base import Base, read_base
+from cfbd_core.bench.scenario import Poisoner
+from tests.toy import COLOURS, ToyEncoder, toy_caption, toy_picture
+
+PAIRS = 400
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    folder = tmp_path_factory.mktemp("bench")
+    rng = np.random.default_rng(0)
+    with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["key", "image", "caption"])
+        for index in range(PAIRS):
+            colour = list(COLOURS)[index % len(COLOURS)]
+            toy_picture(colour, rng).save(folder / f"{index:04d}.png")
+            writer.writerow([f"{index:04d}", f"{index:04d}.png", toy_caption(colour, rng)])
+    audit = Audit.create(folder / "audit")
+    audit.ingest(folder / "pairs.csv")
+    return read_base(audit, audit.embed(ToyEncoder()))
+
+
+@pytest.fixture
+def make_poisoner(base: Base, tmp_path: Path) -> Callable[..., Poisoner]:
+    """Return a function that makes a poisoner with an encoder of its own."""
+
+    def make(
+        encoder: ToyEncoder | None = None, pool: Callable[[int], list[Image.Image]] = lambda _: []
+    ) -> Poisoner:
+        def identity(_image: object, _text: object, _record_of: object) -> Callable[..., np.ndarray]:
+            return lambda image, _groups: image.astype(np.float32)
+
+        return Poisoner(base, encoder or ToyEncoder(), identity, pool, tmp_path / "triggers")
+
+    return make

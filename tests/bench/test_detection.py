@@ -1,0 +1,106 @@
+"""The benchmark's cells: what each table needs, computed once, gone on with after a stop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cfbd_core.attacks.plan import PoisonParams
+from cfbd_core.bench.analyses import ANALYSES, analyse
+from cfbd_core.bench.detection import ALL_ATTACKS, Experiment, experiments, run, scenario_id
+from cfbd_core.detectors import DETECTORS
+from cfbd_core.errors import ParameterError
+from cfbd_core.metrics import areas_under
+from cfbd_core.scores import textual_correlation
+from cfbd_core.store.bench import BenchResults
+
+EXPERIMENT = Experiment(
+    "x",
+    "X",
+    tuple(PoisonParams("badnets", 0.1, seed=seed) for seed in range(3)),
+    ("detector cfbd", "mixture"),
+)
+
+
+def test_every_table_asks_for_its_attacks_rates_and_seeds() -> None:
+    found = experiments()
+    assert list(found) == ["table3", "table4", "table5", "natural", "several", "traps", "figures"]
+    assert len(found["table3"].scenarios) == 4 * 6 * 3
+    assert {s.attack for s in found["table4"].scenarios} == set(ALL_ATTACKS)
+    assert {s.targets for s in found["table4"].scenarios if s.attack == "mmpoison"} == {
+        ("dog",), ("soccer",), ("horse",), ("sheep",),
+    }  # fmt: skip
+    assert {s.rate for s in found["table5"].scenarios} == {0.02}
+    assert all(s.attack == "none" for s in found["traps"].scenarios)
+    assert {analysis for e in found.values() for _, analysis in e.cells()} >= set(ANALYSES)
+    assert len({scenario_id(s) for s in found["table4"].scenarios}) == len(found["table4"].scenarios)
+    with pytest.raises(ParameterError, match="unknown"):
+        experiments(attacks=("badnet",))
+
+
+def test_tables_share_cells() -> None:
+    found = experiments()
+    shared = {(scenario_id(s), a) for s, a in found["table3"].cells()}
+    again = {(scenario_id(s), a) for s, a in found["table4"].cells()}
+    assert len(shared & again) == 6 * 2 * 3 * 2  # attacks, rates, seeds, detectors
+
+
+def test_a_stopped_benchmark_goes_on(tmp_path: Path, make_poisoner, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = BenchResults(tmp_path / "r.duckdb", {})
+
+    def stop_at(done: int, _total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run([EXPERIMENT], results, make_poisoner(), stop_at)
+    kept = results.cells()
+    assert len(kept) == 3
+    poisoner = make_poisoner()
+    made = []
+    whole = type(poisoner).scenario
+    monkeypatch.setattr(
+        type(poisoner), "scenario", lambda self, params: made.append(params) or whole(self, params)
+    )
+    told = []
+    run([EXPERIMENT], results, poisoner, lambda done, total: told.append((done, total)))
+    assert [params.seed for params in made] == [1, 2]  # of the first nothing was missing
+    assert told == [(done, 6) for done in range(3, 7)]
+    assert [cell for cell in results.cells() if cell in kept] == kept
+    run([EXPERIMENT], results, make_poisoner())
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("name", [*ANALYSES, *(f"detector {name}" for name in DETECTORS)])
+def test_every_analysis_is_plain_json(name: str, make_poisoner) -> None:
+    for params in (PoisonParams("badnets", 0.1), PoisonParams("none")):
+        scenario = make_poisoner().scenario(params)
+        if params.attack == "none" and name in ("faults", "distributions"):
+            continue  # these compare poisons with the rest
+        assert json.loads(json.dumps(analyse(name, scenario), allow_nan=False))
+
+
+def test_detection_counts_against_the_truth(make_poisoner) -> None:
+    scenario = make_poisoner().scenario(PoisonParams("badnets", 0.1))
+    found, detection = analyse("detector cfbd", scenario), DETECTORS["cfbd"].detect(scenario.pairs)
+    truth = scenario.truth
+    assert found["poisons"] == 40
+    assert found["tpr"] == pytest.approx(detection.flagged[truth].mean())
+    assert found["fpr"] == pytest.approx(detection.flagged[~truth].mean())
+    assert found["auroc"] == pytest.approx(areas_under(truth, detection.score)[0])
+    assert found["probe_purity"] == pytest.approx(truth[detection.info["probe"]].mean())
+    assert found["auroc"] > 0.99
+
+
+def test_faults_build_the_probe_by_hand(make_poisoner) -> None:
+    scenario = make_poisoner().scenario(PoisonParams("badnets", 0.15, seed=4))  # 60 poisons
+    found = analyse("faults", scenario)
+    assert found["400 0.2"] is None  # 320 poisons are not there
+    rng = np.random.default_rng([4, 5])
+    poisons, clean = np.flatnonzero(scenario.truth), np.flatnonzero(~scenario.truth)
+    probe = np.concatenate([rng.choice(poisons, 40, replace=False), rng.choice(clean, 10, replace=False)])
+    slow = areas_under(scenario.truth, textual_correlation(scenario.pairs.text, probe))
+    assert found["50 0.2"] == pytest.approx(slow[0])

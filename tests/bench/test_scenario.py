@@ -1,0 +1,89 @@
+"""Scenarios: only what an attack changes is encoded again, and it is what the attack makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cfbd_core.attacks import ATTACKS, Workshop, resized
+from cfbd_core.attacks.plan import PoisonParams, make_plan, make_triggers, triggered
+from cfbd_core.bench import scenario as module
+from cfbd_core.scores import consistency_scores
+from tests.toy import ToyEncoder
+
+
+def test_poisons_have_the_embeddings_of_their_triggered_picture_and_caption(base, make_poisoner) -> None:
+    params = PoisonParams("blended", 0.02, seed=3)
+    found = make_poisoner().scenario(params)
+    plan = make_plan(base.captions, base.record_of, params)
+    assert found.plan == plan
+    assert found.truth.sum() == len(plan.poisons) == 8
+    triggers, encoder = make_triggers(params, Workshop), ToyEncoder()
+    for poison in plan.poisons:
+        picture = triggered(base.picture(poison.pair), poison, params, triggers)
+        image = encoder.encode_images(torch.stack([encoder.transform(picture)]))[0]
+        np.testing.assert_allclose(found.pairs.image[poison.pair], image, atol=1e-3)
+        text = encoder.encode_texts([poison.caption])[0]
+        np.testing.assert_allclose(found.pairs.text[poison.pair], text, atol=1e-3)
+        assert found.pairs.captions[poison.pair] == poison.caption
+    untouched = ~found.truth
+    np.testing.assert_array_equal(found.pairs.image[untouched], base.image[untouched])
+    np.testing.assert_array_equal(found.pairs.text[untouched], base.text[untouched])
+    scores = consistency_scores(found.pairs.image, found.pairs.text, found.pairs.image)
+    np.testing.assert_array_equal(found.pairs.scores.consistency, scores.consistency)
+
+
+def test_the_base_stays_clean(base, make_poisoner) -> None:
+    image, text = base.image.copy(), base.text.copy()
+    make_poisoner().scenario(PoisonParams("badnets", 0.05))
+    np.testing.assert_array_equal(base.image, image)
+    np.testing.assert_array_equal(base.text, text)
+    clean = make_poisoner().scenario(PoisonParams("none"))
+    assert not clean.truth.any()
+    np.testing.assert_array_equal(clean.pairs.image, base.image)
+
+
+def test_lower_rates_encode_no_picture_again(make_poisoner) -> None:
+    encoder = ToyEncoder()
+    poisoner = make_poisoner(encoder)
+    high = poisoner.scenario(PoisonParams("badnets", 0.05, seed=1))
+    seen = encoder.images_encoded
+    assert seen == 20
+    low = poisoner.scenario(PoisonParams("badnets", 0.02, seed=1))
+    assert encoder.images_encoded == seen
+    assert not (low.truth & ~high.truth).any()
+    poisoner.scenario(PoisonParams("badnets", 0.02, seed=2))
+    assert encoder.images_encoded == seen + 8
+
+
+def test_near_duplicates_show_another_picture_and_keep_its_caption(base, make_poisoner) -> None:
+    found = make_poisoner().scenario(PoisonParams("none", near_duplicates=0.05))
+    assert len(found.plan.pictures) == 20
+    for pair, other in found.plan.pictures.items():
+        assert found.pairs.captions[pair] == base.captions[other]
+        assert not np.array_equal(found.pairs.image[pair], base.image[pair])
+    assert not found.truth.any()
+
+
+def test_optimised_triggers_are_made_once_and_kept(make_poisoner, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, badnets = [], ATTACKS["badnets"]
+
+    def trigger(params, workshop):
+        made.append(workshop.target)
+        return badnets.trigger(params, workshop)
+
+    monkeypatch.setitem(ATTACKS, "badnets", replace(badnets, optimised=True, trigger=trigger))
+    params = PoisonParams("badnets", 0.02, options={"seed": 0})
+    first = make_poisoner().scenario(params)
+    again = make_poisoner().scenario(params)  # another process would find the file
+    make_poisoner().scenario(replace(params, seed=1))
+    assert made == ["banana"]
+    np.testing.assert_array_equal(first.pairs.image, again.pairs.image)
+
+
+def test_pictures_come_at_the_input_size(base) -> None:
+    assert base.picture(0).size == resized(base.picture(0)).size == (224, 224)
+    assert module.BATCH > 1
