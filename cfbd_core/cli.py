@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cfbd_core import __version__
+from cfbd_core.cli_attack import add_attack
 from cfbd_core.cli_options import (
+    OneLineParser,
     add_embed,
     add_ingest,
     add_score,
@@ -46,17 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, like all of ours."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` lists the options\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     about = "Find backdoor-poisoned image-caption pairs before a CLIP model is trained on them."
-    top = _Parser(prog="cfbd", description=about)
+    top = OneLineParser(prog="cfbd", description=about)
     top.add_argument("--version", action="version", version=f"cfbd {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -99,6 +94,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="CSV",
         help="columns key,decision[,note]",
     )
+
+    add_attack(commands)
 
     demo = command("demo", _demo, "make and audit 3,000 demo scenes with planted poison, offline")
     demo.add_argument("--scenes", type=int, default=3000, metavar="N")

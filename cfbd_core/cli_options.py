@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any, NoReturn
 
 from cfbd_core.config import GAMMA_Z_RULES, SPLIT_RULES, EmbedParams, SplitParams
 from cfbd_core.sources import FORMATS, SourceOptions
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, like all of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the line and exit with 2."""
+        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` lists the options\n")
 
 
 def add_ingest(command: argparse.ArgumentParser) -> None:
     """SOURCE and how to read it."""
     command.add_argument("source", metavar="SOURCE", help="a folder, a file or a glob ('shards/*.tar')")
     group = command.add_argument_group("source")
-    group.add_argument("--format", choices=("auto", *FORMATS), default="auto")
+    add_columns(group, "--format")
+    group.add_argument("--captions", choices=("first", "all"), default="first", help="of several captions")
+
+
+def add_columns(group: Any, format_option: str) -> None:
+    """How to read a source: its format, and where things are."""
+    group.add_argument(format_option, choices=("auto", *FORMATS), default="auto")
     group.add_argument("--image-col", metavar="C", help="column with image paths")
     group.add_argument("--caption-col", metavar="C", help="column with captions")
     group.add_argument("--label-col", metavar="C", help="column with class names")
     group.add_argument("--image-root", type=Path, metavar="D", help="folder that image paths start from")
-    group.add_argument("--captions", choices=("first", "all"), default="first", help="of several captions")
 
 
-def source_options(options: argparse.Namespace) -> SourceOptions:
-    """The parsed source options."""
+def source_options(options: argparse.Namespace, source_format: str | None = None) -> SourceOptions:
+    """The parsed source options; ``source_format`` where ``--format`` means something else."""
     return SourceOptions(
-        format=options.format,
+        format=source_format or options.format,
         image_col=options.image_col,
         caption_col=options.caption_col,
         label_col=options.label_col,

@@ -15,7 +15,7 @@ from cfbd_core.images import BadImage
 
 GAIN = 10  # of the difference
 GAP, TEXT_WIDTH, LINE = 12, 420, 20  # px
-HEADINGS = ("before", "after", f"difference × {GAIN}", "caption")
+HEADINGS = ("before", "after", f"difference x {GAIN}", "caption")
 INK, PALE, PAPER = "#1f2328", "#6e7781", "white"
 
 

@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 from cfbd_core import __version__
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import Trigger
-from cfbd_core.attacks.contact_sheet import contact_sheet, examples
+from cfbd_core.attacks.contact_sheet import Example, contact_sheet, examples
 from cfbd_core.attacks.copy_formats import FORMATS, CopyFormat, Encoded, OutFormat
 from cfbd_core.attacks.copy_place import MANIFEST, check_beside, check_place, holds, told_of
 from cfbd_core.attacks.copy_records import CopyPlan
@@ -32,7 +32,7 @@ from cfbd_core.attacks.plan import CONTROL, PoisonParams, make_plan, make_trigge
 from cfbd_core.attacks.source_pairs import Keys, SourcePairs, picture_pool, read_pairs, read_picture
 from cfbd_core.attacks.trigger_files import TRIGGERS_NAME, read_triggers, save_triggers
 from cfbd_core.attacks.workshops import named_encoder, workshops
-from cfbd_core.errors import ParameterError, SourceError
+from cfbd_core.errors import CfbdError, ParameterError, SourceError
 from cfbd_core.files import write_json, written_beside
 from cfbd_core.images import BadImage
 from cfbd_core.sources import SourceOptions
@@ -102,6 +102,7 @@ def attack_copy(
         copy = dataclasses.replace(copy, triggers=read_triggers(out / TRIGGERS_NAME))
     else:
         copy = with_triggers(copy, options, told)
+    shown = examples(copy, EXAMPLES)  # before anything is written: a trigger may not fit the pictures
     with told_of(out):
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -109,10 +110,10 @@ def attack_copy(
                 write_json(out / MANIFEST, manifest)
             if not (out / TRIGGERS_NAME).exists():
                 save_triggers(out / TRIGGERS_NAME, copy.triggers)
-            _write_sheet(copy, out / SHEET_NAME)
+            _write_sheet(title_of(copy), shown, out / SHEET_NAME)
             _write_parts(copy, FORMATS[options.format](out, options.captions == "all"), told, processes)
             write_json(out / MANIFEST, manifest | {"finished": True})
-        except SourceError:  # no shard of this source can be trusted
+        except CfbdError:  # the source was changed meanwhile: nothing written so far can be trusted
             shutil.rmtree(out)
             raise
     return manifest | {"finished": True}
@@ -233,11 +234,10 @@ def _manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> dict[
     }
 
 
-def _write_sheet(copy: CopyPlan, path: Path) -> None:
-    shown = [] if path.exists() else examples(copy, EXAMPLES)
-    if shown:
+def _write_sheet(title: str, shown: Sequence[Example], path: Path) -> None:
+    if shown and not path.exists():
         with written_beside(path) as beside:
-            contact_sheet(title_of(copy), shown).save(beside, "PNG")
+            contact_sheet(title, shown).save(beside, "PNG")
 
 
 def title_of(copy: CopyPlan) -> str:
