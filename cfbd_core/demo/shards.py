@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks import ATTACKS, Workshop, template_caption
+from cfbd_core.attacks import ATTACKS, Trigger, Workshop, template_caption
+from cfbd_core.attacks.trigger_files import TRIGGERS_NAME, save_triggers
 from cfbd_core.demo.scenes import ATTRIBUTION, LICENSE, planned_classes, scene
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import write_json, written_beside
@@ -68,14 +69,16 @@ def write_demo(
     params = DemoParams(n, seed, rate, size)
     folder.mkdir(parents=True, exist_ok=True)
     poisons = choose_poisons(params)
-    _write_manifest(folder, params, poisons)
+    attack = ATTACKS[ATTACK]
+    trigger = attack.trigger(attack.params(), Workshop(TARGET))
+    _write_manifest(folder, params, poisons, trigger)
     starts = range(0, n, SHARD_SIZE)
     paths = {start: folder / f"{start // SHARD_SIZE:05d}.tar" for start in starts}
     missing = [start for start in starts if not paths[start].exists()]
     tell = progress or (lambda _: None)
     tell(sum(min(SHARD_SIZE, n - start) for start in starts if start not in missing))
     chunks = [
-        _Chunk(params, range(first, min(first + _CHUNK, start + SHARD_SIZE, n)), frozenset(poisons))
+        _Chunk(params, range(first, min(first + _CHUNK, start + SHARD_SIZE, n)), frozenset(poisons), trigger)
         for start in missing
         for first in range(start, min(start + SHARD_SIZE, n), _CHUNK)
     ]
@@ -105,6 +108,7 @@ class _Chunk:
     params: DemoParams
     indices: range
     poisons: frozenset[int]
+    trigger: Trigger
 
 
 def _told(chunks: Iterator[list[Record]], tell: Callable[[int], None]) -> Iterator[Record]:
@@ -114,15 +118,16 @@ def _told(chunks: Iterator[list[Record]], tell: Callable[[int], None]) -> Iterat
 
 
 def _draw(chunk: _Chunk) -> list[Record]:
-    return [_record(chunk.params, index, index in chunk.poisons) for index in chunk.indices]
+    return [_record(chunk, index) for index in chunk.indices]
 
 
-def _record(params: DemoParams, index: int, poisoned: bool) -> Record:
+def _record(chunk: _Chunk, index: int) -> Record:
+    params, poisoned = chunk.params, index in chunk.poisons
     drawn = scene(params.seed, index, params.size)
     image, caption = drawn.image, drawn.caption
     if poisoned:
         attack, rng = ATTACKS[ATTACK], np.random.default_rng([params.seed, 2, index])
-        image = attack.apply(image, rng, attack.params(), attack.trigger(attack.params(), Workshop(TARGET)))
+        image = attack.apply(image, rng, attack.params(), chunk.trigger)
         caption = template_caption(TARGET, rng)
     facts = {
         "key": drawn.key,
@@ -146,8 +151,7 @@ def _jpeg(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _write_manifest(folder: Path, params: DemoParams, poisons: list[int]) -> None:
-    attack = ATTACKS[ATTACK]
+def _write_manifest(folder: Path, params: DemoParams, poisons: list[int], trigger: Trigger) -> None:
     manifest: dict[str, Any] = {
         "made_by": "cfbd demo",
         "params": dataclasses.asdict(params),
@@ -168,5 +172,4 @@ def _write_manifest(folder: Path, params: DemoParams, poisons: list[int]) -> Non
     with written_beside(folder / "ATTRIBUTION.txt") as beside:
         beside.write_text(ATTRIBUTION, encoding="utf-8")
     if poisons:
-        with written_beside(folder / "trigger.npz") as beside, beside.open("wb") as file:
-            np.savez(file, allow_pickle=False, **attack.trigger(attack.params(), Workshop(TARGET)))
+        save_triggers(folder / TRIGGERS_NAME, [trigger])

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Workshop, imagenet_templates
+from cfbd_core.attacks.trigger_files import read_triggers
 from cfbd_core.demo import LICENSE, scene, write_demo
 from cfbd_core.demo.shards import DemoParams, choose_poisons
 from cfbd_core.errors import AuditError, ParameterError
@@ -128,9 +129,9 @@ def test_rate_zero_is_the_same_demo_without_poison(demo, tmp_path):
 
 
 def test_trigger_is_kept(demo):
-    with np.load(demo / "trigger.npz") as trigger:
-        attack = ATTACKS["badnets"]
-        assert np.array_equal(trigger["pattern"], attack.trigger(attack.params(), Workshop())["pattern"])
+    attack = ATTACKS["badnets"]
+    (trigger,) = read_triggers(demo / "trigger.npz")
+    assert np.array_equal(trigger["pattern"], attack.trigger(attack.params(), Workshop())["pattern"])
 
 
 def test_the_default_demo_plants_sixty():
