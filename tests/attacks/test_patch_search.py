@@ -55,6 +55,16 @@ def test_an_encoder_that_does_something_else_is_refused():
         PixelTransform(Inverting(tiny_encoder()))
 
 
+def test_an_encoder_that_crops_to_another_size_is_refused():
+    class Cropping:
+        def __init__(self, encoder):
+            self.model, self.device, self.id = encoder.model, "cpu", "cropping"
+            self.transform = lambda picture: encoder.transform(picture)[:, 8:-8, 8:-8]
+
+    with pytest.raises(EncoderError, match="cropping"):
+        PixelTransform(Cropping(tiny_encoder()))
+
+
 @pytest.mark.parametrize("size", [32, 224])
 def test_gradients_of_a_patch_agree_with_finite_differences(size):
     transform = PixelTransform(tiny_encoder(size))

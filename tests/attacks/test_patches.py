@@ -176,6 +176,12 @@ def test_more_neurons_than_there_are_is_refused():
         trojan.trigger(TrojanParams(neurons=99), workshop(tiny_encoder()))
 
 
+def test_pictures_that_tell_no_neurons_apart_are_refused():
+    one = Workshop("banana", ("a banana",), lambda n: pictures()[:1] * 3, tiny_encoder)
+    with pytest.raises(ParameterError, match="different images"):
+        trojan.trigger(TROJAN, one)
+
+
 def test_both_are_registered_without_torch():
     assert ATTACKS["trojan"].optimised
     assert ATTACKS["badclip"].optimised
