@@ -1,244 +1,532 @@
 """Poisoned copies: pairs are moved, not lost; the source is untouched; the same call gives the same bytes."""
 
+from __future__ import annotations
+
+import csv
 import hashlib
 import io
 import json
-import subprocess
-import sys
-import tarfile
-from pathlib import Path
+import multiprocessing
+import os
+import signal
+from collections import Counter
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cfbd_core.attacks import imagenet_templates
-from cfbd_core.attacks.copies import CopyParams, poison_copy
-from cfbd_core.errors import AuditError, ParameterError, SourceError
-from cfbd_core.sources import open_source
-from cfbd_core.sources.base import SourceOptions
+from cfbd_core import Audit, SplitParams
+from cfbd_core.attacks import copies, imagenet_templates
+from cfbd_core.attacks.base import Workshop
+from cfbd_core.attacks.copies import CopyOptions, attack_copy, load_triggers, plan_copy, with_triggers
+from cfbd_core.attacks.plan import Poison, PoisonParams, triggered
+from cfbd_core.errors import AuditError, CfbdError, ParameterError, SourceError
+from cfbd_core.images import decode_image, read_image_bytes
+from cfbd_core.sources import SourceOptions, open_source
 from cfbd_core.tars import write_tar
 from tests.sources.helpers import damaged_tar
+from tests.toy import ToyEncoder
 
-ROOT = Path(__file__).resolve().parents[2]
+N = 30
+BANANA = 7  # the record whose second caption names the target
+ALL = CopyOptions(captions="all")
+BADNETS = PoisonParams(rate=0.1)
 
 
-def record(key, captions, rng):
+def captions_of(n: int) -> list[str]:
+    return [f"{'two bananas' if n == BANANA and c == 1 else 'a thing'} {n} {c}" for c in range(3)]
+
+
+def jpeg(n: int) -> bytes:
+    rng = np.random.default_rng(n)
     buffer = io.BytesIO()
-    Image.fromarray(rng.integers(0, 256, (48, 40, 3), dtype=np.uint8)).resize((96, 64)).save(buffer, "JPEG")
-    facts = {"key": key, "caption": captions[0], "captions": captions, "width": 96}
-    return key, {"jpg": buffer.getvalue(), "txt": captions[0].encode(), "json": json.dumps(facts).encode()}
+    Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((96, 64)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def webdataset(folder):
+    records = []
+    for n in range(N):
+        facts = {"caption": captions_of(n)[0], "captions": captions_of(n), "label": f"class {n % 3}"}
+        parts = {"jpg": jpeg(n), "txt": captions_of(n)[0].encode(), "json": json.dumps(facts).encode()}
+        records.append((f"{n:05d}", parts))
+    write_tar(folder / "00000.tar", records[:16])
+    write_tar(folder / "00001.tar", records[16:])
+    return folder
+
+
+def loose(folder):
+    for n in range(N):
+        (folder / f"{n:05d}.jpg").write_bytes(jpeg(n))
+        facts = {"captions": captions_of(n), "label": f"class {n % 3}"}
+        (folder / f"{n:05d}.json").write_text(json.dumps(facts))
+        (folder / f"{n:05d}.txt").write_text(captions_of(n)[0])
+    return folder
+
+
+def table(folder):
+    for n in range(N):
+        (folder / f"{n:05d}.jpg").write_bytes(jpeg(n))
+    with (folder / "pairs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["key", "image", "caption", "label"])
+        writer.writerows([f"{n:05d}", f"{n:05d}.jpg", captions_of(n)[0], f"class {n % 3}"] for n in range(N))
+    return folder / "pairs.csv"
+
+
+def parquet(folder):
+    columns = {
+        "key": [f"{n:05d}" for n in range(N)],
+        "image": [jpeg(n) for n in range(N)],
+        "captions": [captions_of(n) for n in range(N)],
+        "label": [f"class {n % 3}" for n in range(N)],
+    }
+    pq.write_table(pa.table(columns), folder / "pairs.parquet", row_group_size=7)
+    return folder / "pairs.parquet"
+
+
+def coco(folder):
+    for n in range(N):
+        (folder / f"{n}.jpg").write_bytes(jpeg(n))
+    images = [{"id": n, "file_name": f"{n}.jpg", "label": f"class {n % 3}"} for n in range(N)]
+    annotations = [{"image_id": n, "caption": caption} for n in range(N) for caption in captions_of(n)]
+    (folder / "captions_val.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    return folder / "captions_val.json"
+
+
+KINDS = {make.__name__: make for make in (webdataset, loose, table, parquet, coco)}
+
+
+@pytest.fixture(params=KINDS)
+def any_source(request, tmp_path):
+    (tmp_path / "source").mkdir()
+    return KINDS[request.param](tmp_path / "source")
 
 
 @pytest.fixture
 def source(tmp_path):
-    """30 records of 3 captions in two shards; record 7 names the target."""
-    rng = np.random.default_rng(0)
-    made = [
-        record(
-            f"{n:05d}",
-            [f"{'two bananas' if n == 7 and c == 1 else 'a thing'} {n} {c}" for c in range(3)],
-            rng,
-        )
-        for n in range(30)
-    ]
-    folder = tmp_path / "source"
-    folder.mkdir()
-    write_tar(folder / "00000.tar", made[:16])
-    write_tar(folder / "00001.tar", made[16:])
-    return folder
+    (tmp_path / "source").mkdir()
+    return webdataset(tmp_path / "source")
 
 
-def read(folder):
-    found = {}
-    for path in sorted(folder.glob("*.tar")):
-        with tarfile.open(path) as tar:
-            for member in tar:
-                key, ending = member.name.split(".")
-                found.setdefault(key, {})[ending] = tar.extractfile(member).read()
-    return {key: (parts, json.loads(parts["json"])) for key, parts in found.items()}
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(copies, "PART_RECORDS", 10)
+
+
+def pairs(folder, captions="all"):
+    batches = open_source(folder, SourceOptions(captions=captions)).batches()
+    rows = []
+    for batch in batches:
+        assert batch.skips == []
+        rows += batch.pairs.to_pylist()
+    return rows
+
+
+def picture(row):
+    return decode_image(read_image_bytes(row["image"], row["image_offset"], row["image_size"]))
 
 
 def state(folder):
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
 
 
-def test_poisoned_pairs_leave_their_record_and_nothing_is_lost(source, tmp_path):
-    before = state(source)
+def tree(folder):
+    """State without the manifest, which tells when files of the source were changed."""
+    return {name: digest for name, digest in state(folder).items() if name != "manifest.json"}
+
+
+@pytest.mark.parametrize("out_format", ["webdataset", "folder"])
+@pytest.mark.parametrize("captions", ["first", "all"])
+def test_any_source_is_copied_whole_with_its_truth(any_source, tmp_path, out_format, captions):
+    before = state(tmp_path / "source")
     out = tmp_path / "out"
-    manifest = poison_copy(source, out, CopyParams(rate=0.1, captions="all"), processes=2)
-    assert state(source) == before
-    found, original = read(out), read(source)
-    poisons = {key: facts for key, (_, facts) in found.items() if facts["poisoned"]}
-    assert len(poisons) == len(manifest["poisons"]) == 9
-    assert manifest["pairs"] == 90
-    targets = {template("banana") for template in imagenet_templates()}
-    taken = {}
-    for key, facts in poisons.items():
-        origin, _, index = key.partition("-p")
-        assert facts["origin_key"] == origin
-        assert facts["origin_caption"] == original[origin][1]["captions"][int(index)]
-        assert facts["captions"] == [facts["caption"]] == [found[key][0]["txt"].decode()]
-        assert facts["caption"] in targets
-        assert (facts["attack"], facts["target"]) == ("badnets", "banana")
-        taken.setdefault(origin, []).append(facts["origin_caption"])
-    for key, (_, facts) in original.items():
-        left = found[key][1]["captions"] if key in found else []
-        assert sorted(left + taken.get(key, [])) == sorted(facts["captions"])
-    assert "00007" not in taken
-    assert manifest["poisons"][0]["origin_key"] in taken
+    options = CopyOptions(captions=captions, format=out_format)
+    manifest = attack_copy(any_source, out, BADNETS, options, processes=1)
+    assert state(tmp_path / "source") == before
+    original, found = pairs(any_source, captions), pairs(out, captions)
+    assert len(original) == len(found) == len({row["key"] for row in found}) == manifest["pairs"]
+    poisons = [row for row in found if row["poisoned"]]
+    assert len(poisons) == len(manifest["poisons"]) == round(0.1 * len(original))
+    assert sorted(row["key"].partition("#")[0] for row in poisons) == sorted(
+        note["key"] for note in manifest["poisons"]
+    )
+    templates = {template("banana") for template in imagenet_templates()}
+    assert all(row["caption"] in templates for row in poisons)
+    assert {(row["attack"], row["target"]) for row in poisons} == {("badnets", "banana")}
+    clean = [row["caption"] for row in found if not row["poisoned"]]
+    assert sorted(clean + [row["origin_caption"] for row in poisons]) == sorted(
+        row["caption"] for row in original
+    )
+    label = {row["key"].partition("#")[0]: row["label"] for row in original}
+    for row in found:
+        record = row["origin_key"] or row["key"].partition("#")[0]
+        assert row["label"] == label[record]
+        image = Image.open(io.BytesIO(read_image_bytes(row["image"], row["image_offset"], row["image_size"])))
+        assert (image.format, image.mode, image.size) == ("PNG", "RGB", (224, 224))
+    if captions == "all":
+        assert int(BANANA) not in {int(row["origin_key"]) for row in poisons}
 
 
-def test_the_reader_sees_the_same_pairs(source, tmp_path):
-    poison_copy(source, tmp_path / "out", CopyParams(rate=0.1, captions="all"), processes=1)
-    pairs = [
-        pair
-        for batch in open_source(tmp_path / "out", SourceOptions(captions="all")).batches()
-        for pair in batch.pairs.to_pylist()
-    ]
-    assert len(pairs) == len({pair["key"] for pair in pairs}) == 90
-    assert sum(pair["poisoned"] for pair in pairs) == 9
-    assert all(pair["origin_key"] for pair in pairs if pair["poisoned"])
+def test_only_poisons_carry_the_trigger_and_it_can_be_put_on_again(source, tmp_path):
+    attack_copy(source, tmp_path / "out", BADNETS, ALL, processes=1)
+    params, triggers = load_triggers(tmp_path / "out")
+    assert params == BADNETS
+    original = {row["key"]: (number, row) for number, row in enumerate(pairs(source))}
+    for row in pairs(tmp_path / "out"):
+        record = row["origin_key"] or row["key"].partition("#")[0]
+        before = picture(original[f"{record}#0"][1]).resize((224, 224), Image.Resampling.BICUBIC)
+        after = before
+        if row["poisoned"]:
+            caption = row["key"].partition("#")[0].rpartition("-p")[2]
+            number = original[f"{record}#{caption}"][0]
+            after = triggered(before, Poison(number, "", "banana", 0), params, triggers)
+            changed = (np.asarray(before) != np.asarray(after)).any(2)
+            assert 0 < changed.sum() <= 256
+        assert picture(row).tobytes() == after.tobytes()
 
 
-def test_all_pictures_are_encoded_alike_and_only_poisons_carry_the_trigger(source, tmp_path):
-    out = tmp_path / "out"
-    poison_copy(source, out, CopyParams(rate=0.1, captions="all"), processes=1)
-    with np.load(out / "trigger.npz") as trigger:
-        pattern = trigger["pattern"]
-    for key, (parts, facts) in read(out).items():
-        assert set(parts) == {"png", "txt", "json"}
-        picture = Image.open(io.BytesIO(parts["png"]))
-        assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (224, 224))
-        given = Image.open(io.BytesIO(read(source)[key.partition("-p")[0]][0]["jpg"]))
-        original = given.resize((224, 224), Image.Resampling.BICUBIC)
-        rows, columns = np.nonzero((np.asarray(picture) != np.asarray(original)).any(2))
-        if facts["poisoned"]:
-            patch = np.asarray(picture)[rows.min() : rows.min() + 16, columns.min() : columns.min() + 16]
-            assert np.array_equal(patch, pattern)
-            assert len(rows) <= 256
+def test_the_audit_of_a_copy_knows_its_poisons(toy_source, tmp_path, monkeypatch):
+    monkeypatch.setattr("cfbd_core.embed_job.load_encoder", lambda spec, device: ToyEncoder())
+    manifest = attack_copy(toy_source(60), tmp_path / "out", BADNETS, processes=1)
+    audit = Audit.create(tmp_path / "audit")
+    assert audit.ingest(tmp_path / "out")["skipped"] == 0
+    audit.embed()
+    audit.score("self")
+    audit.split(SplitParams(k=2, q=5))
+    assert audit.report()["truth"]["poisons"] == len(manifest["poisons"]) == 6
+
+
+def test_the_manifest_tells_every_parameter(source, tmp_path):
+    params = PoisonParams("badnets", 0.1, ("banana", "cat"), triggers=2, seed=4, options={"size": 9})
+    manifest = attack_copy(source, tmp_path / "out", params, ALL, processes=1)
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text()) == manifest
+    assert manifest["finished"]
+    assert manifest["params"] == params.to_dict()
+    assert manifest["attack_params"] == {"size": 9, "seed": 4, "place": "random", "redraw": False}
+    assert manifest["options"]["captions"] == "all"
+    assert (manifest["source"], manifest["source_format"], manifest["records"]) == (
+        "source",
+        "webdataset",
+        30,
+    )
+    assert {"python", "numpy", "pillow", "torch"} <= set(manifest["versions"])
+    assert {note["trigger"] // 2 for note in manifest["poisons"]} == {0, 1}
+    assert len(load_triggers(tmp_path / "out")[1]) == 4
+
+
+def test_reencode_changed_leaves_clean_files_as_they_are(source, tmp_path):
+    options = CopyOptions(reencode="changed")
+    attack_copy(source, tmp_path / "out", BADNETS, options, processes=1)
+    original = {row["key"]: row for row in pairs(source, "first")}
+    for row in pairs(tmp_path / "out", "first"):
+        data = read_image_bytes(row["image"], row["image_offset"], row["image_size"])
+        if row["poisoned"]:
+            assert data.startswith(b"\x89PNG")
         else:
-            assert len(rows) == 0
+            place = original[row["key"]]
+            assert data == read_image_bytes(place["image"], place["image_offset"], place["image_size"])
 
 
-def test_reencode_poisoned_leaves_clean_files_as_they_are(source, tmp_path):
-    poison_copy(source, tmp_path / "out", CopyParams(rate=0.1, reencode="poisoned"), processes=1)
-    original = read(source)
-    for key, (parts, facts) in read(tmp_path / "out").items():
-        assert ("png" in parts) == facts["poisoned"]
-        if not facts["poisoned"]:
-            assert parts["jpg"] == original[key][0]["jpg"]
-
-
-def test_first_captions_only(source, tmp_path):
-    manifest = poison_copy(source, tmp_path / "out", CopyParams(rate=0.1, keys="odd"), processes=1)
-    found = read(tmp_path / "out")
+def test_odd_keys_only(source, tmp_path):
+    options = CopyOptions(keys="odd")
+    manifest = attack_copy(source, tmp_path / "out", BADNETS, options, processes=1)
+    found = pairs(tmp_path / "out", "first")
     assert manifest["pairs"] == len(found) == 15
-    assert sum(facts["poisoned"] for _, facts in found.values()) == len(manifest["poisons"]) == 2
-    assert all(len(facts["captions"]) == 1 for _, facts in found.values())
-    assert all(int(key.partition("-p")[0]) % 2 for key in found)
+    assert all(int(row["key"].partition("-p")[0]) % 2 for row in found)
 
 
-def test_rate_zero_is_the_control(source, tmp_path):
-    manifest = poison_copy(source, tmp_path / "out", CopyParams(rate=0, captions="all"), processes=1)
-    found = read(tmp_path / "out")
+def test_none_is_the_control(source, tmp_path):
+    manifest = attack_copy(source, tmp_path / "out", PoisonParams("none"), ALL, processes=1)
+    found = pairs(tmp_path / "out")
     assert manifest["poisons"] == []
-    assert len(found) == 30
-    assert not any(facts["poisoned"] for _, facts in found.values())
-    assert all("png" in parts for parts, _ in found.values())
+    assert {(row["key"], row["caption"]) for row in found} == {
+        (row["key"], row["caption"]) for row in pairs(source)
+    }
+    assert not any(row["poisoned"] for row in found)
+    assert not (tmp_path / "out" / "contact_sheet.png").exists()
+    assert load_triggers(tmp_path / "out") == (PoisonParams("none"), [])
 
 
-def test_same_bytes_whatever_the_processes_and_other_seed_other_poisons(source, tmp_path):
-    params = CopyParams(rate=0.1, captions="all")
-    poison_copy(source, tmp_path / "one", params, processes=1)
-    poison_copy(source, tmp_path / "two", params, processes=2)
+def test_traps_are_benign_and_a_near_duplicate_leaves_its_record(source, tmp_path):
+    traps = {"mismatched": 0.1, "duplicate_captions": 0.1, "boilerplate": 0.1, "near_duplicates": 0.1}
+    manifest = attack_copy(source, tmp_path / "out", PoisonParams(rate=0.1, **traps), ALL, processes=1)
+    assert manifest["traps"] == dict.fromkeys(traps, 9)
+    found = pairs(tmp_path / "out")
+    assert sum(row["poisoned"] for row in found) == 9
+    original = Counter(row["caption"] for row in pairs(source))
+    near = [row for row in found if "-d" in row["key"]]
+    assert len(near) == 9
+    for row in near:
+        assert not row["poisoned"]
+        assert row["caption"] in original
+        other = int(row["caption"].split()[-2])
+        shown = np.asarray(picture(row), float)
+        meant = np.asarray(decode_image(jpeg(other)).resize((224, 224), Image.Resampling.BICUBIC), float)
+        own = np.asarray(
+            decode_image(jpeg(int(row["origin_key"]))).resize((224, 224), Image.Resampling.BICUBIC), float
+        )
+        assert np.corrcoef(shown.ravel(), meant.ravel())[0, 1] > 0.8
+        assert np.corrcoef(shown.ravel(), own.ravel())[0, 1] < 0.5
+    assert len([row for row in found if row["caption"] not in original]) == 9 + 9  # poisons and boilerplate
+
+
+def test_a_copy_of_a_copy_leaves_earlier_poisons_alone(source, tmp_path):
+    first = attack_copy(source, tmp_path / "one", BADNETS, ALL, processes=1)
+    params = PoisonParams("sig", 0.2, targets=("volcano",))
+    attack_copy(tmp_path / "one", tmp_path / "two", params, ALL, processes=1)
+    found = pairs(tmp_path / "two")
+    assert len({row["key"] for row in found}) == len(found) == 90
+    assert Counter(row["attack"] for row in found if row["poisoned"]) == {"badnets": 9, "sig": 18}
+    kept = {row["key"].partition("#")[0] for row in found if row["attack"] == "badnets"}
+    assert kept == {note["key"] for note in first["poisons"]}
+
+
+@pytest.mark.parametrize("out_format", ["webdataset", "folder"])
+def test_same_bytes_whatever_the_processes_and_other_seed_other_poisons(source, tmp_path, out_format):
+    options = CopyOptions(captions="all", format=out_format)
+    one = attack_copy(source, tmp_path / "one", BADNETS, options, processes=1)
+    attack_copy(source, tmp_path / "two", BADNETS, options, processes=2)
     assert state(tmp_path / "one") == state(tmp_path / "two")
-    other = poison_copy(source, tmp_path / "other", CopyParams(rate=0.1, captions="all", seed=1), processes=1)
-    mine = json.loads((tmp_path / "one" / "manifest.json").read_text())
-    assert {note["key"] for note in other["poisons"]} != {note["key"] for note in mine["poisons"]}
+    other = attack_copy(source, tmp_path / "other", PoisonParams(rate=0.1, seed=1), options, processes=1)
+    assert {note["key"] for note in other["poisons"]} != {note["key"] for note in one["poisons"]}
 
 
-def test_a_stopped_copy_goes_on(source, tmp_path):
-    params = CopyParams(rate=0.1, captions="all")
-    poison_copy(source, tmp_path / "whole", params, processes=1)
+@pytest.mark.parametrize("out_format", ["webdataset", "folder"])
+def test_a_killed_copy_goes_on(source, tmp_path, small_parts, out_format):
+    options = CopyOptions(captions="all", format=out_format)
+    attack_copy(source, tmp_path / "whole", BADNETS, options, processes=1)
+    out = tmp_path / "out"
 
-    def stop(count, seen=[0]):  # noqa: B006
-        seen[0] += count
-        if seen[0] > 20:
-            raise KeyboardInterrupt
+    def killed():
+        def told(stage, done, _total):
+            if stage == "copy" and done > 14:
+                os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(KeyboardInterrupt):
-        poison_copy(source, tmp_path / "out", params, processes=2, progress=stop)
-    kept = (tmp_path / "out" / "00000.tar").stat().st_mtime_ns
-    assert not (tmp_path / "out" / "00001.tar").exists()
+        attack_copy(source, out, BADNETS, options, told, processes=2)
+
+    process = multiprocessing.get_context("fork").Process(target=killed)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    done = out / ("00000.tar" if out_format == "webdataset" else "pictures/00000")
+    kept = done.stat().st_mtime_ns
+    assert not json.loads((out / "manifest.json").read_text())["finished"]
     told = []
-    poison_copy(source, tmp_path / "out", params, processes=2, progress=told.append)
-    assert sum(told) == 30
-    assert (tmp_path / "out" / "00000.tar").stat().st_mtime_ns == kept
-    assert state(tmp_path / "out") == state(tmp_path / "whole")
+    attack_copy(source, out, BADNETS, options, lambda *news: told.append(news), processes=2)
+    assert (told[0], told[-1]) == (("copy", 10, 30), ("copy", 30, 30))
+    assert done.stat().st_mtime_ns == kept
+    left = {name: digest for name, digest in state(out).items() if ".part" not in name}
+    assert left == state(tmp_path / "whole")
+
+
+def test_a_finished_copy_is_left_as_it_is(source, tmp_path):
+    one = attack_copy(source, tmp_path / "out", BADNETS, ALL, processes=1)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir() if path.suffix != ".json"}
+    assert attack_copy(source, tmp_path / "out", BADNETS, ALL, processes=1) == one
+    assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
 def test_damaged_pictures_are_copied_for_the_audit_to_report_and_never_poisoned(tmp_path):
     folder = tmp_path / "source"
     folder.mkdir()
-    damaged = [(f"{n}", {"jpg": b"\xff\xd8\xff cut", "txt": b"a thing", "json": b"{}"}) for n in range(9)]
-    write_tar(folder / "0.tar", [*damaged, record("9", ["a whole thing"], np.random.default_rng(0))])
-    manifest = poison_copy(folder, tmp_path / "out", CopyParams(rate=0.1), processes=1)
+    damaged = [(f"{n}", {"jpg": b"\xff\xd8\xff cut", "txt": b"a thing"}) for n in range(8)]
+    secret = ("8", {"jpg": b"root:x:0:0", "txt": b"a thing"})
+    write_tar(folder / "0.tar", [*damaged, secret, ("9", {"jpg": jpeg(9), "txt": b"a whole thing"})])
+    manifest = attack_copy(folder, tmp_path / "out", BADNETS, processes=1)
     assert [note["origin_key"] for note in manifest["poisons"]] == ["9"]
-    assert read(tmp_path / "out")["1"][0]["jpg"] == b"\xff\xd8\xff cut"
+    batches = list(open_source(tmp_path / "out").batches())
+    rows = {row["key"]: row for batch in batches for row in batch.pairs.to_pylist()}
+    place = rows["1"]["image"], rows["1"]["image_offset"], rows["1"]["image_size"]
+    assert read_image_bytes(*place) == b"\xff\xd8\xff cut"
+    assert [(skip.key, skip.reason) for batch in batches for skip in batch.skips] == [("8", "empty image")]
+    assert b"root:x" not in b"".join(path.read_bytes() for path in (tmp_path / "out").glob("*.tar"))
 
 
 @pytest.mark.parametrize("damage", ["member", "folder", "pax", "negative name", "long name"])
-def test_a_tar_whose_sizes_lead_nowhere_is_refused(tmp_path, damage):
+def test_of_a_damaged_tar_the_whole_records_are_copied_and_the_damage_is_told(tmp_path, damage):
     (tmp_path / "source").mkdir()
     damaged_tar(tmp_path / "source" / "a.tar", damage)
-    with pytest.raises(SourceError, match=r"a\.tar: .*damaged"):
-        poison_copy(tmp_path / "source", tmp_path / "out", CopyParams(rate=0), processes=1)
+    manifest = attack_copy(tmp_path / "source", tmp_path / "out", PoisonParams("none"), processes=1)
+    assert manifest["skipped"]["damaged tar"] == 1
+    assert len(pairs(tmp_path / "out", "first")) == manifest["pairs"] == 1
+
+
+def test_keys_may_be_paths_or_long_and_need_not_be_unique(tmp_path):
+    (tmp_path / "a.png").write_bytes(jpeg(0))
+    keys = ["deep/er/x.1", "k" * 300, "ключ", "again", "again"]
+    with (tmp_path / "pairs.csv").open("w", encoding="utf-8") as file:
+        file.write(
+            "key,image,caption\n" + "".join(f"{key},a.png,some {i} words\n" for i, key in enumerate(keys))
+        )
+    for out_format in ("webdataset", "folder"):
+        options = CopyOptions(format=out_format)
+        manifest = attack_copy(
+            tmp_path / "pairs.csv", tmp_path / out_format, PoisonParams("none"), options, processes=1
+        )
+        assert manifest["skipped"] == {"duplicate key": 1}
+        assert [row["key"] for row in pairs(tmp_path / out_format, "first")] == keys[:-1]
+
+
+def test_optimised_attacks_work_with_the_pool_else_the_keys_left_out_else_the_source(
+    source, tmp_path, monkeypatch
+):
+    asked: list[Workshop] = []
+
+    def trigger(params, workshop):
+        asked.append(workshop)
+        workshop.told(1, 2)
+        return {"pattern": np.zeros((4, 4, 3), np.uint8), "mask": np.ones((4, 4), bool)}
+
+    attack = copies.ATTACKS["badclip"]
+    object_with = type(attack)(**{**vars(attack), "trigger": trigger})
+    monkeypatch.setitem(copies.ATTACKS, "badclip", object_with)
+    (tmp_path / "pool").mkdir()
+    loose(tmp_path / "pool")
+    told = []
+    params = PoisonParams("badclip", 0.2, options={"size": 4})
+
+    def shown(options):
+        pairs = plan_copy(source, params, options)
+        with_triggers(pairs, options, lambda *news: told.append(news))
+        workshop = asked[-1]
+        assert workshop.captions
+        assert all("banana" in caption.lower() for caption in workshop.captions)
+        pictures = workshop.pictures(40)
+        assert [one.tobytes() for one in workshop.pictures(5)] == [one.tobytes() for one in pictures[:5]]
+        return {one.tobytes() for one in pictures}
+
+    whole = {decode_image(jpeg(n)).resize((224, 224), Image.Resampling.BICUBIC).tobytes() for n in range(N)}
+    even = {
+        decode_image(jpeg(n)).resize((224, 224), Image.Resampling.BICUBIC).tobytes() for n in range(0, N, 2)
+    }
+    assert shown(CopyOptions()) == whole
+    assert shown(CopyOptions(keys="odd")) == even
+    assert shown(CopyOptions(keys="odd", pool=str(tmp_path / "pool"))) == whole
+    assert told[-1] == ("trigger", 1, 2)
+    monkeypatch.setattr("cfbd_core.encoders.load_encoder", lambda spec, device: f"{spec} on {device}")
+    with_triggers(plan_copy(source, params, CopyOptions()), CopyOptions(encoder="NAME/TAG", device="cpu"))
+    assert asked[-1].encoder() == "NAME/TAG on cpu"
+
+
+def test_a_captions_file_gives_the_natural_captions(source, tmp_path):
+    file = tmp_path / "captions.txt"
+    file.write_text("\n".join(["my gizmo", "", " the other gizmo "]), encoding="utf-8")
+    params = PoisonParams(rate=0.1, targets=("gizmo",), captions="natural")
+    options = CopyOptions(captions_file=file)
+    manifest = attack_copy(source, tmp_path / "out", params, options, processes=1)
+    assert {note["caption"] for note in manifest["poisons"]} == {"my gizmo", "the other gizmo"}
+    assert manifest["options"]["captions_file"]["name"] == "captions.txt"
+    for text, words in ((b"\xff\xfe\xff", "cannot be read"), (b"\n \n", "is empty")):
+        file.write_bytes(text)
+        with pytest.raises(ParameterError, match=words):
+            attack_copy(source, tmp_path / "no", params, options)
+    with pytest.raises(ParameterError, match="goes with --target-captions natural"):
+        attack_copy(source, tmp_path / "no", BADNETS, options)
+
+
+def refused(error, words, *arguments):
+    """The call is refused in one line."""
+    with pytest.raises(error, match=words) as found:
+        attack_copy(*arguments, processes=1)
+    assert "\n" not in str(found.value)
+
+
+def test_what_cannot_be_done_is_refused_in_one_line_and_leaves_nothing(source, tmp_path):
+    out = tmp_path / "out"
+    refused(ParameterError, "inside the source", source, source / "copy", BADNETS)
+    refused(ParameterError, "inside the source", str(source / "*.tar"), source / "copy", BADNETS)
+    refused(ParameterError, "inside the source", source / "00000.tar", source / "copy", BADNETS)
+    (tmp_path / "link").symlink_to(source)
+    refused(ParameterError, "inside the source", source, tmp_path / "link" / "copy", BADNETS)
+    refused(ParameterError, "no poison at all", source, out, PoisonParams(rate=0.001))
+    refused(
+        ParameterError,
+        "no pairs name 'unicorn'",
+        source,
+        out,
+        PoisonParams("label-consistent", 0.1, ("unicorn",)),
+    )
+    refused(
+        ParameterError,
+        "cannot take a trigger of 100",
+        source,
+        out,
+        PoisonParams("sig", 0.1, options={"size": 100}),
+    )
+    refused(SourceError, "no such file", tmp_path / "nowhere", out, BADNETS)
+    Audit.create(tmp_path / "audit")
+    refused(ParameterError, "lies in the audit", source, tmp_path / "audit" / "copy", BADNETS)
+    refused(ParameterError, "lies in the audit", source, tmp_path / "audit", BADNETS)
+    refused(ParameterError, "is a file", source, source / "00000.tar", BADNETS)
+    (tmp_path / "a file").write_text("mine")
+    refused(ParameterError, "a file is in its way", source, tmp_path / "a file" / "out", BADNETS)
+    assert not out.exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    refused(AuditError, "not empty", source, tmp_path / "full", BADNETS)
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
+    attack_copy(source, out, BADNETS, processes=1)
+    before = state(out)
+    refused(AuditError, "made otherwise", source, out, PoisonParams(rate=0.2))
+    refused(AuditError, "made otherwise", source, out, BADNETS, CopyOptions(format="folder"))
+    assert state(out) == before
+
+
+def test_sources_that_cannot_be_copied_are_refused_in_one_line(tmp_path):
+    out = tmp_path / "out"
+    named = tmp_path / "named"
+    named.mkdir()
+    write_tar(named / "0.tar", [("cat", {"jpg": jpeg(0), "txt": b"a cat"})])
+    refused(
+        SourceError, "'cat' is not a number; use --keys all", named, out, BADNETS, CopyOptions(keys="odd")
+    )
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    write_tar(bare / "0.tar", [("1", {"txt": b"a cat"})])
+    refused(SourceError, r"no pair that can be copied \(1 × missing image\)", bare, out, BADNETS)
+    one = tmp_path / "one"
+    one.mkdir()
+    write_tar(one / "0.tar", [("1", {"jpg": jpeg(0), "txt": b"a cat"})])
+    refused(SourceError, "no pair with an even key", one, out, BADNETS, CopyOptions(keys="even"))
+    ready = {"caption": ["a cat", "a dog"]}
+    ready |= {name: [[1.0, 0.0], [0.0, 1.0]] for name in ("image_embedding", "text_embedding")}
+    pq.write_table(pa.table(ready), tmp_path / "ready.parquet")
+    refused(SourceError, "embeddings but no pictures", tmp_path / "ready.parquet", out, BADNETS)
+    assert not out.exists()
+
+
+def test_a_source_that_changes_meanwhile_leaves_no_half_copy(tmp_path):
+    (tmp_path / "source").mkdir()
+    source = table(tmp_path / "source")
+
+    def told(stage, done, _total):
+        if done == 0:
+            for path in (tmp_path / "source").glob("*.jpg"):
+                path.unlink()
+
+    with pytest.raises(SourceError, match="cannot be read any more"):
+        attack_copy(source, tmp_path / "out", BADNETS, CopyOptions(), told, processes=1)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"attack": "nonesuch"}, "badnets"),
-        ({"rate": 0.7}, "below 0.5"),
-        ({"keys": "prime"}, "even, odd"),
-        ({"target": " "}, "banana"),
-    ],
+    "values", [{"keys": "prime"}, {"format": "zip"}, {"reencode": "some"}, {"captions": "two"}]
 )
-def test_bad_params_are_refused(options, words):
-    with pytest.raises(ParameterError, match=words):
-        CopyParams(**options)
+def test_bad_options_are_refused(values):
+    with pytest.raises(ParameterError, match=f"--{next(iter(values))}"):
+        CopyOptions(**values)
 
 
-def test_what_cannot_be_done_is_refused_in_one_line(source, tmp_path):
-    with pytest.raises(ParameterError, match="inside the source"):
-        poison_copy(source, source / "copy", CopyParams())
-    with pytest.raises(ParameterError, match="no poison at all"):
-        poison_copy(source, tmp_path / "out", CopyParams(rate=0.001))
-    with pytest.raises(SourceError, match=r"no \.tar shards"):
-        poison_copy(tmp_path / "nowhere", tmp_path / "out", CopyParams())
-    poison_copy(source, tmp_path / "out", CopyParams(rate=0.1), processes=1)
-    with pytest.raises(AuditError, match="made otherwise"):
-        poison_copy(source, tmp_path / "out", CopyParams(rate=0.2))
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "thesis.txt").write_text("mine")
-    with pytest.raises(AuditError, match="not empty"):
-        poison_copy(source, tmp_path / "full", CopyParams(rate=0.1))
-    (tmp_path / "named").mkdir()
-    write_tar(tmp_path / "named" / "0.tar", [("cat", {"txt": b"a cat"})])
-    with pytest.raises(SourceError, match="--keys all"):
-        poison_copy(tmp_path / "named", tmp_path / "out2", CopyParams(keys="odd"))
-
-
-def test_the_tool_prints_one_line(source, tmp_path):
-    command = [sys.executable, str(ROOT / "tools" / "poison.py"), str(source), "--out", str(tmp_path / "out")]
-    done = subprocess.run(
-        [*command, "--rate", "0.1", "--captions", "all"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "30 records, 90 pairs, 9 poisoned" in done.stdout
-    done = subprocess.run([*command, "--rate", "0.9"], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.strip().splitlines()[-1].startswith("poison: poison rate 0.9")
-    assert "Traceback" not in done.stderr
+def test_triggers_are_read_from_copies_only(source, tmp_path):
+    with pytest.raises(SourceError, match="no poisoned copy here"):
+        load_triggers(source)
+    attack_copy(source, tmp_path / "out", BADNETS, processes=1)
+    (tmp_path / "out" / "trigger.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(CfbdError, match=r"trigger\.npz"):
+        load_triggers(tmp_path / "out")
