@@ -54,10 +54,11 @@ def test_every_command_of_the_readme_runs(shards):
     assert len(commands) >= 3
     seen = set()
     for command in commands:
-        audit = command[command.index("--audit") + 1]
-        if "run" in command and audit in seen:  # the GPU line starts over with a larger encoder
-            command[command.index("--audit") + 1] = f"{audit}-again"
-        seen.add(audit)
+        if "--audit" in command:
+            audit = command[command.index("--audit") + 1]
+            if "run" in command and audit in seen:  # the GPU line starts over with a larger encoder
+                command[command.index("--audit") + 1] = f"{audit}-again"
+            seen.add(audit)
         assert main(command[1:]) == 0, command
     assert (shards / "clean.csv").is_file()
 
