@@ -124,13 +124,17 @@ def plan_copy(source: str | Path, params: PoisonParams, options: CopyOptions) ->
 
     Raises what reading and :func:`cfbd_core.attacks.plan.make_plan` raise.
     """
-    given = _given_captions(params, options.captions_file)
+    given = _given_captions(params, options.captions_file)  # a bad file is told before all is read
     pairs = read_pairs(source, options.read, options.keys)
-    captions = pairs.table["caption"].to_pylist()
-    earlier = pairs.table["poisoned"].fill_null(False).to_numpy()
-    usable = cache(lambda pair: _is_readable(pairs, pair))
-    plan = make_plan(captions, pairs.image_of, params, given, usable, earlier)
-    return CopyPlan(pairs, params, plan, [], options.reencode)
+    return _planned(pairs, params, options, given, cache(lambda pair: _is_readable(pairs, pair)))
+
+
+def plan_pairs(pairs: SourcePairs, params: PoisonParams, options: CopyOptions) -> CopyPlan:
+    """Choose what is done to pairs that were read already, as :func:`plan_copy` does, but look at no picture.
+
+    Quick at any rate. It is the plan of the copy itself unless a picture that it chose cannot be read.
+    """
+    return _planned(pairs, params, options, _given_captions(params, options.captions_file), lambda _: True)
 
 
 def with_triggers(
@@ -184,6 +188,19 @@ def _given_captions(params: PoisonParams, file: Path | None) -> list[str] | None
     if not captions:
         raise ParameterError(f"--captions-file {file}: is empty; give one caption a line")
     return captions
+
+
+def _planned(
+    pairs: SourcePairs,
+    params: PoisonParams,
+    options: CopyOptions,
+    given: list[str] | None,
+    usable: Callable[[int], bool],
+) -> CopyPlan:
+    captions = pairs.table["caption"].to_pylist()
+    earlier = pairs.table["poisoned"].fill_null(False).to_numpy()
+    plan = make_plan(captions, pairs.image_of, params, given, usable, earlier)
+    return CopyPlan(pairs, params, plan, [], options.reencode)
 
 
 def _is_readable(pairs: SourcePairs, pair: int) -> bool:
