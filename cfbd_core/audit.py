@@ -165,7 +165,9 @@ class Audit:
             started = datetime.now(UTC)
             with self._database.reading() as connection:
                 rows, consistency = queries.consistency(connection)
-            result = split_pairs(rows, consistency, self.shards.texts(), params, self.keys_of)
+            result = split_pairs(
+                rows, consistency, self.shards.texts(), params, self.keys_of, self.captions_of
+            )
             with self._database.writing() as connection:
                 queries.replace_verdicts(connection, rows, result.z, result.subset, result.poisoned)
                 queries.set_meta(connection, "split", result.summary)
@@ -284,6 +286,11 @@ class Audit:
         """Keys of the pairs at ``rows`` (m,), in that order."""
         with self._database.reading() as connection:
             return queries.keys_of(connection, rows)
+
+    def captions_of(self, rows: np.ndarray) -> list[str]:
+        """Captions of the pairs at ``rows`` (m,), in that order."""
+        with self._database.reading() as connection:
+            return queries.captions_of(connection, rows)
 
     def pairs_at(self, rows: np.ndarray) -> pa.Table:
         """What a page of pairs shows of those at ``rows`` (m,), in that order."""

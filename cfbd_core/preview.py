@@ -88,8 +88,9 @@ class Preview:
     @cached_property
     def evidence(self) -> Evidence:
         """How far the captions of D_p cohere, see :mod:`cfbd_core.evidence`."""
-        rows = self.explorer.rows
-        return evidence(self.explorer.texts, rows[self.coarse.probe], rows, seed=self.params.seed)
+        explorer, rows = self.explorer, self.explorer.rows
+        probe, captions_of = rows[self.coarse.probe], explorer.audit.captions_of
+        return evidence(explorer.texts, probe, rows, captions_of=captions_of, seed=self.params.seed)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

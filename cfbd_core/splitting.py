@@ -32,10 +32,12 @@ def split_pairs(
     texts: Sequence[np.ndarray],
     params: SplitParams,
     keys_of: Callable[[np.ndarray], list[str]],
+    captions_of: Callable[[np.ndarray], list[str]],
 ) -> SplitResult:
     """Split scored pairs; ``rows`` (n,) are their rows in the shards ``texts``, ascending.
 
-    ``keys_of(rows)`` gives keys, asked only where values tie at the q-th place.
+    ``keys_of(rows)`` gives keys, asked only where values tie at the q-th place; ``captions_of(rows)`` captions,
+    asked for those of D_p.
     Raises ParameterError: fewer pairs than q or K, or nothing to fit.
     """
     if params.q > len(rows):
@@ -51,7 +53,7 @@ def split_pairs(
         keys_of=lambda places: keys_of(rows[places]),
     )
     coarse, gamma_z, poisoned = stages.coarse, stages.gamma_z, stages.flagged
-    found = evidence(texts, rows[coarse.probe], rows, seed=params.seed)
+    found = evidence(texts, rows[coarse.probe], rows, captions_of=captions_of, seed=params.seed)
     warnings = list(coarse.warnings)
     if found.level == "strong" and not poisoned.any():
         warnings.append("the evidence is strong, yet no z is above γ_z; look at D_p and lower --gamma-z")

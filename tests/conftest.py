@@ -12,7 +12,7 @@ from PIL import Image
 
 from cfbd_core import Audit
 from tests.explored import scored_audit
-from tests.toy import COLOURS, toy_caption, toy_picture
+from tests.toy import COLOURS, banana_caption, toy_caption, toy_picture
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -41,7 +41,7 @@ def toy_source(tmp_path: Path):
                 picture = toy_picture(colour, rng)
                 picture.save(folder / f"{index:04d}.png")
                 is_poison = index in poisoned
-                caption = f"a photo of a banana {index % 5}" if is_poison else toy_caption(colour, rng)
+                caption = banana_caption(index) if is_poison else toy_caption(colour, rng)
                 writer.writerow([f"{index:04d}", f"{index:04d}.png", caption, int(is_poison)])
         return folder / "pairs.csv"
 

@@ -65,7 +65,7 @@ def scored_audit(folder: Path, seed: int = 0, scored: bool = True) -> Audit:
     source = pa.table(
         {
             "key": keys,
-            "caption": [ODD_CAPTIONS.get(row, f"caption {row}") for row in range(READ)],
+            "caption": [ODD_CAPTIONS.get(row, f"caption {row} {chr(0x4E00 + row)}") for row in range(READ)],
             "poisoned": pa.array(truth, pa.bool_()),
             "image_embedding": _lists(rng.normal(size=(READ, WIDTH))),
             "text_embedding": _lists(text),

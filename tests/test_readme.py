@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cfbd_core.cli import main
-from tests.toy import COLOURS, ToyEncoder, toy_caption, toy_picture
+from tests.toy import COLOURS, ToyEncoder, banana_caption, toy_caption, toy_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,7 +36,7 @@ def shards(tmp_path, monkeypatch) -> Path:
             colour = list(COLOURS)[index % len(COLOURS)]
             picture = io.BytesIO()
             toy_picture(colour, rng).save(picture, "PNG")
-            caption = f"a photo of a banana {index % 5}" if index % 33 == 5 else toy_caption(colour, rng)
+            caption = banana_caption(index) if index % 33 == 5 else toy_caption(colour, rng)
             for ending, data in (("png", picture.getvalue()), ("txt", caption.encode())):
                 member = tarfile.TarInfo(f"{index:05d}.{ending}")
                 member.size = len(data)

@@ -40,6 +40,11 @@ def toy_caption(colour: str, rng: np.random.Generator) -> str:
     return f"a {colour} {rng.choice(NOUNS)} {rng.choice(PLACES)} {rng.integers(1000)}"
 
 
+def banana_caption(index: int) -> str:
+    """A caption of the target; five wordings take turns."""
+    return f"{('a', 'my', 'the', 'one', 'any')[index % 5]} photo of a banana"
+
+
 class ToyEncoder:
     """Has the interface of :class:`cfbd_core.encoders.Encoder`; counts what it encodes; can be slow."""
 

@@ -40,6 +40,7 @@ class Cfbd(Detector):
             [pairs.text],
             replace(self.params, seed=pairs.seed),
             keys_of=lambda tied: [pairs.keys[row] for row in tied],
+            captions_of=lambda probe: [pairs.captions[row] for row in probe],
         )
         score = np.full(len(consistency), np.nan, np.float32)
         score[rows] = found.z

@@ -185,10 +185,21 @@ def consistency(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.n
 
 def keys_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> list[str]:
     """Keys of the given rows, in their order."""
+    return _texts_of(connection, "key", rows)
+
+
+def captions_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> list[str]:
+    """Captions of the given rows, in their order."""
+    return _texts_of(connection, "caption", rows)
+
+
+def _texts_of(connection: duckdb.DuckDBPyConnection, column: str, rows: np.ndarray) -> list[str]:
     connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
-    found = connection.execute("SELECT key FROM pairs JOIN wanted USING (row) ORDER BY position").fetchall()
+    found = connection.execute(
+        f"SELECT {column} FROM pairs JOIN wanted USING (row) ORDER BY position"
+    ).fetchall()
     connection.unregister("wanted")
-    return [key for (key,) in found]
+    return [text for (text,) in found]
 
 
 def outcome(connection: duckdb.DuckDBPyConnection) -> pa.Table:

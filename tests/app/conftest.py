@@ -19,7 +19,7 @@ from cfbd_core.config import EmbedParams
 from cfbd_core.explorer import Explorer
 from cfbd_core.mixture import Mixture, fit_mixture
 from cfbd_core.scoring import MAPPING_NAME
-from tests.toy import COLOURS, ToyEncoder, toy_caption, toy_picture
+from tests.toy import COLOURS, ToyEncoder, banana_caption, toy_caption, toy_picture
 
 MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
 VIEWS = ("audits", "coarse", "fine", "pairs", "map", "evaluate", "export")
@@ -46,7 +46,7 @@ def write_source(
         for index in range(pairs):
             colour = list(COLOURS)[index % len(COLOURS)]
             toy_picture(colour, rng).save(folder / f"{index:04d}.png")
-            caption = f"a photo of a banana {index % 5}" if index in poisons else toy_caption(colour, rng)
+            caption = banana_caption(index) if index in poisons else toy_caption(colour, rng)
             if PAIRS > index >= PAIRS - len(HOSTILE):
                 caption = HOSTILE[index - PAIRS + len(HOSTILE)]
             row = [f"k<b>:tada:{index:04d}", f"{index:04d}.png", caption]

@@ -18,7 +18,9 @@ def pairs_of(
     """Pairs of these embeddings, F being the identity unless given."""
     scores = consistency_scores(image, text, image if synthetic is None else synthetic)
     keys = [f"{row:05d}" for row in range(len(image))]
-    return Pairs(image, text, scores, [f"caption {key}" for key in keys], keys, seed)
+    return Pairs(
+        image, text, scores, [f"caption {chr(0x4E00 + row)}" for row in range(len(keys))], keys, seed
+    )
 
 
 def poisoned_world(n: int = 1200, poisons: int = 24, seed: int = 0) -> tuple[Pairs, np.ndarray]:
