@@ -58,7 +58,9 @@ class _AttackParser(OneLineParser):
     def parse_known_args(self, *args: Any, **named: Any) -> Any:
         found, unknown = super().parse_known_args(*args, **named)
         if unknown:
-            own = ", ".join(_option(field.name) for field in _own_fields(ATTACKS.get(getattr(found, "attack_name", ""))))
+            own = ", ".join(
+                _option(field.name) for field in _own_fields(ATTACKS.get(getattr(found, "attack_name", "")))
+            )
             known = f"its own options are {own}" if own else "it has no options of its own"
             self.error(f"{unknown[0]} is unknown here; {known}")
         return found, unknown
