@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cfbd_core.audit import DATABASE_NAME
 from cfbd_core.errors import ParameterError
+from cfbd_core.export import what_is_lost
 
 AUDITS = "audits"  # new audits go to this folder of the first root
 EXPORTS = "exports"
@@ -75,14 +76,18 @@ class Settings:
             self.inside(match)
         return pattern
 
-    def target(self, typed: str) -> Path:
-        """Where to write what ``typed`` names, if nothing is lost there: a new name, or an earlier export's."""
+    def target(self, typed: str, audit: Path) -> Path:
+        """Where to export ``audit`` to by the name ``typed``, if nothing is lost there.
+
+        A new name, or that of an earlier export of this audit. Raises ParameterError for any other.
+        """
         text, path = typed.strip(), self.inside(typed)
         for folder in (path, *path.parents):
             if os.path.isfile(folder / DATABASE_NAME):
                 raise ParameterError(f"{text}: lies in the audit {self.name(folder)}; give another place")
-        if os.path.exists(path) != os.path.exists(path.with_name(f"{path.name}.json")):
-            raise ParameterError(f"{text}: would overwrite what is no export; give another name")
+        loss = what_is_lost(path, str(audit.resolve()))
+        if loss:
+            raise ParameterError(f"{text}: {loss}; give another name")
         return path
 
     def encoder(self, typed: str) -> str:

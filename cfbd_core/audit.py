@@ -219,6 +219,7 @@ class Audit:
             raise ParameterError(f"--subset {subset}: give one of {', '.join(exporting.SUBSETS)}")
         summary = self.report()
         sidecar = {
+            "audit": str(self.folder.resolve()),
             "subset": subset,
             **{name: summary[name] for name in ("params", "source", "embedding", "mapping", "evidence")},
             "counts": {name: summary[name] for name in ("pairs", "flagged", "kept", "skipped")},

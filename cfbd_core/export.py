@@ -73,12 +73,16 @@ def export(
 
     ``protected`` are files and folders that nothing is written to or into. Returns the sidecar with the
     number of pairs, the versions and, for CSV, open_clip's flags. Raises ParameterError (``out`` cannot
-    be written) and SourceError (a picture is gone or is none); then nothing is left behind.
+    be written, or would overwrite what is no earlier export of ``sidecar["audit"]``) and SourceError (a
+    picture is gone or is none); then nothing is left behind.
     """
     if spreadsheet_safe and out_format != "csv":
         raise ParameterError(f"--spreadsheet-safe is for CSV only; leave it out for {out_format}")
     with _told_of(out):
         _check_out(out, out_format, protected)
+        loss = what_is_lost(out, sidecar.get("audit"))
+        if loss:
+            raise ParameterError(f"--out {out}: {loss}; give another name")
         out.parent.mkdir(parents=True, exist_ok=True)
         if out_format == "webdataset":
             pairs = _write_webdataset(batches, out, progress)
@@ -89,6 +93,32 @@ def export(
                     (_with_paths(batch, images) for batch in batches), beside, spreadsheet_safe, progress
                 )
         return _write_sidecar(out, out_format, pairs, sidecar)
+
+
+def what_is_lost(out: Path, audit: str | None) -> str | None:
+    """What an export of ``audit`` (its folder) to ``out`` would overwrite besides an earlier one of its own.
+
+    In words, or None where nothing is. An export is known by its sidecar.
+    """
+    sidecar = _beside(out, ".json")
+    if not os.path.exists(out) and not os.path.exists(sidecar):
+        return None
+    record = _sidecar_of(out)
+    if record is None:
+        return f"would overwrite {'a file' if os.path.exists(out) else sidecar.name} that is no export"
+    if record.get("audit") != audit:
+        return f"would overwrite the export of another audit ({record.get('audit') or 'not named'})"
+    return None
+
+
+def _sidecar_of(out: Path) -> dict[str, Any] | None:
+    """What the export that was written to ``out`` says of itself; None where none was."""
+    try:
+        record = json.loads(_beside(out, ".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    is_ours = isinstance(record, dict) and {"out", "format", "pairs", "versions"} <= record.keys()
+    return record if is_ours else None
 
 
 def _write_sidecar(out: Path, out_format: Format, pairs: int, sidecar: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -141,6 +142,43 @@ def test_neither_the_source_nor_the_audit_is_overwritten(audit, tmp_path):
             audit.export(out)
     assert source.read_bytes() == before
     assert not (audit.folder / "clean.csv").exists()
+
+
+def test_an_earlier_export_of_the_same_audit_is_overwritten_and_nothing_else(audit, tmp_path):
+    out = tmp_path / "out.csv"
+    audit.export(out, "all")
+    audit.export(out, "removed")
+    assert len(read_csv(out)) == audit.report()["flagged"]
+    shutil.copytree(audit.folder, tmp_path / "other")
+    other = Audit.open(tmp_path / "other")
+    before = out.read_bytes()
+    with pytest.raises(ParameterError, match=rf"^--out {out}: would overwrite the export of another audit"):
+        other.export(out)
+    out.unlink()  # its sidecar alone is still that audit's
+    with pytest.raises(ParameterError, match="another audit"):
+        other.export(out)
+    audit.export(out, "removed")
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "record", [None, "", "[]", '{"audit": "AUDIT"}', '{"out": "mine.csv", "captions": []}']
+)
+def test_a_file_that_no_export_wrote_is_not_overwritten(audit, tmp_path, record):
+    out = tmp_path / "mine.csv"
+    out.write_text("mine")
+    if record is not None:
+        out.with_name("mine.csv.json").write_text(record.replace("AUDIT", str(audit.folder)))
+    with pytest.raises(ParameterError, match="a file that is no export; give another name"):
+        audit.export(out)
+    assert out.read_text() == "mine"
+
+
+def test_a_file_where_the_sidecar_would_go_is_not_overwritten(audit, tmp_path):
+    (tmp_path / "captions.parquet.json").write_text("[]")
+    with pytest.raises(ParameterError, match=r"captions\.parquet\.json that is no export"):
+        audit.export(tmp_path / "captions.parquet")
+    assert (tmp_path / "captions.parquet.json").read_text() == "[]"
 
 
 def test_an_unknown_ending_is_refused(audit, tmp_path):

@@ -96,7 +96,7 @@ def _write(subset: str, kind: str, safe: bool) -> None:
     )
     if st.button("Write", type="primary", icon=":material/save:", key="write"):
         try:
-            out = state.settings().target(typed)
+            out = state.settings().target(typed, folder)
             with st.spinner("Storing the split …"):
                 state.apply()
             command = ["export", "--audit", str(folder), "--out", str(out), "--subset", subset]

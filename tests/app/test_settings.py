@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_a_path_inside_is_found(roots, typed):
     ],
 )  # fmt: skip
 def test_a_path_outside_or_none_is_refused(roots, typed):
-    for read in (roots.inside, roots.source, roots.target):
+    for read in (roots.inside, roots.source, lambda text: roots.target(text, roots.home / "audits" / "a")):
         with pytest.raises(ParameterError):
             read(typed)
 
@@ -103,16 +104,20 @@ def test_sources_are_files_folders_and_patterns(roots):
 def test_an_export_does_not_take_the_place_of_anything_else(roots, typed, told):
     (roots.home / "captions.json").touch()  # an export named `captions` would write its own there
     with pytest.raises(ParameterError, match=told):
-        roots.target(typed)
+        roots.target(typed, roots.home / "audits" / "a")
 
 
-def test_an_export_may_take_the_place_of_an_earlier_one(roots):
+def test_an_export_may_take_the_place_of_an_earlier_one_of_the_same_audit_only(roots):
+    mine, other = (roots.home / "audits" / name for name in "ab")
     out = roots.home / "exports" / "kept.csv"
-    assert roots.target("exports/kept.csv") == out
+    assert roots.target("exports/kept.csv", mine) == out
     out.parent.mkdir()
     out.touch()
-    out.with_name("kept.csv.json").touch()
-    assert roots.target("exports/kept.csv") == out
+    record = {"audit": str(mine), "out": "kept.csv", "format": "csv", "pairs": 1, "versions": {}}
+    out.with_name("kept.csv.json").write_text(json.dumps(record))
+    assert roots.target("exports/kept.csv", mine) == out
+    with pytest.raises(ParameterError, match=r"export of another audit \(.*audits/a\); give another name"):
+        roots.target("exports/kept.csv", other)
 
 
 def test_encoders_are_names_or_paths_inside(roots):
