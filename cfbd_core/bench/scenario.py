@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -120,21 +121,36 @@ class Poisoner:
 
     def _embed_images(self, pictures: dict[int, _Picture]) -> np.ndarray:
         """Embeddings float16 (m, d); those of pictures that were shown before are remembered."""
-        missing = [picture for picture in pictures.values() if picture.name not in self._images]
-        for start in range(0, len(missing), BATCH):
-            batch = missing[start : start + BATCH]
-            tensors = torch.stack([self._encoder.transform(picture.draw()) for picture in batch])
-            vectors = self._encoder.encode_images(tensors).astype(np.float16)
-            self._images.update(zip((picture.name for picture in batch), vectors, strict=True))
+        missing = {
+            picture.name: pair for pair, picture in pictures.items() if picture.name not in self._images
+        }
+        for names in _batched(missing, BATCH):
+            drawn = {}
+            for name in names:
+                pair = missing[name]
+                picture = pictures[pair].draw()
+                if picture == self.base.picture(pair):  # mmPoison changes captions alone
+                    self._images[name] = self.base.image[pair]
+                else:
+                    drawn[name] = self._encoder.transform(picture)
+            if drawn:
+                vectors = self._encoder.encode_images(torch.stack(list(drawn.values()))).astype(np.float16)
+                self._images.update(zip(drawn, vectors, strict=True))
         return np.stack([self._images[picture.name] for picture in pictures.values()])
 
     def _embed_texts(self, captions: list[str]) -> np.ndarray:
         """Embeddings float16 (m, d) of captions; each text is encoded once."""
         missing = sorted(set(captions) - set(self._texts))
-        for start in range(0, len(missing), CAPTION_BATCH):
-            batch = missing[start : start + CAPTION_BATCH]
+        for batch in _batched(missing, CAPTION_BATCH):
             self._texts.update(zip(batch, self._encoder.encode_texts(batch).astype(np.float16), strict=True))
         return np.stack([self._texts[caption] for caption in captions])
+
+
+def _batched(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yield the names in lists of at most ``size``."""
+    rest = iter(names)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,18 @@ def test_lower_rates_encode_no_picture_again(make_poisoner) -> None:
     assert encoder.images_encoded == seen + 8
 
 
+def test_a_picture_that_stays_as_it_is_keeps_its_embedding(
+    base, make_poisoner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unchanged = replace(ATTACKS["badnets"], apply=lambda image, *_: image.copy())
+    monkeypatch.setitem(ATTACKS, "badnets", unchanged)
+    encoder = ToyEncoder()
+    found = make_poisoner(encoder).scenario(PoisonParams("badnets", 0.05))
+    assert encoder.images_encoded == 0
+    assert found.truth.sum() == 20
+    np.testing.assert_array_equal(found.pairs.image, base.image)
+
+
 def test_near_duplicates_show_another_picture_and_keep_its_caption(base, make_poisoner) -> None:
     found = make_poisoner().scenario(PoisonParams("none", near_duplicates=0.05))
     assert len(found.plan.pictures) == 20
