@@ -83,20 +83,25 @@ def _decide(row: int, key: str, decision: str) -> None:
     """Store a decision and remember that before it; a busy audit is told, and nothing is lost."""
     with state.told():
         code = DECISIONS.index(decision)
-        before = _stored(row, code)
-        undo_stack = st.session_state.setdefault("undo", [])
+        before, note = _stored(row, code)
         told = f"{decision or 'clear'} {words.escaped(key, 24)}"
-        undo_stack.append({"row": row, "before": before, "code": code, "words": told})
+        action = {"row": row, "before": (before, note), "made": (code, note if code else None), "words": told}
+        undo_stack = st.session_state.setdefault("undo", [])
+        undo_stack.append(action)
         del undo_stack[:-KEPT_UNDOS]
 
 
-def _stored(row: int, code: int) -> int:
-    """Store the decision for the pair at ``row``, wherever it stands by now; returns that before it."""
+def _stored(row: int, code: int, *note: str | None) -> tuple[int, str | None]:
+    """Store a decision on the pair at ``row``, wherever it stands by now; returns code and note before.
+
+    A note that is not given stays.
+    """
     explorer = state.explorer()
     position = explorer.positions_of(np.array([row]))
     if position[0] < 0:
         raise AuditError("this pair is no longer in the audit")
-    return int(explorer.decide(position, np.array([code], np.int8))[0])
+    codes, notes = explorer.decide(position, np.array([code], np.int8), note or None)
+    return int(codes[0]), notes[0]
 
 
 def undo() -> None:
@@ -105,8 +110,8 @@ def undo() -> None:
     if undo_stack:
         with state.told():
             last = undo_stack[-1]
-            if _held(last["row"]) == last["code"]:
-                _stored(last["row"], last["before"])
+            if _held(last["row"]) == last["made"]:
+                _stored(last["row"], *last["before"])
             else:
                 st.toast(
                     "Someone has decided on this pair since: nothing was undone.", icon=":material/info:"
@@ -114,8 +119,10 @@ def undo() -> None:
             undo_stack.pop()
 
 
-def _held(row: int) -> int | None:
-    """The decision on the pair at ``row`` as it stands in the audit now; None where the pair is gone."""
+def _held(row: int) -> tuple[int, str | None] | None:
+    """The decision on the pair at ``row`` and its note as they stand in the audit; None where the pair is gone."""
     explorer = state.explorer()
     position = int(explorer.positions_of(np.array([row]))[0])
-    return int(explorer.decisions[position]) if position >= 0 else None
+    if position < 0:
+        return None
+    return int(explorer.decisions[position]), explorer.audit.notes_of(np.array([row]))[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -278,10 +278,20 @@ class Audit:
         with self._database.reading() as connection:
             return columns.decided(connection)
 
-    def decide_rows(self, rows: np.ndarray, codes: np.ndarray) -> None:
-        """Store decisions by row; code 0 takes one back."""
+    def decide_rows(
+        self, rows: np.ndarray, codes: np.ndarray, notes: Sequence[str | None] | None = None
+    ) -> list[str | None]:
+        """Store decisions by row; code 0 takes one back. Returns the notes (m,) from before.
+
+        Without ``notes`` (m,) a decision that gives way to another keeps its note.
+        """
         with told_in_one_line(self.folder), self._database.writing() as connection:
-            columns.decide_rows(connection, rows, codes)
+            return columns.decide_rows(connection, rows, codes, notes)
+
+    def notes_of(self, rows: np.ndarray) -> list[str | None]:
+        """The notes of the decisions on ``rows`` (m,), in that order; None where there is none."""
+        with self._database.reading() as connection:
+            return columns.notes_of(connection, rows)
 
     def keys_of(self, rows: np.ndarray) -> list[str]:
         """Keys of the pairs at ``rows`` (m,), in that order."""

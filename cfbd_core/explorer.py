@@ -162,13 +162,18 @@ class Explorer:
             decisions[at[at >= 0]] = codes[at >= 0]
             self.decisions, self._stamp = decisions, stamp  # at once: others may be reading them
 
-    def decide(self, positions: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Store decisions, codes int8 (m,) for positions (m,); returns the codes before, to undo with."""
+    def decide(
+        self, positions: np.ndarray, codes: np.ndarray, notes: Sequence[str | None] | None = None
+    ) -> tuple[np.ndarray, list[str | None]]:
+        """Store decisions, codes int8 (m,) for positions (m,), and their notes as :meth:`Audit.decide_rows` does.
+
+        Returns the codes and the notes from before: ``decide(positions, *before)`` undoes it.
+        """
         with self._lock:
             before: np.ndarray = self.decisions[positions].copy()
-            self.audit.decide_rows(self.rows[positions], codes)
+            notes_before = self.audit.decide_rows(self.rows[positions], codes, notes)
             self.decisions[positions] = codes
-            return before
+            return before, notes_before
 
     def search(self, text: str) -> np.ndarray:
         """Which pairs' caption or key contains ``text``, whatever its case: bool (n,)."""

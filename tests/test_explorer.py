@@ -263,11 +263,26 @@ def test_a_decision_is_stored_at_once_and_can_be_undone(own) -> None:
     explored.decide(np.array([0, 5]), np.array([1, 3], np.int8))
     positions = np.array([5, 300, 0])
     before = explored.decide(positions, np.array([2, 2, 0], np.int8))
-    assert before.tolist() == [3, 0, 1]
+    assert before[0].tolist() == [3, 0, 1]
     rows = explored.rows[positions].tolist()
     assert codes_in(own) == codes_held(explored) == {rows[0]: "remove", rows[1]: "remove"}
-    explored.decide(positions, before)
+    explored.decide(positions, *before)
     assert codes_in(own) == codes_held(explored) == {rows[2]: "keep", rows[0]: "unsure"}
+
+
+@pytest.mark.parametrize("code", range(4))
+def test_undoing_brings_back_the_notes_too(own, code) -> None:
+    explored = Explorer(own)
+    positions = np.array([7, 5, 300])
+    keys = explored.pairs_at(positions)["key"].to_pylist()
+    own.decide(pa.table({"key": keys[:2], "decision": ["keep", "unsure"], "note": ["looked at", ""]}))
+    explored.refresh_decisions()
+    before = explored.decide(positions, np.full(3, code, np.int8))
+    assert before[1] == ["looked at", "", None]
+    assert own.notes_of(explored.rows[positions]) == ([None] * 3 if code == 0 else before[1])
+    explored.decide(positions, *before)
+    assert own.notes_of(explored.rows[positions]) == ["looked at", "", None]
+    assert codes_in(own) == codes_held(explored) == {7: "keep", 5: "unsure"}
 
 
 def test_decisions_made_elsewhere_are_seen_after_a_refresh(own) -> None:

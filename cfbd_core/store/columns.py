@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import duckdb
@@ -48,12 +49,25 @@ def decided(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarr
     return np.asarray(found["row"], np.int64), np.asarray(found["code"], np.int8)
 
 
-def decide_rows(connection: duckdb.DuckDBPyConnection, rows: np.ndarray, codes: np.ndarray) -> None:
+def decide_rows(
+    connection: duckdb.DuckDBPyConnection,
+    rows: np.ndarray,
+    codes: np.ndarray,
+    notes: Sequence[str | None] | None = None,
+) -> list[str | None]:
     """Store decisions: rows int64 (m,), codes int8 (m,) as in :func:`decided`; code 0 takes one back.
 
-    A decision that gives way to another keeps its note.
+    ``notes`` (m,) go with them; without notes a decision that gives way to another keeps its own. Returns
+    the notes (m,) from before.
     """
-    made = pa.table({"row": rows, "decision": [DECISIONS[code] for code in codes]})
+    before = notes_of(connection, rows)
+    made = pa.table(
+        {
+            "row": rows,
+            "decision": [DECISIONS[code] for code in codes],
+            "note": pa.array(before if notes is None else notes, pa.string()),
+        }
+    )
     connection.register("made", made)
     connection.execute(
         """
@@ -63,14 +77,27 @@ def decide_rows(connection: duckdb.DuckDBPyConnection, rows: np.ndarray, codes: 
     )
     connection.execute(
         """
-        INSERT INTO decisions
-        SELECT p.key, made.decision::decision, NULL, ? FROM pairs p JOIN made ON made.row = p.row
+        INSERT OR REPLACE INTO decisions
+        SELECT p.key, made.decision::decision, made.note, ? FROM pairs p JOIN made ON made.row = p.row
         WHERE made.decision <> ''
-        ON CONFLICT (key) DO UPDATE SET decision = excluded.decision, decided_at = excluded.decided_at
         """,
         [datetime.now(UTC)],
     )
     connection.unregister("made")
+    return before
+
+
+def notes_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> list[str | None]:
+    """What people noted with their decisions on ``rows`` (m,), in that order; None where nothing."""
+    connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
+    found = connection.execute(
+        """
+        SELECT d.note FROM wanted LEFT JOIN pairs p ON p.row = wanted.row LEFT JOIN decisions d ON d.key = p.key
+        ORDER BY position
+        """
+    ).fetchall()
+    connection.unregister("wanted")
+    return [note for (note,) in found]
 
 
 def pairs_at(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> pa.Table:

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cfbd_core import SplitParams
@@ -166,6 +167,30 @@ def test_keep_remove_and_undo_are_stored_at_once(page, audit):
     test.button(key="undo_button").click().run()
     assert audit.pairs(f"row = {row}")["decision"].to_pylist() == [""]
     assert f"**{flagged}** pairs match" in words(test)
+
+
+def test_undo_brings_back_a_decision_that_was_taken_back_with_its_note(page, audit):
+    flagged = audit.pairs("verdict = 'poisoned'", order_by="z DESC", limit=1)
+    row, key = flagged["row"][0].as_py(), flagged["key"][0].as_py()
+    audit.decide(pa.table({"key": [key], "decision": ["remove"], "note": ["seen on the web"]}))
+    test = page("pairs")
+    test.button(key=f"remove_{row}").click().run()  # pressed again it is taken back
+    assert audit.notes_of(np.array([row])) == [None]
+    test.button(key="undo_button").click().run()
+    assert not test.toast
+    assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["remove"]
+    assert audit.notes_of(np.array([row])) == ["seen on the web"]
+
+
+def test_undo_leaves_a_note_that_someone_has_written_since(page, audit):
+    flagged = audit.pairs("verdict = 'poisoned'", order_by="z DESC", limit=1)
+    row, key = flagged["row"][0].as_py(), flagged["key"][0].as_py()
+    test = page("pairs")
+    test.button(key=f"remove_{row}").click().run()
+    audit.decide(pa.table({"key": [key], "decision": ["remove"], "note": ["mine"]}))
+    test.button(key="undo_button").click().run()
+    assert "Someone has decided" in test.toast[0].value
+    assert audit.notes_of(np.array([row])) == ["mine"]
 
 
 def test_search_and_filters_narrow_the_pairs(page, audit):

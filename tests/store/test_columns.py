@@ -176,6 +176,16 @@ def test_a_decision_by_key_is_seen_by_row_and_its_note_stays_until_it_is_taken_b
     assert decided(database) == {}
 
 
+def test_notes_are_stored_with_their_decisions_in_any_order_of_rows(database):
+    with database.writing() as connection:
+        codes = np.array([1, 2, 0], np.int8)
+        before = columns.decide_rows(connection, np.array([30, 0, 4]), codes, ["b", None, "gone"])
+        assert before == [None, None, None]
+        assert columns.notes_of(connection, np.array([0, 4, 30, 3])) == [None, None, "b", None]
+        assert columns.decide_rows(connection, np.array([30]), np.array([2], np.int8)) == ["b"]
+        assert columns.notes_of(connection, np.array([30])) == ["b"]
+
+
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(st.sampled_from(ROWS), st.integers(0, 3), min_size=1), max_size=4))
 def test_the_last_decision_counts(database, batches):
