@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Trigger
+from cfbd_core.attacks.copy_records import NEAR_DUPLICATES
 from cfbd_core.attacks.plan import Plan, Poison, PoisonParams, make_plan, make_triggers, triggered
 from cfbd_core.attacks.traps import near_duplicate
 from cfbd_core.attacks.trigger_files import read_triggers, save_triggers
@@ -114,7 +115,7 @@ class Poisoner:
         return pictures
 
     def _near_duplicate(self, pair: int, other: int, seed: int) -> Image.Image:
-        return near_duplicate(self.base.picture(other), np.random.default_rng([seed, 3, pair]))
+        return near_duplicate(self.base.picture(other), np.random.default_rng([seed, NEAR_DUPLICATES, pair]))
 
     def _triggered(self, poison: Poison, params: PoisonParams, triggers: list[Trigger]) -> Image.Image:
         return triggered(self.base.picture(poison.pair), poison, params, triggers)

@@ -19,7 +19,7 @@ PAIRS = 400
 
 
 @pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
     rng = np.random.default_rng(0)
     with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
@@ -29,8 +29,13 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
             colour = list(COLOURS)[index % len(COLOURS)]
             toy_picture(colour, rng).save(folder / f"{index:04d}.png")
             writer.writerow([f"{index:04d}", f"{index:04d}.png", toy_caption(colour, rng)])
-    audit = Audit.create(folder / "audit")
-    audit.ingest(folder / "pairs.csv")
+    return folder / "pairs.csv"
+
+
+@pytest.fixture(scope="session")
+def base(source: Path) -> Base:
+    audit = Audit.create(source.parent / "audit")
+    audit.ingest(source)
     return read_base(audit, audit.embed(ToyEncoder()))
 
 

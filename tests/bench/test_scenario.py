@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from cfbd_core import Audit
 from cfbd_core.attacks import ATTACKS, Workshop, resized
+from cfbd_core.attacks.copies import attack_copy
 from cfbd_core.attacks.plan import PoisonParams, make_plan, make_triggers, triggered
 from cfbd_core.bench import scenario as module
+from cfbd_core.bench.base import read_base
 from cfbd_core.scores import consistency_scores
 from tests.toy import ToyEncoder
 
@@ -34,6 +37,23 @@ def test_poisons_have_the_embeddings_of_their_triggered_picture_and_caption(base
     np.testing.assert_array_equal(found.pairs.text[untouched], base.text[untouched])
     scores = consistency_scores(found.pairs.image, found.pairs.text, found.pairs.image)
     np.testing.assert_array_equal(found.pairs.scores.consistency, scores.consistency)
+
+
+def test_a_scenario_is_what_cfbd_attack_writes(source, base, make_poisoner, tmp_path) -> None:
+    params = PoisonParams("blended", 0.05, seed=2, near_duplicates=0.05, boilerplate=0.05)
+    found = make_poisoner().scenario(params)
+    attack_copy(source, tmp_path / "copy", params)
+    audit = Audit.create(tmp_path / "audit")
+    audit.ingest(tmp_path / "copy")
+    copy = read_base(audit, audit.embed(ToyEncoder()))
+    truth = audit.pairs(order_by="row")["poisoned"].to_numpy(zero_copy_only=False)
+    row_of = {key.partition("-")[0]: row for row, key in enumerate(copy.keys)}
+    rows = np.array([row_of[key] for key in base.keys])
+    np.testing.assert_array_equal(truth[rows].astype(bool), found.truth)
+    assert [copy.captions[row] for row in rows] == found.pairs.captions
+    np.testing.assert_allclose(copy.text[rows], found.pairs.text, atol=1e-3)
+    changed = found.truth | np.isin(np.arange(len(rows)), list(found.plan.pictures))
+    np.testing.assert_allclose(copy.image[rows][changed], found.pairs.image[changed], atol=1e-3)
 
 
 def test_the_base_stays_clean(base, make_poisoner) -> None:
