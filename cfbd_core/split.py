@@ -7,7 +7,6 @@ consistency) belongs to no subset and is never flagged.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -17,7 +16,7 @@ from cfbd_core.config import GammaZRule, SplitParams, SplitRule
 from cfbd_core.errors import ParameterError
 from cfbd_core.evidence import Evidence, evidence
 from cfbd_core.mixture import Mixture, fit_mixture
-from cfbd_core.workers import usable_cores
+from cfbd_core.posterior import posterior_above
 
 __all__ = [
     "CoarseSplit",
@@ -32,7 +31,6 @@ __all__ = [
 ]
 
 UNSCORED, BENIGN, POISONED, SUSPICIOUS = -1, 0, 1, 2
-CHUNK = 2**16
 NORMAL_MAD = 1.4826  # the standard deviation of a normal distribution in units of its MAD
 MIN_NULL = 50  # benign pairs below which a median and a MAD say little
 VALLEY_BINS = 256
@@ -125,7 +123,7 @@ def coarse_split(
         cut = benign_cut(mixture, gamma)
         benign = scored & (consistency <= cut)
     else:
-        benign = scored & _posterior_above(consistency, mixture, gamma)
+        benign = scored & posterior_above(mixture, consistency, gamma)
     probe = _largest(consistency, scored, q, keys_of)
     subset = np.where(benign, BENIGN, SUSPICIOUS).astype(np.int8)
     subset[~scored] = UNSCORED
@@ -184,19 +182,6 @@ def fine_verdict(z: np.ndarray, subset: np.ndarray, gamma_z: float, recheck: boo
     else:
         flagged = (subset == POISONED) | (above & (subset == SUSPICIOUS))
     return flagged
-
-
-def _posterior_above(consistency: np.ndarray, mixture: Mixture, gamma: float) -> np.ndarray:
-    above = np.zeros(len(consistency), bool)
-
-    def judge(start: int) -> None:
-        rows = slice(start, start + CHUNK)
-        with np.errstate(invalid="ignore"):
-            above[rows] = mixture.posterior(consistency[rows])[:, 0] > gamma
-
-    with ThreadPoolExecutor(usable_cores()) as workers:
-        list(workers.map(judge, range(0, len(consistency), CHUNK)))
-    return above
 
 
 def _largest(consistency: np.ndarray, scored: np.ndarray, q: int, keys_of: KeysOf | None) -> np.ndarray:
