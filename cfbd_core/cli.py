@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"cfbd {options.command}: stopped; call it again to go on", file=sys.stderr)
         return 130
-    print(json.dumps(result, allow_nan=False, ensure_ascii=False) if options.json else text)
+    _tell(json.dumps(result, allow_nan=False, ensure_ascii=False) if options.json else text)
     return 0
 
 
@@ -245,6 +246,14 @@ def _doctor(options: argparse.Namespace) -> Result:
 
 
 # --- shared -------------------------------------------------------------------------------------------
+
+
+def _tell(text: str) -> None:
+    """Print a result; a reader that has gone, as in ``cfbd report | head``, is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # what is still held back must go nowhere, or Python tries again as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open(options: argparse.Namespace) -> Any:

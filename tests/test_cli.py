@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -147,6 +148,16 @@ def test_doctor_tells_versions_and_devices(capsys):
     assert code == 0
     assert "torch" in found["versions"]
     assert any(device.startswith("cpu") for device in found["devices"])
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_reader_that_has_gone_is_no_error(as_json):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "cfbd_core", "attack", "list", *as_json]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_help_and_version_do_not_import_torch():
