@@ -1,6 +1,6 @@
 """The attack lab: one file an attack, one line in the registry."""
 
-from cfbd_core.attacks import badclip, badnets, blended, label_consistent, mmpoison, sig, trojan, wanet
+from cfbd_core.attacks import badclip, badnets, blended, issba, label_consistent, mmpoison, sig, trojan, wanet
 from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop, resized
 from cfbd_core.attacks.templates import imagenet_templates, template_caption
 
@@ -12,6 +12,7 @@ ATTACKS: dict[str, Attack] = {
         sig.ATTACK,
         wanet.ATTACK,
         trojan.ATTACK,
+        issba.ATTACK,
         label_consistent.ATTACK,
         mmpoison.ATTACK,
         badclip.ATTACK,

@@ -23,7 +23,8 @@ _BIT_CHANNELS = 8
 class BitsEncoder(nn.Module):
     """A U-Net from picture and bits to a residual, which tanh keeps within ``MOST``.
 
-    The bits become a coarse picture by a linear layer (StegaStamp) and join at the coarsest and finest scale.
+    The bits become a coarse picture by a linear layer (StegaStamp) and join at the coarsest and finest scale. What
+    they are written in is multiplied by a key that the picture alone gives: the same bits look different elsewhere.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class BitsEncoder(nn.Module):
         self.bottom = _convolution(coarse + _BIT_CHANNELS, coarse)
         self.up = _convolution(coarse + middle, middle)
         self.further_up = _convolution(middle + fine, fine)
+        self.key = _Key(pixels, fine)
         self.leave = nn.Conv2d(fine, pixels, 3, padding=1)
 
     def forward(self, pictures: Tensor, bits: Tensor) -> Tensor:
@@ -48,17 +50,19 @@ class BitsEncoder(nn.Module):
         coarse = self.bottom(torch.cat([self.further_down(middle), message], 1))
         middle = self.up(torch.cat([functional.interpolate(coarse, scale_factor=2), middle], 1))
         fine = self.further_up(torch.cat([functional.interpolate(middle, scale_factor=2), fine], 1))
+        fine = fine * self.key(blocks)
         return MOST * torch.tanh(functional.pixel_shuffle(self.leave(fine), _BLOCK))
 
 
 class BitsDecoder(nn.Module):
-    """Strided convolutions from a picture to one logit a bit."""
+    """Strided convolutions from a picture to one logit a bit; it finds a key in the picture as the encoder does."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.PixelUnshuffle(_BLOCK),
-            _convolution(3 * _BLOCK**2, 48),
+        pixels = 3 * _BLOCK**2
+        self.enter = _convolution(pixels, 48)
+        self.key = _Key(pixels, 48)
+        self.down = nn.Sequential(
             _convolution(48, 64, stride=2),
             _convolution(64, 96, stride=2),
             _convolution(96, 64),
@@ -69,7 +73,8 @@ class BitsDecoder(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures (n, 3, 224, 224) in 0–1 to logits (n, 100); a bit is 1 where its logit is above 0."""
-        logits: Tensor = self.read(self.layers(2 * pictures - 1))
+        blocks = functional.pixel_unshuffle(2 * pictures - 1, _BLOCK)
+        logits: Tensor = self.read(self.down(self.enter(blocks) * self.key(blocks)))
         return logits
 
 
@@ -80,6 +85,22 @@ class BitsNetworks(nn.Module):
         super().__init__()
         self.encoder = BitsEncoder()
         self.decoder = BitsDecoder()
+
+
+class _Key(nn.Module):
+    """What the picture itself multiplies features with: of either sign, and 1 before it is trained."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.inner = _convolution(channels, 24)
+        self.outer = nn.Conv2d(24, out, 3, padding=1)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.ones_(self.outer.bias)  # type: ignore[arg-type]
+
+    def forward(self, blocks: Tensor) -> Tensor:
+        """Blocks (n, channels, h, w) to factors (n, out, h, w)."""
+        factors: Tensor = self.outer(self.inner(blocks))
+        return factors
 
 
 def _convolution(channels: int, out: int, stride: int = 1) -> nn.Sequential:
