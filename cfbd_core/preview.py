@@ -12,7 +12,7 @@ from cfbd_core.config import SplitParams
 from cfbd_core.evidence import Evidence, evidence
 from cfbd_core.mixture import Mixture
 from cfbd_core.score_column import ScoreColumn
-from cfbd_core.split import BENIGN, POISONED, SUSPICIOUS, CoarseSplit, GammaZ
+from cfbd_core.split import BENIGN, POISONED, SUSPICIOUS, CoarseSplit, GammaZ, all_warnings
 from cfbd_core.store.columns import DECISIONS
 
 if TYPE_CHECKING:
@@ -95,10 +95,7 @@ class Preview:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What is odd about this split, a sentence each."""
-        told = self.coarse.warnings
-        if self.evidence.level == "strong" and not self.counts.flagged:
-            told += ("the evidence is strong, yet no z is above γ_z; look at D_p and lower γ_z",)
-        return told
+        return all_warnings(self.coarse, self.evidence, self.flagged)
 
     def removed(self) -> np.ndarray:
         """Which pairs an export leaves out, bool (n,): the verdict, overruled by people's decisions."""

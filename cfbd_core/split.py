@@ -23,6 +23,7 @@ __all__ = [
     "Evidence",
     "GammaZ",
     "Stages",
+    "all_warnings",
     "both_stages",
     "choose_gamma_z",
     "coarse_split",
@@ -182,6 +183,13 @@ def fine_verdict(z: np.ndarray, subset: np.ndarray, gamma_z: float, recheck: boo
     else:
         flagged = (subset == POISONED) | (above & (subset == SUSPICIOUS))
     return flagged
+
+
+def all_warnings(coarse: CoarseSplit, found: Evidence, flagged: np.ndarray) -> tuple[str, ...]:
+    """What is odd about a split that flags bool (N,), a sentence each."""
+    if found.level == "strong" and not flagged.any():
+        return (*coarse.warnings, "the evidence is strong, yet no z is above γ_z; look at D_p and lower γ_z")
+    return coarse.warnings
 
 
 def _largest(consistency: np.ndarray, scored: np.ndarray, q: int, keys_of: KeysOf | None) -> np.ndarray:

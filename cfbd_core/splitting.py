@@ -13,7 +13,7 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.evidence import evidence
 from cfbd_core.mixture import fit_mixture
 from cfbd_core.scores import textual_correlation
-from cfbd_core.split import both_stages
+from cfbd_core.split import all_warnings, both_stages
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,6 @@ def split_pairs(
     )
     coarse, gamma_z, poisoned = stages.coarse, stages.gamma_z, stages.flagged
     found = evidence(texts, rows[coarse.probe], rows, captions_of=captions_of, seed=params.seed)
-    warnings = list(coarse.warnings)
-    if found.level == "strong" and not poisoned.any():
-        warnings.append("the evidence is strong, yet no z is above γ_z; look at D_p and lower --gamma-z")
     finite = gamma_z.value if np.isfinite(gamma_z.value) else None
     summary = {
         "params": {
@@ -74,7 +71,7 @@ def split_pairs(
         "coarse_cut": coarse.cut,
         "gamma_z_detail": gamma_z.detail,
         "evidence": found.to_dict(),
-        "warnings": warnings,
+        "warnings": list(all_warnings(coarse, found, poisoned)),
     }
     return SplitResult(
         z=stages.z,
