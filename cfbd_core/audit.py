@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cfbd_core import export as exporting
 from cfbd_core import ingest, report
+from cfbd_core.audit_columns import AuditColumns
 from cfbd_core.config import EmbedParams, SplitParams
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.files import LOCK_NAME, one_job, told_in_one_line, write_json
-from cfbd_core.shards import EmbeddingFolder
+from cfbd_core.files import LOCK_NAME, one_job, told_in_one_line
 from cfbd_core.sources import SourceOptions
 from cfbd_core.splitting import split_pairs
 from cfbd_core.store import Database, columns, queries, schema
@@ -31,22 +29,17 @@ if TYPE_CHECKING:
     from cfbd_core.scoring import TrainProgress
 
 DATABASE_NAME = "audit.duckdb"
-SLIDERS_NAME = "sliders.json"
 EXPORT_ROWS = 10_000
 Progress = Callable[[int], None]
 _known: dict[Path, tuple[int, ...]] = {}  # audits whose version was looked at, and their file's stamp then
 
 
-class Audit:
+class Audit(AuditColumns):
     """An audit in ``folder``; make one with :meth:`create`, come back with :meth:`open`.
 
     ``ingest → embed → score → split`` build on each other; each can be called again, and does only
     what is missing. Decisions survive all of them.
     """
-
-    def __init__(self, folder: Path, database: Database) -> None:
-        self.folder, self._database = folder, database
-        self.shards = EmbeddingFolder(folder / "embeddings")
 
     @classmethod
     def create(cls, folder: str | Path) -> Audit:
@@ -249,107 +242,11 @@ class Audit:
         except AuditError:
             return  # another process is at work in it
 
-    # --- what the app keeps at hand (cfbd_core.explorer) --------------------------------------------
-
-    def stamp(self) -> tuple[int, ...]:
-        """Changes whenever the audit's file is written."""
-        try:
-            status = self._database.path.stat()
-        except OSError as error:
-            raise AuditError(f"{self.folder}: the audit is gone ({error.strerror})") from error
-        return status.st_mtime_ns, status.st_size
-
-    def score_version(self) -> str | None:
-        """A name that changes whenever the scores do; None before the first scoring."""
-        with self._database.reading() as connection:
-            return columns.score_version(connection)
-
-    def is_scored(self) -> bool:
-        """Whether there are scores to split by."""
-        return self._meta("mapping") is not None
-
-    def scored_columns(self) -> tuple[str | None, np.ndarray, np.ndarray, np.ndarray]:
-        """The score version, and rows, consistency and truth (n,) of all scored pairs."""
-        with self._database.reading() as connection:
-            return columns.score_version(connection), *columns.scored(connection)
-
-    def decided_rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (m,) with a decision, and its code int8 (m,): a place in ``store.columns.DECISIONS``."""
-        with self._database.reading() as connection:
-            return columns.decided(connection)
-
-    def decide_rows(
-        self, rows: np.ndarray, codes: np.ndarray, notes: Sequence[str | None] | None = None
-    ) -> list[str | None]:
-        """Store decisions by row; code 0 takes one back. Returns the notes (m,) from before.
-
-        Without ``notes`` (m,) a decision that gives way to another keeps its note.
-        """
-        with told_in_one_line(self.folder), self._database.writing() as connection:
-            return columns.decide_rows(connection, rows, codes, notes)
-
-    def notes_of(self, rows: np.ndarray) -> list[str | None]:
-        """The notes of the decisions on ``rows`` (m,), in that order; None where there is none."""
-        with self._database.reading() as connection:
-            return columns.notes_of(connection, rows)
-
-    def keys_of(self, rows: np.ndarray) -> list[str]:
-        """Keys of the pairs at ``rows`` (m,), in that order."""
-        with self._database.reading() as connection:
-            return queries.keys_of(connection, rows)
-
-    def captions_of(self, rows: np.ndarray) -> list[str]:
-        """Captions of the pairs at ``rows`` (m,), in that order."""
-        with self._database.reading() as connection:
-            return queries.captions_of(connection, rows)
-
-    def pairs_at(self, rows: np.ndarray) -> pa.Table:
-        """What a page of pairs shows of those at ``rows`` (m,), in that order."""
-        with self._database.reading() as connection:
-            return self._located(columns.pairs_at(connection, rows))
-
-    def search_captions(self, text: str) -> np.ndarray:
-        """Rows, ascending, whose caption or key contains ``text``, whatever its case."""
-        with self._database.reading() as connection:
-            return columns.search_captions(connection, text)
-
-    def applied_params(self) -> SplitParams | None:
-        """The settings of the split that the verdicts stored here come from, or None."""
-        held = self._meta("split")
-        return None if held is None else SplitParams(**held["settings"])
-
-    def keep_sliders(self, params: SplitParams) -> None:
-        """Keep what the app's sliders stand at; verdicts stay as they are until :meth:`split`."""
-        with told_in_one_line(self.folder):
-            write_json(self.folder / SLIDERS_NAME, params.to_dict())
-
-    def kept_sliders(self) -> SplitParams | None:
-        """What the app's sliders stood at last; None where nothing readable was kept."""
-        try:
-            held = json.loads((self.folder / SLIDERS_NAME).read_text(encoding="utf-8"))
-            return SplitParams(**held)
-        except (OSError, ValueError, TypeError, ParameterError):
-            return None  # a convenience: without it the sliders start at the audit's own split
-
-    def status(self) -> dict[str, Any]:
-        """How far the audit is: source, pairs, embedding, mapping, health, split (each None before it)."""
-        with self._database.reading() as connection:
-            names = ("source", "embedding", "mapping", "health", "split")
-            found = {name: queries.get_meta(connection, name) for name in names}
-            return found | {"pairs": queries.pair_count(connection)}
-
     # --- inside ------------------------------------------------------------------------------------
 
     def _fetch(self, start: int, stop: int) -> pa.Table:
         with self._database.reading() as connection:
             return self._located(queries.to_embed(connection, start, stop))
-
-    def _located(self, pairs: pa.Table) -> pa.Table:
-        """Give images that lie in the audit's own folder their present path."""
-        image = pairs["image"]
-        inside = pc.binary_join_element_wise(str(self.folder.resolve()), image, "/")
-        located = pc.if_else(pc.starts_with(image, "/"), image, inside)
-        return pairs.set_column(pairs.schema.get_field_index("image"), "image", located)
 
     @contextmanager
     def _spooled(self, subset: exporting.Subset) -> Iterator[Iterator[pa.RecordBatch]]:
@@ -363,10 +260,6 @@ class Audit:
             yield (self._located(pa.Table.from_batches([part])).to_batches()[0] for part in parts)
         finally:
             spool.unlink(missing_ok=True)
-
-    def _meta(self, name: str) -> Any:
-        with self._database.reading() as connection:
-            return queries.get_meta(connection, name)
 
     def _needed(self, name: str, command: str) -> Any:
         found = self._meta(name)

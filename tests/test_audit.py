@@ -376,7 +376,7 @@ def test_damaged_sliders_count_as_none(tmp_path, held):
 
 def test_sliders_that_cannot_be_kept_are_told_in_one_line(tmp_path, monkeypatch):
     audit = Audit.create(tmp_path / "audit")
-    monkeypatch.setattr("cfbd_core.audit.write_json", _full_disk)
+    monkeypatch.setattr("cfbd_core.audit_columns.write_json", _full_disk)
     with pytest.raises(AuditError, match="disk is full"):
         audit.keep_sliders(SplitParams())
 
