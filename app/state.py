@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import streamlit as st
 
@@ -60,8 +60,7 @@ def explorer() -> Explorer:
     folder = audit_folder()
     if folder is None:
         raise ParameterError("no audit is open")
-    audit = Audit.open(folder)
-    found = _explorer(str(folder), _score_version(str(folder), audit.stamp()))
+    found = _explorer(str(folder), _read(folder).score_version)
     found.refresh_decisions()
     return found
 
@@ -71,24 +70,27 @@ def _explorer(folder: str, version: str | None) -> Explorer:
     return Explorer(Audit.open(folder))
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _score_version(folder: str, stamp: tuple[int, ...]) -> str | None:
-    return Audit.open(folder).score_version()
-
-
 def is_scored(folder: Path) -> bool:
     """Whether the audit has scores to split by."""
-    return _is_scored(str(folder), Audit.open(folder).stamp())
+    return _read(folder).is_scored
+
+
+class _Read(NamedTuple):
+    """What is asked of an audit on every run of a page."""
+
+    score_version: str | None
+    is_scored: bool
+    applied: SplitParams | None
+
+
+def _read(folder: Path) -> _Read:
+    return _Read(*_read_anew(str(folder), Audit.open(folder).stamp()))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _is_scored(folder: str, stamp: tuple[int, ...]) -> bool:
-    return Audit.open(folder).is_scored()
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _applied(folder: str, stamp: tuple[int, ...]) -> SplitParams | None:
-    return Audit.open(folder).applied_params()
+def _read_anew(folder: str, stamp: tuple[int, ...]) -> tuple[str | None, bool, SplitParams | None]:
+    audit = Audit.open(folder)
+    return audit.score_version(), audit.is_scored(), audit.applied_params()
 
 
 # --- the sliders ---------------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ def told() -> Iterator[None]:
 def applied() -> SplitParams | None:
     """The parameters of the verdicts that are stored in the audit; None before its first split."""
     folder = audit_folder()
-    return None if folder is None else _applied(str(folder), Audit.open(folder).stamp())
+    return None if folder is None else _read(folder).applied
 
 
 def preview() -> Preview:
