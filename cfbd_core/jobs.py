@@ -25,6 +25,7 @@ from cfbd_core.job_process import STOPPED, end, is_held, launch
 
 State = Literal["running", "done", "failed", "stopped"]
 KEPT = 50  # finished jobs, the newest
+READERS = ("export", "map", "report")  # commands that leave the audit as it is, and so run beside each other
 TAIL_BYTES = 1 << 16
 
 
@@ -80,15 +81,17 @@ class Jobs:
     def start(self, kind: str, audit: Path, arguments: Sequence[str]) -> Job:
         """Run ``cfbd *arguments --json`` detached and return its job.
 
-        Asked for again while it runs, it is the same job. Raises AuditError: another job runs on
-        this audit, or the records cannot be written.
+        Asked for again while it runs, it is the same job. Raises AuditError: another job runs on this audit,
+        of the same kind or one of the two writes the audit; or the records cannot be written.
         """
         audit = Path(audit).resolve()
         with _told(self.folder), self._one_start():
             for other in self.of(audit):
-                if other.state == "running":
-                    if (other.kind, other.arguments) == (kind, tuple(arguments)):
-                        return other
+                if other.state != "running":
+                    continue
+                if (other.kind, other.arguments) == (kind, tuple(arguments)):
+                    return other
+                if other.kind == kind or not (_reads(arguments) and _reads(other.arguments)):
                     raise AuditError(
                         f"{audit}: {other.kind} is running on this audit; wait for it or stop it"
                     )
@@ -131,6 +134,11 @@ class Jobs:
         ended = [folder for folder in self._folders() if not is_held(folder)]
         for folder in ended[KEPT:]:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reads(arguments: Sequence[str]) -> bool:
+    """Whether a command only reads the audit: through short connections, writing files of its own."""
+    return bool(arguments) and arguments[0] in READERS
 
 
 def _read_job(folder: Path) -> Job | None:

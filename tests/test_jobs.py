@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from cfbd_core import Audit, SplitParams
 from cfbd_core import jobs as jobs_module
 from cfbd_core.cli_progress import PROGRESS_VARIABLE, Bar, TrainBar
+from cfbd_core.config import EmbedParams
 from cfbd_core.errors import AuditError
 from cfbd_core.job_process import is_held, run
 from cfbd_core.jobs import Job, Jobs
+from cfbd_core.projection import load_map
+from tests.toy import ToyEncoder
 
 DRAWS_LONG = ("demo", "--scenes", "100000", "--rate", "0")  # minutes of drawing
 
@@ -98,6 +102,45 @@ def test_asked_for_twice_it_starts_once_and_another_job_is_refused(jobs, tmp_pat
         jobs.start("report", audit, ["report", "--audit", str(audit)])
     other = jobs.start("report", tmp_path / "b", ["report", "--audit", str(tmp_path / "b")])
     assert [job.id for job in jobs.all()] == [other.id, started[0]]
+
+
+def test_what_only_reads_waits_for_a_writer(jobs, tmp_path):
+    audit = tmp_path / "audit"
+    read = {
+        kind: [command, "--audit", str(audit)]
+        for kind, command in (("export", "export"), ("map-images", "map"))
+    }
+    written = draw(jobs, audit)
+    for kind, arguments in read.items():
+        with pytest.raises(AuditError, match="demo is running"):
+            jobs.start(kind, audit, arguments)
+    written.stop()
+
+
+@pytest.mark.slow
+def test_a_map_is_made_and_the_pairs_are_exported_at_once(jobs, tmp_path, toy_source):
+    audit = Audit.create(tmp_path / "audit")
+    audit.ingest(toy_source(120, tuple(range(5, 120, 20))))
+    audit.embed(ToyEncoder(), EmbedParams(batch_size=32))
+    audit.score("self")
+    audit.split(SplitParams(k=2, q=5))
+    command = ["--audit", str(audit.folder)]
+    drawn = jobs.start("map-captions", audit.folder, ["map", *command])
+    until(jobs, drawn, lambda job: job.progress is not None)
+    os.killpg(process_of(drawn), signal.SIGSTOP)  # held in the midst of its work, with all that it holds
+    out = tmp_path / "all.csv"
+    export = ["export", *command, "--out", str(out), "--subset", "all"]
+    exported = jobs.start("export", audit.folder, export)
+    with pytest.raises(AuditError, match="export is running"):
+        jobs.start("export", audit.folder, [*export, "--spreadsheet-safe"])
+    with pytest.raises(AuditError, match="is running"):
+        jobs.start("run", audit.folder, ["run", "x", *command])
+    assert until(jobs, exported, ended).result["pairs"] == 120
+    assert news(jobs, drawn).state == "running"
+    os.killpg(process_of(drawn), signal.SIGCONT)
+    made = until(jobs, drawn, ended, 240)
+    assert made.state == "done", made.error
+    assert made.result["points"] == len(load_map(audit.folder, "captions").rows) == 120
 
 
 def test_a_stopped_job_ends_with_its_processes_and_can_be_started_again(jobs, tmp_path):
