@@ -67,13 +67,22 @@ def one_job(folder: Path, kind: str) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             running = lock.read().strip() or "another job"
-            raise AuditError(
-                f"{folder}: {running} is running on this audit; wait for it or stop it"
-            ) from None
+            raise AuditError(f"{folder}: {_told(running)}; wait for it or stop it") from None
         lock.truncate(0)
-        lock.write(f"{kind} (process {os.getpid()})")
+        lock.write(f"{kind}{_by(os.getpid())}")
         lock.flush()
         yield
+
+
+def _by(process: int) -> str:
+    return f" (process {process})"
+
+
+def _told(running: str) -> str:
+    """Who holds the lock that says ``running``; a process can hold it for one of its own threads."""
+    is_here = running.endswith(_by(os.getpid()))
+    where = "in another session of this app" if is_here else "on this audit"
+    return f"{running.removesuffix(_by(os.getpid()))} is running {where}"
 
 
 @contextmanager

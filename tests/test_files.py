@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -41,9 +42,20 @@ except AuditError as error:
 """
     with one_job(tmp_path, "embed"):
         shown = subprocess.run([sys.executable, "-c", second], capture_output=True, text=True, check=True)
-    assert "embed (process" in shown.stdout
+    assert f"embed (process {os.getpid()}) is running on this audit; wait" in shown.stdout
     free = subprocess.run([sys.executable, "-c", second], capture_output=True, text=True, check=True)
     assert free.stdout == "entered\n"
+
+
+def test_a_job_of_a_thread_is_told_apart_from_one_of_another_process(tmp_path):
+    with one_job(tmp_path, "split"), ThreadPoolExecutor(1) as thread:
+
+        def enter() -> None:
+            with one_job(tmp_path, "split"):
+                pass
+
+        with pytest.raises(AuditError, match="split is running in another session of this app; wait"):
+            thread.submit(enter).result()
 
 
 def test_a_full_disk_is_one_line(tmp_path):

@@ -21,9 +21,9 @@ from cfbd_core.errors import AuditError
 from cfbd_core.store import schema
 
 BUSY_SECONDS = 10.0
-_BUSY = (
-    "Could not set lock",  # another process holds the file
-    "different configuration",  # another thread of this one has it open the other way
+_BUSY_ELSEWHERE = "Could not set lock"  # another process holds the file
+_BUSY_HERE = (
+    "different configuration",  # another thread of this process has it open the other way
     "Unique file handle conflict",  # another thread is about to close it
 )
 _writers: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # of this process, by file
@@ -67,7 +67,7 @@ class Database:
     def _only_writer(self) -> Iterator[None]:
         writer = _writers[str(self.path.resolve())]
         if not writer.acquire(timeout=BUSY_SECONDS):
-            raise self._busy()
+            raise self._busy_here()
         try:
             yield
         finally:
@@ -83,12 +83,13 @@ class Database:
                 connection = duckdb.connect(str(self.path), read_only=read_only)
                 break
             except duckdb.Error as error:
-                if not any(words in str(error) for words in _BUSY):
+                is_elsewhere = _BUSY_ELSEWHERE in str(error)
+                if not is_elsewhere and not any(words in str(error) for words in _BUSY_HERE):
                     raise AuditError(
                         f"{self.path}: not readable as an audit: {_first_line(error)}"
                     ) from error
                 if time.monotonic() > deadline:
-                    raise self._busy() from error
+                    raise (self._busy_elsewhere() if is_elsewhere else self._busy_here()) from error
                 time.sleep(0.05)
         try:
             connection.execute("SET TimeZone = 'UTC'")
@@ -96,10 +97,16 @@ class Database:
         finally:
             connection.close()
 
-    def _busy(self) -> AuditError:
+    def _busy_elsewhere(self) -> AuditError:
         return AuditError(
             f"{self.path}: another process has had the audit open for {BUSY_SECONDS:.0f} s; "
             "close it and try again"
+        )
+
+    def _busy_here(self) -> AuditError:
+        return AuditError(
+            f"{self.path}: another session of this app has had the audit open for {BUSY_SECONDS:.0f} s; "
+            "try again when it is done"
         )
 
 

@@ -63,7 +63,7 @@ def test_waiting_ends_with_a_line_for_the_user(database, monkeypatch, first, sec
     monkeypatch.setattr("cfbd_core.store.database.BUSY_SECONDS", 0.2)
     release = threading.Event()
     holder = held_open(database, first, release)
-    with pytest.raises(AuditError, match="has had the audit open"), getattr(database, second)():
+    with pytest.raises(AuditError, match="another session of this app has had"), getattr(database, second)():
         pass
     release.set()
     holder.join()
