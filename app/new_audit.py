@@ -9,10 +9,12 @@ import streamlit as st
 from app import state, words
 from app.settings import AUDITS
 from cfbd_core.audit import DATABASE_NAME
+from cfbd_core.config import MAX_K, SplitParams
 from cfbd_core.errors import CfbdError, ParameterError
 from cfbd_core.sources import FORMATS
 
 DEMO = f"{AUDITS}/demo"
+FIRST = SplitParams()  # what the sliders begin at
 
 
 def offer_demo(folders: list[Path]) -> None:
@@ -43,12 +45,23 @@ def form() -> None:
             left, right = st.columns(2)
             kind = left.selectbox("Format", ["auto", *FORMATS])
             captions = right.selectbox("Captions of a record", ["first", "all"])
+            left, right = st.columns(2)
             image = left.text_input("Image column", placeholder="guessed")
             caption = right.text_input("Caption column", placeholder="guessed")
-            encoder = left.text_input("Encoder", placeholder="mini, or NAME/PRETRAINED of open_clip")
+            encoder = st.text_input("Encoder", placeholder="mini, or NAME/PRETRAINED of open_clip")
+            left, right = st.columns(2)
+            q = left.number_input(
+                "q, pairs in D_p",
+                1,
+                value=FIRST.q,
+                help="At most as many as there are pairs; a slider later.",
+            )
+            k = right.number_input(
+                "K, curves fitted to c", 1, MAX_K, value=FIRST.k, help="A slider later, as are γ and γ_z."
+            )
         if st.form_submit_button("Start", type="primary", icon=":material/play_arrow:"):
             options = {"--format": kind, "--captions": captions, "--image-col": image, "--caption-col": caption,
-                       "--encoder": encoder}  # fmt: skip
+                       "--encoder": encoder, "--q": str(q), "--k": str(k)}  # fmt: skip
             _run(source, name, {flag: value.strip() for flag, value in options.items() if value.strip()})
 
 

@@ -139,9 +139,12 @@ def _run(options: argparse.Namespace) -> Result:
     params, settings = split_params(options), embed_params(options)  # refuse bad values before the work
     _check_named_files(options)
     audit, _ = _ingested(options)
-    if params.q > audit.pair_count():
-        raise ParameterError(f"--q {params.q}: the audit has {audit.pair_count()} pairs; give a smaller --q")
-    with Bar("embed", audit.pair_count()) as bar:
+    pairs = audit.pair_count()
+    if params.q > pairs:
+        raise ParameterError(f"--q {params.q}: the audit has {pairs} pairs; give --q {max(1, pairs // 10)}")
+    if params.k > pairs:
+        raise ParameterError(f"--k {params.k}: the audit has {pairs} pairs; give --k {pairs}")
+    with Bar("embed", pairs) as bar:
         audit.embed(options.encoder, settings, bar.update)
     with Bar("score", audit.pair_count()) as bar, TrainBar("train F") as training:
         audit.score(options.mapping, bar.update, training.update)

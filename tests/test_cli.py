@@ -150,6 +150,18 @@ def test_doctor_tells_versions_and_devices(capsys):
     assert any(device.startswith("cpu") for device in found["devices"])
 
 
+@pytest.mark.parametrize(("option", "told"), [("--q", "--q 50: the audit has 4 pairs; give --q 1"),
+                                              ("--k", "--k 5: the audit has 4 pairs; give --k 4")])  # fmt: skip
+def test_too_few_pairs_are_told_before_the_work_with_what_to_give(
+    capsys, tmp_path, toy_source, monkeypatch, option, told
+):
+    monkeypatch.setattr("cfbd_core.embed_job.load_encoder", lambda *_: pytest.fail("began"))
+    others = {"--q": [], "--k": ["--q", "1"]}[option]
+    code, _, err = run(capsys, "run", toy_source(4), "--audit", tmp_path / "a", *others)
+    assert code == 2
+    assert f"cfbd run: {told}\n" in err
+
+
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
 def test_a_reader_that_has_gone_is_no_error(as_json):
     reading, writing = os.pipe()

@@ -446,6 +446,7 @@ def test_a_new_audit_is_a_job_with_the_options_given(page, root, monkeypatch):
     start_run(page("audits"), "source/pairs.csv", "mine")
     assert started[0][:2] == ["run", str((root / "source" / "pairs.csv").resolve())]
     assert started[0][2:4] == ["--audit", str((root / "audits" / "mine").resolve())]
+    assert started[0][-2:] == ["--q=50", "--k=5"]
 
 
 @pytest.mark.parametrize(
@@ -482,11 +483,13 @@ def test_every_option_of_a_new_audit_reaches_its_job(page, root, monkeypatch):
         field.set_value(values.get(field.label, ""))
     next(box for box in test.selectbox if box.label == "Format").set_value("csv")
     next(box for box in test.selectbox if box.label == "Captions of a record").set_value("all")
+    next(field for field in test.number_input if field.label.startswith("q")).set_value(7)
+    next(field for field in test.number_input if field.label.startswith("K")).set_value(2)
     start_run(test, "source/*.csv", "mine")
     home = root.resolve()
     assert started == [
         ["run", f"{home}/source/*.csv", "--audit", f"{home}/audits/mine", "--format=csv", "--captions=all",
-         "--image-col=file", "--caption-col=--text", f"--encoder=ViT-B-32@{home}/source/pairs.csv"]
+         "--image-col=file", "--caption-col=--text", f"--encoder=ViT-B-32@{home}/source/pairs.csv", "--q=7", "--k=2"]
     ]  # fmt: skip
 
 
