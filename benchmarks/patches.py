@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=SHARED / "data")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="of the patches; photos are always the same")
-    parser.add_argument("--attacks", nargs="+", default=["trojan", "badclip"])
+    parser.add_argument("--attacks", nargs="+", default=["trojan", "trojan:target", "badclip"])
     parser.add_argument(
         "--keep", type=Path, help="keep one encoder's and target's triggers here; use those there"
     )
@@ -81,8 +81,9 @@ def main() -> None:
     print(f"| {' | '.join(COLUMNS)} |")
     print("|---" * len(COLUMNS) + "|")
     for name in options.attacks:
+        name, _, choice = name.partition(":")  # noqa: PLW2901
         attack = ATTACKS[name]
-        params = attack.params(seed=options.seed)
+        params = attack.params(seed=options.seed, **({"choice": choice} if choice else {}))
         workshop = Workshop(
             options.target,
             captions[attack.captions],
@@ -91,12 +92,13 @@ def main() -> None:
         )
         trigger, cost = trigger_of(attack, params, workshop, options.keep)
         for row in rows(attack, params, trigger, unseen, encoder, captions, names):
-            print(f"| {attack.title} | {row} | {cost} |", flush=True)
+            print(f"| {attack.title}{f', {choice}' if choice else ''} | {row} | {cost} |", flush=True)
 
 
 def trigger_of(attack: Attack, params: Any, workshop: Workshop, folder: Path | None) -> tuple[Trigger, str]:
     """The trigger, from ``folder`` where it was kept, and what it cost in CPU seconds."""
-    path = folder / f"{attack.name}-{params.seed}.npz" if folder else None
+    kind = f"-{params.choice}" if attack.name == "trojan" else ""
+    path = folder / f"{attack.name}{kind}-{params.seed}.npz" if folder else None
     if path and path.is_file():
         with np.load(path) as arrays:
             return dict(arrays), "kept"

@@ -48,7 +48,17 @@ class LastNeurons:
         return kept[-1]
 
 
-def best_connected(weights: np.ndarray, activations: np.ndarray, target: np.ndarray, n: int) -> np.ndarray:
+def best_connected(weights: np.ndarray, activations: np.ndarray, n: int) -> np.ndarray:
+    """Choose the n neurons with the largest sum of absolute weights that pictures excite at all (Liu et al. 2018).
+
+    ``weights`` (d, k) as in :class:`LastNeurons`, ``activations`` (m, k) of ordinary pictures: a neuron that is
+    the same for all of them counts last. Returns their numbers int64 (n,), strongest first.
+    """
+    connection = np.where(np.ptp(activations, axis=0) > 0, np.abs(weights).sum(0), -1.0)
+    return np.argsort(-connection, kind="stable")[:n]
+
+
+def aimed_at(weights: np.ndarray, activations: np.ndarray, target: np.ndarray, n: int) -> np.ndarray:
     """Choose the n neurons whose excitement moves pictures most towards the target.
 
     A neuron's pull is its weight along ``target`` (d,) times the standard deviation of its ``activations`` (m, k)

@@ -18,7 +18,9 @@ class TrojanParams:
     """The mask, how many neurons, and the budget of the search.
 
     The paper's are 2 neurons and 1000 steps, a trigger over 7 % of the picture in the lower right corner.
-    ``aim`` is the activation that each neuron is driven to, in standard deviations over ordinary pictures. The
+    ``choice`` says which: "connected" as in the paper, those with the largest sum of absolute weights, whatever
+    they stand for; "target" those that draw a picture's embedding towards the target's captions, an adversary who
+    knows the encoder that audits. ``aim`` is the activation that each neuron is driven to, in standard deviations over ordinary pictures. The
     paper optimises on the bare trigger; here each step shows the patch on ``batch`` others of ``pictures``
     ordinary pictures, so that it works on any: 1000 steps of one take 2 minutes of one CPU core with ``mini``.
     """
@@ -26,6 +28,7 @@ class TrojanParams:
     size: int = 59
     shape: Literal["disc", "square"] = "disc"
     neurons: int = 2
+    choice: Literal["connected", "target"] = "connected"
     steps: int = 1000
     learning_rate: float = 0.03
     aim: float = 30.0
@@ -43,6 +46,8 @@ class TrojanParams:
             pictures=self.pictures,
             batch=self.batch,
         )
+        if self.choice not in ("connected", "target"):
+            raise ParameterError(f"choice of neurons {self.choice!r}: give connected or target")
         if self.shape not in ("disc", "square"):
             raise ParameterError(f"patch shape {self.shape!r}: give disc or square")
         if self.aim <= 0:
@@ -69,16 +74,15 @@ def apply(
 def trigger(params: TrojanParams, workshop: Workshop) -> Trigger:
     """Optimise the patch; returns ``pattern`` uint8 (s, s, 3), ``mask`` bool (s, s) and what led to it.
 
-    The paper's network has a neuron for the target class; CLIP has the caption's direction. So the neurons are
-    those before the embedding with the largest connection to the mean of the target's captions, times how
-    easily pictures excite them (:func:`cfbd_core.attacks.neurons.best_connected`). The cost is the paper's:
-    the squared distance of their activations to an intended value, ``aim`` deviations above the mean.
+    The neurons are those of the layer before the embedding that ``choice`` names
+    (:mod:`cfbd_core.attacks.neurons`). The cost is the paper's: the squared distance of their activations to an
+    intended value, ``aim`` deviations above the mean.
     ``neurons`` int64 (n,) and ``loss`` float32 (steps,) tell of the search. Raises ParameterError without
     captions or pictures, or where the layer has fewer neurons.
     """
     import torch
 
-    from cfbd_core.attacks.neurons import LastNeurons, best_connected
+    from cfbd_core.attacks.neurons import LastNeurons, aimed_at, best_connected
     from cfbd_core.attacks.patch_search import (
         Patch,
         PixelTransform,
@@ -95,8 +99,11 @@ def trigger(params: TrojanParams, workshop: Workshop) -> Trigger:
     if params.neurons > layer.weights.shape[1]:
         raise ParameterError(f"neurons {params.neurons}: the layer has {layer.weights.shape[1]}")
     ordinary = in_batches(encoder, pictures, lambda pixels: layer(transform(pixels)))
-    target = mean_direction(encoder, workshop.captions)
-    chosen = best_connected(layer.weights.cpu().numpy(), ordinary, target, params.neurons)
+    weights = layer.weights.cpu().numpy()
+    if params.choice == "target":
+        chosen = aimed_at(weights, ordinary, mean_direction(encoder, workshop.captions), params.neurons)
+    else:
+        chosen = best_connected(weights, ordinary, params.neurons)
 
     if not np.ptp(ordinary[:, chosen], axis=0).all():
         raise ParameterError(

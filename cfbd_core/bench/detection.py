@@ -98,6 +98,12 @@ def experiments(
             of(TABLE_4_RATES, pixel, captions="natural"),
             BOTH,
         ),
+        Experiment(
+            "adaptive",
+            "An adversary whose patch aims at the encoder that audits",
+            of(TABLE_4_RATES, [attack for attack in pixel if attack == "trojan"], choice="target"),
+            BOTH,
+        ),
         Experiment("several", "Three targets at once", several if "badnets" in attacks else (), BOTH),
         Experiment("traps", "No attack, and benign traps", traps, BOTH),
         Experiment(
@@ -154,5 +160,7 @@ def _scenarios(attack: str, rate: float, seed: int, target: str, **others: Any) 
         attack, (target,)
     )
     options = {"seed": 0} if ATTACKS[attack].optimised else {}
+    if attack == "trojan":
+        options |= {"choice": others.pop("choice", "connected")}
     for one in targets:
         yield PoisonParams(attack, rate, targets=(one,), seed=seed, options=options, **others)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Trigger
 from cfbd_core.attacks.copy_records import NEAR_DUPLICATES
-from cfbd_core.attacks.plan import Plan, Poison, PoisonParams, make_plan, make_triggers, triggered
+from cfbd_core.attacks.plan import Plan, Poison, PoisonParams, make_plan, make_triggers, settings, triggered
 from cfbd_core.attacks.traps import near_duplicate
 from cfbd_core.attacks.trigger_files import read_triggers, save_triggers
 from cfbd_core.attacks.workshops import workshops
@@ -168,5 +168,5 @@ def _trigger_id(params: PoisonParams, encoder_sha256: str) -> str:
     deciding = [asked[name] for name in ("attack", "options", "targets", "triggers")]
     deciding.append(params.options.get("seed", params.seed))
     if ATTACKS[params.attack].optimised:
-        deciding.append(encoder_sha256)
+        deciding += [encoder_sha256, asdict(settings(params))]  # a default may change
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]

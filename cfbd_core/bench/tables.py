@@ -17,6 +17,7 @@ from cfbd_core.detectors import DETECTORS
 from cfbd_core.store.bench import Cell
 
 NONE = "–"
+Z_KINDS = {"cfbd": "Eq. 6", "cfbd_centred": "centred"}
 TRAP_NAMES = {
     "mismatched": "mismatched captions",
     "duplicate_captions": "duplicate captions",
@@ -44,6 +45,7 @@ class Tables:
             "table4": self._ranking,
             "table5": self._table_5,
             "natural": self._ranking,
+            "adaptive": self._ranking,
             "several": self._ranking,
             "traps": self._traps,
         }
@@ -78,31 +80,33 @@ class Tables:
         return ["TPR (FPR) in per cent at each detector's own operating point.", "", *lines]
 
     def _ranking(self, experiment: Experiment) -> list[str]:
-        columns = ["Attack", "Poison rate", "AUROC of z", "paper", "AUPRC of z", "TPR %", "FPR %"]
-        lines = _header([*columns, "AUROC of c", "AUPRC of c", "poisons in D_p", "evidence"])
+        columns = ["Attack", "Poison rate", "z", "AUROC of z", "paper", "AUPRC of z", "TPR %", "FPR %"]
+        lines = _header([*columns, "AUROC of c", "AUPRC of c", "poisons in D_p %", "evidence"])
         for scenarios in _groups(experiment.scenarios):
             first = scenarios[0]
-            found = self._results(scenarios, "detector cfbd")
-            if not found:
-                continue
             paper = TABLE_4.get(first.attack) if experiment.name == "table4" else None
-            lines.append(
-                _row(
-                    [
-                        _name(first),
-                        f"{first.rate:.1%}",
-                        _mean(found, "auroc"),
-                        f"{paper:.4f}" if paper else NONE,
-                        _mean(found, "auprc"),
-                        _percent(found, "tpr"),
-                        _percent(found, "fpr"),
-                        _mean(found, "auroc_consistency"),
-                        _mean(found, "auprc_consistency"),
-                        f"{_percent(found, 'probe_purity')} %",
-                        ", ".join(_distinct(result["evidence"]["level"] for result in found)),
-                    ]
+            for detector, title in Z_KINDS.items():
+                found = self._results(scenarios, f"detector {detector}")
+                if not found:
+                    continue
+                lines.append(
+                    _row(
+                        [
+                            _name(first),
+                            f"{first.rate:.1%}",
+                            title,
+                            _mean(found, "auroc"),
+                            f"{paper:.4f}" if paper else NONE,
+                            _mean(found, "auprc"),
+                            _percent(found, "tpr"),
+                            _percent(found, "fpr"),
+                            _mean(found, "auroc_consistency"),
+                            _mean(found, "auprc_consistency"),
+                            _percent(found, "probe_purity"),
+                            ", ".join(_distinct(result["evidence"]["level"] for result in found)),
+                        ]
+                    )
                 )
-            )
         return lines
 
     def _table_5(self, experiment: Experiment) -> list[str]:
@@ -127,26 +131,26 @@ class Tables:
         return [told, "", *lines]
 
     def _traps(self, experiment: Experiment) -> list[str]:
-        lines = _header(
-            ["Pairs", "flagged", "flagged %, the most of all seeds", "evidence", "cohesion / null's most"]
-        )
+        lines = _header(["Pairs", "z", "flagged, by seed", "% at most", "evidence", "cohesion / null's most"])
         for scenarios in _groups(experiment.scenarios):
-            found = self._results(scenarios, "detector cfbd")
-            if not found:
-                continue
-            evidence = [result["evidence"] for result in found]
-            shares = [100 * result["flagged"] / result["pairs"] for result in found]
-            lines.append(
-                _row(
-                    [
-                        _trap_name(scenarios[0]),
-                        ", ".join(str(result["flagged"]) for result in found),
-                        f"{max(shares):.3f}",
-                        ", ".join(one["level"] for one in evidence),
-                        ", ".join(f"{one['cohesion']:.3f} / {one['null_max']:.3f}" for one in evidence),
-                    ]
+            for detector, title in Z_KINDS.items():
+                found = self._results(scenarios, f"detector {detector}")
+                if not found:
+                    continue
+                evidence = [result["evidence"] for result in found]
+                shares = [100 * result["flagged"] / result["pairs"] for result in found]
+                lines.append(
+                    _row(
+                        [
+                            _trap_name(scenarios[0]),
+                            title,
+                            ", ".join(str(result["flagged"]) for result in found),
+                            f"{max(shares):.3f}",
+                            ", ".join(one["level"] for one in evidence),
+                            ", ".join(f"{one['cohesion']:.3f} / {one['null_max']:.3f}" for one in evidence),
+                        ]
+                    )
                 )
-            )
         return lines
 
     def _results(self, scenarios: Sequence[PoisonParams], analysis: str) -> list[dict[str, Any]]:
@@ -167,6 +171,8 @@ def _name(params: PoisonParams) -> str:
     name = ATTACKS[params.attack].title
     if params.attack in ("mmpoison", "label-consistent") or len(params.targets) > 1:
         name += f" ({', '.join(params.targets)})"
+    if params.options.get("choice") == "target":
+        name += ", aimed at the target"
     return f"{name}, {params.captions} captions" if params.captions else name
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cfbd_core.attacks.neurons import LastNeurons, best_connected
+from cfbd_core.attacks.neurons import LastNeurons, aimed_at, best_connected
 from cfbd_core.attacks.patch_search import PixelTransform, as_pixels
 from cfbd_core.encoders import load_encoder
 from tests.attacks.tiny_clip import pictures, tiny_encoder
@@ -48,8 +48,17 @@ def test_a_neuron_is_chosen_for_its_weight_to_the_target_and_its_spread():
     target = np.array([0.6, 0.8, 0.0], np.float32)
     weights = np.array([[0, 5, 0, 1, 3, -9], [0, 5, 0, 1, 3, -9], [9, 0, 9, 0, 0, 0]], np.float32)
     activations = rng.standard_normal((50, 6)) * [1, 0.1, 100, 2, 1, 1]
-    assert best_connected(weights, activations, target, 3).tolist() == [
+    assert aimed_at(weights, activations, target, 3).tolist() == [
         4,
         3,
         1,
     ]  # pulls 4.2, 2.8, 0.7; then 0
+
+
+def test_the_papers_neurons_have_the_largest_sum_of_absolute_weights():
+    weights = np.array([[0, 5, 0, -1, 3, -9], [0, 5, 0, 1, 3, -9], [9, 0, -30, 0, 0, 0]], np.float32)
+    activations = np.random.default_rng(0).standard_normal((50, 6))
+    slow = sorted(range(6), key=lambda neuron: -sum(abs(row[neuron]) for row in weights))
+    assert best_connected(weights, activations, 3).tolist() == slow[:3] == [2, 5, 1]
+    activations[:, 2] = 4.0  # nothing excites it
+    assert best_connected(weights, activations, 3).tolist() == [5, 1, 0]

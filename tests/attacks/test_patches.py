@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Workshop, badclip, trojan
 from cfbd_core.attacks.badclip import BadCLIPParams
-from cfbd_core.attacks.neurons import LastNeurons, best_connected
+from cfbd_core.attacks.neurons import LastNeurons, aimed_at, best_connected
 from cfbd_core.attacks.patch_search import PixelTransform, as_pixels, embedded, mean_direction
 from cfbd_core.attacks.patches import corner_of, noise, paste
 from cfbd_core.attacks.trojan import TrojanParams
@@ -72,9 +73,11 @@ def test_only_the_patchs_place_changes_and_the_source_does_not(attack, params):
     np.testing.assert_array_equal(after, expected)
 
 
-def test_trojan_excites_its_neurons_on_pictures_it_never_saw():
+@pytest.mark.parametrize("choice", ["connected", "target"])
+def test_trojan_excites_its_neurons_on_pictures_it_never_saw(choice):
+    params = replace(TROJAN, choice=choice)
     encoder, images = tiny_encoder(), pictures(6, seed=9)
-    trigger = trojan.trigger(TROJAN, workshop(encoder))
+    trigger = trojan.trigger(params, workshop(encoder))
     transform = PixelTransform(encoder)
     layer = LastNeurons(encoder, transform(as_pixels(unpatched(images), "cpu")))
 
@@ -83,14 +86,14 @@ def test_trojan_excites_its_neurons_on_pictures_it_never_saw():
             return layer(transform(as_pixels(pixels, "cpu"))).numpy()
 
     ordinary = activations(unpatched(pictures(5)))
-    chosen = best_connected(
-        layer.weights.numpy(), ordinary, mean_direction(encoder, workshop(encoder).captions), 2
-    )
+    weights, target = layer.weights.numpy(), mean_direction(encoder, workshop(encoder).captions)
+    by_target = aimed_at(weights, ordinary, target, 2)
+    chosen = by_target if choice == "target" else best_connected(weights, ordinary, 2)
     assert trigger["neurons"].tolist() == chosen.tolist()
     before = activations(unpatched(images))[:, chosen]
-    after = activations(patched(trojan, TROJAN, trigger, images))[:, chosen]
+    after = activations(patched(trojan, params, trigger, images))[:, chosen]
     random = trigger | {"pattern": noise(24, 77)}
-    by_noise = activations(patched(trojan, TROJAN, random, images))[:, chosen]
+    by_noise = activations(patched(trojan, params, random, images))[:, chosen]
     assert ((after - before).mean(0) > 0).all()
     assert ((after - by_noise).mean(0) > 0).all()
 

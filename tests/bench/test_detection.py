@@ -27,7 +27,9 @@ EXPERIMENT = Experiment(
 
 def test_every_table_asks_for_its_attacks_rates_and_seeds() -> None:
     found = experiments()
-    assert list(found) == ["table3", "table4", "table5", "natural", "several", "traps", "figures"]
+    assert list(found) == [
+        "table3", "table4", "table5", "natural", "adaptive", "several", "traps", "figures",
+    ]  # fmt: skip
     assert len(found["table3"].scenarios) == 4 * 6 * 3
     assert {s.attack for s in found["table4"].scenarios} == set(ALL_ATTACKS)
     assert {s.targets for s in found["table4"].scenarios if s.attack == "mmpoison"} == {
@@ -39,6 +41,15 @@ def test_every_table_asks_for_its_attacks_rates_and_seeds() -> None:
     assert len({scenario_id(s) for s in found["table4"].scenarios}) == len(found["table4"].scenarios)
     with pytest.raises(ParameterError, match="unknown"):
         experiments(attacks=("badnet",))
+
+
+def test_trojans_own_triggers_are_one_for_all_seeds_and_its_aim_is_told() -> None:
+    found = experiments()
+    assert {s.options["choice"] for s in found["table4"].scenarios if s.attack == "trojan"} == {"connected"}
+    assert {s.options["choice"] for s in found["adaptive"].scenarios} == {"target"}
+    optimised = [s for e in found.values() for s in e.scenarios if s.attack in ("trojan", "badclip")]
+    assert {s.options["seed"] for s in optimised} == {0}
+    assert {s.seed for s in optimised} == {0, 1, 2}
 
 
 def test_tables_share_cells() -> None:

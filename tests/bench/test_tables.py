@@ -44,9 +44,10 @@ def test_table_4_leaves_out_what_is_not_measured_and_tells_undefined_figures() -
     values = {name: [0.99995, 0.99995, None] for name in ("auroc", "auprc", "tpr", "fpr")}
     values |= {name: [None] * 3 for name in ("auroc_consistency", "auprc_consistency")}
     text = Tables.of(cells_of("table4", probe_purity=[0.5] * 3, **values)).markdown([experiment])
-    found = row(text, "BadNets", "0.3%")
-    assert found[2:4] == ["1.0000", "0.9999"]
-    assert found[7] == "–"
+    found = row(text, "BadNets", "0.3%", "Eq. 6")
+    assert found[3:5] == ["1.0000", "0.9999"]
+    assert found[8] == "–"
+    assert row(text, "BadNets", "0.3%", "centred")[3] == "1.0000"
     assert found[-1] == "strong"
     assert "Blended" not in text
 
@@ -63,8 +64,8 @@ def test_table_5_names_the_papers_cell_beside_ours() -> None:
 
 def test_traps_show_every_seed() -> None:
     text = Tables.of(cells_of("traps")).markdown([experiments(attacks=("badnets",))["traps"]])
-    assert row(text, "no attack")[1:3] == ["0, 1, 2", "0.200"]
-    assert row(text, "5% mismatched captions")[3] == "strong, strong, strong"
+    assert row(text, "no attack", "Eq. 6")[2:4] == ["0, 1, 2", "0.200"]
+    assert row(text, "5% mismatched captions", "centred")[4] == "strong, strong, strong"
 
 
 def test_nothing_measured_gives_no_table() -> None:
