@@ -169,4 +169,5 @@ def _trigger_id(params: PoisonParams, encoder_sha256: str) -> str:
     deciding.append(params.options.get("seed", params.seed))
     if ATTACKS[params.attack].optimised:
         deciding += [encoder_sha256, asdict(settings(params))]  # a default may change
+        deciding += [params.captions] if params.captions else []  # the search may start from them
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]

@@ -113,6 +113,8 @@ def test_optimised_triggers_are_made_once_and_kept(make_poisoner, monkeypatch: p
     again = make_poisoner().scenario(params)  # another process would find the file
     make_poisoner().scenario(replace(params, seed=1))
     assert made == ["banana"]
+    make_poisoner().scenario(replace(params, captions="natural"))  # searched with other captions
+    assert made == ["banana"] * 2
     np.testing.assert_array_equal(first.pairs.image, again.pairs.image)
 
 
