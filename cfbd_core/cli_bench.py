@@ -66,7 +66,7 @@ def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         target=options.target,
         pool=options.pool,
     )
-    with StageBars({"copy": "records", "cells": "cells"}) as bars:
+    with StageBars({"copy": "records", "trigger": "steps", "cells": "cells"}) as bars:
         found = bench_detection(
             options.source, options.out, asked, EmbedParams(device=options.device), bars.update
         )

@@ -130,13 +130,14 @@ def _figure_6(found: dict[str, dict[str, Any]]) -> go.Figure:
     figure.update_xaxes(title_text="γ", type="category", row=1, col=1)
     figure.update_yaxes(title_text="K", type="category", row=1, col=1)
     figure.update_xaxes(title_text="q", row=1, col=2)
-    figure.update_yaxes(title_text="AUROC", tickformat=".5f", row=1, col=2)
+    lowest = min(point["auroc"] for result in found.values() for point in result["q"])
+    figure.update_yaxes(title_text="AUROC", range=[min(0.95, lowest - 0.01), 1.002], row=1, col=2)
     figure.update_layout(title="What K, γ and q do")
     return figure
 
 
 def _figure_7a(found: dict[str, dict[str, Any]]) -> go.Figure:
-    """The histogram of c and the mixture fitted to it."""
+    """The histogram of c and the mixture fitted to it; the scale is logarithmic, or no poison would be seen."""
     attack, result = next(iter(found.items()))
     edges = np.array(result["histogram"]["edges"])
     centres, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
@@ -153,10 +154,16 @@ def _figure_7a(found: dict[str, dict[str, Any]]) -> go.Figure:
     figure.add_scatter(
         x=fine, y=parts.sum(1), mode="lines", name="mixture", line={"color": PURPLE, "width": 3}
     )
-    figure.add_vline(x=result["cut"], line={"color": GREY, "dash": "dash"}, annotation_text="D_b ends")
-    figure.update_layout(barmode="stack", title=f"The mixture fitted to c – {ATTACKS[attack].title}")
+    figure.add_vline(
+        x=result["cut"],
+        line={"color": GREY, "dash": "dash"},
+        annotation_text="D_b ends",
+        annotation_position="top left",
+    )
+    figure.update_layout(barmode="overlay", title=f"The mixture fitted to c – {ATTACKS[attack].title}")
     figure.update_xaxes(title_text="consistency c")
-    figure.update_yaxes(title_text="pairs")
+    top = float(np.log10(max(2, (benign + poisoned).max())))
+    figure.update_yaxes(title_text="pairs", type="log", range=[-0.3, top + 0.15])
     return figure
 
 
