@@ -129,10 +129,14 @@ def _own(attack: Attack) -> dict[str, Any]:
     """A field for each of the attack's own parameters but its seed; returns those that are not at their default."""
     fields = [one for one in dataclasses.fields(attack.params) if one.name != "seed"]
     st.caption(inspect.cleandoc(attack.params.__doc__ or "").replace("``", "`"))
-    columns, kinds, values = st.columns(3), get_type_hints(attack.params), {}
-    for number, one in enumerate(fields):
-        with columns[number % 3]:
-            values[one.name] = _field(one.name, kinds[one.name], one.default, f"lab_{attack.name}_{one.name}")
+    kinds, values = get_type_hints(attack.params), {}
+    for first in range(0, len(fields), 3):  # row by row, so that a phone keeps their order
+        columns = st.columns(3, vertical_alignment="bottom")
+        for column, one in zip(columns, fields[first : first + 3], strict=False):
+            with column:
+                values[one.name] = _field(
+                    one.name, kinds[one.name], one.default, f"lab_{attack.name}_{one.name}"
+                )
     return {one.name: values[one.name] for one in fields if values[one.name] != one.default}
 
 

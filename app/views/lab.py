@@ -26,11 +26,16 @@ def page() -> None:
     copy = _planned(asked) if asked is not None else None
     if asked is not None and copy is not None:
         st.markdown(lab.told(copy))
+        if asked.is_optimised:
+            st.caption(
+                ":material/hourglass: This attack optimises its trigger first, which takes minutes: its examples "
+                "come with the copy, as its contact sheet."
+            )
         _write(asked)
     elif not st.session_state[lab_form.SOURCE].strip():
         _begin()
     lab_copies.show()
-    if asked is not None and copy is not None:
+    if asked is not None and copy is not None and not asked.is_optimised:
         _examples(asked, copy)
 
 
@@ -90,12 +95,6 @@ def _write(asked: lab.Asked) -> None:
 
 
 def _examples(asked: lab.Asked, copy: CopyPlan) -> None:
-    if asked.is_optimised:
-        st.caption(
-            ":material/hourglass: This attack optimises its trigger first, which takes minutes: its examples "
-            "come with the copy, as its contact sheet."
-        )
-        return
     if not st.toggle("Show examples", value=True, key="lab_show", **lab_form.KEPT):
         return
     try:
