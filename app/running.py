@@ -15,6 +15,7 @@ EVERY = 1.0  # seconds
 STAGES = {
     "ingest": "Reading pairs", "embed": "Computing embeddings", "score": "Scoring", "train F": "Training F",
     "draw": "Drawing scenes", "export": "Writing", "map": "Making the map",
+    "trigger": "Optimising the trigger", "copy": "Writing the copy",
 }  # fmt: skip
 
 

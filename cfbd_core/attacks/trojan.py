@@ -20,9 +20,10 @@ class TrojanParams:
     The paper's are 2 neurons and 1000 steps, a trigger over 7 % of the picture in the lower right corner.
     ``choice`` says which: "connected" as in the paper, those with the largest sum of absolute weights, whatever
     they stand for; "target" those that draw a picture's embedding towards the target's captions, an adversary who
-    knows the encoder that audits. ``aim`` is the activation that each neuron is driven to, in standard deviations over ordinary pictures. The
-    paper optimises on the bare trigger; here each step shows the patch on ``batch`` others of ``pictures``
-    ordinary pictures, so that it works on any: 1000 steps of one take 2 minutes of one CPU core with ``mini``.
+    knows the encoder that audits. ``aim`` is the activation that each neuron is driven to, in standard deviations
+    over ordinary pictures. The paper optimises on the bare trigger; here each step shows the patch on ``batch``
+    others of ``pictures`` ordinary pictures, so that it works on any: 1000 steps of one take 2 minutes of one
+    CPU core with ``mini``.
     """
 
     size: int = 59
