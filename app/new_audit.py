@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -63,6 +64,18 @@ def form() -> None:
             options = {"--format": kind, "--captions": captions, "--image-col": image, "--caption-col": caption,
                        "--encoder": encoder, "--q": str(q), "--k": str(k)}  # fmt: skip
             _run(source, name, {flag: value.strip() for flag, value in options.items() if value.strip()})
+
+
+def go_on(folder: Path, status: dict[str, Any]) -> None:
+    """Start the job that finishes a half-made audit, with the source and the options that it was begun with."""
+    with state.told():
+        held, pairs = status["source"], status["pairs"]
+        found = state.settings().source(held["source"])
+        options = {f"--{name.replace('_', '-')}": value for name, value in held["options"].items() if value}
+        if pairs < FIRST.q:
+            options["--q"] = str(max(1, pairs // 10))
+        flags = [f"{flag}={value}" for flag, value in options.items()]
+        state.jobs().start("run", folder, ["run", found, "--audit", str(folder), *flags])
 
 
 def _run(source: str, name: str, options: dict[str, str]) -> None:

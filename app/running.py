@@ -75,6 +75,14 @@ def failed(job: Job) -> None:
             args=[job],
             icon=":material/refresh:",
         )
+        st.button(
+            "Dismiss",
+            key=f"dismiss_{job.id}",
+            on_click=state.jobs().forget,
+            args=[job],
+            type="tertiary",
+            help="Forgets the job. What it has made stays where it is.",
+        )
     with st.expander("The job's log"):
         st.code(job.log_tail(), language=None)
 

@@ -119,6 +119,15 @@ class Jobs:
         home = Path(audit).resolve()
         return [job for job in self.all() if job.audit == home and kind in (None, job.kind)]
 
+    def forget(self, job: Job) -> None:
+        """Delete the record of a job that failed or was stopped, and of earlier ones of its kind on its audit.
+
+        What they made stays.
+        """
+        for other in self.of(job.audit, job.kind):
+            if other.state in ("failed", "stopped"):
+                shutil.rmtree(other.folder, ignore_errors=True)
+
     def _folders(self) -> list[Path]:
         return sorted((path.parent for path in self.folder.glob("*/job.json")), reverse=True)
 

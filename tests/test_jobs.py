@@ -291,6 +291,18 @@ def test_progress_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
         bar.update(10)
 
 
+def test_only_failed_and_stopped_jobs_of_one_kind_and_audit_are_forgotten(jobs, tmp_path):
+    failed = {
+        (kind, name): until(jobs, jobs.start(kind, tmp_path / name, ["report", "--audit", "/none"]), ended)
+        for kind in ("run", "map") for name in ("a", "b")
+    }  # fmt: skip
+    jobs.forget(failed["run", "a"])
+    assert {job.id for job in jobs.all()} == {job.id for at, job in failed.items() if at != ("run", "a")}
+    running = draw(jobs, tmp_path / "a")
+    jobs.forget(running)
+    assert running.id in {job.id for job in jobs.all()}
+
+
 def test_an_audit_is_known_by_every_path_to_it(jobs, tmp_path):
     (tmp_path / "audit").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "audit")

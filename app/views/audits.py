@@ -27,7 +27,7 @@ def page() -> None:
         _job(job)
     for folder in folders:
         if folder not in [job.audit for job in unfinished if job.state == "running"]:
-            _audit(folder)
+            _audit(folder, folder in [job.audit for job in unfinished])
     if not folders and not unfinished:
         widgets.empty(
             ":material/folder_off:",
@@ -50,7 +50,7 @@ def _job(job: Job) -> None:
         running.latest(job.audit, job.kind, lambda _: None)
 
 
-def _audit(folder: Path) -> None:
+def _audit(folder: Path, has_job: bool) -> None:
     is_open = folder == state.audit_folder()
     with st.container(border=True):
         try:
@@ -64,7 +64,12 @@ def _audit(folder: Path) -> None:
                 st.markdown(f"**{words.escaped(state.settings().name(folder))}**")
                 st.caption(_line(status))
             if status["mapping"] is None:
-                st.badge("half made: run it again to go on", color="orange", icon=":material/pause_circle:")
+                st.badge("half made", color="orange", icon=":material/pause_circle:")
+                if status["source"] is not None and not has_job:  # else its job is gone on with
+                    st.button(
+                        "Go on", key=f"go_on_{folder}", on_click=new_audit.go_on, args=[folder, status],
+                        icon=":material/play_arrow:", help="Embeds, scores and splits what is missing.",
+                    )  # fmt: skip
             elif is_open:
                 st.badge("open", color="blue", icon=":material/visibility:")
             else:

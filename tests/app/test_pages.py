@@ -4,13 +4,15 @@ import csv
 import shutil
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from cfbd_core import SplitParams
+from cfbd_core import Audit, SplitParams
 from cfbd_core.jobs import Job, Jobs
+from cfbd_core.sources import SourceOptions
 from tests.app.conftest import MAIN, PAIRS, VIEWS, alter, make_audit, metrics, words, write_source
 
 
@@ -548,6 +550,53 @@ def test_a_job_is_followed_stopped_and_taken_up_again(page, root, monkeypatch, s
     next(button for button in test.button if button.label == pressed).click().run()
     assert not test.exception
     assert done == ["stop" if state == "running" else ("run", "x")]
+
+
+def test_a_failed_job_is_dismissed_and_what_it_made_stays(page, root):
+    jobs, folder = Jobs(root / ".cfbd-jobs"), root.resolve() / "audits" / "new"
+    jobs.start("run", folder, ["run", str(root / "missing.csv"), "--audit", str(folder)])
+    wait_for(jobs, folder)
+    folder.mkdir(exist_ok=True)
+    (folder / "mine.txt").write_text("kept")
+    test = page("audits")
+    assert "missing.csv" in words(test)
+    next(button for button in test.button if button.label == "Dismiss").click().run()
+    assert not test.exception
+    assert "missing.csv" not in words(test)
+    assert jobs.of(folder) == []
+    assert (folder / "mine.txt").read_text() == "kept"
+
+
+def test_a_half_made_audit_is_gone_on_with_as_it_was_begun(page, root, monkeypatch):
+    source = write_source(root / "own", pairs=10)
+    half = Audit.create(root / "audits" / "half")
+    half.ingest(source, SourceOptions(caption_col="caption", captions="all"))
+    started = []
+    monkeypatch.setattr(
+        Jobs, "start", lambda self, kind, folder, arguments: started.append((kind, folder, arguments))
+    )
+    test = page("audits")
+    next(button for button in test.button if button.label == "Go on").click().run()
+    assert not test.exception
+    folder = half.folder.resolve()
+    flags = ["--format=auto", "--caption-col=caption", "--captions=all", "--q=1"]
+    assert started == [("run", folder, ["run", str(source), "--audit", str(folder), *flags])]
+
+
+def test_a_half_made_audit_of_a_source_outside_the_roots_is_not_gone_on_with(page, root, tmp_path_factory):
+    half = Audit.create(root / "audits" / "half")
+    half.ingest(write_source(tmp_path_factory.mktemp("other") / "elsewhere", pairs=10))
+    test = page("audits")
+    next(button for button in test.button if button.label == "Go on").click().run()
+    assert not test.exception
+    assert "outside" in test.toast[0].value or "inside" in test.toast[0].value
+    assert Jobs(root / ".cfbd-jobs").of(half.folder) == []
+
+
+def wait_for(jobs: Jobs, folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while jobs.of(folder)[0].state == "running" and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
