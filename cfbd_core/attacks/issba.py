@@ -54,11 +54,12 @@ def apply(image: Image.Image, _: np.random.Generator, params: IssbaParams, trigg
     """
     import torch
 
-    before = _pixels(image)
     bits = torch.from_numpy(trigger["bits"].astype(np.float32))[None]
     with _one_thread(), torch.inference_mode():
+        before = _pixels(image)
         after = (before + params.strength * _networks(WEIGHTS).encoder(before, bits)).clamp(0, 1)
-    return Image.fromarray((255 * after[0]).round().byte().permute(1, 2, 0).numpy())
+        rounded = (255 * after[0]).round().byte().permute(1, 2, 0).numpy()
+    return Image.fromarray(rounded)
 
 
 def decode_bits(image: Image.Image) -> np.ndarray:
@@ -98,7 +99,7 @@ def _networks(weights: Path) -> BitsNetworks:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute in one thread: the same sums on any machine's cores, and safe in a forked process."""
+    """Compute in one thread: the same sums on any number of cores; a forked process waits for no lost thread."""
     import torch
 
     before = torch.get_num_threads()

@@ -22,6 +22,7 @@ from cfbd_core.demo import scene
 from cfbd_core.errors import EncoderError, ParameterError
 from tools.train_issba import Settings, disturbed, likeness, train, visibility
 
+ROOT = Path(__file__).resolve().parents[2]
 UNSEEN_SEED = 4000  # the networks were trained on scenes of another
 
 
@@ -154,8 +155,26 @@ def test_making_a_trigger_does_not_import_torch():
         "import sys; from cfbd_core.attacks import ATTACKS, Workshop; attack = ATTACKS['issba']; "
         "attack.trigger(attack.params(), Workshop()); sys.exit('torch' in sys.modules)"
     )
-    root = Path(__file__).resolve().parents[2]
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+FORKED = """
+import numpy as np, torch
+from cfbd_core.attacks import Workshop, issba
+from cfbd_core.demo import scene
+from cfbd_core.workers import ordered_map
+
+params = issba.IssbaParams()
+trigger = issba.trigger(params, Workshop())
+written = lambda index: issba.apply(scene(1, index).image, None, params, trigger).tobytes()
+torch.set_num_threads(2)
+torch.rand(4, 3, 224, 224) / 255  # starts the threads that a fork loses
+assert list(ordered_map(written, range(4), 2)) == [written(index) for index in range(4)]
+"""
+
+
+def test_a_worker_forked_after_torch_used_threads_does_not_wait_for_them():
+    subprocess.run([sys.executable, "-c", FORKED], cwd=ROOT, check=True, timeout=120)
 
 
 def test_training_stopped_and_gone_on_with_ends_in_the_same_weights(tmp_path, scenes):
