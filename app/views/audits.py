@@ -64,17 +64,22 @@ def _audit(folder: Path, has_job: bool) -> None:
                 st.markdown(f"**{words.escaped(state.settings().name(folder))}**")
                 st.caption(_line(status))
             if status["mapping"] is None:
-                st.badge("half made", color="orange", icon=":material/pause_circle:")
-                if status["source"] is not None and not has_job:  # else its job is gone on with
-                    st.button(
-                        "Go on", key=f"go_on_{folder}", on_click=new_audit.go_on, args=[folder, status],
-                        icon=":material/play_arrow:", help="Embeds, scores and splits what is missing.",
-                    )  # fmt: skip
+                _half_made(folder, status, has_job)
             elif is_open:
                 st.badge("open", color="blue", icon=":material/visibility:")
             else:
                 st.button("Open", key=f"open_{folder}", on_click=state.open_audit, args=[folder])
         _details(folder, status)
+
+
+def _half_made(folder: Path, status: dict[str, Any], has_job: bool) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", width="content"):
+        st.badge("half made", color="orange", icon=":material/pause_circle:")
+        if status["source"] is not None and not has_job:  # else its job is gone on with
+            st.button(
+                "Go on", key=f"go_on_{folder}", on_click=new_audit.go_on, args=[folder, status],
+                icon=":material/play_arrow:", help="Embeds, scores and splits what is missing.",
+            )  # fmt: skip
 
 
 def _line(status: dict[str, Any]) -> str:
