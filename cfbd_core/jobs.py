@@ -46,6 +46,7 @@ class Job:
     """What is known of a job at one moment; ask :class:`Jobs` again for news.
 
     ``error`` says in one line why a job failed or stopped; ``result`` is the JSON of one that is done.
+    ``made_audit`` says that there was no such folder before it, or before an earlier job on it.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Job:
     error: str | None
     result: dict[str, Any] | None = field(repr=False)
     folder: Path
+    made_audit: bool = False
 
     def stop(self) -> None:
         """End the job as Ctrl-C does, with force where that does not help; no harm to one that has ended."""
@@ -86,7 +88,8 @@ class Jobs:
         """
         audit = Path(audit).resolve()
         with _told(self.folder), self._one_start():
-            for other in self.of(audit):
+            others = self.of(audit)
+            for other in others:
                 if other.state != "running":
                     continue
                 if (other.kind, other.arguments) == (kind, tuple(arguments)):
@@ -98,7 +101,13 @@ class Jobs:
             started = datetime.now(UTC)
             folder = self.folder / f"{started:%Y%m%dT%H%M%S.%f}"
             folder.mkdir()
-            asked = {"kind": kind, "audit": str(audit), "arguments": list(arguments)}
+            made_audit = not os.path.lexists(audit) or any(other.made_audit for other in others)
+            asked = {
+                "kind": kind,
+                "audit": str(audit),
+                "arguments": list(arguments),
+                "made_audit": made_audit,
+            }
             try:
                 launch(folder, asked | {"started": started.isoformat()})
             except BaseException:
@@ -176,6 +185,7 @@ def _job(folder: Path, asked: dict[str, Any]) -> Job:
         error=_error(folder, state, ended),
         result=_result(folder) if state == "done" else None,
         folder=folder,
+        made_audit=asked.get("made_audit") is True,
     )
 
 

@@ -303,6 +303,17 @@ def test_only_failed_and_stopped_jobs_of_one_kind_and_audit_are_forgotten(jobs, 
     assert running.id in {job.id for job in jobs.all()}
 
 
+def test_a_job_knows_whether_its_audit_s_folder_was_there_before(jobs, tmp_path):
+    audit = tmp_path / "audit"
+    first = until(jobs, jobs.start("run", audit, ["report", "--audit", str(audit)]), ended)
+    audit.mkdir()  # as the job would have
+    again = until(jobs, jobs.start("run", audit, ["report", "--audit", str(audit)]), ended)
+    assert first.made_audit
+    assert again.made_audit
+    jobs.forget(again)
+    assert not until(jobs, jobs.start("run", audit, ["report", "--audit", str(audit)]), ended).made_audit
+
+
 def test_an_audit_is_known_by_every_path_to_it(jobs, tmp_path):
     (tmp_path / "audit").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "audit")
