@@ -79,8 +79,8 @@ def _is_ready(folder: Path | None) -> bool:
         command = f"cfbd run {shlex.quote(source)} --audit {shlex.quote(str(folder))}"
         widgets.empty(
             ":material/hourglass_empty:", "Not scored yet",
-            "This audit's embeddings or scores are not complete. Follow its job, or let it go on with "
-            f"{words.code(command)}.",
+            "This audit's embeddings or scores are not complete. The page Audits shows its job or goes on with "
+            f"it, and so does {words.code(command)}.",
             page="views/audits.py",
         )  # fmt: skip
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +19,23 @@ STAGES = {
     "trigger": "Optimising the trigger", "copy": "Writing the copy",
 }  # fmt: skip
 
+FIELDS = {
+    "q": "q", "k": "K", "format": "Format", "captions": "Captions of a record", "image-col": "Image column",
+    "caption-col": "Caption column", "label-col": "Label column", "image-root": "Folder of the images",
+    "encoder": "Encoder",
+}  # fmt: skip
 
-def latest(audit: Path, kind: str | None, done: Callable[[Job], None]) -> None:
-    """Show the newest job of this kind on ``audit``: live while it runs, then what came of it."""
+
+def latest(
+    audit: Path,
+    kind: str | None,
+    done: Callable[[Job], None],
+    ways_out: Callable[[Job], None] | None = None,
+) -> None:
+    """Show the newest job of this kind on ``audit``: live while it runs, then what came of it.
+
+    ``ways_out`` draws what a failed one offers besides starting it again; by default it can be dismissed.
+    """
     found = state.jobs().of(audit, kind)
     if not found:
         return
@@ -29,7 +44,7 @@ def latest(audit: Path, kind: str | None, done: Callable[[Job], None]) -> None:
     elif found[0].state == "done":
         done(found[0])
     else:
-        failed(found[0])
+        failed(found[0], ways_out or dismissal)
 
 
 def is_running(audit: Path, kind: str) -> bool:
@@ -61,12 +76,12 @@ def progress(job: Job) -> None:
         st.caption("It runs on its own: you may close this page. Stopped, it can go on later.")
 
 
-def failed(job: Job) -> None:
+def failed(job: Job, ways_out: Callable[[Job], None]) -> None:
     """What went wrong, and how to go on."""
     if job.state == "stopped":
         st.warning(words.escaped(job.error or "The job was stopped."), icon=":material/pause_circle:")
     else:
-        st.error(words.escaped(job.error or "The job failed."), icon=":material/error:")
+        st.error(words.escaped(_in_words(job.error or "The job failed.")), icon=":material/error:")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button(
             "Go on" if job.state == "stopped" else "Try again",
@@ -75,16 +90,27 @@ def failed(job: Job) -> None:
             args=[job],
             icon=":material/refresh:",
         )
-        st.button(
-            "Dismiss",
-            key=f"dismiss_{job.id}",
-            on_click=state.jobs().forget,
-            args=[job],
-            type="tertiary",
-            help="Forgets the job. What it has made stays where it is.",
-        )
+        ways_out(job)
     with st.expander("The job's log"):
         st.code(job.log_tail(), language=None)
+
+
+def dismissal(job: Job, label: str = "Dismiss") -> None:
+    """The button that forgets a failed job."""
+    st.button(
+        label,
+        key=f"dismiss_{job.id}",
+        on_click=state.jobs().forget,
+        args=[job],
+        type="tertiary",
+        help="Forgets the job. What it has made stays where it is.",
+    )
+
+
+def _in_words(error: str) -> str:
+    """A command's error, with the fields' names in place of its options."""
+    named = re.sub(r"--([a-z-]+)", lambda found: FIELDS.get(found[1], found[0]), error)
+    return named.replace(" (--audit DIR)", "")
 
 
 def _stop(job: Job) -> None:

@@ -44,6 +44,13 @@ def open_audit(folder: Path) -> None:
         st.query_params.pop(name, None)
 
 
+def close_audit() -> None:
+    """Make no audit the open one, if the server was not started with one."""
+    for name in ("audit", *OF_ONE_AUDIT):
+        st.session_state.pop(name, None)
+    st.query_params.clear()
+
+
 def audit_folder() -> Path | None:
     """The open audit's folder: chosen in this session, named in the URL, or given to ``cfbd app``."""
     if "audit" not in st.session_state:

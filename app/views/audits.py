@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import new_audit, running, state, widgets, words
+from app import new_audit, running, state, unfinished, widgets, words
 from app.settings import DEPTH
 from cfbd_core import Audit
 from cfbd_core.errors import CfbdError
@@ -22,20 +22,23 @@ def page() -> None:
     )
     folders = state.settings().audits()
     making = [job for job in state.jobs().all() if job.kind in ("run", "demo")]
-    unfinished = _newest_unfinished(making)
-    for job in unfinished:
+    pending = _newest_unfinished(making)
+    if new_audit.is_changing():
+        new_audit.form()
+    for job in pending:
         _job(job)
     for folder in folders:
-        if folder not in [job.audit for job in unfinished if job.state == "running"]:
-            _audit(folder, folder in [job.audit for job in unfinished])
-    if not folders and not unfinished:
+        if folder not in [job.audit for job in pending if job.state == "running"]:
+            _audit(folder, folder in [job.audit for job in pending])
+    if not folders and not pending:
         widgets.empty(
             ":material/folder_off:",
             "No audits yet",
             f"Looked {DEPTH} folders deep in {new_audit.roots()}. Start with the demo, or with your own pairs below.",
         )
     new_audit.offer_demo(folders)
-    new_audit.form()
+    if not new_audit.is_changing():
+        new_audit.form()
 
 
 def _newest_unfinished(jobs: list[Job]) -> list[Job]:
@@ -47,7 +50,7 @@ def _newest_unfinished(jobs: list[Job]) -> list[Job]:
 def _job(job: Job) -> None:
     with st.container(border=True):
         st.markdown(f"**{words.escaped(state.settings().name(job.audit))}**")
-        running.latest(job.audit, job.kind, lambda _: None)
+        running.latest(job.audit, job.kind, lambda _: None, unfinished.of_job)
 
 
 def _audit(folder: Path, has_job: bool) -> None:
@@ -75,11 +78,8 @@ def _audit(folder: Path, has_job: bool) -> None:
 def _half_made(folder: Path, status: dict[str, Any], has_job: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", width="content"):
         st.badge("half made", color="orange", icon=":material/pause_circle:")
-        if status["source"] is not None and not has_job:  # else its job is gone on with
-            st.button(
-                "Go on", key=f"go_on_{folder}", on_click=new_audit.go_on, args=[folder, status],
-                icon=":material/play_arrow:", help="Embeds, scores and splits what is missing.",
-            )  # fmt: skip
+        if not has_job:  # else its job is gone on with
+            unfinished.half_made(folder, status)
 
 
 def _line(status: dict[str, Any]) -> str:

@@ -4,15 +4,13 @@ import csv
 import shutil
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from cfbd_core import Audit, SplitParams
+from cfbd_core import SplitParams
 from cfbd_core.jobs import Job, Jobs
-from cfbd_core.sources import SourceOptions
 from tests.app.conftest import MAIN, PAIRS, VIEWS, alter, make_audit, metrics, words, write_source
 
 
@@ -481,7 +479,8 @@ def test_every_option_of_a_new_audit_reaches_its_job(page, root, monkeypatch):
     monkeypatch.setattr(Jobs, "start", lambda self, kind, folder, arguments: started.append(arguments))
     test = page("audits")
     for field in test.text_input:
-        values = {"Image column": "file", "Caption column": "--text", "Encoder": "ViT-B-32@source/pairs.csv"}
+        values = {"Image column": "file", "Caption column": "--text", "Encoder": "ViT-B-32@source/pairs.csv",
+                  "Label column": "kind", "Folder of the images": "source"}  # fmt: skip
         field.set_value(values.get(field.label, ""))
     next(box for box in test.selectbox if box.label == "Format").set_value("csv")
     next(box for box in test.selectbox if box.label == "Captions of a record").set_value("all")
@@ -491,7 +490,8 @@ def test_every_option_of_a_new_audit_reaches_its_job(page, root, monkeypatch):
     home = root.resolve()
     assert started == [
         ["run", f"{home}/source/*.csv", "--audit", f"{home}/audits/mine", "--format=csv", "--captions=all",
-         "--image-col=file", "--caption-col=--text", f"--encoder=ViT-B-32@{home}/source/pairs.csv", "--q=7", "--k=2"]
+         "--image-col=file", "--caption-col=--text", "--label-col=kind", f"--image-root={home}/source",
+         f"--encoder=ViT-B-32@{home}/source/pairs.csv", "--q=7", "--k=2"]
     ]  # fmt: skip
 
 
@@ -550,53 +550,6 @@ def test_a_job_is_followed_stopped_and_taken_up_again(page, root, monkeypatch, s
     next(button for button in test.button if button.label == pressed).click().run()
     assert not test.exception
     assert done == ["stop" if state == "running" else ("run", "x")]
-
-
-def test_a_failed_job_is_dismissed_and_what_it_made_stays(page, root):
-    jobs, folder = Jobs(root / ".cfbd-jobs"), root.resolve() / "audits" / "new"
-    jobs.start("run", folder, ["run", str(root / "missing.csv"), "--audit", str(folder)])
-    wait_for(jobs, folder)
-    folder.mkdir(exist_ok=True)
-    (folder / "mine.txt").write_text("kept")
-    test = page("audits")
-    assert "missing.csv" in words(test)
-    next(button for button in test.button if button.label == "Dismiss").click().run()
-    assert not test.exception
-    assert "missing.csv" not in words(test)
-    assert jobs.of(folder) == []
-    assert (folder / "mine.txt").read_text() == "kept"
-
-
-def test_a_half_made_audit_is_gone_on_with_as_it_was_begun(page, root, monkeypatch):
-    source = write_source(root / "own", pairs=10)
-    half = Audit.create(root / "audits" / "half")
-    half.ingest(source, SourceOptions(caption_col="caption", captions="all"))
-    started = []
-    monkeypatch.setattr(
-        Jobs, "start", lambda self, kind, folder, arguments: started.append((kind, folder, arguments))
-    )
-    test = page("audits")
-    next(button for button in test.button if button.label == "Go on").click().run()
-    assert not test.exception
-    folder = half.folder.resolve()
-    flags = ["--format=auto", "--caption-col=caption", "--captions=all", "--q=1"]
-    assert started == [("run", folder, ["run", str(source), "--audit", str(folder), *flags])]
-
-
-def test_a_half_made_audit_of_a_source_outside_the_roots_is_not_gone_on_with(page, root, tmp_path_factory):
-    half = Audit.create(root / "audits" / "half")
-    half.ingest(write_source(tmp_path_factory.mktemp("other") / "elsewhere", pairs=10))
-    test = page("audits")
-    next(button for button in test.button if button.label == "Go on").click().run()
-    assert not test.exception
-    assert "outside" in test.toast[0].value or "inside" in test.toast[0].value
-    assert Jobs(root / ".cfbd-jobs").of(half.folder) == []
-
-
-def wait_for(jobs: Jobs, folder: Path) -> None:
-    deadline = time.monotonic() + 60
-    while jobs.of(folder)[0].state == "running" and time.monotonic() < deadline:
-        time.sleep(0.1)
 
 
 @pytest.mark.slow
