@@ -37,7 +37,9 @@ def add_bench(commands: Any) -> None:
     detection.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 …")
     detection.add_argument("--attacks", metavar="A,B", help="default: all")
     detection.add_argument(
-        "--only", metavar="A,B", help="some of table3, table4, table5, natural, several, traps, figures"
+        "--only",
+        metavar="A,B",
+        help="some of table3, table4, table5, natural, adaptive, several, traps, figures",
     )
     detection.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N − 1 (3)")
     detection.add_argument("--target", default="banana", help="what the poisons' captions name (banana)")
