@@ -28,12 +28,12 @@ def half_made(folder: Path, status: dict[str, Any]) -> None:
         return
     options = held["options"] | _fitting(status["pairs"])
     st.button(
-        "Change options", key=f"change_{folder}", on_click=new_audit.change, args=[folder, held["source"], options],
-        icon=":material/edit:",
-    )  # fmt: skip
-    st.button(
         "Go on", key=f"go_on_{folder}", on_click=_go_on, args=[folder, held["source"], options],
         icon=":material/play_arrow:", help="Embeds, scores and splits what is missing.",
+    )  # fmt: skip
+    st.button(
+        "Change options", key=f"change_{folder}", on_click=new_audit.change, args=[folder, held["source"], options],
+        icon=":material/edit:",
     )  # fmt: skip
 
 

@@ -25,11 +25,10 @@ def page() -> None:
     pending = _newest_unfinished(making)
     if new_audit.is_changing():
         new_audit.form()
-    for job in pending:
-        _job(job)
+    shown = {job.audit for job in pending if _job(job)}
     for folder in folders:
-        if folder not in [job.audit for job in pending if job.state == "running"]:
-            _audit(folder, folder in [job.audit for job in pending])
+        if folder not in shown:
+            _audit(folder)
     if not folders and not pending:
         widgets.empty(
             ":material/folder_off:",
@@ -47,13 +46,23 @@ def _newest_unfinished(jobs: list[Job]) -> list[Job]:
     return [job for job in newest.values() if job.state != "done"]
 
 
-def _job(job: Job) -> None:
+def _job(job: Job) -> bool:
+    """Draw a job that is not done; returns whether that is all there is to say of its audit."""
     with st.container(border=True):
         st.markdown(f"**{words.escaped(state.settings().name(job.audit))}**")
         running.latest(job.audit, job.kind, lambda _: None, unfinished.of_job)
+        if job.state == "running":
+            return True
+        try:
+            status = Audit.open(job.audit).status()
+        except CfbdError:  # none there yet, or told on a card of its own
+            return False
+        if status["mapping"] is None:
+            _details(job.audit, status)
+        return status["mapping"] is None
 
 
-def _audit(folder: Path, has_job: bool) -> None:
+def _audit(folder: Path) -> None:
     is_open = folder == state.audit_folder()
     with st.container(border=True):
         try:
@@ -67,19 +76,14 @@ def _audit(folder: Path, has_job: bool) -> None:
                 st.markdown(f"**{words.escaped(state.settings().name(folder))}**")
                 st.caption(_line(status))
             if status["mapping"] is None:
-                _half_made(folder, status, has_job)
+                with st.container(horizontal=True, vertical_alignment="center", width="content"):
+                    st.badge("half made", color="orange", icon=":material/pause_circle:")
+                    unfinished.half_made(folder, status)
             elif is_open:
                 st.badge("open", color="blue", icon=":material/visibility:")
             else:
                 st.button("Open", key=f"open_{folder}", on_click=state.open_audit, args=[folder])
         _details(folder, status)
-
-
-def _half_made(folder: Path, status: dict[str, Any], has_job: bool) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", width="content"):
-        st.badge("half made", color="orange", icon=":material/pause_circle:")
-        if not has_job:  # else its job is gone on with
-            unfinished.half_made(folder, status)
 
 
 def _line(status: dict[str, Any]) -> str:

@@ -103,7 +103,7 @@ def _write(subset: str, kind: str, safe: bool) -> None:
             command += ["--format", kind, *(["--spreadsheet-safe"] if safe else [])]
             state.jobs().start("export", folder, command)
         except CfbdError as error:
-            st.error(words.escaped(str(error)))
+            st.error(words.escaped(str(error)), icon=":material/error:")
     running.latest(folder, "export", lambda job: _download(job, _is_fresh(job, subset, kind)))
 
 
