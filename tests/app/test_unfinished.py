@@ -102,6 +102,11 @@ def test_a_failed_job_s_options_can_be_changed(few, root, monkeypatch):
     assert few.subheader[0].value == "Audit your own pairs"
 
 
+def test_a_failed_job_and_its_half_made_audit_are_one_card(few):
+    assert [part.value.replace("\\", "") for part in few.markdown].count("**audits/few**") == 1
+    assert "**10** pairs from" in words(few)
+
+
 def test_options_that_were_to_be_changed_can_be_left_as_they_are(few):
     labelled(few, "Change options").click().run()
     labelled(few, "Cancel").click().run()
