@@ -177,6 +177,15 @@ def test_a_worker_forked_after_torch_used_threads_does_not_wait_for_them():
     subprocess.run([sys.executable, "-c", FORKED], cwd=ROOT, check=True, timeout=120)
 
 
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_training_stopped_and_gone_on_with_ends_in_the_same_weights(tmp_path, scenes):
     pictures = np.stack([np.asarray(picture) for picture in scenes[:4]])
     short = Settings(steps=2, batch=4, checkpoint_every=1)
