@@ -26,3 +26,7 @@ class AuditError(CfbdError):
 
 class ParameterError(CfbdError):
     """A parameter outside its range, or one that does not fit the data."""
+
+
+class TrainingError(CfbdError):
+    """A training run that cannot start, go on or be evaluated as it was asked for."""
