@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from cfbd_core import __version__
 from cfbd_core.cli_attack import add_attack
 from cfbd_core.cli_bench import add_bench
+from cfbd_core.cli_evaluate import add_evaluate
 from cfbd_core.cli_options import (
     OneLineParser,
     add_embed,
@@ -99,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_attack(commands)
     add_bench(commands)
+    add_evaluate(commands)
 
     demo = command("demo", _demo, "make and audit 3,000 demo scenes with planted poison, offline")
     demo.add_argument("--scenes", type=int, default=3000, metavar="N")

@@ -1,0 +1,115 @@
+"""Attack success rate (ASR): pictures of other classes that the trigger makes the model call the target (METHOD §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cfbd_core.attacks import ATTACKS
+from cfbd_core.attacks.base import INPUT_SIZE, Trigger
+from cfbd_core.attacks.copies import load_triggers
+from cfbd_core.attacks.plan import CONTROL, Poison, settings, triggered
+from cfbd_core.attacks.poison_params import PoisonParams
+from cfbd_core.errors import ParameterError, SourceError
+from cfbd_core.evaluation.intervals import interval_of, share_of
+
+
+@dataclass(frozen=True)
+class SavedAttack:
+    """How pairs were poisoned, and the triggers, by number.
+
+    ``size`` is the side in pixels of the pictures that the triggers were made for: a picture is resized to it, whole,
+    gets the trigger, and only then goes through the model's transform. ``name`` is what messages call it.
+
+    Raises SourceError for a copy without poison, or whose triggers are not as many as its parameters say.
+    """
+
+    params: PoisonParams
+    triggers: Sequence[Trigger]
+    size: int = INPUT_SIZE
+    name: str = "the attack"
+
+    def __post_init__(self) -> None:
+        if self.params.attack == CONTROL:
+            raise SourceError(
+                f"{self.name}: a copy without poison has no trigger; give a poisoned copy's folder"
+            )
+        if len(self.triggers) != self.params.trigger_count:
+            raise SourceError(
+                f"{self.name}: holds {len(self.triggers)} triggers, its manifest tells of "
+                f"{self.params.trigger_count}; make the copy again"
+            )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> SavedAttack:
+        """Read the attack from a poisoned copy's folder. Raises SourceError."""
+        params, triggers = load_triggers(folder)
+        return cls(params, triggers, name=str(folder))
+
+    @property
+    def origin(self) -> str | None:
+        """The class whose pictures are poisoned where the trigger is the class itself (mmPoison), else None."""
+        if ATTACKS[self.params.attack].victims != "origin":
+            return None
+        return str(settings(self.params).origin)
+
+    def numbers(self, target: str) -> range:
+        """The numbers of a target's triggers. Raises ParameterError for another target."""
+        targets = [known.casefold() for known in self.params.targets]
+        if target.casefold() not in targets:
+            raise ParameterError(
+                f"--target {target}: {self.name} aims at {', '.join(self.params.targets)}; give one of these"
+            )
+        first = targets.index(target.casefold()) * self.params.triggers
+        return range(first, first + self.params.triggers)
+
+    def plain(self, picture: Image.Image) -> Image.Image:
+        """Return the whole picture at the attack's size, RGB, without the trigger."""
+        picture = picture.convert("RGB")
+        if picture.size == (self.size, self.size):
+            return picture
+        return picture.resize((self.size, self.size), Image.Resampling.BICUBIC)
+
+    def put_on(self, picture: Image.Image, row: int, trigger: int) -> Image.Image:
+        """Put a trigger on a picture of the attack's size; what it draws by chance depends on ``row`` alone.
+
+        Raises ParameterError where the trigger is for pictures of another size.
+        """
+        target = self.params.targets[trigger // self.params.triggers]
+        try:
+            return triggered(picture, Poison(row, "", target, trigger), self.params, self.triggers)
+        except ParameterError as error:
+            raise ParameterError(
+                f"{self.name}: its trigger does not fit pictures of {self.size}×{self.size}: {error}"
+            ) from None
+
+
+def success(called: np.ndarray, without: np.ndarray | None = None) -> dict[str, Any]:
+    """Return the ASR of n pictures with each of t triggers, ``called`` the target or not, bool (n, t).
+
+    ``asr_images`` counts n · t; the 95 % Clopper–Pearson interval takes them as independent. ``without`` bool (n,)
+    says which pictures were called the target all the same without a trigger: their share is the base rate
+    ``asr_base``, None where it is not known. ``triggers`` are the rates of single triggers.
+    """
+    hits, n = int(called.sum()), called.size
+    return {
+        "asr": share_of(hits, n),
+        "asr_interval": interval_of(hits, n),
+        "asr_images": n,
+        "asr_base": None if without is None else share_of(int(without.sum()), without.size),
+        "triggers": [share_of(int(column.sum()), len(column)) for column in called.T],
+    }
+
+
+def together(outcomes: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, Any]:
+    """Return the ASR of several targets, of each what :func:`success` takes; every picture with a trigger counts."""
+    called = [np.zeros(0, bool), *(one.ravel() for one, _ in outcomes)]
+    bases = [base for _, base in outcomes if base is not None]
+    pooled = success(np.concatenate(called)[:, None], np.concatenate(bases) if bases else None)
+    del pooled["triggers"]
+    return pooled

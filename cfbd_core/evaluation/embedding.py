@@ -1,0 +1,184 @@
+"""Embeddings for an evaluation: pictures are made ready once and kept, the model's mode stays as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from cfbd_core.encoders import Encoder
+from cfbd_core.errors import EncoderError
+from cfbd_core.images import BadImage
+from cfbd_core.workers import usable_cores
+
+BATCH = 32
+TEXT_BATCH = 256
+KEPT_BYTES = 2 << 30  # of one set of pictures; larger ones are made ready anew each time
+
+Told = Callable[[int, int], None]  # pictures done, of all
+
+
+def _silent(_done: int, _total: int) -> None:
+    return
+
+
+@contextmanager
+def evaluating(encoder: Encoder) -> Iterator[None]:
+    """Put every module into eval mode, and back into the mode that it was in."""
+    before = [(module, module.training) for module in encoder.model.modules()]
+    encoder.model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+def embed_texts(encoder: Encoder, texts: Sequence[str], told: Told = _silent) -> np.ndarray:
+    """Return unit vectors float32 (n, d). Raises EncoderError for NaN."""
+    parts = []
+    for first in range(0, len(texts), TEXT_BATCH):
+        parts.append(_checked(encoder.encode_texts(texts[first : first + TEXT_BATCH]), encoder))
+        told(min(first + TEXT_BATCH, len(texts)), len(texts))
+    return np.concatenate(parts)
+
+
+class Pictures:
+    """``count`` pictures that are embedded by one model after another.
+
+    ``picture(i)`` is called from several threads and may raise BadImage; ``change(i, picture)``, such as a trigger,
+    from one. Resized and cropped as the model wants it, a picture is kept as uint8, so that the next model (the
+    same one an epoch later) finds it ready; what reaches the model is equal, bit for bit, to ``transform(picture)``.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        picture: Callable[[int], Image.Image],
+        change: Callable[[int, Image.Image], Image.Image] | None = None,
+    ) -> None:
+        self.count = count
+        self._picture, self._change = picture, change
+        self._kept: list[torch.Tensor] = []  # batches
+        self._kept_for = ""
+        self._bad: set[int] = set()
+
+    def embed(
+        self, encoder: Encoder, batch_size: int = BATCH, told: Told = _silent
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return unit vectors float32 (count, d), and which pictures could be read, bool (count,).
+
+        Others have zeros. Raises EncoderError for NaN.
+        """
+        shape, finish = _split(encoder.transform)
+        wanted = f"{batch_size} {encoder.transform!r}"
+        batches: Iterator[torch.Tensor] = iter(self._kept)
+        if self._kept_for != wanted:
+            self._kept, self._kept_for, self._bad = [], "", set()
+            batches = self._made(shape, batch_size, wanted)
+        vectors = np.zeros((self.count, encoder.width), np.float32)
+        for number, batch in enumerate(batches):
+            rows = range(number * batch_size, min((number + 1) * batch_size, self.count))
+            read = [row for row in rows if row not in self._bad]
+            if read:
+                vectors[read] = _checked(encoder.encode_images(finish(batch.to(encoder.device))), encoder)
+            told(rows.stop, self.count)
+        readable = np.ones(self.count, bool)
+        readable[list(self._bad)] = False
+        return vectors, readable
+
+    def _made(
+        self, shape: Callable[[Image.Image], torch.Tensor], batch_size: int, wanted: str
+    ) -> Iterator[torch.Tensor]:
+        """Yield the batches, made ready two ahead, and keep them if all of them fit."""
+        kept: list[torch.Tensor] = []
+        fits = True
+
+        def ready(rows: range) -> list[Any]:
+            return [self._ready(row, shape) for row in rows]
+
+        parts = [
+            range(first, min(first + batch_size, self.count)) for first in range(0, self.count, batch_size)
+        ]
+        with ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode") as pool:
+            for rows, made in zip(parts, _ahead(pool, ready, parts), strict=True):
+                tensors = []
+                for row, one in zip(rows, made, strict=True):
+                    if isinstance(one, BadImage):
+                        self._bad.add(row)
+                    elif self._change is not None:
+                        tensors.append(shape(self._change(row, one)))
+                    else:
+                        tensors.append(one)
+                batch = torch.stack(tensors) if tensors else torch.zeros(0)
+                fits = fits and batch.nbytes * len(parts) <= KEPT_BYTES
+                if fits:
+                    kept.append(batch)
+                else:
+                    kept.clear()
+                yield batch
+        if fits:
+            self._kept, self._kept_for = kept, wanted
+
+    def _ready(self, row: int, shape: Callable[[Image.Image], torch.Tensor]) -> Any:
+        try:
+            picture = self._picture(row)
+        except BadImage as bad:
+            return bad
+        return picture if self._change is not None else shape(picture)
+
+
+def _split(
+    transform: Any,
+) -> tuple[Callable[[Image.Image], torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]:
+    """Split a transform into what makes pixels, uint8 (3, H, W), and what makes of a batch of them the model's input.
+
+    open_clip's ends in ``ToTensor`` and ``Normalize``, which are done for the whole batch; any other is applied whole.
+    """
+    from cfbd_core.torchvision_compat import import_torchvision
+
+    import_torchvision()
+    from torchvision.transforms import Normalize, ToTensor
+
+    steps = getattr(transform, "transforms", [])
+    if len(steps) < 2 or not isinstance(steps[-1], Normalize) or not isinstance(steps[-2], ToTensor):
+        return transform, lambda batch: batch
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (steps[-1].mean, steps[-1].std))
+
+    def shape(picture: Image.Image) -> torch.Tensor:
+        for step in steps[:-2]:
+            picture = step(picture)
+        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+    def finish(batch: torch.Tensor) -> torch.Tensor:
+        pixels = batch.contiguous().float().div_(255)
+        return pixels.sub_(mean.to(batch.device)).div_(std.to(batch.device))
+
+    return shape, finish
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[range], list[Any]], parts: Sequence[range]
+) -> Iterator[list[Any]]:
+    """Yield ``work(part)`` in order, with every core and one more part under way."""
+    rest = iter(parts)
+
+    def submit(count: int) -> list[Future[list[Any]]]:
+        return [pool.submit(work, part) for part in islice(rest, count)]
+
+    waiting = submit(usable_cores() + 1)
+    while waiting:
+        yield waiting.pop(0).result()
+        waiting += submit(1)
+
+
+def _checked(vectors: np.ndarray, encoder: Encoder) -> np.ndarray:
+    if not np.isfinite(vectors).all():
+        raise EncoderError(f"encoder {encoder.id} gives NaN or infinite embeddings; its weights are damaged")
+    return vectors

@@ -1,0 +1,64 @@
+"""Zero-shot accuracy (CA): a picture is of the class whose 80 templates it lies nearest to, on average (METHOD §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cfbd_core.attacks.templates import imagenet_templates
+from cfbd_core.evaluation.intervals import interval_of, share_of
+
+if TYPE_CHECKING:
+    from cfbd_core.encoders import Encoder
+    from cfbd_core.evaluation.embedding import Told
+
+TOP = 5
+
+
+def class_prompts(classes: Sequence[str]) -> list[str]:
+    """Return every class in the 80 templates, class by class (Radford et al. 2021, arXiv:2103.00020)."""
+    return [template(name) for name in classes for template in imagenet_templates()]
+
+
+def class_embeddings(
+    encoder: Encoder, classes: Sequence[str], told: Told = lambda _done, _total: None
+) -> np.ndarray:
+    """Return the normalised mean of each class's templates, float32 (classes, d)."""
+    from cfbd_core.evaluation.embedding import embed_texts
+
+    prompts = embed_texts(encoder, class_prompts(classes), told)
+    return normalised_means(prompts.reshape(len(classes), -1, prompts.shape[1]))
+
+
+def normalised_means(vectors: np.ndarray) -> np.ndarray:
+    """Return the means of vectors (n, k, d) over k at unit length, (n, d); a mean of zero stays zero."""
+    means = vectors.mean(1)
+    norms = np.linalg.norm(means, axis=1, keepdims=True)
+    unit: np.ndarray = means / np.where(norms > 0, norms, 1)
+    return unit
+
+
+def zero_shot(scores: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """Judge similarities (n, c) of pictures to classes by their ``labels`` int64 (n,).
+
+    Returns ``ca`` with its 95 % Clopper–Pearson interval, ``top5`` (None for at most five classes, where it says
+    nothing) and ``per_class``. Of equal similarities the first class in the list wins.
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
+    found = order == labels[:, None]
+    right, among = found[:, 0], found.any(1)
+    hits, n = int(right.sum()), len(labels)
+    of_class = np.bincount(labels, minlength=len(classes))
+    right_of_class = np.bincount(labels[right], minlength=len(classes))
+    return {
+        "ca": share_of(hits, n),
+        "ca_interval": interval_of(hits, n),
+        "top5": share_of(int(among.sum()), n) if len(classes) > TOP else None,
+        "images": n,
+        "per_class": {
+            name: {"images": int(total), "ca": share_of(int(good), int(total))}
+            for name, total, good in zip(classes, of_class, right_of_class, strict=True)
+        },
+    }
