@@ -28,6 +28,7 @@ from cfbd_core.attacks.contact_sheet import Example, contact_sheet, examples
 from cfbd_core.attacks.copy_formats import FORMATS, CopyFormat, Encoded, OutFormat
 from cfbd_core.attacks.copy_place import MANIFEST, check_beside, check_place, holds, told_of
 from cfbd_core.attacks.copy_records import CopyPlan
+from cfbd_core.attacks.given_captions import read_captions
 from cfbd_core.attacks.plan import CONTROL, PoisonParams, make_plan, make_triggers, settings
 from cfbd_core.attacks.source_pairs import Keys, SourcePairs, picture_pool, read_pairs, read_picture
 from cfbd_core.attacks.trigger_files import TRIGGERS_NAME, read_triggers, save_triggers
@@ -180,14 +181,7 @@ def _given_captions(params: PoisonParams, file: Path | None) -> list[str] | None
         return None
     if params.attack == CONTROL or (params.captions or ATTACKS[params.attack].captions) != "natural":
         raise ParameterError("--captions-file: goes with --target-captions natural; give both, or none")
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ParameterError(f"--captions-file {file}: cannot be read ({error}); give a UTF-8 text") from None
-    captions = [line.strip() for line in lines if line.strip()]
-    if not captions:
-        raise ParameterError(f"--captions-file {file}: is empty; give one caption a line")
-    return captions
+    return read_captions(file)
 
 
 def _planned(
