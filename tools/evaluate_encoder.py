@@ -29,11 +29,13 @@ from cfbd_core.demo import CLASS_NAMES
 from cfbd_core.encoder_files import MINI_DIR
 from cfbd_core.encoders import Encoder, load_encoder
 from cfbd_core.errors import EncoderError
+from cfbd_core.evaluation.classes import LabelledImages
+from cfbd_core.evaluation.embedding import Pictures, embed_texts
+from cfbd_core.evaluation.evaluate import Evaluator
+from cfbd_core.evaluation.retrieval import retrieval
 from cfbd_core.mapping import Mapping, mean_targets, ridge_map
-from tools.mini.choosing import retrieval
 from tools.mini.drawn import UNSEEN_SEED, DrawnScene
 from tools.mini.photos import Photo, held_out_photos, imagenette_photos, training_photos
-from tools.mini.texts import templates
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 RIDGE_STRENGTHS = (0.1, 1.0, 10.0, 100.0)
@@ -58,12 +60,12 @@ def main() -> None:
     embedded = embed_pictures(encoder, [photo.image for photo in photos])
     captions = [photo.captions for photo in photos]
     texts = embed_texts(encoder, [text for group in captions for text in group])
-    first = sum(len(group) for group in captions[: options.images])
-    figures["retrieval"] = retrieval(
-        torch.from_numpy(embedded[: options.images]),
-        torch.from_numpy(texts[:first]),
-        captions[: options.images],
-    ) | {"images": min(options.images, len(photos)), "captions": first}
+    owner = np.repeat(np.arange(len(captions)), [len(group) for group in captions])
+    own = owner < options.images
+    found = retrieval(embedded[: options.images], texts[own], owner[own])
+    figures["retrieval"] = {
+        name.upper(): round(100 * share, 1) for name, share in found["text_to_image"].items()
+    } | {"images": found["images"], "captions": found["captions"]}
 
     nette = imagenette_photos(options.data)
     figures["imagenette"] = zero_shot(encoder, [p.image for p in nette], [p.label or "" for p in nette])
@@ -76,20 +78,9 @@ def main() -> None:
     print(json.dumps(figures, indent=2))
 
 
-def embed_pictures(
-    encoder: Encoder, pictures: Sequence[Callable[[], Image.Image]], size: int = 64
-) -> np.ndarray:
+def embed_pictures(encoder: Encoder, pictures: Sequence[Callable[[], Image.Image]]) -> np.ndarray:
     """Unit vectors float32 (n, d)."""
-    parts = []
-    for start in range(0, len(pictures), size):
-        batch = [encoder.transform(picture()) for picture in pictures[start : start + size]]
-        parts.append(encoder.encode_images(torch.stack(batch)))
-    return np.concatenate(parts)
-
-
-def embed_texts(encoder: Encoder, texts: Sequence[str], size: int = 256) -> np.ndarray:
-    """Unit vectors float32 (n, d)."""
-    return np.concatenate([encoder.encode_texts(texts[i : i + size]) for i in range(0, len(texts), size)])
+    return Pictures(len(pictures), lambda i: pictures[i]()).embed(encoder)[0]
 
 
 def zero_shot(
@@ -97,15 +88,11 @@ def zero_shot(
 ) -> dict[str, Any]:
     """Top-1 in percent over the classes that occur; a class is the normalised mean over the 80 templates."""
     names = sorted(set(labels))
-    forms = templates()
-    prompts = embed_texts(encoder, [form(name) for name in names for form in forms])
-    classes = prompts.reshape(len(names), len(forms), -1).mean(1)
-    classes /= np.linalg.norm(classes, axis=1, keepdims=True)
-    guess = (embed_pictures(encoder, pictures) @ classes.T).argmax(1)
-    right = np.array([names[g] == label for g, label in zip(guess, labels, strict=True)])
-    of_class = {name: float(right[np.array(labels) == name].mean() * 100) for name in names}
+    numbers = np.array([names.index(label) for label in labels], np.int64)
+    found = Evaluator(LabelledImages(tuple(names), numbers, lambda i: pictures[i]())).report(encoder)
+    of_class = {name: 100 * one["ca"] for name, one in found["per_class"].items()}
     worst = dict(sorted(of_class.items(), key=lambda item: item[1])[:10])
-    return {"top1": round(100 * float(right.mean()), 1), "classes": len(names), "images": len(labels)} | {
+    return {"top1": round(100 * found["ca"], 1), "classes": found["classes"], "images": found["images"]} | {
         "worst": {name: round(share) for name, share in worst.items()}
     }
 
