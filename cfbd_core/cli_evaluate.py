@@ -60,6 +60,9 @@ def add_evaluate(commands: Any) -> None:
 def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if not (options.classes or options.retrieval or options.hits):
         raise ParameterError("nothing to evaluate; give --classes, --retrieval or --hits")
+    for name, needed in (("images", ("classes",)), ("target", ("attack", "hits")), ("origin", ("hits",))):
+        if getattr(options, name) and not any(getattr(options, other) for other in needed):
+            raise ParameterError(f"--{name}: goes with {' or '.join(f'--{other}' for other in needed)}")
     if options.batch_size is not None and options.batch_size < 1:
         raise ParameterError(f"--batch-size {options.batch_size}: give at least 1")
     spec = encoder_of(options.model)

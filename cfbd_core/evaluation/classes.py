@@ -65,7 +65,8 @@ class LabelledImages:
         """
         pairs = read_pairs(source, options or SourceOptions())
         labels = _labels(source, pairs, classes is not None)
-        known = sorted({label for label in labels if label}) if classes is None else list(classes)
+        spelled = {label.casefold(): label for label in reversed(labels) if label}  # as it is the first time
+        known = sorted(spelled.values()) if classes is None else list(classes)
         place = {name.casefold(): number for number, name in enumerate(known)}
         foreign = sorted({label for label in labels if label and label.casefold() not in place})
         if foreign:

@@ -79,7 +79,7 @@ class Evaluator:
         result["targets"] = [
             {"target": aim.target, "target_added": class_place(self.images.classes, aim.target) is None}
             | success(*outcome)
-            | ({"asr_reason": aim.reason} if aim.reason else {})
+            | ({} if outcome[0].size else {"asr_reason": aim.reason})
             for aim, outcome in zip(self._aims, outcomes, strict=True)
         ]
         if result["asr"] is None and self._aims:
@@ -118,14 +118,14 @@ class Evaluator:
 class _Aim:
     """One target of an attack: ``rows`` int64 (n,) of its pictures, and these without and with every trigger.
 
-    ``plain`` is None where the trigger is the class of the picture, ``reason`` says why there is none of it.
+    ``plain`` is None where the trigger is the class of the picture; ``reason`` says why, if there is no ASR.
     """
 
     def __init__(self, images: LabelledImages, attack: SavedAttack, target: str) -> None:
         self._images, self._attack, self.target = images, attack, target
         self.plain: Pictures | None = None
         self.triggered: list[Pictures] = []
-        self.reason = ""
+        self.reason = "none of the pictures for it can be read"
         numbers = attack.numbers(target)
         if attack.origin is not None:
             self.rows = np.flatnonzero(images.labels == class_place(images.classes, attack.origin))
