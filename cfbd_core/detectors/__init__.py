@@ -1,5 +1,6 @@
 """Detectors of poisoned pairs: one file a detector, one line in the registry."""
 
+from cfbd_core.detectors.abl import Abl
 from cfbd_core.detectors.base import Detection, Detector, Pairs
 from cfbd_core.detectors.cfbd import Cfbd
 from cfbd_core.detectors.cfbd_centred import CfbdCentred
@@ -21,11 +22,13 @@ DETECTORS: dict[str, Detector] = {
         KDistance(),
         Slof(),
         Dao(),
+        Abl(),
     )
 }
 
 __all__ = [
     "DETECTORS",
+    "Abl",
     "Cfbd",
     "CfbdCentred",
     "CoarseOnly",

@@ -21,8 +21,8 @@ class Pairs:
 
     ``image`` and ``text`` (N, d) are their embeddings, float16 or float32, of unit length but for rounding; a row
     of zeros is a pair without one. ``scores`` holds their scores, each (N,), NaN for pairs without. ``captions``
-    and ``keys`` are N long. ``seed`` is for every random choice a detector makes. A detector that trains will
-    want the pictures too: they get a field with a default here.
+    and ``keys`` are N long. ``seed`` is for every random choice a detector makes. ``losses`` (N,), where the pairs
+    have been trained on, is each one's mean loss of the first epochs, NaN where it was never in a batch.
     """
 
     image: np.ndarray
@@ -31,6 +31,7 @@ class Pairs:
     captions: Sequence[str]
     keys: Sequence[str]
     seed: int = 0
+    losses: np.ndarray | None = None
 
     @property
     def scored(self) -> np.ndarray:
@@ -57,7 +58,7 @@ class Detector(ABC):
     """One published way to tell poisoned pairs from benign ones.
 
     ``name`` is what the registry and the command line call it, ``title`` what tables do, ``source`` the paper.
-    ``trains`` says that it trains a model on the pairs, so that it takes minutes and not seconds.
+    ``trains`` says that it judges by what a model did while it was trained on the pairs: it needs ``Pairs.losses``.
     """
 
     name: ClassVar[str]

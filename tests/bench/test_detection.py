@@ -85,7 +85,9 @@ def test_a_stopped_benchmark_goes_on(tmp_path: Path, make_poisoner, monkeypatch:
     assert len(made) == 2
 
 
-@pytest.mark.parametrize("name", [*ANALYSES, *(f"detector {name}" for name in DETECTORS)])
+@pytest.mark.parametrize(
+    "name", [*ANALYSES, *(f"detector {name}" for name, one in DETECTORS.items() if not one.trains)]
+)
 def test_every_analysis_is_plain_json(name: str, make_poisoner) -> None:
     for params in (PoisonParams("badnets", 0.1), PoisonParams("none")):
         scenario = make_poisoner().scenario(params)

@@ -1,4 +1,4 @@
-"""Pairs for tests of detectors: a benign bulk, with or without poison, as embeddings alone."""
+"""Pairs for tests of detectors: a benign bulk, with or without poison, as embeddings and losses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def poisoned_world(n: int = 1200, poisons: int = 24, seed: int = 0) -> tuple[Pai
     truth[rng.choice(n, poisons, replace=False)] = True
     target = rng.normal(size=WIDTH)
     text[truth] = unit_rows(target + 0.3 * rng.normal(size=(poisons, WIDTH)))
-    return pairs_of(image, text), truth
+    losses = rng.uniform(1.0, 3.0, n)
+    losses[truth] = rng.uniform(0.2, 0.9, poisons)  # learned first
+    return replace(pairs_of(image, text), losses=losses), truth
 
 
 def sparse_world(n: int = 300, outliers: int = 5, seed: int = 0) -> tuple[Pairs, np.ndarray]:
@@ -56,6 +58,7 @@ def reordered(pairs: Pairs, order: np.ndarray) -> Pairs:
         captions=[pairs.captions[row] for row in order],
         keys=[pairs.keys[row] for row in order],
         seed=pairs.seed,
+        losses=None if pairs.losses is None else pairs.losses[order],
     )
 
 
