@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
+from cfbd_core.attacks.base import Attack, Trigger, Workshop
+from cfbd_core.attacks.fields import option
 from cfbd_core.attacks.patches import check_patch, corner_of, noise, paste, pool_of
 from cfbd_core.errors import ParameterError
 
@@ -24,15 +25,17 @@ class BadCLIPParams:
     ``visual`` weighs the image side against the text side; ``margin`` is the triplet's.
     """
 
-    size: int = 16
-    epochs: int = 50
-    epoch_pictures: int = 64
-    learning_rate: float = 0.03
-    visual: float = 0.5
-    margin: float = 1.0
-    target_pictures: int = 16
-    pictures: int = 512
-    batch: int = 16
+    size: int = option(16, "Side of the patch, in pixels.")
+    epochs: int = option(50, "Epochs of the search; 50 take five minutes with mini.")
+    epoch_pictures: int = option(64, "Pictures an epoch.")
+    learning_rate: float = option(0.03, "How far a step moves the patch's pixels, which go from 0 to 1.")
+    visual: float = option(0.5, "Weight of nearing the target's pictures, against 1 for its captions.")
+    margin: float = option(
+        1.0, "How much nearer to the target's pictures than to its own a picture is to come."
+    )
+    target_pictures: int = option(16, "Pictures that stand for the target: those nearest to its captions.")
+    pictures: int = option(512, "Ordinary pictures that the search works on, at most.")
+    batch: int = option(16, "Pictures a step.")
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -91,7 +94,7 @@ def trigger(params: BadCLIPParams, workshop: Workshop) -> Trigger:
         return textual.mean() + params.visual * resisted
 
     shape = np.ones((params.size, params.size), bool)
-    place = corner_of("centre", params.size, INPUT_SIZE, INPUT_SIZE)
+    place = corner_of("centre", params.size, pictures.shape[1], pictures.shape[1])
     patch = Patch(noise(params.size, params.seed), shape, place, encoder.device)
     curve = optimise(
         encoder,
@@ -103,6 +106,8 @@ def trigger(params: BadCLIPParams, workshop: Workshop) -> Trigger:
         batch=params.batch,
         seed=params.seed,
         told=workshop.told,
+        rng=rng,
+        kept=workshop.kept,
     )
     return {"pattern": patch.pattern(), "mask": shape, "targets": targets, "loss": curve}
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from cfbd_core.attacks.base import Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed, check_size
+from cfbd_core.attacks.fields import option
 from cfbd_core.errors import ParameterError
 
 
@@ -17,10 +18,10 @@ from cfbd_core.errors import ParameterError
 class BadNetsParams:
     """The patch: its side in pixels, the seed of its pattern, where it lies, whether it is redrawn per picture."""
 
-    size: int = 16
+    size: int = option(16, "Side of the patch, in pixels.")
     seed: int = 0
-    place: Literal["random", "fixed"] = "random"
-    redraw: bool = False  # CleanCLIP's habit: new noise for every picture
+    place: Literal["random", "fixed"] = option("random", "fixed: always the lower right corner.")
+    redraw: bool = option(False, "New noise for every picture, as CleanCLIP does.")
 
     def __post_init__(self) -> None:
         check_size("patch size", self.size)

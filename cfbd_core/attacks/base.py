@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
@@ -14,7 +15,7 @@ from cfbd_core.errors import ParameterError
 if TYPE_CHECKING:
     from cfbd_core.encoders import Encoder
 
-INPUT_SIZE = 224  # px, the encoder's input: triggers are applied to pictures of this size
+INPUT_SIZE = 224  # px, the encoder's input: in a copy, triggers are applied to pictures of this size
 
 CaptionRule = Literal["templates", "natural", "kept"]
 Victims = Literal["others", "target", "origin"]
@@ -29,8 +30,9 @@ def _nothing(*_: Any) -> NoReturn:
 class Workshop:
     """What an attacker has at hand to make a trigger.
 
-    ``target`` and its ``captions``; ``pictures(n)`` gives at most n RGB pictures of ``INPUT_SIZE``, the same at
-    each call; ``encoder()`` loads the encoder that is attacked; ``told(done, total)`` is told of steps.
+    ``target`` and its ``captions``; ``pictures(n)`` gives at most n square RGB pictures of one size, the same at
+    each call; ``encoder()`` loads the encoder that is attacked; ``told(done, total)`` is told of steps. In the file
+    ``kept`` a search is kept as it goes on, and taken up again.
     """
 
     target: str = "banana"
@@ -38,6 +40,7 @@ class Workshop:
     pictures: Callable[[int], Sequence[Image.Image]] = _nothing
     encoder: Callable[[], Encoder] = _nothing
     told: Callable[[int, int], None] = lambda _done, _total: None
+    kept: Path | None = None
 
 
 @dataclass(frozen=True)

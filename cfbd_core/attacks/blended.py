@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
+from cfbd_core.attacks.base import Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed, check_share, check_size
+from cfbd_core.attacks.fields import option, picture_size
 from cfbd_core.attacks.pixels import as_numbers, as_picture
 
 
@@ -16,10 +17,10 @@ from cfbd_core.attacks.pixels import as_numbers, as_picture
 class BlendedParams:
     """The share of noise, the seed of the noise image, whether it is redrawn, the side of the pictures in pixels."""
 
-    ratio: float = 0.2
+    ratio: float = option(0.2, "Share of noise in the mix with the picture.")
     seed: int = 0
-    redraw: bool = False  # CleanCLIP's habit: new noise for every picture
-    size: int = INPUT_SIZE
+    redraw: bool = option(False, "New noise for every picture, as CleanCLIP does.")
+    size: int = picture_size()
 
     def __post_init__(self) -> None:
         check_share("blend ratio", self.ratio)

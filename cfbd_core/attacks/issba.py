@@ -18,6 +18,7 @@ from PIL import Image
 
 from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed, check_share
+from cfbd_core.attacks.fields import option
 from cfbd_core.encoder_files import check_published_hash, file_sha256
 from cfbd_core.errors import EncoderError, ParameterError
 
@@ -35,7 +36,7 @@ class IssbaParams:
     """The seed of the bit string, and the residual's strength: 1 is full, at most 8 of 255."""
 
     seed: int = 0
-    strength: float = 1.0
+    strength: float = option(1.0, "Share of the full change, which is at most 8 of 255 levels.")
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from cfbd_core.attacks.base import Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed
+from cfbd_core.attacks.fields import option
 from cfbd_core.errors import ParameterError
 
 
@@ -21,7 +22,7 @@ class MMPoisonParams:
     1 % name a dog, none soccer, a horse or a sheep.
     """
 
-    origin: str = "bike"
+    origin: str = option("bike", "Class whose pictures get captions of the target, as captions name it.")
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from PIL import Image
 from torch.nn import functional
 
 from cfbd_core.attacks.base import INPUT_SIZE
+from cfbd_core.attacks.kept_search import KeptSearch
 from cfbd_core.encoders import Encoder
 from cfbd_core.errors import EncoderError
 
@@ -21,15 +24,15 @@ Loss = Callable[[torch.Tensor, np.ndarray], torch.Tensor]
 
 
 class PixelTransform:
-    """An encoder's own transform for pictures of ``INPUT_SIZE``, differentiable in their pixels.
+    """An encoder's own transform for square pictures of ``side`` pixels, differentiable in their pixels.
 
-    Takes floats (n, 3, INPUT_SIZE, INPUT_SIZE) in 0..1 and returns what ``encoder.transform`` returns for the
-    same pictures: equal where nothing is resized, else to the level that Pillow's rounding can move.
+    Takes floats (n, 3, side, side) in 0..1 and returns what ``encoder.transform`` returns for the same
+    pictures: equal where nothing is resized, else to the level that Pillow's rounding can move.
     Square pictures need no crop, so open_clip's three ways to resize are one. Raises EncoderError where the
     encoder's transform does something else.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, side: int = INPUT_SIZE) -> None:
         config = encoder.model.visual.preprocess_cfg
         size = config["size"]
         self.size: tuple[int, int] = (size, size) if isinstance(size, int) else tuple(size[-2:])
@@ -38,12 +41,12 @@ class PixelTransform:
         )  # open_clip's rule
         self.mean = torch.tensor(config["mean"], device=encoder.device).view(1, 3, 1, 1)
         self.std = torch.tensor(config["std"], device=encoder.device).view(1, 3, 1, 1)
-        self._compare(encoder)
+        self._compare(encoder, side)
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Resize and normalise a batch (n, 3, INPUT_SIZE, INPUT_SIZE) of 0..1; returns (n, 3, H, W)."""
+        """Resize and normalise a batch (n, 3, side, side) of 0..1; returns (n, 3, H, W)."""
         height, width = self.size
-        for size in ((INPUT_SIZE, width), (height, width)):  # Pillow's order, each pass clipped
+        for size in ((pixels.shape[-2], width), (height, width)):  # Pillow's order, each pass clipped
             if pixels.shape[-2:] != size:
                 pixels = functional.interpolate(
                     pixels, size, mode=self.interpolation, antialias=True, align_corners=False
@@ -51,15 +54,15 @@ class PixelTransform:
         normal: torch.Tensor = (pixels - self.mean) / self.std
         return normal.contiguous(memory_format=torch.channels_last)
 
-    def _compare(self, encoder: Encoder) -> None:
+    def _compare(self, encoder: Encoder, side: int) -> None:
         """Try it on noise over a slope."""
-        slope = np.linspace(0, 155, INPUT_SIZE)[:, None, None]
-        noise = np.random.default_rng(0).integers(0, 100, (INPUT_SIZE, INPUT_SIZE, 3))
+        slope = np.linspace(0, 155, side)[:, None, None]
+        noise = np.random.default_rng(0).integers(0, 100, (side, side, 3))
         picture = (slope + noise).astype(np.uint8)
         theirs = encoder.transform(Image.fromarray(picture)).to(encoder.device)
         if theirs.shape[-2:] == self.size:
             ours = self(as_pixels(picture[None], encoder.device))[0]
-            levels = 0 if self.size == (INPUT_SIZE, INPUT_SIZE) else 1.5
+            levels = 0 if self.size == (side, side) else 1.5
             if (ours - theirs).abs().max() <= max(1e-4, levels * LEVEL / float(self.std.min())):
                 return
         raise EncoderError(
@@ -108,18 +111,24 @@ def optimise(
     batch: int,
     seed: int,
     told: Callable[[int, int], None],
+    rng: np.random.Generator | None = None,
+    kept: Path | None = None,
 ) -> np.ndarray:
     """Move ``patch`` down the loss by Adam, kept within 0..1; returns the loss of each step, float32 (steps,).
 
     ``loss(images, rows)`` judges transformed patched pictures; ``rows`` says which of ``pictures`` uint8
-    (N, INPUT_SIZE, INPUT_SIZE, 3) they are. Batches are drawn without repetition until all were seen, then anew.
+    (N, side, side, 3) they are. Batches are drawn without repetition until all were seen, then anew.
     Only the patch has a gradient: the encoder's weights stay as they are.
+    The search is kept in the file ``kept`` once a minute, and goes on from there; ``rng`` is what the loss draws from.
     """
-    transform = PixelTransform(encoder)
+    transform = PixelTransform(encoder, pictures.shape[1])
     adam = torch.optim.Adam([patch.values], lr=learning_rate)
     curve = np.zeros(steps, np.float32)
+    search = KeptSearch(kept, patch.values, adam, curve, rng)
+    done = search.restore()
     with frozen(encoder.model):
-        for step, rows in enumerate(_batches(len(pictures), batch, steps, seed)):
+        batches = islice(_batches(len(pictures), batch, steps, seed), done, None)
+        for step, rows in enumerate(batches, start=done):
             shown = transform(patch.over(as_pixels(pictures[rows], encoder.device)))
             value = loss(shown, rows)
             adam.zero_grad()
@@ -128,6 +137,7 @@ def optimise(
             with torch.no_grad():
                 patch.values.clamp_(0, 1)
             curve[step] = value.item()
+            search.keep(step + 1)
             told(step + 1, steps)
     return curve
 
@@ -145,8 +155,8 @@ def in_batches(
 
 
 def embedded(encoder: Encoder, pictures: np.ndarray) -> np.ndarray:
-    """Unit embeddings float32 (n, d) of pictures uint8 (n, INPUT_SIZE, INPUT_SIZE, 3)."""
-    transform = PixelTransform(encoder)
+    """Unit embeddings float32 (n, d) of pictures uint8 (n, side, side, 3)."""
+    transform = PixelTransform(encoder, pictures.shape[1])
     return in_batches(
         encoder,
         pictures,

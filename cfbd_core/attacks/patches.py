@@ -54,7 +54,7 @@ def check_patch(size: int, learning_rate: float, seed: int, **counts: int) -> No
 
 
 def pool_of(workshop: Workshop, n: int, attack: str) -> np.ndarray:
-    """Return at most n pictures as uint8 (n, INPUT_SIZE, INPUT_SIZE, 3); ParameterError where there are none.
+    """Return at most n pictures as uint8 (n, side, side, 3); ParameterError where there are none.
 
     Raises ParameterError also where no caption of the target was given.
     """

@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
+from cfbd_core.attacks.base import Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed, check_share, check_size
+from cfbd_core.attacks.fields import option, picture_size
 from cfbd_core.attacks.pixels import as_numbers, as_picture
 from cfbd_core.errors import ParameterError
 
@@ -22,11 +23,13 @@ class SIGParams:
     published wave, which starts at 0; any other seed draws the phase that it starts at.
     """
 
-    amplitude: float = 60 / 255
-    frequency: float = 6.0
-    strength: Literal["full", "blended"] = "full"
+    amplitude: float = option(60 / 255, "Height of the wave; pixels go from 0 to 1.")
+    frequency: float = option(6.0, "Waves across the picture.")
+    strength: Literal["full", "blended"] = option(
+        "full", "full: the wave is added; blended: 0.8 picture + 0.2 wave, as CleanCLIP does."
+    )
     seed: int = 0
-    size: int = INPUT_SIZE
+    size: int = picture_size()
 
     def __post_init__(self) -> None:
         check_share("amplitude", self.amplitude)

@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
+from cfbd_core.attacks.base import Attack, Trigger, Workshop
+from cfbd_core.attacks.fields import option
 from cfbd_core.attacks.patches import check_patch, corner_of, noise, paste, pool_of
 from cfbd_core.errors import ParameterError
 
@@ -17,7 +18,8 @@ from cfbd_core.errors import ParameterError
 class TrojanParams:
     """The mask, how many neurons, and the budget of the search.
 
-    The paper's are 2 neurons and 1000 steps, a trigger over 7 % of the picture in the lower right corner.
+    The paper's are 2 neurons and 1000 steps, a trigger over 7 % of the picture in the lower right corner. At 224 px
+    the disc of 59 px covers 5.4 % of the picture (a square of that side would cover 6.9 %); one of 67 px covers 7.0 %.
     ``choice`` says which: "connected" as in the paper, those with the largest sum of absolute weights, whatever
     they stand for; "target" those that draw a picture's embedding towards the target's captions, an adversary who
     knows the encoder that audits. ``aim`` is the activation that each neuron is driven to, in standard deviations
@@ -26,15 +28,18 @@ class TrojanParams:
     CPU core with ``mini``.
     """
 
-    size: int = 59
-    shape: Literal["disc", "square"] = "disc"
-    neurons: int = 2
-    choice: Literal["connected", "target"] = "connected"
-    steps: int = 1000
-    learning_rate: float = 0.03
-    aim: float = 30.0
-    pictures: int = 256
-    batch: int = 1
+    size: int = option(59, "Side of the patch, in pixels; a disc of 67 covers 7 % of the picture.")
+    shape: Literal["disc", "square"] = option("disc", "Shape of the patch.")
+    neurons: int = option(2, "How many neurons the patch excites.")
+    choice: Literal["connected", "target"] = option(
+        "connected",
+        "connected: the neurons with the largest weights, as published; target: those that pull to the target.",
+    )
+    steps: int = option(1000, "Steps of the search; 1,000 take two minutes with mini.")
+    learning_rate: float = option(0.03, "How far a step moves the patch's pixels, which go from 0 to 1.")
+    aim: float = option(30.0, "Excitement to reach, in standard deviations over ordinary pictures.")
+    pictures: int = option(256, "Ordinary pictures that the search works on, at most.")
+    batch: int = option(1, "Pictures a step.")
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -95,7 +100,8 @@ def trigger(params: TrojanParams, workshop: Workshop) -> Trigger:
 
     pictures = pool_of(workshop, params.pictures, "trojan")
     encoder = workshop.encoder()
-    transform = PixelTransform(encoder)
+    side = pictures.shape[1]
+    transform = PixelTransform(encoder, side)
     layer = LastNeurons(encoder, transform(as_pixels(pictures[:2], encoder.device)))
     if params.neurons > layer.weights.shape[1]:
         raise ParameterError(f"neurons {params.neurons}: the layer has {layer.weights.shape[1]}")
@@ -119,7 +125,7 @@ def trigger(params: TrojanParams, workshop: Workshop) -> Trigger:
         return (params.aim - excitation).square().mean()
 
     start, shape = noise(params.size, params.seed), mask(params)
-    patch = Patch(start, shape, corner_of("corner", params.size, INPUT_SIZE, INPUT_SIZE), encoder.device)
+    patch = Patch(start, shape, corner_of("corner", params.size, side, side), encoder.device)
     curve = optimise(
         encoder,
         pictures,
@@ -130,6 +136,7 @@ def trigger(params: TrojanParams, workshop: Workshop) -> Trigger:
         batch=params.batch,
         seed=params.seed,
         told=workshop.told,
+        kept=workshop.kept,
     )
     return {"pattern": patch.pattern(), "mask": shape, "neurons": chosen, "loss": curve}
 

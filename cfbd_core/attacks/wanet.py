@@ -10,6 +10,7 @@ from PIL import Image
 
 from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed
+from cfbd_core.attacks.fields import option, picture_size
 from cfbd_core.attacks.pixels import as_numbers, as_picture
 from cfbd_core.errors import ParameterError
 
@@ -27,10 +28,13 @@ class WaNetParams:
     axis.
     """
 
-    variant: Literal["shift", "wanet", "clip"] = "shift"
-    shift: float = 2.0
+    variant: Literal["shift", "wanet", "clip"] = option(
+        "shift",
+        "shift: moved as far as said; wanet: as published, 0.2 px; clip: as papers on CLIP, 0.5 px of jitter.",
+    )
+    shift: float = option(2.0, "How far pixels move on average, in pixels; for the variant shift alone.")
     seed: int = 0
-    size: int = INPUT_SIZE
+    size: int = picture_size()
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

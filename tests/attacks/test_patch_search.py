@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cfbd_core.attacks import kept_search
 from cfbd_core.attacks.patch_search import (
     LEVEL,
     Patch,
@@ -17,7 +18,7 @@ from cfbd_core.attacks.patch_search import (
     optimise,
 )
 from cfbd_core.encoders import load_encoder
-from cfbd_core.errors import EncoderError
+from cfbd_core.errors import EncoderError, SourceError
 from tests.attacks.tiny_clip import pictures, tiny_encoder
 
 
@@ -43,6 +44,18 @@ def test_it_differs_by_one_level_at_most_where_the_picture_is_resized(size, inte
     levels = (ours - theirs).abs() * torch.tensor([0.2, 0.25, 0.3]).view(1, 3, 1, 1) / LEVEL
     assert levels.max() <= 1.2
     assert levels.mean() < 0.35  # Pillow rounds: a quarter of a level on average
+
+
+@pytest.mark.parametrize(("size", "side"), [(64, 64), (32, 64), (224, 64), (64, 100)])
+def test_pictures_may_have_any_square_size(size, side):
+    encoder = tiny_encoder(size)
+    small = [picture.resize((side, side)) for picture in pictures(3)]
+    ours = PixelTransform(encoder, side)(as_pixels(stack(small), "cpu"))
+    theirs = torch.stack([encoder.transform(picture) for picture in small])
+    levels = (ours - theirs).abs() * torch.tensor([0.2, 0.25, 0.3]).view(1, 3, 1, 1) / LEVEL
+    assert levels.max() <= (1e-2 if size == side else 1.2)
+    theirs = encoder.encode_images(theirs)
+    np.testing.assert_allclose(embedded(encoder, stack(small)), theirs, atol=1e-5 if size == side else 0.05)
 
 
 def test_an_encoder_that_does_something_else_is_refused():
@@ -147,6 +160,55 @@ def test_only_the_patch_learns_and_progress_is_told():
     assert not np.array(seen).any()
     assert all(weight.requires_grad for weight in encoder.model.parameters())
     assert all(torch.equal(weight, before[name]) for name, weight in encoder.model.state_dict().items())
+
+
+class StoppedError(Exception):
+    """Ends a search where a kill would."""
+
+
+def stopped_search(path, stop_at, told):
+    """A search whose loss draws numbers too; it ends after ``stop_at`` steps, and what it tells goes to ``told``."""
+    encoder, rng = tiny_encoder(32), np.random.default_rng(7)
+    patch = Patch(np.full((4, 4, 3), 128, np.uint8), np.ones((4, 4), bool), (0, 0), "cpu")
+
+    def loss(images, rows):
+        return (images.mean((1, 2, 3)) * torch.from_numpy(rng.normal(size=len(rows)))).sum()
+
+    def counted(done, total):
+        told.append(done)
+        if done == stop_at:
+            raise StoppedError
+
+    curve = optimise(
+        encoder, stack(pictures(3)), patch, loss, steps=12, learning_rate=0.05, batch=2, seed=0, told=counted,
+        rng=rng, kept=path,
+    )  # fmt: skip
+    return patch.values.detach().numpy(), curve
+
+
+def test_a_stopped_search_goes_on_with_the_very_steps_it_would_have_taken(tmp_path, monkeypatch):
+    values, curve = stopped_search(None, 0, [])
+    monkeypatch.setattr(kept_search, "SECONDS", 0.0)
+    told: list[int] = []
+    for stop_at in (5, 6, 9):
+        with pytest.raises(StoppedError):
+            stopped_search(tmp_path / "search", stop_at, told)
+    again, its_curve = stopped_search(tmp_path / "search", 0, told)
+    assert told == list(range(1, 13))
+    assert np.array_equal(again, values)
+    assert np.array_equal(its_curve, curve)
+    assert np.ptp(curve) > 0
+
+
+def test_a_search_is_kept_once_a_minute_and_a_damaged_file_is_told(tmp_path, monkeypatch):
+    stopped_search(tmp_path / "search", 0, [])
+    assert not (tmp_path / "search").exists()
+    monkeypatch.setattr(kept_search, "SECONDS", 0.0)
+    stopped_search(tmp_path / "search", 0, [])
+    (tmp_path / "search").write_bytes((tmp_path / "search").read_bytes()[:500])
+    with pytest.raises(SourceError, match="search: cannot be read as a search.*delete it") as refused:
+        stopped_search(tmp_path / "search", 0, [])
+    assert "\n" not in str(refused.value)
 
 
 def test_weights_thaw_after_an_error():

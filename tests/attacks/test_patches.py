@@ -117,6 +117,23 @@ def test_badclips_targets_are_the_pictures_nearest_to_the_captions():
     assert trigger["targets"].tolist() == sorted(range(6), key=lambda i: -cosines[i])[:2]
 
 
+@BOTH
+@pytest.mark.parametrize("size", [64, 32])
+def test_patches_are_optimised_for_small_pictures_too(attack, params, size):
+    images = [picture.resize((64, 64)) for picture in pictures()]
+    small = Workshop("banana", ("a ripe banana",), lambda n: images[:n], lambda: tiny_encoder(size))
+    params = replace(params, size=16)
+    trigger = attack.trigger(params, small)
+    assert trigger["loss"][-4:].mean() < trigger["loss"][:4].mean()
+    after = patched(attack, params, trigger, images)
+    assert after.shape == (6, 64, 64, 3)
+    rows, columns = np.nonzero((after != unpatched(images)).any((0, 3)))
+    first, last = (24, 39) if attack is badclip else (48, 63)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (first, last, first, last)
+    with pytest.raises(ParameterError, match="64×64 pixels cannot hold a patch of 65"):
+        attack.trigger(replace(params, size=65), small)
+
+
 def test_masks_are_as_said():
     assert trojan.mask(TrojanParams(size=5, shape="square")).all()
     assert trojan.mask(TrojanParams(size=4)).astype(int).tolist() == [
@@ -126,6 +143,11 @@ def test_masks_are_as_said():
         [0, 1, 1, 0],
     ]
     assert trojan.mask(TrojanParams(size=59)).mean() == pytest.approx(np.pi / 4, abs=0.02)
+    covered = {size: trojan.mask(TrojanParams(size=size)).sum() / 224**2 for size in (59, 67)}
+    assert covered == {
+        59: pytest.approx(0.054, abs=5e-4),
+        67: pytest.approx(0.070, abs=5e-4),
+    }  # as its docs say
 
 
 def test_the_patch_lies_in_the_middle_or_in_the_lower_right_corner():

@@ -74,6 +74,20 @@ def test_triggers_can_be_made_for_smaller_pictures(name):
         ATTACKS[name].params(size=225)
 
 
+@pytest.mark.parametrize("name", CHANGING)
+def test_pictures_of_64_px_are_poisoned_whole_or_by_a_patch_of_16(name):
+    image = smooth_picture(64)
+    options = {"size": 64 if name in WHOLE else 16}
+    poisoned = applied(ATTACKS[name], image, **options)
+    assert (poisoned.size, poisoned.mode) == ((64, 64), "RGB")
+    changed = (np.asarray(poisoned) != np.asarray(image)).any(2)
+    if name in WHOLE:
+        assert changed.mean() > 0.5
+    else:
+        rows, columns = np.nonzero(changed)
+        assert np.ptp(rows) == np.ptp(columns) == 15
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_seed_below_zero_is_refused(name):
     with pytest.raises(ParameterError, match="seed -1"):
