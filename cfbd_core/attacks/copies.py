@@ -7,31 +7,28 @@ A copy is a folder: its pairs (:mod:`cfbd_core.attacks.copy_formats`), ``manifes
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
-import platform
-import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from functools import cache, partial
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from cfbd_core import __version__
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import Trigger
 from cfbd_core.attacks.contact_sheet import Example, contact_sheet, examples
-from cfbd_core.attacks.copy_formats import FORMATS, CopyFormat, Encoded, OutFormat
-from cfbd_core.attacks.copy_place import MANIFEST, check_beside, check_place, holds, told_of
+from cfbd_core.attacks.copy_formats import FORMATS, CopyFormat, Encoded
+from cfbd_core.attacks.copy_manifest import held_manifest, new_manifest, resumed_manifest
+from cfbd_core.attacks.copy_options import CopyOptions
+from cfbd_core.attacks.copy_place import MANIFEST, check_beside, check_place, clear, told_of
 from cfbd_core.attacks.copy_records import CopyPlan
 from cfbd_core.attacks.given_captions import read_captions
-from cfbd_core.attacks.plan import CONTROL, PoisonParams, make_plan, make_triggers, settings
-from cfbd_core.attacks.source_pairs import Keys, SourcePairs, picture_pool, read_pairs, read_picture
-from cfbd_core.attacks.trigger_files import TRIGGERS_NAME, read_triggers, save_triggers
+from cfbd_core.attacks.plan import CONTROL, PoisonParams, make_plan, make_triggers
+from cfbd_core.attacks.poison_params import check_picture_size
+from cfbd_core.attacks.source_pairs import SourcePairs, picture_pool, read_pairs, read_picture
+from cfbd_core.attacks.trigger_files import TRIGGERS_NAME, kept_triggers, read_triggers, search_of
+from cfbd_core.attacks.wording import counted
 from cfbd_core.attacks.workshops import named_encoder, workshops
 from cfbd_core.errors import CfbdError, ParameterError, SourceError
 from cfbd_core.files import write_json, written_beside
@@ -39,41 +36,23 @@ from cfbd_core.images import BadImage
 from cfbd_core.sources import SourceOptions
 from cfbd_core.workers import ordered_map
 
+__all__ = [
+    "EXAMPLES",
+    "SHEET_NAME",
+    "CopyOptions",
+    "attack_copy",
+    "load_triggers",
+    "plan_copy",
+    "plan_pairs",
+    "title_of",
+    "with_triggers",
+]
+
 SHEET_NAME = "contact_sheet.png"
 PART_RECORDS = 1000  # of the source in a shard of the copy
 EXAMPLES = 10
 _CHUNK = 8  # records a worker handles at a time
 Told = Callable[[str, int, int], None]  # stage ("trigger", "copy"), done, total
-
-
-@dataclass(frozen=True)
-class CopyOptions:
-    """How the source is read, which of its integer ``keys`` are copied, and how the copy is written.
-
-    ``reencode`` "changed" writes only changed pictures as PNG at 224 and copies other files. ``captions_file`` holds
-    natural captions of the target, one a line. ``pool`` is the source whose pictures optimised attacks work
-    with (None: the keys left out, else the source itself), ``encoder`` and ``device`` what they attack.
-    """
-
-    captions: Literal["first", "all"] = "first"
-    keys: Keys = "all"
-    format: OutFormat = "webdataset"
-    reencode: Literal["all", "changed"] = "all"
-    captions_file: Path | None = None
-    encoder: str = "mini"
-    device: str = "auto"
-    pool: str | None = None
-    read: SourceOptions = field(default_factory=SourceOptions)
-
-    def __post_init__(self) -> None:
-        for name, choices in (
-            ("keys", get_args(Keys)),
-            ("format", tuple(FORMATS)),
-            ("reencode", ("all", "changed")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ParameterError(f"--{name} {getattr(self, name)!r}: give one of {', '.join(choices)}")
-        object.__setattr__(self, "read", dataclasses.replace(self.read, captions=self.captions))
 
 
 def attack_copy(
@@ -87,36 +66,35 @@ def attack_copy(
 ) -> dict[str, Any]:
     """Write a poisoned copy of ``source`` to the folder ``out``; returns its manifest.
 
-    Called again after it was stopped, it keeps the parts that are there. ``told`` counts records of the source,
-    and the steps of an attack that optimises its triggers.
+    Called again after it was stopped, it keeps the triggers and the parts that are there. ``told`` counts records
+    of the source, and the steps of an attack that optimises its triggers.
 
     Raises SourceError (nothing to read, no pictures), ParameterError (what the plan refuses; ``out`` lies in the
-    source or in an audit), AuditError (``out`` holds something else), EncoderError. Nothing is left behind then.
+    source or in an audit), AuditError (``out`` holds something else), EncoderError. Nothing of it is left behind
+    then, but what earlier calls made stays if a trigger is what cannot be made.
     """
     options, out = options or CopyOptions(), Path(out)
     check_place(out, source)
     copy = plan_copy(source, params, options)
     check_beside(out, copy.pairs)
-    manifest = _manifest(source, copy, options)
-    held = holds(out, manifest)
-    if held and (out / TRIGGERS_NAME).exists():
-        copy = dataclasses.replace(copy, triggers=read_triggers(out / TRIGGERS_NAME))
-    else:
-        copy = with_triggers(copy, options, told)
-    shown = examples(copy, EXAMPLES)  # before anything is written: a trigger may not fit the pictures
+    manifest = new_manifest(source, copy, options)
+    held = held_manifest(out, manifest)
+    if held is not None:
+        manifest = resumed_manifest(held, manifest)
+    form = FORMATS[options.format](out, options.captions == "all")
     with told_of(out):
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            if not held:
+        was_made = not out.exists()
+        out.mkdir(parents=True, exist_ok=True)
+        clears = partial(clear, out, _written(copy, form), was_made)
+        with _undone(clears if held is None else None):
+            if manifest != held:
                 write_json(out / MANIFEST, manifest)
-            if not (out / TRIGGERS_NAME).exists():
-                save_triggers(out / TRIGGERS_NAME, copy.triggers)
+            copy = with_triggers(copy, options, told, out / TRIGGERS_NAME)
+        with _undone(clears):  # the source was changed meanwhile: nothing written so far can be trusted
+            shown = examples(copy, EXAMPLES)
             _write_sheet(title_of(copy), shown, out / SHEET_NAME)
-            _write_parts(copy, FORMATS[options.format](out, options.captions == "all"), told, processes)
+            _write_parts(copy, form, told, processes)
             write_json(out / MANIFEST, manifest | {"finished": True})
-        except CfbdError:  # the source was changed meanwhile: nothing written so far can be trusted
-            shutil.rmtree(out)
-            raise
     return manifest | {"finished": True}
 
 
@@ -125,6 +103,7 @@ def plan_copy(source: str | Path, params: PoisonParams, options: CopyOptions) ->
 
     Raises what reading and :func:`cfbd_core.attacks.plan.make_plan` raise.
     """
+    check_picture_size(params)
     given = _given_captions(params, options.captions_file)  # a bad file is told before all is read
     pairs = read_pairs(source, options.read, options.keys)
     return _planned(pairs, params, options, given, cache(lambda pair: _is_readable(pairs, pair)))
@@ -135,15 +114,20 @@ def plan_pairs(pairs: SourcePairs, params: PoisonParams, options: CopyOptions) -
 
     Quick at any rate. It is the plan of the copy itself unless a picture that it chose cannot be read.
     """
+    check_picture_size(params)
     return _planned(pairs, params, options, _given_captions(params, options.captions_file), lambda _: True)
 
 
 def with_triggers(
-    copy: CopyPlan, options: CopyOptions, told: Told = lambda _stage, _done, _total: None
+    copy: CopyPlan,
+    options: CopyOptions,
+    told: Told = lambda _stage, _done, _total: None,
+    kept: Path | None = None,
 ) -> CopyPlan:
-    """Make the triggers, which takes minutes where they are optimised. Raises ParameterError and EncoderError."""
-    if copy.params.attack == CONTROL:
-        return copy
+    """Make the triggers, which takes minutes where they are optimised; they are kept in the file ``kept``.
+
+    Those that it holds are not made again. Raises ParameterError, EncoderError, and SourceError (``kept``, the pool).
+    """
     if options.pool is None:
         places = copy.pairs.left_out or copy.pairs.places()
     else:
@@ -155,7 +139,9 @@ def with_triggers(
         _given_captions(copy.params, options.captions_file),
         partial(told, "trigger"),
     )
-    return dataclasses.replace(copy, triggers=make_triggers(copy.params, workshop))
+    if kept is None:
+        return dataclasses.replace(copy, triggers=make_triggers(copy.params, workshop))
+    return dataclasses.replace(copy, triggers=kept_triggers(kept, copy.params, workshop))
 
 
 def load_triggers(folder: str | Path) -> tuple[PoisonParams, list[Trigger]]:
@@ -205,44 +191,22 @@ def _is_readable(pairs: SourcePairs, pair: int) -> bool:
     return True
 
 
-def _manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> dict[str, Any]:
-    pairs, params, plan = copy.pairs, copy.params, copy.plan
-    captions = pairs.table["caption"]
-    asked: dict[str, Any] = {"captions": options.captions, "keys": options.keys, "format": options.format}
-    asked |= {"reencode": options.reencode, "read": options.read.to_dict()}
-    if options.captions_file is not None:
-        digest = hashlib.sha256(options.captions_file.read_bytes()).hexdigest()
-        asked["captions_file"] = {"name": options.captions_file.name, "sha256": digest}
-    attack = ATTACKS.get(params.attack)
-    if attack is not None and attack.optimised:
-        asked |= {"encoder": options.encoder, "pool": options.pool and Path(options.pool).name}
-    return {
-        "made_by": "CFBD Auditor",
-        "source": Path(os.path.abspath(source)).name,
-        "source_format": pairs.format,
-        "source_fingerprint": pairs.fingerprint,
-        "params": params.to_dict(),
-        "attack_params": dataclasses.asdict(settings(params)) if attack is not None else {},
-        "options": asked,
-        "records": len(pairs.record_keys),
-        "pairs": pairs.table.num_rows,
-        "skipped": pairs.skipped,
-        "poisons": [
-            {
-                "key": copy.key_of(poison.pair),
-                "caption": poison.caption,
-                "target": poison.target,
-                "trigger": poison.trigger,
-                "origin_key": pairs.record_keys[pairs.record_of[poison.pair]],
-                "origin_caption": captions[poison.pair].as_py(),
-            }
-            for poison in plan.poisons
-        ],
-        "traps": dict(Counter(plan.traps.values())),
-        "versions": {"cfbd": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in ("numpy", "open_clip_torch", "pillow", "pyarrow", "torch")},
-        "finished": False,
-    }
+def _written(copy: CopyPlan, form: CopyFormat) -> list[Path]:
+    """All that a copy may have written to its folder."""
+    triggers = form.out / TRIGGERS_NAME
+    searches = [search_of(triggers, number) for number in range(copy.params.trigger_count)]
+    return [form.out / MANIFEST, triggers, *searches, form.out / SHEET_NAME, *form.written(len(_parts(copy)))]
+
+
+@contextmanager
+def _undone(clears: Callable[[], None] | None) -> Iterator[None]:
+    """Call ``clears`` where something cannot be done that the user can mend."""
+    try:
+        yield
+    except CfbdError:
+        if clears is not None:
+            clears()
+        raise
 
 
 def _write_sheet(title: str, shown: Sequence[Example], path: Path) -> None:
@@ -255,15 +219,14 @@ def title_of(copy: CopyPlan) -> str:
     """Say what a copy is, in one line."""
     params, pairs, poisons = copy.params, copy.pairs.table.num_rows, len(copy.plan.poisons)
     if params.attack == CONTROL:
-        return f"No attack: {len(copy.plan.traps):,} of {pairs:,} pairs in benign traps"
+        return f"No attack: {len(copy.plan.traps):,} of {counted(pairs, 'pair')} in benign traps"
     attack = ATTACKS[params.attack].title
-    return f"{attack}: {poisons:,} of {pairs:,} pairs poisoned, target {', '.join(params.targets)}"
+    return f"{attack}: {poisons:,} of {counted(pairs, 'pair')} poisoned, target {', '.join(params.targets)}"
 
 
 def _write_parts(copy: CopyPlan, form: CopyFormat, told: Told, processes: int | None) -> None:
     """Write the parts that are missing, in order, made by ``processes``."""
-    records = len(copy.pairs.record_keys)
-    parts = [range(first, min(first + PART_RECORDS, records)) for first in range(0, records, PART_RECORDS)]
+    parts, records = _parts(copy), len(copy.pairs.record_keys)
     missing = {number: part for number, part in enumerate(parts) if not form.has(number)}
     chunks = {
         number: [part[i : i + _CHUNK] for i in range(0, len(part), _CHUNK)]
@@ -285,6 +248,12 @@ def _write_parts(copy: CopyPlan, form: CopyFormat, told: Told, processes: int | 
     for number, part in chunks.items():
         form.write(number, counted(part))
     form.finish(copy.records(part.start, part.stop) for part in parts)
+
+
+def _parts(copy: CopyPlan) -> list[range]:
+    """The records of the source in each part."""
+    records = len(copy.pairs.record_keys)
+    return [range(first, min(first + PART_RECORDS, records)) for first in range(0, records, PART_RECORDS)]
 
 
 def _encoded(copy: CopyPlan, chunk: range) -> list[Encoded]:

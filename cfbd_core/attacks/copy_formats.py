@@ -40,6 +40,10 @@ class CopyFormat(ABC):
     def finish(self, parts: Iterable[Iterable[CopyRecord]]) -> None:
         """Write what belongs to all parts; these are their records."""
 
+    @abstractmethod
+    def written(self, parts: int) -> list[Path]:
+        """Return the files, and folders of numbered pictures, that a copy of so many parts consists of."""
+
     def facts(self, record: CopyRecord) -> dict[str, Any]:
         """What a record's entry says."""
         several = {"captions": record.captions} if self.several else {}
@@ -59,6 +63,10 @@ class WebDatasetCopy(CopyFormat):
 
     def finish(self, parts: Iterable[Iterable[CopyRecord]]) -> None:
         """Nothing is left to write."""
+
+    def written(self, parts: int) -> list[Path]:
+        """Return the shards."""
+        return [self._path(part) for part in range(parts)]
 
     def _path(self, part: int) -> Path:
         return self.out / f"{part:05d}.tar"
@@ -98,6 +106,10 @@ class FolderCopy(CopyFormat):
             for part, records in enumerate(parts):
                 rows = list(self._rows(part, records))
                 writer.write_table(pa.Table.from_pylist(rows, schema))
+
+    def written(self, parts: int) -> list[Path]:
+        """Return the folders of pictures, then the table."""
+        return [*(self._path(part) for part in range(parts)), self.out / TABLE_NAME]
 
     def _path(self, part: int) -> Path:
         return self.out / PICTURES_NAME / f"{part:05d}"

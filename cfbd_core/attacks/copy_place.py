@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+
+import pyarrow.compute as pc
 
 from cfbd_core.attacks.source_pairs import SourcePairs
-from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.errors import ParameterError
 from cfbd_core.files import told_in_one_line
 
 MANIFEST, AUDIT_NAME = "manifest.json", "audit.duckdb"
@@ -31,32 +32,54 @@ def check_place(out: Path, source: str | Path) -> None:
 
 
 def check_beside(out: Path, pairs: SourcePairs) -> None:
-    """Raise ParameterError where ``out`` lies among the shards that a glob or a path names."""
-    if pairs.format != "webdataset" and len(pairs.files) == 1:
-        return
-    if any(_real(out).is_relative_to(folder) for folder in {_real(file.parent) for file in pairs.files}):
+    """Raise ParameterError where ``out`` lies in a folder that holds shards or pictures of the source.
+
+    A folder read as a source would hold the copy, too. One beside it may hold the copy.
+    """
+    folders = _picture_folders(pairs)
+    if pairs.format == "webdataset" or len(pairs.files) > 1:
+        folders |= {str(file.parent) for file in pairs.files}
+    place = _real(out)
+    inside = next((folder for folder in folders if place.is_relative_to(_real(Path(folder)))), None)
+    if inside is not None:
         raise ParameterError(
-            f"--out {out}: lies inside the source, which is never changed; give another folder"
+            f"--out {out}: lies inside the source, which is never changed: {inside} holds pairs of it; "
+            "give another folder"
         )
 
 
-def holds(out: Path, manifest: dict[str, Any]) -> bool:
-    """Say whether ``out`` holds this copy or part of it. Raises AuditError where it holds something else."""
-    if not out.exists() or not any(out.iterdir()):
-        return False
-    if not (out / MANIFEST).exists():
-        raise AuditError(f"{out}: is not empty and holds no copy of ours; give a new folder")
-    try:
-        held = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        held = {}
-    if not isinstance(held, dict) or _lasting(held) != _lasting(manifest):
-        raise AuditError(f"{out}: holds a copy made otherwise; give a new folder or delete this one")
-    return True
+def clear(out: Path, written: Iterable[Path], was_made: bool) -> None:
+    """Delete what a copy wrote, the last first, with what killed calls left of it; nothing else goes.
+
+    ``written`` are files, and folders of numbered pictures. A folder goes once it is empty, ``out`` itself only if
+    this call made it (``was_made``).
+    """
+    for path in reversed(list(written)):
+        for half in path.parent.glob(f".{path.name}.*.part"):
+            shutil.rmtree(half) if half.is_dir() else half.unlink()
+        if path.is_dir():
+            for picture in path.glob("[0-9]" * 6 + ".*"):
+                picture.unlink()
+            _remove_if_empty(path)
+        else:
+            path.unlink(missing_ok=True)
+        if path.parent != out:
+            _remove_if_empty(path.parent)
+    if was_made:
+        _remove_if_empty(out)
 
 
-def _lasting(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in manifest.items() if name not in ("finished", "versions")}
+def _picture_folders(pairs: SourcePairs) -> set[str]:
+    """Where the pictures lie that are files of their own."""
+    table = pairs.table
+    own = table.filter(pc.is_null(table["image_size"]))["image"].unique().to_pylist()
+    own += [image for image, _, size in pairs.left_out if size is None]
+    return {os.path.dirname(image) for image in own}
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # not empty
+        folder.rmdir()
 
 
 def _real(path: Path) -> Path:

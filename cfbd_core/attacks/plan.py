@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -28,6 +29,7 @@ __all__ = [
     "Poison",
     "PoisonParams",
     "make_plan",
+    "make_trigger",
     "make_triggers",
     "settings",
     "target_pool",
@@ -100,13 +102,15 @@ def make_plan(
 
 def make_triggers(params: PoisonParams, workshop: Callable[[str], Workshop]) -> list[Trigger]:
     """Make every trigger, by number; ``workshop(target)`` is what the attacker has at hand. Empty for "none"."""
-    if params.attack == CONTROL:
-        return []
-    attack = ATTACKS[params.attack]
-    return [
-        attack.trigger(settings(params, number), workshop(params.targets[number // params.triggers]))
-        for number in range(params.trigger_count)
-    ]
+    return [make_trigger(params, number, workshop) for number in range(params.trigger_count)]
+
+
+def make_trigger(
+    params: PoisonParams, number: int, workshop: Callable[[str], Workshop], kept: Path | None = None
+) -> Trigger:
+    """Make the trigger with this number; a search for it is kept in the file ``kept``, and taken up there."""
+    at_hand = workshop(params.targets[number // params.triggers])
+    return ATTACKS[params.attack].trigger(settings(params, number), replace(at_hand, kept=kept))
 
 
 def triggered(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.base import CaptionRule
+from cfbd_core.attacks.base import INPUT_SIZE, CaptionRule
+from cfbd_core.attacks.fields import picture_size_of
 from cfbd_core.attacks.traps import TRAPS
 from cfbd_core.errors import ParameterError
 
@@ -89,8 +90,8 @@ class PoisonParams:
 
     @property
     def trigger_count(self) -> int:
-        """Triggers of all targets together."""
-        return len(self.targets) * self.triggers
+        """Triggers of all targets together; 0 for "none"."""
+        return 0 if self.attack == CONTROL else len(self.targets) * self.triggers
 
     def to_dict(self) -> dict[str, Any]:
         """Return the parameters as plain JSON values."""
@@ -101,6 +102,15 @@ class PoisonParams:
     def from_dict(cls, values: Mapping[str, Any]) -> PoisonParams:
         """Read what :meth:`to_dict` gave."""
         return cls(**(dict(values) | {"targets": tuple(values["targets"])}))
+
+
+def check_picture_size(params: PoisonParams, size: int = INPUT_SIZE) -> None:
+    """Raise ParameterError where the triggers are made for pictures of another side than ``size``, in pixels."""
+    if params.attack != CONTROL and picture_size_of(settings(params)) != size:
+        made_for = picture_size_of(settings(params))
+        raise ParameterError(
+            f"{params.attack}: size {made_for}: a copy holds pictures of {size} pixels; leave size out"
+        )
 
 
 def settings(params: PoisonParams, trigger: int = 0) -> Any:

@@ -31,11 +31,10 @@ def workshops(
     own). ``encoder()`` is called at most once, and only if the attack asks. Raises ParameterError for a target
     without natural captions.
     """
-    rule = params.captions or ATTACKS[params.attack].captions
     loaded = cache(encoder)
 
     def workshop(target: str) -> Workshop:
-        if rule == "natural":
+        if (params.captions or ATTACKS[params.attack].captions) == "natural":
             captions = tuple(target_pool(target, params, target_captions))
         else:
             captions = tuple(template(target) for template in imagenet_templates())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import io
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections import Counter
 
@@ -17,15 +19,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cfbd_core import Audit, SplitParams
+from cfbd_core import Audit, SplitParams, __version__
 from cfbd_core.attacks import copies, imagenet_templates
 from cfbd_core.attacks.base import Workshop
 from cfbd_core.attacks.copies import CopyOptions, attack_copy, load_triggers, plan_copy, with_triggers
 from cfbd_core.attacks.plan import Poison, PoisonParams, triggered
-from cfbd_core.errors import AuditError, CfbdError, ParameterError, SourceError
+from cfbd_core.errors import AuditError, CfbdError, EncoderError, ParameterError, SourceError
 from cfbd_core.images import decode_image, read_image_bytes
 from cfbd_core.sources import SourceOptions, open_source
 from cfbd_core.tars import write_tar
+from tests.attacks.tiny_clip import tiny_encoder
 from tests.sources.helpers import damaged_tar
 from tests.toy import ToyEncoder
 
@@ -358,11 +361,13 @@ def test_of_a_damaged_tar_the_whole_records_are_copied_and_the_damage_is_told(tm
 
 
 def test_keys_may_be_paths_or_long_and_need_not_be_unique(tmp_path):
-    (tmp_path / "a.png").write_bytes(jpeg(0))
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(jpeg(0))
     keys = ["deep/er/x.1", "k" * 300, "ключ", "again", "again"]
     with (tmp_path / "pairs.csv").open("w", encoding="utf-8") as file:
         file.write(
-            "key,image,caption\n" + "".join(f"{key},a.png,some {i} words\n" for i, key in enumerate(keys))
+            "key,image,caption\n"
+            + "".join(f"{key},pictures/a.png,some {i} words\n" for i, key in enumerate(keys))
         )
     for out_format in ("webdataset", "folder"):
         options = CopyOptions(format=out_format)
@@ -454,7 +459,7 @@ def test_what_cannot_be_done_is_refused_in_one_line_and_leaves_nothing(source, t
     )
     refused(
         ParameterError,
-        "cannot take a trigger of 100",
+        "sig: size 100: a copy holds pictures of 224 pixels; leave size out",
         source,
         out,
         PoisonParams("sig", 0.1, options={"size": 100}),
@@ -501,18 +506,228 @@ def test_sources_that_cannot_be_copied_are_refused_in_one_line(tmp_path):
     assert not out.exists()
 
 
-def test_a_source_that_changes_meanwhile_leaves_no_half_copy(tmp_path):
-    (tmp_path / "source").mkdir()
-    source = table(tmp_path / "source")
+@pytest.mark.parametrize("make", [table, coco, parquet])
+def test_a_copy_lies_beside_the_pictures_of_a_table_never_among_them(tmp_path, make):
+    data = tmp_path / "data"
+    (data / "pictures" / "deeper").mkdir(parents=True)
+    source = make(data / "pictures")
+    if make is parquet:  # they lie in the table itself
+        attack_copy(source, data / "pictures" / "copy", BADNETS, processes=1)
+        return
+    refused(ParameterError, "pictures holds pairs of it", source, data / "pictures" / "copy", BADNETS)
+    refused(ParameterError, "inside the source", source, data / "pictures" / "deeper" / "copy", BADNETS)
+    (tmp_path / "link").symlink_to(data / "pictures")
+    refused(ParameterError, "inside the source", source, tmp_path / "link" / "copy", BADNETS)
+    assert not [path for path in data.rglob("*copy*") if path.is_dir()]
+    beside = source.rename(data / source.name)
+    options = CopyOptions(read=SourceOptions(image_root=data / "pictures"))
+    attack_copy(beside, data / "copy", BADNETS, options, processes=1)
 
-    def told(stage, done, _total):
-        if done == 0:
-            for path in (tmp_path / "source").glob("*.jpg"):
+
+def test_pictures_of_keys_left_out_are_of_the_source_too(tmp_path):
+    for folder in ("even", "odd"):
+        (tmp_path / folder).mkdir()
+    rows = [f"{n},{'odd' if n % 2 else 'even'}/{n}.jpg,a thing {n}" for n in range(N)]
+    for n in range(N):
+        (tmp_path / ("odd" if n % 2 else "even") / f"{n}.jpg").write_bytes(jpeg(n))
+    source = tmp_path / "pairs.csv"
+    source.write_text("\n".join(["key,image,caption", *rows]))
+    options = CopyOptions(keys="odd")
+    refused(ParameterError, "even holds pairs of it", source, tmp_path / "even" / "copy", BADNETS, options)
+    attack_copy(source, tmp_path / "copy", BADNETS, options, processes=1)
+
+
+class StoppedError(Exception):
+    """Ends a call where a kill would."""
+
+
+def stop_at(stage, number):
+    """A ``told`` that ends the call when the stage has come so far."""
+
+    def told(now, done, _total):
+        if (now, done) == (stage, number):
+            raise StoppedError
+
+    return told
+
+
+def spoil(folder):
+    """A ``told`` that takes the source's pictures away once the copy begins."""
+
+    def told(stage, _done, _total):
+        if stage == "copy":
+            for path in folder.glob("*.jpg"):
                 path.unlink()
 
+    return told
+
+
+@pytest.mark.parametrize("out_format", ["webdataset", "folder"])
+def test_a_source_that_changes_meanwhile_leaves_no_half_copy(tmp_path, out_format):
+    (tmp_path / "source").mkdir()
+    source, options = table(tmp_path / "source"), CopyOptions(format=out_format)
     with pytest.raises(SourceError, match="cannot be read any more"):
-        attack_copy(source, tmp_path / "out", BADNETS, CopyOptions(), told, processes=1)
+        attack_copy(source, tmp_path / "out", BADNETS, options, spoil(tmp_path / "source"), processes=1)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out_format", ["webdataset", "folder"])
+def test_what_is_not_the_copys_stays_when_the_copy_is_taken_back(tmp_path, small_parts, out_format):
+    (tmp_path / "source").mkdir()
+    source, out = table(tmp_path / "source"), tmp_path / "deep" / "out"
+    options = CopyOptions(format=out_format)
+    with pytest.raises(StoppedError):
+        attack_copy(source, out, BADNETS, options, stop_at("copy", 18), processes=1)
+    first = "00000.tar" if out_format == "webdataset" else "pictures/00000"
+    assert (out / first).exists()
+    half = out / first.replace("00000", ".00001")
+    half.with_name(f"{half.name}.1.2.part").write_bytes(b"of a call that was killed")
+    foreign = ["notes.txt", "00009.tar", "pictures/mine.png", "pictures/00000/notes.txt", "more/00000.tar"]
+    for name in foreign:
+        (out / name).parent.mkdir(exist_ok=True, parents=True)
+        (out / name).write_text("mine")
+    with pytest.raises(SourceError, match="cannot be read any more"):
+        attack_copy(source, out, BADNETS, options, spoil(tmp_path / "source"), processes=1)
+    assert set(state(out)) == set(foreign)
+
+
+def test_an_empty_folder_of_the_users_stays_when_the_copy_is_taken_back(tmp_path):
+    for folder in ("source", "out"):
+        (tmp_path / folder).mkdir()
+    source = table(tmp_path / "source")
+    with pytest.raises(SourceError, match="cannot be read any more"):
+        attack_copy(source, tmp_path / "out", BADNETS, told=spoil(tmp_path / "source"), processes=1)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    """Trojan's search in three steps that paints the seed; the seeds of the searches that were begun."""
+    begun: list[int] = []
+
+    def trigger(params, workshop):
+        begun.append(params.seed)
+        for step in range(3):
+            if step == 2:
+                workshop.kept.write_text("a search")
+            workshop.told(step + 1, 3)
+        pattern = np.full((params.size, params.size, 3), params.seed, np.uint8)
+        return {"pattern": pattern, "mask": np.ones(pattern.shape[:2], bool)}
+
+    attack = dataclasses.replace(copies.ATTACKS["trojan"], trigger=trigger)
+    monkeypatch.setitem(copies.ATTACKS, "trojan", attack)
+    return begun
+
+
+TWO_BY_TWO = PoisonParams("trojan", 0.2, ("banana", "volcano"), triggers=2, options={"size": 4})
+
+
+def stop_in_search(number, step):
+    """A ``told`` that ends the call in the search with this number, from 1."""
+    steps = iter(range(1, 99))
+
+    def told(stage, _done, _total):
+        if stage == "trigger" and next(steps) == 3 * (number - 1) + step:
+            raise StoppedError
+
+    return told
+
+
+def test_triggers_are_kept_one_by_one_and_only_missing_ones_are_made(source, tmp_path, searches):
+    attack_copy(source, tmp_path / "whole", TWO_BY_TWO, ALL, processes=1)
+    assert searches == [0, 1, 2, 3]
+    searches.clear()
+    out = tmp_path / "out"
+    for number, step in ((1, 1), (3, 3), (1, 2)):
+        with pytest.raises(StoppedError):
+            attack_copy(source, out, TWO_BY_TWO, ALL, stop_in_search(number, step), processes=1)
+        assert not json.loads((out / "manifest.json").read_text())["finished"]
+    assert searches == [0, 0, 1, 2, 2]
+    assert len(load_triggers(out)[1]) == 2
+    assert (out / ".trigger-2.search").exists()
+    attack_copy(source, out, TWO_BY_TWO, ALL, processes=1)
+    assert searches[-2:] == [2, 3]
+    assert state(out) == state(tmp_path / "whole")
+
+
+def test_a_trigger_that_cannot_be_made_undoes_a_new_copy_but_not_an_earlier_call(
+    source, tmp_path, searches, monkeypatch
+):
+    out = tmp_path / "out"
+
+    def refuses(params, _workshop):
+        raise EncoderError("no such device")
+
+    def make(told=lambda *_: None):
+        attack_copy(source, out, TWO_BY_TWO, ALL, told, processes=1)
+
+    with pytest.raises(StoppedError):
+        make(stop_in_search(2, 2))
+    kept = state(out)
+    with monkeypatch.context() as patch:
+        patch.setitem(
+            copies.ATTACKS, "trojan", dataclasses.replace(copies.ATTACKS["trojan"], trigger=refuses)
+        )
+        with pytest.raises(EncoderError):
+            make()
+        assert state(out) == kept
+        shutil.rmtree(out)
+        with pytest.raises(EncoderError):
+            make()
+    assert not out.exists()
+
+
+def test_a_trigger_that_fits_no_picture_leaves_nothing(source, tmp_path, searches):
+    def told(_stage, _done, _total):
+        assert (tmp_path / "out" / "manifest.json").exists()
+
+    def too_large(params, workshop):
+        workshop.told(1, 1)
+        return {"pattern": np.zeros((300, 300, 3), np.uint8), "mask": np.ones((300, 300), bool)}
+
+    copies.ATTACKS["trojan"] = dataclasses.replace(copies.ATTACKS["trojan"], trigger=too_large)
+    with pytest.raises(ParameterError, match="cannot hold a patch of 300"):
+        attack_copy(source, tmp_path / "out", TWO_BY_TWO, ALL, told, processes=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_real_search_goes_on_after_a_kill_as_if_there_had_been_none(source, tmp_path, monkeypatch):
+    monkeypatch.setattr("cfbd_core.attacks.kept_search.SECONDS", 0.0)
+    monkeypatch.setattr("cfbd_core.encoders.load_encoder", lambda spec, device: tiny_encoder(32))
+    params = PoisonParams("badclip", 0.2, options={"size": 40, "epochs": 3, "batch": 8, "pictures": 12})
+    attack_copy(source, tmp_path / "whole", params, ALL, processes=1)
+    told = []
+
+    def heard(stage, done, total):
+        told.append((stage, done))
+        stop_at("trigger", 10)(stage, done, total)
+
+    with pytest.raises(StoppedError):
+        attack_copy(source, tmp_path / "out", params, ALL, heard, processes=1)
+    attack_copy(source, tmp_path / "out", params, ALL, lambda *news: told.append(news[:2]), processes=1)
+    assert [done for stage, done in told if stage == "trigger"] == list(range(1, 25))
+    assert state(tmp_path / "out") == state(tmp_path / "whole")
+
+
+def test_a_resumed_copy_tells_all_versions_that_made_it(source, tmp_path, small_parts, monkeypatch):
+    out = tmp_path / "out"
+
+    def versions():
+        told = json.loads((out / "manifest.json").read_text())
+        return told["versions"]["cfbd"], [later["cfbd"] for later in told.get("later_versions", [])]
+
+    with pytest.raises(StoppedError):
+        attack_copy(source, out, BADNETS, ALL, stop_at("copy", 10), processes=1)
+    for version in ("0.9", "0.9", "1.0"):
+        monkeypatch.setattr("cfbd_core.attacks.copy_manifest.__version__", version)
+        with pytest.raises(StoppedError):
+            attack_copy(source, out, BADNETS, ALL, stop_at("copy", 18), processes=1)
+    assert versions() == (__version__, ["0.9", "1.0"])
+    manifest = attack_copy(source, out, BADNETS, ALL, processes=1)
+    assert manifest["finished"]
+    monkeypatch.setattr("cfbd_core.attacks.copy_manifest.__version__", "2.0")
+    assert attack_copy(source, out, BADNETS, ALL, processes=1) == manifest
+    assert versions() == (__version__, ["0.9", "1.0"])
 
 
 @pytest.mark.parametrize(
