@@ -6,7 +6,6 @@ import numpy as np
 
 from cfbd_core.detectors.base import Detection, Detector, Pairs
 from cfbd_core.errors import ParameterError
-from cfbd_core.training.abl import lowest
 
 
 class Abl(Detector):
@@ -45,3 +44,10 @@ class Abl(Detector):
         return Detection(
             (-losses).astype(np.float32), flagged, {"isolated": int(flagged.sum()), "unseen": unseen}
         )
+
+
+def lowest(mean_loss: np.ndarray, share: float) -> np.ndarray:
+    """Rows of the ``share`` of pairs with the lowest loss, at least one; NaN is never among them."""
+    known = np.flatnonzero(np.isfinite(mean_loss))
+    order = known[np.argsort(mean_loss[known], kind="stable")]
+    return order[: max(1, round(share * len(known)))]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from cfbd_core.detectors.abl import lowest
 from cfbd_core.errors import ParameterError, TrainingError
 from cfbd_core.training.base import Defense, Embed, Epoch, Loss, Step
 from cfbd_core.training.contrast import clip_loss, clip_losses
@@ -19,23 +20,26 @@ if TYPE_CHECKING:
     from cfbd_core.training.base import Features
 
 
+ISOLATION_EPOCHS = 10  # METHOD §6: epochs 0 to 9
+
+
 @dataclass(frozen=True)
 class AblOptions:
     """How pairs are isolated and unlearned.
 
-    ``isolation_epochs``: how many epochs' losses rank the pairs. ``share`` of the pairs that is isolated (0.01:
-    1 %). ``ascent``: what is done in those epochs to the losses below ``gamma`` (nats); see :class:`Abl`.
-    ``unlearn_weight`` of the isolated pairs' loss.
+    ``isolation_epochs``: how many epochs' losses rank the pairs; None is 10, and half of a run of under 20.
+    ``share`` of the pairs that is isolated (0.01: 1 %). ``ascent``: what is done in those epochs to the losses below
+    ``gamma`` (nats); see :class:`Abl`. ``unlearn_weight`` of the isolated pairs' loss.
     """
 
-    isolation_epochs: int = 10
+    isolation_epochs: int | None = None
     share: float = 0.01
     ascent: Literal["none", "lga", "flooding"] = "none"
     gamma: float = 0.5
     unlearn_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.isolation_epochs < 1:
+        if self.isolation_epochs is not None and self.isolation_epochs < 1:
             raise ParameterError(f"abl: isolation_epochs {self.isolation_epochs}: give at least 1")
         if not 0 < self.share < 1:
             raise ParameterError(f"abl: share {self.share:g}: give a number above 0 and below 1, e.g. 0.01")
@@ -51,7 +55,7 @@ class Abl(Defense):
     """Losses of the first epochs are recorded, the pairs with the lowest are isolated, the rest is learned.
 
     A pair's loss is its part of CLIP's loss, the mean of picture-to-caption and caption-to-picture, when its batch
-    is trained on. From epoch ``isolation_epochs`` on (the paper's turning epoch) the loss is E_rest[l] − E_isolated[l].
+    is trained on. After the isolation epochs (the paper's turning epoch) the loss is E_rest[l] − E_isolated[l].
 
     An ascent has no floor. The paper keeps it in check by doing little of it: 5 epochs at 1/200 of the learning rate,
     on the isolated 1 %, after the rest has been learned. Here it runs beside the learning of the rest, as in the
@@ -80,15 +84,19 @@ class Abl(Defense):
 
     def begin_epoch(self, epoch: int, epochs: int, _embed: Embed) -> Epoch:
         """Isolate at the turning epoch; TrainingError where there is none."""
-        turn = self.chosen.isolation_epochs
-        if epochs <= turn:
+        turn = self._turn(epochs)
+        if not 0 < turn < epochs:
             raise TrainingError(
-                f"abl isolates pairs after {turn} epochs, and the run has {epochs}; give more epochs, "
-                f"or the option isolation_epochs below {epochs}"
+                f"abl isolates pairs after {max(1, turn)} epochs, and the run has {epochs}; give more --epochs, "
+                "or fewer by its option isolation_epochs"
             )
         if epoch == turn:
             self._isolated[lowest(self.mean_loss, self.chosen.share)] = True
         return Epoch()
+
+    def _turn(self, epochs: int) -> int:
+        asked: int | None = self.chosen.isolation_epochs
+        return min(ISOLATION_EPOCHS, epochs // 2) if asked is None else asked
 
     @property
     def mean_loss(self) -> np.ndarray:
@@ -102,7 +110,7 @@ class Abl(Defense):
         import torch
 
         losses = clip_losses(features["image"], features["text"], logit_scale)
-        if step.epoch < self.chosen.isolation_epochs:
+        if step.epoch < self._turn(step.epochs):
             clip = losses.mean()
             return Loss(self._held(losses), {"clip": clip.item()}, losses.detach())
         isolated = torch.from_numpy(self._isolated[step.rows]).to(losses.device)
@@ -126,7 +134,7 @@ class Abl(Defense):
 
     def seen(self, step: Step, loss: Loss) -> None:
         """Record the losses of the first epochs."""
-        if step.epoch < self.chosen.isolation_epochs and loss.per_pair is not None:
+        if step.epoch < self._turn(step.epochs) and loss.per_pair is not None:
             np.add.at(self._sum, step.rows, loss.per_pair.double().cpu().numpy())
             np.add.at(self._count, step.rows, 1)
 
@@ -149,10 +157,3 @@ class Abl(Defense):
             "mean_loss": self.mean_loss.astype(np.float32),
             "isolated": np.flatnonzero(self._isolated),
         }
-
-
-def lowest(mean_loss: np.ndarray, share: float) -> np.ndarray:
-    """Rows of the ``share`` of pairs with the lowest loss, at least one; NaN is never among them."""
-    known = np.flatnonzero(np.isfinite(mean_loss))
-    order = known[np.argsort(mean_loss[known], kind="stable")]
-    return order[: max(1, round(share * len(known)))]

@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cfbd_core.detectors.abl import lowest
 from cfbd_core.errors import ParameterError, TrainingError
-from cfbd_core.training.abl import Abl, AblOptions, lowest
+from cfbd_core.training.abl import Abl, AblOptions
 from cfbd_core.training.base import Loss
 from tests.training import literal
 
@@ -123,10 +124,10 @@ def test_a_batch_without_isolated_pairs_is_clips_and_one_of_them_alone_is_unlear
     defence, features = isolating([3, 11, 40]), literal.batch(3)
     clip = literal.clip(features["image"], features["text"], 2.0)
     none = defence.loss(features, torch.tensor(2.0), literal.step_of([0, 1, 2], 2))
-    assert float(none.total) == pytest.approx(clip, abs=1e-5)
+    assert none.total.item() == pytest.approx(clip, abs=1e-5)
     alone = defence.loss(features, torch.tensor(2.0), literal.step_of([3, 11, 40], 2))
     by_pair = literal.clip_by_pair(features["image"], features["text"], 2.0)
-    assert float(alone.total) == pytest.approx(
+    assert alone.total.item() == pytest.approx(
         -literal.mean([min(x, math.log(3)) for x in by_pair]), abs=1e-5
     )
 
@@ -172,6 +173,19 @@ def test_a_run_that_would_never_isolate_is_refused():
     with pytest.raises(TrainingError, match="after 2 epochs, and the run has 2"):
         made().begin_epoch(0, 2, literal.no_embed)
     made().begin_epoch(0, 3, literal.no_embed)
+    with pytest.raises(TrainingError, match="after 1 epochs, and the run has 1"):
+        made(isolation_epochs=None).begin_epoch(0, 1, literal.no_embed)
+
+
+@pytest.mark.parametrize(("epochs", "turn"), [(2, 1), (9, 4), (20, 10), (64, 10)])
+def test_unasked_the_turn_comes_after_ten_epochs_or_half_of_a_short_run(epochs, turn):
+    defence = made(isolation_epochs=None)
+    for epoch in range(epochs):
+        defence.begin_epoch(epoch, epochs, literal.no_embed)
+        assert defence.extras()["isolated"].size == (0 if epoch < turn else 1)
+        step = literal.step_of(range(PAIRS), epoch, epochs)
+        defence.seen(step, Loss(torch.tensor(0.0), {}, torch.full((PAIRS,), float(epoch))))
+    assert defence.extras()["mean_loss"][0] == pytest.approx((turn - 1) / 2)
 
 
 def train(defence: Abl, steps: range) -> list[float]:
@@ -185,7 +199,7 @@ def train(defence: Abl, steps: range) -> list[float]:
         step = literal.step_of(rows, epoch, 4, number)
         loss = defence.loss(literal.batch(20, seed=number), torch.tensor(5.0), step)
         defence.seen(step, loss)
-        found.append(float(loss.total))
+        found.append(loss.total.item())
     return found
 
 

@@ -31,7 +31,8 @@ class World:
 
 
 def closest(query: torch.Tensor, pool: np.ndarray) -> np.ndarray:
-    cosines = [sum(float(a) * float(b) for a, b in zip(query, row, strict=True)) for row in pool]
+    values = query.tolist()
+    cosines = [sum(a * float(b) for a, b in zip(values, row, strict=True)) for row in pool]
     return pool[cosines.index(max(cosines))]
 
 
@@ -52,7 +53,7 @@ def train(defence: RoClip, epoch: int, steps: range) -> list[float]:
         step = literal.step_of(range(8), epoch, step=number)
         loss = defence.loss(literal.batch(8, seed=number), torch.tensor(10.0), step)
         defence.seen(step, loss)
-        found.append(float(loss.total))
+        found.append(loss.total.item())
     return found
 
 
@@ -140,7 +141,7 @@ def test_the_pool_forgets_its_oldest_and_is_matched_before_the_batch_enters_it()
         features = literal.batch(4, seed=number)
         step = literal.step_of(range(4), 1, step=number)
         loss = defence.loss(features, torch.tensor(10.0), step)
-        assert float(loss.total) == pytest.approx(
+        assert loss.total.item() == pytest.approx(
             loss_by_hand(features, np.stack(images), np.stack(texts)), abs=1e-5
         )
         defence.seen(step, loss)
@@ -163,8 +164,8 @@ def test_a_loss_asked_for_twice_in_a_step_is_the_same_and_enters_the_pool_once()
         defence.begin_epoch(1, 10, World().embed)
     step, features = literal.step_of(range(4), 1), literal.batch(4)
     first = twice.loss(features, torch.tensor(10.0), step)
-    assert float(first.total) == float(once.loss(features, torch.tensor(10.0), step).total)
-    assert float(first.total) == float(twice.loss(features, torch.tensor(10.0), step).total)
+    assert first.total.item() == float(once.loss(features, torch.tensor(10.0), step).total)
+    assert first.total.item() == float(twice.loss(features, torch.tensor(10.0), step).total)
     for defence in (once, twice):
         defence.seen(step, first)
     assert train(once, 1, range(1, 4)) == train(twice, 1, range(1, 4))

@@ -140,7 +140,7 @@ def test_a_state_within_an_epoch_keeps_the_division():
     resumed.load_state_dict(defence.state_dict())
     features, step = literal.batch(7, views=True), literal.step_of([0, 1, 2, 5, 6, 10, 11], 3)
     same, loss = (one.loss(features, torch.tensor(10.0), step) for one in (resumed, defence))
-    assert float(same.total) == float(loss.total)
+    assert same.total.item() == loss.total.item()
     assert same.parts["safe"] == pytest.approx(4 / 7)
 
 
