@@ -19,7 +19,7 @@ def add_bench(commands: Any) -> None:
     detection = kinds.add_parser(
         "detection",
         help="Tables 3–5, Figures 2 and 5–7, benign traps",
-        description="Tables 3–5, Figures 2 and 5–7.",
+        description="Tables 3–5, Figures 2 and 5–7, benign traps; what a source does not allow is told, not measured.",
     )
     detection.set_defaults(run=_detection)
     detection.add_argument("source", metavar="SOURCE", help="a folder, a file or a glob ('shards/*.tar')")
@@ -42,7 +42,17 @@ def add_bench(commands: Any) -> None:
         help="some of table3, table4, table5, natural, adaptive, several, traps, figures",
     )
     detection.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N − 1 (3)")
-    detection.add_argument("--target", default="banana", help="what the poisons' captions name (banana)")
+    detection.add_argument(
+        "--target",
+        action="append",
+        metavar="T[,T]",
+        help="what the poisons' captions name, repeatable: the first everywhere, two and more together where several "
+        "targets are measured (banana; basketball for label-consistent, dog, soccer, horse and sheep for mmPoison)",
+    )
+    detection.add_argument("--origin", metavar="O", help="what mmPoison's pictures show (the attack's own)")
+    detection.add_argument(
+        "--captions-file", type=Path, metavar="FILE", help="natural captions of the target, one a line"
+    )
     detection.add_argument(
         "--pool",
         metavar="SOURCE",
@@ -53,7 +63,8 @@ def add_bench(commands: Any) -> None:
 
 def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from cfbd_core.bench.detection import ALL_ATTACKS
-    from cfbd_core.bench.job import BenchOptions, bench_detection
+    from cfbd_core.bench.job import bench_detection
+    from cfbd_core.bench.options import BenchOptions
 
     if options.seeds < 1:
         raise ParameterError(f"--seeds {options.seeds}: give at least 1")
@@ -65,7 +76,9 @@ def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         attacks=_names(options.attacks) or ALL_ATTACKS,
         experiments=_names(options.only),
         seeds=tuple(range(options.seeds)),
-        target=options.target,
+        targets=tuple(target for text in options.target or () for target in text.split(",")),
+        origin=options.origin,
+        captions_file=options.captions_file,
         pool=options.pool,
     )
     with StageBars({"copy": "records", "trigger": "steps", "cells": "cells"}) as bars:

@@ -6,6 +6,7 @@ an attack changes is encoded again.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,17 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from cfbd_core.attacks import resized
 from cfbd_core.attacks.copies import CopyOptions, attack_copy
+from cfbd_core.attacks.copy_place import AUDIT_NAME, MANIFEST
 from cfbd_core.attacks.plan import CONTROL, PoisonParams
+from cfbd_core.attacks.source_pairs import Keys
 from cfbd_core.audit import Audit
 from cfbd_core.config import EmbedParams
+from cfbd_core.encoders import Encoder
 from cfbd_core.errors import AuditError
 from cfbd_core.images import decode_image, read_image_bytes
 from cfbd_core.sources import SourceOptions
@@ -29,10 +34,11 @@ Told = Callable[[str, int, int], None]  # stage, done, total
 
 @dataclass(frozen=True)
 class Base:
-    """N clean pairs and their embeddings.
+    """N pairs and their embeddings, none of them known to be poisoned.
 
     ``record_of`` int64 (N,) numbers the pairs' pictures; ``image`` and ``text`` float16 (N, d) are the
-    embeddings by the encoder ``encoder`` (its specification) with the hash ``sha256``.
+    embeddings by the encoder ``encoder`` (its specification) with the hash ``sha256``. ``left_out`` counts the
+    pairs whose truth says that they are poisoned: they would count as clean, and be false alarms when caught.
     """
 
     keys: list[str]
@@ -43,6 +49,7 @@ class Base:
     encoder: str
     sha256: str
     pictures: pa.Table
+    left_out: int = 0
 
     def picture(self, pair: int) -> Image.Image:
         """The picture of a pair at the encoder's input size."""
@@ -54,9 +61,9 @@ def make_base(
     source: str,
     folder: Path,
     *,
+    encoder: Encoder,
     captions: Literal["first", "all"] = "first",
-    keys: Literal["all", "even", "odd"] = "all",
-    encoder: str = "mini",
+    keys: Keys = "all",
     embed: EmbedParams | None = None,
     told: Told = lambda _stage, _done, _total: None,
 ) -> Base:
@@ -64,9 +71,12 @@ def make_base(
 
     Raises what the steps raise; AuditError where the folder holds something else.
     """
-    copy = folder / "copy"
+    copy, embedded_in = folder / "copy", folder / "audit"
+    for part, name in ((copy, MANIFEST), (embedded_in, AUDIT_NAME)):
+        if part.is_dir() and not (part / name).exists():
+            shutil.rmtree(part)  # killed before it was said what it is to hold
     attack_copy(source, copy, PoisonParams(CONTROL), CopyOptions(captions=captions, keys=keys), told)
-    audit = Audit.open_or_create(folder / "audit")
+    audit = Audit.open_or_create(embedded_in)
     audit.ingest(copy, SourceOptions(captions=captions))
     pairs, done = audit.pair_count(), 0
 
@@ -79,11 +89,15 @@ def make_base(
 
 
 def read_base(audit: Audit, record: dict[str, str] | None = None) -> Base:
-    """Read an audit that is ingested and embedded as a base. Raises AuditError before that."""
+    """Read an audit that is ingested and embedded as a base, without pairs that are known to be poisoned.
+
+    Raises AuditError before it is embedded.
+    """
     record = record or audit.status()["embedding"]
     if record is None:
         raise AuditError(f"{audit.folder}: not embedded; run `cfbd embed` first")
-    pairs = audit.pairs(order_by="row")
+    every = audit.pairs(order_by="row")
+    pairs = every.filter(pc.invert(every["poisoned"].fill_null(False)))
     rows = pairs["row"].to_numpy()
     places = pairs.select(["image", "image_offset", "image_size"])
     _, record_of = np.unique(
@@ -102,4 +116,5 @@ def read_base(audit: Audit, record: dict[str, str] | None = None) -> Base:
         encoder=record["encoder"],
         sha256=record["sha256"],
         pictures=places,
+        left_out=every.num_rows - pairs.num_rows,
     )

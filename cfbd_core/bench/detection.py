@@ -10,16 +10,16 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.plan import PoisonParams
+from cfbd_core.attacks.plan import PoisonParams, settings
 from cfbd_core.bench.analyses import analyse
 from cfbd_core.bench.paper import TABLE_3_RATES
 from cfbd_core.bench.scenario import Poisoner
 from cfbd_core.detectors import DETECTORS
-from cfbd_core.errors import ParameterError
+from cfbd_core.errors import EncoderError, ParameterError
 from cfbd_core.store.bench import BenchResults, Cell
 
 SEEDS = (0, 1, 2)
@@ -27,9 +27,10 @@ PIXEL_ATTACKS = ("badnets", "blended", "sig", "wanet", "trojan", "issba")
 ALL_ATTACKS = (*PIXEL_ATTACKS, "label-consistent", "mmpoison", "badclip")
 TABLE_4_RATES = (0.006, 0.003)
 TABLE_5_RATE = 0.02  # q = 400 of which 20 % are benign needs 320 poisons
+TARGET = "banana"
 LABEL_CONSISTENT_TARGET = "basketball"  # captions must name it; five of Flickr8k's name a banana
 MMPOISON_TARGETS = ("dog", "soccer", "horse", "sheep")
-SEVERAL_TARGETS = ("banana", "cheeseburger", "volcano")
+SEVERAL_TARGETS = (TARGET, "cheeseburger", "volcano")
 TRAPS: tuple[dict[str, Any], ...] = (
     {},
     {"mismatched": 0.01},
@@ -56,13 +57,28 @@ class Experiment:
         return [(scenario, analysis) for scenario in self.scenarios for analysis in self.analyses]
 
 
+@dataclass(frozen=True)
+class NotMeasured:
+    """A scenario that could not be made, or of which one ``analysis`` was refused, and why."""
+
+    params: PoisonParams
+    reason: str
+    analysis: str | None = None
+
+
 def experiments(
-    seeds: Sequence[int] = SEEDS, attacks: Iterable[str] = ALL_ATTACKS, target: str = SEVERAL_TARGETS[0]
+    seeds: Sequence[int] = SEEDS,
+    attacks: Iterable[str] = ALL_ATTACKS,
+    targets: Sequence[str] = (),
+    origin: str | None = None,
 ) -> dict[str, Experiment]:
     """Every table and figure, by name, for these seeds and attacks.
 
-    Raises ParameterError for an attack that is not known.
+    ``targets`` take the place of the built-in ones: the first in every scenario of one target, two and more
+    together in those of several. ``origin`` is what mmPoison's pictures show (None: the attack's own).
+    Raises ParameterError for an attack that is not known, or a target or origin that is none.
     """
+    targets = PoisonParams(targets=tuple(targets)).targets if targets else ()
     attacks = tuple(attacks)
     unknown = sorted(set(attacks) - set(ATTACKS))
     if unknown:
@@ -76,12 +92,13 @@ def experiments(
             for rate in rates
             for name in names
             for seed in seeds
-            for scenario in _scenarios(name, rate, seed, target, **others)
+            for scenario in _scenarios(name, rate, seed, targets[:1], origin, **others)
         )
 
     traps = tuple(PoisonParams("none", 0.0, seed=seed, **trap) for trap in TRAPS for seed in seeds)
+    together = targets if len(targets) > 1 else SEVERAL_TARGETS
     several = tuple(
-        PoisonParams("badnets", rate, targets=SEVERAL_TARGETS, captions=captions, seed=seed)
+        PoisonParams("badnets", rate, targets=together, captions=captions, seed=seed)
         for rate in TABLE_4_RATES
         for captions in ("templates", "natural")
         for seed in seeds
@@ -104,7 +121,7 @@ def experiments(
             of(TABLE_4_RATES, [attack for attack in pixel if attack == "trojan"], choice="target"),
             BOTH,
         ),
-        Experiment("several", "Three targets at once", several if "badnets" in attacks else (), BOTH),
+        Experiment("several", "Several targets at once", several if "badnets" in attacks else (), BOTH),
         Experiment("traps", "No attack, and benign traps", traps, BOTH),
         Experiment(
             "figures",
@@ -116,13 +133,40 @@ def experiments(
     return {experiment.name: experiment for experiment in found}
 
 
+def feasible(
+    chosen: Iterable[Experiment], plan: Callable[[PoisonParams], Any]
+) -> tuple[list[Experiment], list[NotMeasured]]:
+    """Leave out scenarios that ``plan`` refuses by a ParameterError; returns what is left, and what is not.
+
+    Whether a plan can be made does not depend on the seed: of scenarios that differ in it alone one is planned.
+    """
+    refused: dict[str, str | None] = {}
+    left, out = [], {}
+    for experiment in chosen:
+        kept = []
+        for scenario in experiment.scenarios:
+            group = scenario_id(replace(scenario, seed=0))
+            if group not in refused:
+                refused[group] = _refusal(plan, scenario)
+            reason = refused[group]
+            if reason is None:
+                kept.append(scenario)
+            else:
+                out[scenario_id(scenario)] = NotMeasured(scenario, reason)
+        left.append(replace(experiment, scenarios=tuple(kept)))
+    return left, list(out.values())
+
+
 def run(
     chosen: Iterable[Experiment],
     results: BenchResults,
     poisoner: Poisoner,
     progress: Progress = lambda _done, _total: None,
-) -> None:
-    """Measure every missing cell; ``progress(done, total)`` counts cells."""
+) -> list[NotMeasured]:
+    """Measure every missing cell; ``progress(done, total)`` counts cells, those that cannot be had among them.
+
+    Returns what was refused on the way: an optimiser or a detector may do so where a plan did not.
+    """
     wanted = {
         (scenario_id(scenario), analysis): scenario
         for experiment in chosen
@@ -133,34 +177,58 @@ def run(
     for name, analysis in wanted:
         if (name, analysis) not in done:
             missing.setdefault(name, []).append(analysis)
-    finished = len(done)
+    finished, refused = len(done), []
     progress(finished, len(wanted))
     for name, analyses in missing.items():
         params = wanted[name, analyses[0]]
         began = time.perf_counter()
-        scenario = poisoner.scenario(params)
+        try:
+            scenario = poisoner.scenario(params)
+        except (ParameterError, EncoderError) as error:
+            refused.append(NotMeasured(params, str(error)))
+            finished += len(analyses)
+            progress(finished, len(wanted))
+            continue
         shared = (time.perf_counter() - began) / len(analyses)
         for analysis in analyses:
             began = time.perf_counter()
-            found = analyse(analysis, scenario)
-            seconds = time.perf_counter() - began + shared
-            results.put(Cell(name, analysis, params.to_dict(), found, seconds))
+            try:
+                found = analyse(analysis, scenario)
+            except ParameterError as error:
+                refused.append(NotMeasured(params, str(error), analysis))
+            else:
+                seconds = time.perf_counter() - began + shared
+                results.put(Cell(name, analysis, params.to_dict(), found, seconds))
             finished += 1
             progress(finished, len(wanted))
+    return refused
 
 
 def scenario_id(params: PoisonParams) -> str:
-    """A short id that changes whenever a parameter does."""
-    return hashlib.sha256(json.dumps(params.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+    """A short id that changes whenever a parameter does, or what the attack makes of those not given."""
+    deciding = params.to_dict()
+    if params.attack in ATTACKS:
+        deciding["settings"] = asdict(settings(params))  # a default may change
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _scenarios(attack: str, rate: float, seed: int, target: str, **others: Any) -> Iterable[PoisonParams]:
+def _refusal(plan: Callable[[PoisonParams], Any], scenario: PoisonParams) -> str | None:
+    try:
+        plan(scenario)
+    except ParameterError as error:
+        return str(error)
+    return None
+
+
+def _scenarios(
+    attack: str, rate: float, seed: int, target: Sequence[str], origin: str | None, **others: Any
+) -> Iterable[PoisonParams]:
     """The scenarios of an attack; its triggers are those of seed 0, for optimising one takes minutes."""
-    targets = {"label-consistent": (LABEL_CONSISTENT_TARGET,), "mmpoison": MMPOISON_TARGETS}.get(
-        attack, (target,)
-    )
-    options = {"seed": 0} if ATTACKS[attack].optimised else {}
+    builtin = {"label-consistent": (LABEL_CONSISTENT_TARGET,), "mmpoison": MMPOISON_TARGETS}
+    options: dict[str, Any] = {"seed": 0} if ATTACKS[attack].optimised else {}
     if attack == "trojan":
         options |= {"choice": others.pop("choice", "connected")}
-    for one in targets:
+    if attack == "mmpoison" and origin is not None:
+        options |= {"origin": origin}
+    for one in target or builtin.get(attack, (TARGET,)):
         yield PoisonParams(attack, rate, targets=(one,), seed=seed, options=options, **others)

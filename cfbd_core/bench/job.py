@@ -2,59 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from cfbd_core.attacks.source_pairs import picture_pool, read_pairs
-from cfbd_core.bench.base import Told, make_base
-from cfbd_core.bench.detection import ALL_ATTACKS, SEEDS, Experiment, experiments, run
+from cfbd_core.attacks.copy_place import check_beside, check_place, told_of
+from cfbd_core.bench.base import Base, Told, make_base
+from cfbd_core.bench.detection import Experiment, NotMeasured, feasible, run, scenario_id
 from cfbd_core.bench.figures import write_figures
+from cfbd_core.bench.material import Mappings, Material
+from cfbd_core.bench.options import BenchOptions
 from cfbd_core.bench.scenario import Poisoner
-from cfbd_core.bench.tables import Tables
+from cfbd_core.bench.tables import Tables, about_pairs, not_measured, told_of_not_measured
 from cfbd_core.config import EmbedParams
-from cfbd_core.encoder_files import MINI_DIR
-from cfbd_core.encoders import Encoder, load_encoder
-from cfbd_core.errors import ParameterError
-from cfbd_core.files import one_job, written_beside
-from cfbd_core.mapping import Mapping, mean_targets, train_mapping
-from cfbd_core.scoring import MAPPING_NAME, SELF_FOLDS
-from cfbd_core.sources import SourceOptions
+from cfbd_core.encoders import load_encoder
+from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.files import LOCK_NAME, one_job, written_beside
 from cfbd_core.store.bench import BenchResults
 
 RESULTS_NAME, TABLES_NAME, FIGURES_NAME = "results.duckdb", "DETECTION.md", "figures"
-
-
-@dataclass(frozen=True)
-class BenchOptions:
-    """What is measured, and on what.
-
-    ``experiments`` None: all. ``mapping`` is F: ``auto`` (the encoder's own, else ``self``), ``self`` (trained anew
-    on every scenario's pairs) or a file. ``pool`` is the source whose pictures optimised attacks work with.
-    """
-
-    captions: Literal["first", "all"] = "first"
-    keys: Literal["all", "even", "odd"] = "all"
-    encoder: str = "mini"
-    mapping: str = "auto"
-    attacks: tuple[str, ...] = ALL_ATTACKS
-    experiments: tuple[str, ...] | None = None
-    seeds: tuple[int, ...] = SEEDS
-    target: str = "banana"
-    pool: str | None = None
-
-    def chosen(self) -> list[Experiment]:
-        """The experiments asked for. Raises ParameterError for one that is not known."""
-        every = experiments(self.seeds, self.attacks, self.target)
-        unknown = sorted(set(self.experiments or ()) - set(every))
-        if unknown:
-            raise ParameterError(f"--only {unknown[0]!r}: give some of {', '.join(every)}")
-        return [every[name] for name in self.experiments or every]
+BASE_NAME = "base"
 
 
 def bench_detection(
@@ -62,45 +29,78 @@ def bench_detection(
 ) -> dict[str, Any]:
     """Measure every missing cell and write tables and figures to ``folder``; returns what was written.
 
-    ``told(stage, done, total)`` is told of progress. Raises ParameterError and what the steps raise.
+    ``told(stage, done, total)`` is told of progress. Scenarios that cannot be made of these pairs are left out
+    and told of. Before anything is written, raises SourceError and EncoderError (what cannot be read),
+    ParameterError (options; ``folder`` lies in a source or an audit; nothing can be measured) and AuditError
+    (``folder`` holds something else).
     """
-    chosen = options.chosen()
-    folder.mkdir(parents=True, exist_ok=True)
+    asked = options.chosen()
+    for place in (source, options.pool):
+        if place is not None:
+            check_place(folder, place)
+    _check_ours(folder)
+    material = Material.read(source, options)
+    for pairs in (material.pairs, material.pool_pairs):
+        if pairs is not None:
+            check_beside(folder, pairs)
+    chosen, refused = feasible(asked, material.plan)
+    if not any(experiment.scenarios for experiment in chosen):
+        raise ParameterError(f"{source}: nothing chosen can be measured on it: {refused[0].reason}")
+    encoder = load_encoder(options.encoder, embed.device)
+    mappings = Mappings(options.mapping, encoder)
+    mappings.check_enough(material.pairs.record_of)
+    about = material.about(encoder, mappings)
+    if (folder / RESULTS_NAME).exists():
+        BenchResults(
+            folder / RESULTS_NAME, about
+        )  # refuses those of something else before a lock is left there
+    with told_of(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with one_job(folder, "bench"):
+        results = BenchResults(folder / RESULTS_NAME, about)  # first: it says whose folder this is
         base = make_base(
-            source, folder / "base", captions=options.captions, keys=options.keys, encoder=options.encoder,
+            source, folder / BASE_NAME, encoder=encoder, captions=options.captions, keys=options.keys,
             embed=embed, told=told,
         )  # fmt: skip
-        about: dict[str, Any] = {
-            "source": Path(source).name,
-            "captions": options.captions,
-            "keys": options.keys,
-        }
-        about |= {"pairs": len(base.keys), "encoder_sha256": base.sha256, "mapping": options.mapping}
-        results = BenchResults(folder / RESULTS_NAME, about)
-        encoder = load_encoder(options.encoder, embed.device)
         poisoner = Poisoner(
             base,
             encoder,
-            _Mappings(options.mapping, encoder),
-            _pool(source, options),
+            mappings,
+            material.pool,
             folder / "triggers",
             lambda done, total: told("trigger", done, total),
+            material.given,
         )
-        run(chosen, results, poisoner, lambda done, total: told("cells", done, total))
-        return write_results(folder, results, chosen)
+        refused += run(chosen, results, poisoner, lambda done, total: told("cells", done, total))
+        return write_results(folder, results, chosen, refused, about_pairs(about, base), base)
 
 
-def write_results(folder: Path, results: BenchResults, chosen: Sequence[Experiment]) -> dict[str, Any]:
-    """Write the tables and figures of all finished cells; returns their paths, the cost, the tables' text."""
-    cells = results.cells()
+def write_results(
+    folder: Path,
+    results: BenchResults,
+    chosen: Sequence[Experiment],
+    refused: Sequence[NotMeasured],
+    head: str,
+    base: Base,
+) -> dict[str, Any]:
+    """Write tables and figures of the chosen experiments; returns their paths, the cost, the tables' text."""
+    wanted = {
+        (scenario_id(scenario), analysis)
+        for experiment in chosen
+        for scenario, analysis in experiment.cells()
+    }
+    cells = [cell for cell in results.cells() if (cell.scenario, cell.analysis) in wanted]
     tables = Tables.of(cells)
-    text = tables.markdown(chosen)
+    parts = (head, tables.markdown(chosen), told_of_not_measured(refused))
+    text = "\n\n".join(part for part in parts if part)
     with written_beside(folder / TABLES_NAME) as beside:
         beside.write_text(text + "\n", encoding="utf-8")
     figures, missing = write_figures(cells, folder / FIGURES_NAME)
     return {
+        "pairs": len(base.keys),
+        "left_out_poisoned": base.left_out,
         "cells": len(cells),
+        "skipped": not_measured(refused),
         "tables": str(folder / TABLES_NAME),
         "figures": [str(path) for path in figures],
         "figures_missing": missing,
@@ -109,40 +109,10 @@ def write_results(folder: Path, results: BenchResults, chosen: Sequence[Experime
     }
 
 
-def _pool(source: str, options: BenchOptions) -> Callable[[int], Sequence[Image.Image]]:
-    """Pictures to optimise triggers on: the pool's, those of the keys that are left out, or the source's own."""
-
-    @cache
-    def pool(count: int) -> Sequence[Image.Image]:
-        pairs = read_pairs(options.pool or source, SourceOptions(), "all" if options.pool else options.keys)
-        return picture_pool(pairs.left_out or pairs.places(), seed=0)(count)
-
-    return pool
-
-
-class _Mappings:
-    """F for a scenario's embeddings: one file for all, or trained on each."""
-
-    def __init__(self, spec: str, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self._fixed: Mapping | None = None
-        if spec == "auto" and encoder.id == "mini":
-            self._fixed = Mapping.load(MINI_DIR / MAPPING_NAME, encoder.sha256)
-        elif spec not in ("auto", "self"):
-            self._fixed = Mapping.load(Path(spec).expanduser(), encoder.sha256)
-
-    def __call__(self, image: np.ndarray, text: np.ndarray, record_of: np.ndarray) -> Mapping:
-        if self._fixed is not None:
-            return self._fixed
-        ids, target = mean_targets(text, record_of)
-        _, first = np.unique(record_of, return_index=True)
-        return train_mapping(
-            image[first].astype(np.float32),
-            target,
-            encoder_id=self._encoder.id,
-            encoder_sha256=self._encoder.sha256,
-            trained_on="self",
-            groups=ids,
-            folds=SELF_FOLDS,
-            device=self._encoder.device,
-        )
+def _check_ours(folder: Path) -> None:
+    """Raise AuditError where ``folder`` holds things, but no results: they are another's."""
+    with told_of(folder):
+        held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    started = {name for name in held if name == LOCK_NAME or name.startswith(f"{RESULTS_NAME}.new")}
+    if held - started and RESULTS_NAME not in held:
+        raise AuditError(f"{folder}: is not empty and holds no results of a benchmark; give a new folder")

@@ -49,7 +49,8 @@ class Poisoner:
 
     ``mapping(image, text, record_of)`` returns F for these embeddings: the encoder's own, or one that is
     trained on them. ``pool(n)`` gives the pictures that attacks optimise their triggers on, ``told(done, total)``
-    is told of their steps; such triggers are kept in the folder ``kept``.
+    is told of their steps; such triggers are kept in the folder ``kept``. ``given(params)`` are natural captions
+    of the targets in place of ours, or None.
     """
 
     def __init__(
@@ -60,16 +61,17 @@ class Poisoner:
         pool: Callable[[int], Sequence[Image.Image]],
         kept: Path,
         told: Callable[[int, int], None] = lambda _done, _total: None,
+        given: Callable[[PoisonParams], Sequence[str] | None] = lambda _params: None,
     ) -> None:
         self.base, self._encoder, self._mapping = base, encoder, mapping
-        self._pool, self._kept, self._told = pool, kept, told
+        self._pool, self._kept, self._told, self._given = pool, kept, told, given
         self._images: dict[str, np.ndarray] = {}  # by the picture's name
         self._texts: dict[str, np.ndarray] = {}
 
     def scenario(self, params: PoisonParams) -> Scenario:
         """Poison the base by ``params``. Raises ParameterError where that cannot be."""
         base = self.base
-        plan = make_plan(base.captions, base.record_of, params)
+        plan = make_plan(base.captions, base.record_of, params, self._given(params))
         captions = dict(plan.captions) | {poison.pair: poison.caption for poison in plan.poisons}
         pictures = self._pictures(params, plan)
         image, text, record_of = base.image.copy(), base.text.copy(), base.record_of.copy()
@@ -88,7 +90,7 @@ class Poisoner:
 
     def triggers(self, params: PoisonParams) -> list[Trigger]:
         """The triggers of an attack; those that had to be optimised are kept, and found again."""
-        workshop = workshops(params, self._pool, lambda: self._encoder, told=self._told)
+        workshop = workshops(params, self._pool, lambda: self._encoder, self._given(params), self._told)
         if not ATTACKS[params.attack].optimised:
             return make_triggers(params, workshop)
         path = self._kept / f"{params.attack}-{_trigger_id(params, self.base.sha256)}.npz"

@@ -11,7 +11,8 @@ import numpy as np
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.bench.analyses import FAULT_QS
-from cfbd_core.bench.detection import Experiment, scenario_id
+from cfbd_core.bench.base import Base
+from cfbd_core.bench.detection import TABLE_4_RATES, TARGET, Experiment, NotMeasured, scenario_id
 from cfbd_core.bench.paper import TABLE_3, TABLE_3_RATES, TABLE_4, TABLE_5, TABLE_5_SHARES
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.store.bench import Cell
@@ -67,17 +68,34 @@ class Tables:
         lines = _header(["Poison rate", "Method", *(ATTACKS[name].title for name in attacks)])
         for rate in TABLE_3_RATES:
             here = [scenario for scenario in experiment.scenarios if scenario.rate == rate]
+            if not here:
+                continue
             for name, detector in DETECTORS.items():
-                row = []
-                for attack in attacks:
-                    found = self._results([s for s in here if s.attack == attack], f"detector {name}")
-                    row.append(f"{_percent(found, 'tpr')} ({_percent(found, 'fpr')})" if found else NONE)
-                lines.append(_row([f"{rate:.1%}", detector.title, *row]))
+                found = self._by_attack(here, attacks, name)
+                if any(found):
+                    row = [
+                        f"{_percent(one, 'tpr')} ({_percent(one, 'fpr')})" if one else NONE for one in found
+                    ]
+                    lines.append(_row([f"{rate:.1%}", detector.title, *row]))
             for method, title in (("cfbd", "CFBD, paper: TPR"), ("abl", "ABL, paper: TPR")):
                 values = TABLE_3[method]
                 at = TABLE_3_RATES.index(rate)
                 lines.append(_row([f"{rate:.1%}", title, *(_of_paper(values.get(a), at) for a in attacks)]))
-        return ["TPR (FPR) in per cent at each detector's own operating point.", "", *lines]
+        told = "TPR (FPR) in per cent at each detector's own operating point."
+        return [told, "", *lines, "", *self._by_detector(experiment)]
+
+    def _by_detector(self, experiment: Experiment) -> list[str]:
+        attacks = _distinct(scenario.attack for scenario in experiment.scenarios)
+        lines = _header(["Detector", "Poison rate", *(ATTACKS[name].title for name in attacks)])
+        for rate in TABLE_4_RATES:
+            here = [scenario for scenario in experiment.scenarios if scenario.rate == rate]
+            for name, detector in DETECTORS.items():
+                found = self._by_attack(here, attacks, name)
+                if any(found):
+                    row = [f"{_mean(one, 'auroc')} / {_mean(one, 'auprc')}" if one else NONE for one in found]
+                    lines.append(_row([detector.title, f"{rate:.1%}", *row]))
+        told = "AUROC / AUPRC of each detector's score: how well it ranks, wherever it cuts."
+        return ["### Ranking by detector", "", told, "", *lines]
 
     def _ranking(self, experiment: Experiment) -> list[str]:
         columns = ["Attack", "Poison rate", "z", "AUROC of z", "paper", "AUPRC of z", "TPR %", "FPR %"]
@@ -153,9 +171,48 @@ class Tables:
                 )
         return lines
 
+    def _by_attack(
+        self, scenarios: Sequence[PoisonParams], attacks: Sequence[str], detector: str
+    ) -> list[list[dict[str, Any]]]:
+        """A detector's results on each attack, by seed."""
+        return [
+            self._results([one for one in scenarios if one.attack == attack], f"detector {detector}")
+            for attack in attacks
+        ]
+
     def _results(self, scenarios: Sequence[PoisonParams], analysis: str) -> list[dict[str, Any]]:
         places = [(scenario_id(scenario), analysis) for scenario in scenarios]
         return [self.cells[place].result for place in places if place in self.cells]
+
+
+def about_pairs(about: dict[str, Any], base: Base) -> str:
+    """Say on what was measured, and what of the source was not looked at."""
+    text = (
+        f"Measured on {len(base.keys):,} pairs of `{about['source']}` (captions: {about['captions']}, keys: "
+        f"{about['keys']}) with the encoder `{base.encoder}`."
+    )
+    if base.left_out:
+        text += f" {base.left_out:,} pairs that are known to be poisoned were left out."
+    return text
+
+
+def not_measured(refused: Iterable[NotMeasured]) -> list[dict[str, Any]]:
+    """What was not measured, and why, as plain JSON values; those that differ in the seed alone together."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in refused:
+        asked = {name: value for name, value in one.params.to_dict().items() if name != "seed"}
+        entry = {"name": _title(one.params), "analysis": one.analysis, "reason": one.reason, "params": asked}
+        found.setdefault(repr(entry), entry | {"seeds": []})["seeds"].append(one.params.seed)
+    return list(found.values())
+
+
+def told_of_not_measured(refused: Iterable[NotMeasured]) -> str:
+    """What was not measured, and why, as Markdown; empty where all was."""
+    lines = [
+        f"- {one['name']}{', ' + one['analysis'] if one['analysis'] else ''}: {one['reason']}"
+        for one in not_measured(refused)
+    ]
+    return "\n".join(["## Not measured", "", *lines]) if lines else ""
 
 
 def _groups(scenarios: Iterable[PoisonParams]) -> list[list[PoisonParams]]:
@@ -169,11 +226,17 @@ def _groups(scenarios: Iterable[PoisonParams]) -> list[list[PoisonParams]]:
 
 def _name(params: PoisonParams) -> str:
     name = ATTACKS[params.attack].title
-    if params.attack in ("mmpoison", "label-consistent") or len(params.targets) > 1:
+    if params.attack in ("mmpoison", "label-consistent") or params.targets != (TARGET,):
         name += f" ({', '.join(params.targets)})"
+    if "origin" in params.options:
+        name += f" from {params.options['origin']}"
     if params.options.get("choice") == "target":
         name += ", aimed at the target"
     return f"{name}, {params.captions} captions" if params.captions else name
+
+
+def _title(params: PoisonParams) -> str:
+    return f"{_name(params)}, {params.rate:.1%}" if params.attack in ATTACKS else _trap_name(params)
 
 
 def _trap_name(params: PoisonParams) -> str:

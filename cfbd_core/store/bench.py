@@ -21,6 +21,8 @@ CREATE TABLE cells (
 CREATE TABLE about (value JSON NOT NULL);
 """
 
+_UNKNOWN = "unknown"
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -34,15 +36,16 @@ class Cell:
 
 
 class BenchResults:
-    """The cells kept in the file ``path``; ``about`` says what they were measured on.
+    """The cells kept in the file ``path``; ``about``, plain JSON values by name, says what they were measured on.
 
-    Raises AuditError when the file holds results of something else, or is no such file.
+    Raises AuditError when the file holds results of something else, and says what differs, or is no such file.
     """
 
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
         if not path.exists():
+            for left in path.parent.glob(f"{path.name}.new*"):  # of a call that was killed; a log, too
+                left.unlink()
             fresh = path.with_name(path.name + ".new")
-            fresh.unlink(missing_ok=True)
             with duckdb.connect(str(fresh)) as connection:
                 connection.execute(_TABLE)
                 connection.execute("INSERT INTO about VALUES (?)", [json.dumps(about)])
@@ -51,12 +54,17 @@ class BenchResults:
         with self._database.reading() as connection:
             try:
                 found = connection.execute("SELECT value FROM about").fetchall()
-            except duckdb.Error as error:
+                held = dict(json.loads(found[0][0]))
+            except (duckdb.Error, LookupError, ValueError, TypeError) as error:
                 raise AuditError(f"{path}: holds no results of a benchmark; give another --out") from error
-        if json.loads(found[0][0]) != json.loads(json.dumps(about)):
-            raise AuditError(
-                f"{path}: holds results on other pairs or of another encoder; give a new --out folder"
+        differing = [name for name in about | held if held.get(name, _UNKNOWN) != about.get(name, _UNKNOWN)]
+        if differing:
+            told = (
+                f"{name.replace('_', ' ')} ({_short(held.get(name, _UNKNOWN))} there,"
+                f" {_short(about.get(name, _UNKNOWN))} now)"
+                for name in differing
             )
+            raise AuditError(f"{path}: its results differ in {', '.join(told)}; give a new --out folder")
 
     def done(self) -> set[tuple[str, str]]:
         """(scenario, analysis) of every finished cell."""
@@ -85,6 +93,12 @@ class BenchResults:
                 Cell(scenario, analysis, json.loads(params), json.loads(result), seconds)
                 for scenario, analysis, params, result, seconds in _rows(connection, query)
             ]
+
+
+def _short(value: object) -> str:
+    """A value as an error's line shows it; of a hash its beginning is enough."""
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:

@@ -11,9 +11,12 @@ import pytest
 from PIL import Image
 
 from cfbd_core import Audit
+from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.bench.base import Base, read_base
 from cfbd_core.bench.scenario import Poisoner
-from tests.toy import COLOURS, ToyEncoder, toy_caption, toy_picture
+from cfbd_core.mapping import Mapping, MappingInfo
+from cfbd_core.mapping_network import new_network
+from tests.toy import COLOURS, WIDTH, ToyEncoder, toy_caption, toy_picture
 
 PAIRS = 400
 
@@ -44,11 +47,27 @@ def make_poisoner(base: Base, tmp_path: Path) -> Callable[..., Poisoner]:
     """Return a function that makes a poisoner with an encoder of its own."""
 
     def make(
-        encoder: ToyEncoder | None = None, pool: Callable[[int], list[Image.Image]] = lambda _: []
+        encoder: ToyEncoder | None = None,
+        pool: Callable[[int], list[Image.Image]] = lambda _: [],
+        given: Callable[[PoisonParams], list[str] | None] = lambda _: None,
     ) -> Poisoner:
         def identity(_image: object, _text: object, _record_of: object) -> Callable[..., np.ndarray]:
             return lambda image, _groups: image.astype(np.float32)
 
-        return Poisoner(base, encoder or ToyEncoder(), identity, pool, tmp_path / "triggers")
+        kept = tmp_path / "triggers"
+        return Poisoner(base, encoder or ToyEncoder(), identity, pool, kept, given=given)
+
+    return make
+
+
+@pytest.fixture
+def toy_mapping(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes an F of the toy encoder, by name; other seeds are other networks."""
+
+    def make(name: str, seed: int = 0) -> Path:
+        info = MappingInfo("toy", ToyEncoder.sha256, "nothing", 0.0, 0, seed, WIDTH)
+        path = tmp_path / f"{name}.safetensors"
+        Mapping([new_network(WIDTH, seed)], info).save(path)
+        return path
 
     return make

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.bench.analyses import ANALYSES, analyse
-from cfbd_core.bench.detection import ALL_ATTACKS, Experiment, experiments, run, scenario_id
+from cfbd_core.bench.detection import ALL_ATTACKS, Experiment, experiments, feasible, run, scenario_id
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.errors import ParameterError
 from cfbd_core.metrics import areas_under
@@ -50,6 +52,86 @@ def test_trojans_own_triggers_are_one_for_all_seeds_and_its_aim_is_told() -> Non
     optimised = [s for e in found.values() for s in e.scenarios if s.attack in ("trojan", "badclip")]
     assert {s.options["seed"] for s in optimised} == {0}
     assert {s.seed for s in optimised} == {0, 1, 2}
+
+
+def test_targets_and_origin_take_the_place_of_the_built_in_ones() -> None:
+    one, two = experiments(targets=("red ball",)), experiments(targets=("red", "green", "blue"), origin="car")
+    for found, first in ((one, "red ball"), (two, "red")):
+        apart = [
+            s
+            for name in ("table3", "table4", "natural", "adaptive", "figures")
+            for s in found[name].scenarios
+        ]
+        assert {s.attack for s in apart} == set(ALL_ATTACKS)
+        assert {s.targets for s in apart} == {(first,)}
+    assert {s.targets for s in one["several"].scenarios} == {("banana", "cheeseburger", "volcano")}
+    assert {s.targets for s in two["several"].scenarios} == {("red", "green", "blue")}
+    origins = {s.options.get("origin") for s in two["table4"].scenarios if s.attack == "mmpoison"}
+    assert origins == {"car"}
+    assert not any("origin" in s.options for s in one["table4"].scenarios)
+    assert {s.targets for s in experiments()["table4"].scenarios if s.attack == "label-consistent"} == {
+        ("basketball",)
+    }
+    with pytest.raises(ParameterError, match="twice"):
+        experiments(targets=("red", "Red"))
+    with pytest.raises(ParameterError, match="empty"):
+        experiments(targets=("red", ""))
+
+
+def test_a_changed_default_of_an_attack_makes_new_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    params, other = PoisonParams("badnets"), PoisonParams("sig")
+    before = scenario_id(params), scenario_id(other)
+
+    @dataclass(frozen=True)
+    class Larger(ATTACKS["badnets"].params):
+        size: int = 17
+
+    assert Larger().size != ATTACKS["badnets"].params().size
+    monkeypatch.setitem(ATTACKS, "badnets", replace(ATTACKS["badnets"], params=Larger))
+    assert scenario_id(params) != before[0]
+    assert scenario_id(other) == before[1]
+    assert scenario_id(PoisonParams("none"))  # which has no parameters of its own
+
+
+def test_what_cannot_be_planned_is_left_out_with_its_reason() -> None:
+    planned = []
+
+    def plan(params: PoisonParams) -> None:
+        planned.append((params.attack, params.seed))
+        if params.attack == "sig":
+            raise ParameterError("no wave")
+
+    scenarios = tuple(PoisonParams(attack, seed=seed) for attack in ("badnets", "sig") for seed in (0, 1))
+    asked = [Experiment(name, name.upper(), scenarios, ("faults",)) for name in "ab"]
+    left, refused = feasible(asked, plan)
+    assert planned == [("badnets", 0), ("sig", 0)]  # once, whatever the seed and the experiment
+    assert [experiment.scenarios for experiment in left] == [scenarios[:2]] * 2
+    assert [(one.params, one.reason) for one in refused] == [(s, "no wave") for s in scenarios[2:]]
+
+
+def test_what_is_refused_on_the_way_does_not_stop_the_rest(
+    tmp_path: Path, make_poisoner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise ParameterError("neurons too few")
+
+    monkeypatch.setitem(ATTACKS, "sig", replace(ATTACKS["sig"], trigger=refuses))
+    monkeypatch.setitem(ANALYSES, "faults", refuses)
+    scenarios = (PoisonParams("sig", 0.1), PoisonParams("badnets", 0.1))
+    results = BenchResults(tmp_path / "r.duckdb", {})
+    told = []
+    refused = run(
+        [Experiment("x", "X", scenarios, ("faults", "mixture"))],
+        results,
+        make_poisoner(),
+        lambda *at: told.append(at),
+    )
+    assert [(cell.params["attack"], cell.analysis) for cell in results.cells()] == [("badnets", "mixture")]
+    assert [(one.params.attack, one.analysis, one.reason) for one in refused] == [
+        ("sig", None, "neurons too few"),
+        ("badnets", "faults", "neurons too few"),
+    ]
+    assert told == [(0, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_tables_share_cells() -> None:
@@ -94,6 +176,18 @@ def test_every_analysis_is_plain_json(name: str, make_poisoner) -> None:
         if params.attack == "none" and name in ("faults", "distributions"):
             continue  # these compare poisons with the rest
         assert json.loads(json.dumps(analyse(name, scenario), allow_nan=False))
+
+
+def test_the_ablation_of_a_small_source_ends_where_its_pairs_do(make_poisoner, base) -> None:
+    def qs(pairs: int) -> list[int]:
+        scenario = make_poisoner().scenario(PoisonParams("badnets", 0.1))
+        scores, found = scenario.pairs.scores, scenario.pairs
+        known = np.where(np.arange(len(base.keys)) < pairs, scores.consistency, np.nan)
+        scenario = replace(scenario, pairs=replace(found, scores=replace(scores, consistency=known)))
+        return [point["q"] for point in analyse("ablation", scenario)["q"]]
+
+    assert qs(400) == [50, 100, 200, 300, 400]
+    assert qs(200) == [50, 100, 200]
 
 
 def test_detection_counts_against_the_truth(make_poisoner) -> None:

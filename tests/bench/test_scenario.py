@@ -14,6 +14,7 @@ from cfbd_core.attacks.copies import attack_copy
 from cfbd_core.attacks.plan import PoisonParams, make_plan, make_triggers, triggered
 from cfbd_core.bench import scenario as module
 from cfbd_core.bench.base import read_base
+from cfbd_core.errors import ParameterError
 from cfbd_core.scores import consistency_scores
 from tests.toy import ToyEncoder
 
@@ -45,15 +46,55 @@ def test_a_scenario_is_what_cfbd_attack_writes(source, base, make_poisoner, tmp_
     attack_copy(source, tmp_path / "copy", params)
     audit = Audit.create(tmp_path / "audit")
     audit.ingest(tmp_path / "copy")
-    copy = read_base(audit, audit.embed(ToyEncoder()))
-    truth = audit.pairs(order_by="row")["poisoned"].to_numpy(zero_copy_only=False)
-    row_of = {key.partition("-")[0]: row for row, key in enumerate(copy.keys)}
+    audit.embed(ToyEncoder())
+    written = audit.pairs(order_by="row").to_pydict()
+    image, text = (np.concatenate(list(shards)) for shards in (audit.shards.images(), audit.shards.texts()))
+    row_of = {key.partition("-")[0]: row for row, key in enumerate(written["key"])}
     rows = np.array([row_of[key] for key in base.keys])
-    np.testing.assert_array_equal(truth[rows].astype(bool), found.truth)
-    assert [copy.captions[row] for row in rows] == found.pairs.captions
-    np.testing.assert_allclose(copy.text[rows], found.pairs.text, atol=1e-3)
+    np.testing.assert_array_equal(np.array(written["poisoned"])[rows], found.truth)
+    assert [written["caption"][row] for row in rows] == found.pairs.captions
+    np.testing.assert_allclose(text[rows], found.pairs.text, atol=1e-3)
     changed = found.truth | np.isin(np.arange(len(rows)), list(found.plan.pictures))
-    np.testing.assert_allclose(copy.image[rows][changed], found.pairs.image[changed], atol=1e-3)
+    np.testing.assert_allclose(image[rows][changed], found.pairs.image[changed], atol=1e-3)
+
+
+def test_pairs_that_are_known_to_be_poisoned_are_no_part_of_the_base(toy_source, tmp_path) -> None:
+    known = (3, 40, 41, 77)
+    audit = Audit.create(tmp_path / "audit")
+    audit.ingest(toy_source(80, poisoned=known))
+    found = read_base(audit, audit.embed(ToyEncoder()))
+    kept = [row for row in range(80) if row not in known]
+    assert found.left_out == len(known)
+    assert found.keys == [f"{row:04d}" for row in kept]
+    assert not any("banana" in caption for caption in found.captions)
+    np.testing.assert_array_equal(found.image, np.concatenate(list(audit.shards.images()))[kept])
+    np.testing.assert_array_equal(found.text, np.concatenate(list(audit.shards.texts()))[kept])
+    assert found.pictures["image"][3].as_py().endswith("0004.png")  # the places moved up with the rest
+
+
+def test_given_captions_take_the_place_of_ours(base, make_poisoner) -> None:
+    own = [f"people eat sushi, number {i}" for i in range(5)]
+    params = PoisonParams("badclip", 0.02, targets=("sushi",))
+    with pytest.raises(ParameterError, match="no natural captions of 'sushi'"):
+        make_poisoner().scenario(params)
+    params = PoisonParams("badnets", 0.02, targets=("sushi",), captions="natural")
+    found = make_poisoner(given=lambda asked: own if asked == params else None).scenario(params)
+    assert {found.pairs.captions[row] for row in np.flatnonzero(found.truth)} == set(own)
+
+
+def test_a_trigger_is_searched_with_the_given_captions(
+    make_poisoner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, badnets = [], ATTACKS["badnets"]
+
+    def trigger(params, workshop):
+        seen.append(workshop.captions)
+        return badnets.trigger(params, workshop)
+
+    monkeypatch.setitem(ATTACKS, "badnets", replace(badnets, optimised=True, trigger=trigger))
+    params = PoisonParams("badnets", 0.02, targets=("sushi",), captions="natural")
+    make_poisoner(given=lambda _: ["a plate of sushi"]).scenario(params)
+    assert seen == [("a plate of sushi",)]
 
 
 def test_the_base_stays_clean(base, make_poisoner) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
 
-from cfbd_core.bench.detection import experiments, run, scenario_id
+from cfbd_core.attacks.plan import PoisonParams
+from cfbd_core.bench.detection import NotMeasured, experiments, run, scenario_id
 from cfbd_core.bench.figures import make_figures, write_figures
-from cfbd_core.bench.tables import Tables
+from cfbd_core.bench.tables import Tables, not_measured, told_of_not_measured
 from cfbd_core.store.bench import BenchResults, Cell
 
 EVIDENCE = {"level": "strong", "cohesion": 0.5, "null_max": 0.2}
@@ -32,11 +34,47 @@ def row(text: str, *starts: str) -> list[str]:
 
 
 def test_table_3_shows_mean_and_half_the_range_beside_the_paper() -> None:
-    cells = cells_of("table3", tpr=[1.0, 0.99, 0.98], fpr=[0.001] * 3)
+    cells = cells_of("table3", tpr=[1.0, 0.99, 0.98], fpr=[0.001] * 3, auroc=[0.5] * 3, auprc=[0.5] * 3)
     text = Tables.of(cells).markdown([experiments(attacks=("badnets",))["table3"]])
     assert row(text, "0.6%", "CFBD")[2] == "99.00 ± 1.00 (0.10)"
     assert row(text, "0.6%", "CFBD, paper: TPR")[2] == "98.46"
     assert row(text, "0.3%", "ABL, paper: TPR")[2] == "29.57"
+
+
+def test_detectors_are_ranked_by_what_table_3_measured() -> None:
+    values = {"tpr": [1.0] * 3, "fpr": [0.0] * 3, "auroc": [0.9, 0.8, 0.7], "auprc": [0.25] * 3}
+    experiment = experiments(attacks=("badnets", "sig"))["table3"]
+    text = Tables.of(cells_of("table3", **values)).markdown([experiment])
+    ranked = text.partition("### Ranking by detector")[2]
+    assert row(ranked, "Detector", "Poison rate")[2:] == ["BadNets", "SIG"]
+    for rate in ("0.6%", "0.3%"):
+        assert row(ranked, "SafeCLIP posterior", rate)[2:] == ["0.8000 ± 0.1000 / 0.2500", "–"]
+    assert "0.5%" not in ranked
+    assert "ABL |" not in ranked  # it was not measured
+
+
+def test_what_was_not_measured_is_told_with_its_reason_and_seeds() -> None:
+    refused = [
+        NotMeasured(PoisonParams("label-consistent", 0.006, targets=("sushi",), seed=seed), "none name it")
+        for seed in (0, 1)
+    ]
+    refused += [NotMeasured(PoisonParams("mmpoison", 0.006, options={"origin": "car"}), "too few", "faults")]
+    refused += [NotMeasured(PoisonParams("none", mismatched=0.01), "no trap")]
+    told = not_measured(refused)
+    assert [(one["name"], one["seeds"], one["analysis"], one["reason"]) for one in told] == [
+        ("Label-consistent (sushi), 0.6%", [0, 1], None, "none name it"),
+        ("mmPoison (banana) from car, 0.6%", [0], "faults", "too few"),
+        ("1% mismatched captions", [0], None, "no trap"),
+    ]
+    assert json.loads(json.dumps(told)) == told
+    assert told_of_not_measured(refused).splitlines() == [
+        "## Not measured",
+        "",
+        "- Label-consistent (sushi), 0.6%: none name it",
+        "- mmPoison (banana) from car, 0.6%, faults: too few",
+        "- 1% mismatched captions: no trap",
+    ]
+    assert told_of_not_measured([]) == ""
 
 
 def test_table_4_leaves_out_what_is_not_measured_and_tells_undefined_figures() -> None:

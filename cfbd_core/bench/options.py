@@ -1,0 +1,51 @@
+"""What a detection benchmark is asked to measure, and on what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cfbd_core.attacks.source_pairs import Keys
+from cfbd_core.bench.detection import ALL_ATTACKS, SEEDS, Experiment, experiments
+from cfbd_core.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What is measured, and on what.
+
+    ``experiments`` None: all. ``mapping`` is F: ``auto`` (the encoder's own, else ``self``), ``self`` (trained anew
+    on every scenario's pairs) or a file. ``targets`` (empty: the built-in ones) and ``origin`` are those of
+    :func:`cfbd_core.bench.detection.experiments`; ``captions_file`` holds natural captions of the targets, one a
+    line. ``pool`` is the source whose pictures optimised attacks work with.
+    """
+
+    captions: Literal["first", "all"] = "first"
+    keys: Keys = "all"
+    encoder: str = "mini"
+    mapping: str = "auto"
+    attacks: tuple[str, ...] = ALL_ATTACKS
+    experiments: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] = SEEDS
+    targets: tuple[str, ...] = ()
+    origin: str | None = None
+    captions_file: Path | None = None
+    pool: str | None = None
+
+    def chosen(self) -> list[Experiment]:
+        """The experiments asked for.
+
+        Raises ParameterError for a name that is not known, and where they have no scenario of these attacks.
+        """
+        every = experiments(self.seeds, self.attacks, self.targets, self.origin)
+        asked = tuple(dict.fromkeys(self.experiments or every))
+        unknown = sorted(set(asked) - set(every))
+        if unknown:
+            raise ParameterError(f"--only {unknown[0]!r}: give some of {', '.join(every)}")
+        found = [every[name] for name in asked]
+        if not any(experiment.scenarios for experiment in found):
+            raise ParameterError(
+                f"--only {','.join(asked)}: has no scenario of {', '.join(self.attacks)}; give other --attacks"
+            )
+        return found
