@@ -28,6 +28,7 @@ from cfbd_core.attacks.copy_records import CopyPlan
 from cfbd_core.attacks.plan import CONTROL, PoisonParams
 from cfbd_core.attacks.source_pairs import SourcePairs, read_pairs
 from cfbd_core.attacks.traps import TRAPS
+from cfbd_core.attacks.wording import counted
 from cfbd_core.audit import DATABASE_NAME
 from cfbd_core.demo_audit import SOURCE_NAME
 from cfbd_core.errors import CfbdError, ParameterError
@@ -147,20 +148,24 @@ def told(copy: CopyPlan) -> str:
     """In plain words what will happen, as Markdown."""
     params, plan, total = copy.params, copy.plan, copy.pairs.table.num_rows
     if params.attack == CONTROL:
-        parts = [f"No pair is poisoned: a clean copy of **{total:,}** pairs, for comparison."]
+        parts = [f"No pair is poisoned: a clean copy of **{counted(total, 'pair')}**, for comparison."]
     else:
         rule = params.captions or ATTACKS[params.attack].captions
         ending = "." if rule == "kept" else f", such as: “{words.escaped(plan.poisons[0].caption, 120)}”"
+        share = len(plan.poisons) / total
         parts = [
-            f"**{len(plan.poisons):,}** of {total:,} pairs ({len(plan.poisons) / total:.2%}) will be poisoned. "
+            f"**{len(plan.poisons):,}** of {counted(total, 'pair')} ({share:.2%}) will be poisoned. "
             f"Picture: {ATTACKS[params.attack].summary.partition('; ')[0]}. Caption: {RULES[rule]}{ending}"
         ]
     parts += [
-        f"{number:,} pairs fall into the benign trap *{LABELS[trap.replace('_', '-')].lower()}*."
+        f"{counted(number, 'pair')} {'falls' if number == 1 else 'fall'} into the benign trap "
+        f"*{LABELS[trap.replace('_', '-')].lower()}*."
         for trap, number in Counter(plan.traps.values()).items()
     ]
     earlier = copy.pairs.table["poisoned"].fill_null(False).to_numpy().sum()
-    parts += [f"{earlier:,} pairs of the source are poisoned already and stay so."] if earlier else []
+    if earlier:
+        are = "is poisoned already and stays" if earlier == 1 else "are poisoned already and stay"
+        parts += [f"{counted(earlier, 'pair')} of the source {are} so."]
     skipped = ", ".join(
         f"{number:,} {words.escaped(reason)}" for reason, number in copy.pairs.skipped.items()
     )

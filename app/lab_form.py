@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -12,6 +10,7 @@ import streamlit as st
 from app import lab, new_audit, state, words
 from cfbd_core.attacks import ATTACKS, Attack
 from cfbd_core.attacks.copies import CopyOptions
+from cfbd_core.attacks.fields import help_of, own_options
 from cfbd_core.attacks.plan import CONTROL, PoisonParams
 from cfbd_core.errors import CfbdError
 from cfbd_core.sources import FORMATS, SourceOptions
@@ -126,36 +125,34 @@ def _describe(attack: Attack | None) -> None:
 
 
 def _own(attack: Attack) -> dict[str, Any]:
-    """A field for each of the attack's own parameters but its seed; returns those that are not at their default."""
-    fields = [one for one in dataclasses.fields(attack.params) if one.name != "seed"]
-    st.caption(inspect.cleandoc(attack.params.__doc__ or "").replace("``", "`"))
+    """A field for each of the attack's own options; returns those that are not at their default."""
+    fields = list(own_options(attack.params).values())
     kinds, values = get_type_hints(attack.params), {}
     for first in range(0, len(fields), 3):  # row by row, so that a phone keeps their order
         columns = st.columns(3, vertical_alignment="bottom")
         for column, one in zip(columns, fields[first : first + 3], strict=False):
             with column:
                 values[one.name] = _field(
-                    one.name, kinds[one.name], one.default, f"lab_{attack.name}_{one.name}"
+                    one.name, kinds[one.name], one.default, help_of(one), f"lab_{attack.name}_{one.name}"
                 )
     return {one.name: values[one.name] for one in fields if values[one.name] != one.default}
 
 
-def _field(name: str, kind: Any, default: Any, key: str) -> Any:
+def _field(name: str, kind: Any, default: Any, help: str, key: str) -> Any:
     label = name.replace("_", " ").capitalize()
-    told: dict[str, Any] = {"key": key, **KEPT}
+    shown = "no" if default is False else f"{default:.4g}" if kind is float else default
+    told: dict[str, Any] = {"key": key, "help": f"{help} Default: {shown}", **KEPT}
     if kind is bool:
         return st.checkbox(label, default, **told)
     if get_origin(kind) is Literal:
         choices = list(get_args(kind))
-        return st.selectbox(label, choices, choices.index(default), help=f"Default: {default}", **told)
+        return st.selectbox(label, choices, choices.index(default), **told)
     if kind is int:
-        return st.number_input(label, value=default, step=1, help=f"Default: {default}", **told)
+        return st.number_input(label, value=default, step=1, **told)
     if kind is float:
         step = 0.01 if default < 1 else 0.1
-        return st.number_input(
-            label, value=default, step=step, format="%.4g", help=f"Default: {default:.4g}", **told
-        )
-    return st.text_input(label, default, help=f"Default: {default}", **told)
+        return st.number_input(label, value=default, step=step, format="%.4g", **told)
+    return st.text_input(label, default, **told)
 
 
 def _more(attack: Attack, rule: str | None) -> tuple[int, dict[str, Any]]:

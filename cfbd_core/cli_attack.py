@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cfbd_core.attacks import ATTACKS, Attack
+from cfbd_core.attacks.fields import help_of, own_options
 from cfbd_core.attacks.poison_params import CONTROL, PoisonParams
 from cfbd_core.attacks.traps import TRAPS
+from cfbd_core.attacks.wording import counted
 from cfbd_core.cli_options import OneLineParser, add_columns, source_options
 from cfbd_core.cli_progress import StageBars
 
@@ -29,6 +31,8 @@ TRAP_HELP = {
     "boilerplate": "share of pairs that get a site's boilerplate",
     "near_duplicates": "share of pairs that show another pair's picture, slightly changed, with its caption",
 }
+
+NEAR = 0.75  # of 1, how like another an option must be to be named for it
 
 
 def add_attack(commands: Any) -> None:
@@ -53,16 +57,13 @@ def add_attack(commands: Any) -> None:
 
 
 class _AttackParser(OneLineParser):
-    """Tells of the attack's own options where one is not known."""
+    """Names the option that may be meant where one is not known."""
 
     def parse_known_args(self, *args: Any, **named: Any) -> Any:
         found, unknown = super().parse_known_args(*args, **named)
         if unknown:
-            own = ", ".join(
-                _option(field.name) for field in _own_fields(ATTACKS.get(getattr(found, "attack_name", "")))
-            )
-            known = f"its own options are {own}" if own else "it has no options of its own"
-            self.error(f"{unknown[0]} is unknown here; {known}")
+            near = get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, 1, NEAR)
+            self.error(f"{unknown[0]} is unknown here{f'; the nearest option is {near[0]}' if near else ''}")
         return found, unknown
 
 
@@ -130,21 +131,18 @@ def _add_poison(command: argparse.ArgumentParser, attack: Attack) -> None:
 
 def _add_own(command: argparse.ArgumentParser, attack: Attack) -> None:
     group = command.add_argument_group(f"{attack.title}'s own")
-    for field in _own_fields(attack):
-        kind = get_type_hints(attack.params)[field.name]
-        named: dict[str, Any] = {"default": argparse.SUPPRESS, "dest": f"own_{field.name}"}
+    kinds = get_type_hints(attack.params)
+    for name, field in own_options(attack.params).items():
+        kind = kinds[name]
+        named: dict[str, Any] = {"default": argparse.SUPPRESS, "dest": f"own_{name}"}
         if kind is bool:
             named["action"] = argparse.BooleanOptionalAction
         elif get_origin(kind) is Literal:
             named["choices"] = get_args(kind)
         else:
             named |= {"type": kind, "metavar": kind.__name__.upper()}
-        group.add_argument(_option(field.name), help=f"default: {_shown(field.default)}", **named)
-
-
-def _own_fields(attack: Attack | None) -> list[dataclasses.Field[Any]]:
-    """The parameters of an attack but its seed, which is that of the copy."""
-    return [] if attack is None else [one for one in dataclasses.fields(attack.params) if one.name != "seed"]
+        told = f"{help_of(field)} Default: {_shown(field.default)}".replace("%", "%%")
+        group.add_argument(_option(name), help=told, **named)
 
 
 def _option(name: str) -> str:
@@ -185,7 +183,8 @@ def _attack(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         manifest = attack_copy(options.source, options.out, params, asked, bars.update)
     result = manifest | {"out": str(options.out), "poisons": len(manifest["poisons"])}
     skipped = sum(manifest["skipped"].values())
-    parts = [f"{result['records']:,} records, {result['pairs']:,} pairs, {result['poisons']:,} poisoned"]
+    parts = [counted(result["records"], "record"), counted(result["pairs"], "pair")]
+    parts += [f"{result['poisons']:,} poisoned"]
     parts += [f"{n:,} in the trap {trap.replace('_', ' ')}" for trap, n in manifest["traps"].items()]
     parts += [f"{skipped:,} skipped ({', '.join(manifest['skipped'])})"] if skipped else []
     return result, f"{options.out}: {', '.join(parts)}"
@@ -229,12 +228,13 @@ def _described(attack: Attack) -> dict[str, Any]:
         "optimised": attack.optimised,
         "parameters": [
             {
-                "name": field.name,
-                "option": _option(field.name),
+                "name": name,
+                "option": _option(name),
                 "default": field.default,
-                "choices": list(get_args(hints[field.name])) or None,
+                "choices": list(get_args(hints[name])) or None,
+                "help": help_of(field),
             }
-            for field in _own_fields(attack)
+            for name, field in own_options(attack.params).items()
         ],
     }
 
@@ -247,4 +247,5 @@ def _text(attack: dict[str, Any]) -> str:
     for one in attack["parameters"]:
         choices = f", one of {', '.join(map(str, one['choices']))}" if one["choices"] else ""
         lines.append(f"    {one['option']}  default {_shown(one['default'])}{choices}")
+        lines.append(f"        {one['help']}")
     return "\n".join(lines)

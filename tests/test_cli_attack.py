@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.copies import load_triggers
+from cfbd_core.attacks.copies import CopyOptions, load_triggers, plan_copy, title_of
+from cfbd_core.attacks.fields import help_of, own_options
+from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.cli import main
 from cfbd_core.sources import open_source
 
@@ -33,13 +35,37 @@ def test_list_tells_of_every_attack_and_its_parameters(capsys):
     for name, attack in ATTACKS.items():
         assert told[name]["summary"] == attack.summary
         defaults = {one["name"]: one["default"] for one in told[name]["parameters"]}
-        assert defaults | {"seed": 0} == {one.name: one.default for one in dataclasses.fields(attack.params)}
+        own = {one.name: one.default for one in dataclasses.fields(attack.params) if one.name != "seed"}
+        if name in ("blended", "sig", "wanet"):
+            del own["size"]  # of the pictures: 224 in any copy
+        assert defaults == own
+        assert all(one["help"].endswith(".") for one in told[name]["parameters"])
     code, out, _ = run(capsys, "attack", "list")
     assert code == 0
     for attack in ATTACKS.values():
         assert f"{attack.name}  {attack.title}: {attack.summary} ({attack.source})" in out
     assert "    --place  default random, one of random, fixed" in out
     assert "    --learning-rate  default 0.03" in out
+    assert "        Side of the patch, in pixels.\n" in out
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_help_of_every_attack_tells_what_its_own_options_do(capsys, name):
+    code, out, _ = run(capsys, "attack", name, "--help")
+    assert code == 0
+    shown = " ".join(out.split())
+    for option, field in own_options(ATTACKS[name].params).items():
+        assert f"--{option.replace('_', '-')}" in shown
+        assert f"{help_of(field)} Default: " in shown
+
+
+def test_one_pair_is_told_as_one(capsys, tmp_path, toy_source):
+    source = toy_source(1)
+    code, printed, error = run(capsys, "attack", "sig", source, "--out", tmp_path / "out", "--rate", 1)
+    assert code == 0, error
+    assert printed.strip() == f"{tmp_path / 'out'}: 1 record, 1 pair, 1 poisoned"
+    plan = plan_copy(source, PoisonParams("sig", 1.0), CopyOptions())
+    assert title_of(plan) == "SIG: 1 of 1 pair poisoned, target banana"
 
 
 def test_badnets_writes_a_copy_that_audits(capsys, tmp_path, toy_source):
@@ -122,15 +148,33 @@ def test_an_optimised_attack_takes_its_encoder_and_pool(capsys, tmp_path, toy_so
         (("nonesuch",), "invalid choice: 'nonesuch'"),
         (
             ("badnets", "SOURCE", "--out", "OUT", "--sise", "3"),
-            "--sise is unknown here; its own options are --size, --place",
+            "--sise is unknown here; the nearest option is --size; `cfbd attack badnets --help`",
+        ),
+        (
+            (
+                "badnets",
+                "SOURCE",
+                "--out",
+                "OUT",
+                "--target-caption=natural",
+                "--captions-fil",
+                "x",
+                "--rats=3",
+            ),
+            "--rats=3 is unknown here; the nearest option is --rate; `cfbd attack badnets --help`",
         ),
         (
             ("issba", "SOURCE", "--out", "OUT", "--place", "fixed"),
-            "--place is unknown here; its own options are --strength",
+            "--place is unknown here; `cfbd attack issba --help` lists the options",
         ),
         (
             ("none", "SOURCE", "--out", "OUT", "--rate", "0.1"),
-            "--rate is unknown here; it has no options of its own",
+            "--rate is unknown here; `cfbd attack none --help`",
+        ),
+        (("badnets", "SOURCE", "more", "--out", "OUT"), "more is unknown here; `cfbd attack badnets --help`"),
+        (
+            ("blended", "SOURCE", "--out", "OUT", "--size", "64"),
+            "--size is unknown here; `cfbd attack blended --help`",
         ),
         (("badnets", "SOURCE", "--out", "OUT", "--size", "0"), "patch size 0"),
         (("badnets", "SOURCE", "--out", "OUT", "--size", "300"), "300"),

@@ -20,7 +20,7 @@ class BadNetsParams:
 
     size: int = option(16, "Side of the patch, in pixels.")
     seed: int = 0
-    place: Literal["random", "fixed"] = option("random", "fixed: always the lower right corner.")
+    place: Literal["random", "fixed"] = option("random", "random: anywhere; fixed: the lower right corner.")
     redraw: bool = option(False, "New noise for every picture, as CleanCLIP does.")
 
     def __post_init__(self) -> None:

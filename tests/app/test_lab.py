@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from PIL import Image
 from app.lab import Asked
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.copies import CopyOptions
+from cfbd_core.attacks.fields import help_of, own_options
 from cfbd_core.attacks.plan import CONTROL, PoisonParams
 from cfbd_core.cli import parser
 from cfbd_core.cli_attack import _params
@@ -114,16 +114,22 @@ def test_every_attack_has_its_own_parameters_and_tells_what_it_will_do(lab, name
     assert f"**{count}** of {PAIRS} pairs ({count / PAIRS:.2%}) will be poisoned" in words(test)
     assert attack.summary.partition(";")[0] in words(test)
     assert attack.source in words(test)
-    shown = {
-        field.key: field.value
+    fields = [
+        field
         for kind in (test.text_input, test.number_input, test.selectbox, test.checkbox)
         for field in kind
+    ]
+    shown = {field.key: field.value for field in fields}
+    helped = {field.key: field.help for field in fields}
+    own = own_options(attack.params)
+    assert {key for key in shown if key and key.startswith(f"lab_{name}_")} == {
+        f"lab_{name}_{one}" for one in own
     }
-    for one in dataclasses.fields(attack.params):
-        if one.name == "seed":
-            assert f"lab_{name}_seed" not in shown
-        elif f"lab_{name}_{one.name}" not in OWN_CAPTIONS.get(name, {}):
-            assert shown[f"lab_{name}_{one.name}"] == one.default
+    for field, one in own.items():
+        if f"lab_{name}_{field}" not in OWN_CAPTIONS.get(name, {}):
+            assert shown[f"lab_{name}_{field}"] == one.default
+        assert helped[f"lab_{name}_{field}"].startswith(help_of(one))
+    assert " ".join((attack.params.__doc__ or "").split())[:60] not in words(test)
     if attack.optimised:
         assert not cards(test)
         assert "examples come with the copy" in words(test)
@@ -215,13 +221,6 @@ def test_bad_input_is_one_line_and_nothing_can_be_written(lab, root, values, tol
     assert not cards(test)
 
 
-def test_a_trigger_that_fits_no_picture_is_told(lab):
-    test = lab(lab_attack="blended", lab_blended_size=100)
-    assert not test.exception
-    assert len(test.error) == 1
-    assert "224" in test.error[0].value
-
-
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
@@ -244,6 +243,20 @@ def test_a_place_where_something_is_or_that_is_forbidden_is_refused(lab, root, s
     assert len(test.error) == 1
     assert told in words(test)
     assert not started
+
+
+def test_a_copy_among_the_pictures_of_a_table_is_refused(lab, started):
+    test = lab()
+    next(field for field in test.text_input if field.label == "Folder of the copy").set_value("mine/copy")
+    write(test)
+    assert "lies inside the source" in words(test)
+    assert not started
+
+
+def test_one_pair_is_told_as_one(lab):
+    test = lab(lab_rate=1 / PAIRS, lab_boilerplate=1 / PAIRS)
+    assert f"**1** of {PAIRS} pairs (1.67%) will be poisoned" in words(test)
+    assert "1 pair falls into the benign trap" in words(test)
 
 
 def test_a_copy_inside_its_source_is_refused(lab, root, started):
@@ -315,9 +328,9 @@ def other(kind, value):
 
 @pytest.mark.parametrize("name", [*ATTACKS, CONTROL])
 def test_the_command_line_reads_the_arguments_as_they_were_meant(name, tmp_path):
-    own = dataclasses.fields(ATTACKS[name].params) if name in ATTACKS else ()
+    own = own_options(ATTACKS[name].params).values() if name in ATTACKS else ()
     kinds = get_type_hints(ATTACKS[name].params) if own else {}
-    options = {one.name: other(kinds[one.name], one.default) for one in own if one.name != "seed"}
+    options = {one.name: other(kinds[one.name], one.default) for one in own}
     if name == "wanet":
         del options["variant"]  # no other takes a shift
     poison = {"rate": 0.1 + 0.2, "targets": ("-a", "b c"), "captions": "natural", "triggers": 3}
