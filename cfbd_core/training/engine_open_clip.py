@@ -175,7 +175,7 @@ def _follow(started: Sequence[str], log: BinaryIO, steps: int, on_step: OnStep |
             elif told["kind"] == "error":
                 error = told["error"]
             elif on_step is not None:
-                on_step(told | {"epoch": told["step"] // steps})
+                on_step(told | {"epoch": (told["step"] - 1) // steps})
         code = process.wait()
     if code < 0:
         error = f"its process was ended by {signal.Signals(-code).name}"
@@ -256,7 +256,7 @@ class _Scalars:
             _tell(
                 {
                     "kind": "step",
-                    "step": step,
+                    "step": step + 1,  # how many are done
                     "loss": value,
                     "parts": {"clip": figures["contrastive_loss"]},
                     "lr": figures["lr"],

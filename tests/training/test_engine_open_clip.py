@@ -199,7 +199,7 @@ def test_a_csv_trains_and_ends_as_an_open_clip_folder(exported, start, tmp_path)
     run = tmp_path / "run"
     params = asked(epochs=2)
     out = engine.train(params, data, PAIRS, start, run, "cpu", on_step=lines.append)
-    assert [(line["step"], line["epoch"]) for line in lines] == [(step, step // 5) for step in range(10)]
+    assert [(line["step"], line["epoch"]) for line in lines] == [(step + 1, step // 5) for step in range(10)]
     assert all(line["kind"] == "step" and line["loss"] == line["parts"]["clip"] for line in lines)
     assert lines[0]["loss"] == pytest.approx(math.log(8), abs=1.0)
     # open_clip's schedule: warm-up of one step, then the cosine over the nine others.
@@ -236,7 +236,7 @@ def test_tars_train_and_a_stopped_run_goes_on_after_its_last_epoch(exported, sta
     lines: list[dict] = []
     out = engine.train(asked(epochs=3), data, PAIRS, start, run, "cpu", on_step=lines.append)
     assert lines[0]["epoch"] in (1, 2)  # the second epoch may have ended before the process was stopped
-    assert lines[-1]["step"] == 14
+    assert lines[-1]["step"] == 15
     assert (out / WEIGHTS_NAME).is_file()
 
 
@@ -264,8 +264,8 @@ def follow(code: str, log: Path) -> list[dict]:
 
 
 def test_lines_that_are_no_steps_are_passed_over(tmp_path):
-    code = "import json; print('hello'); print('3'); print(json.dumps({'kind': 'step', 'step': 7}))"
-    assert follow(code, tmp_path / "log") == [{"kind": "step", "step": 7, "epoch": 1}]
+    code = "import json; print('hello'); print('3'); print(json.dumps({'kind': 'step', 'step': 6}))"
+    assert follow(code, tmp_path / "log") == [{"kind": "step", "step": 6, "epoch": 1}]
 
 
 @pytest.mark.parametrize(
