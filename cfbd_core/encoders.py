@@ -76,7 +76,7 @@ class Encoder:
 
     def encode_texts(self, captions: Sequence[str]) -> np.ndarray:
         """Embed captions; returns float32 (n, d), L2-normalised. Long captions are cut by the tokenizer."""
-        tokens = self.tokenize([_cut(caption) for caption in captions]).to(self.device, non_blocking=True)
+        tokens = self.tokenize([cut_caption(caption) for caption in captions]).to(self.device, non_blocking=True)
         return self._embed(lambda: self.model.encode_text(tokens))
 
     def _embed(self, forward: Callable[[], torch.Tensor]) -> np.ndarray:
@@ -109,7 +109,7 @@ def load_encoder(spec: str = "mini", device: str = "auto") -> Encoder:
     """
     device = resolve_device(device)
     if device == "cpu":
-        _keep_freed_memory()
+        keep_freed_memory()
     import_torchvision()
     import open_clip
 
@@ -154,7 +154,7 @@ def check_spec(spec: str) -> None:
     locate(spec)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc reuse the memory of activations: given back after each layer, it costs a sixth of the time."""
     try:
         libc = ctypes.CDLL("libc.so.6")
@@ -164,7 +164,7 @@ def _keep_freed_memory() -> None:
         return  # another C library: slower, nothing else
 
 
-def _cut(caption: str) -> str:
+def cut_caption(caption: str) -> str:
     """What of a caption can reach the context: the BPE tokenizer takes hours over a word of a million letters."""
     if len(caption) <= ORDINARY_CAPTION:
         return caption

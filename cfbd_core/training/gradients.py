@@ -1,0 +1,142 @@
+"""Gradients of a loss over a whole step, whichever way its pairs are spread over passes and GPUs.
+
+The loss is computed on the step's embeddings as if they were given, once; its gradient by each embedding then flows
+back through the towers. So a step of many passes, or many GPUs, has the gradient of the whole batch: open_clip's
+cached features (``--accum-freq``) with the temperature counted once, that is GradCache (Gao et al., RepL4NLP 2021,
+arXiv 2101.06983). With several passes the towers run forward twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from cfbd_core.training.base import Loss
+from cfbd_core.training.batches import Batch
+from cfbd_core.training.group import Group
+
+NAMES = ("image", "text", "image_view", "text_view")
+
+
+class Towers(nn.Module):
+    """Both towers in one call, as DistributedDataParallel wants it.
+
+    ``mean`` and ``std`` (3,) are of pixels in 0..1.
+    """
+
+    def __init__(self, model: Any, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.model = model
+        for name, values in (("mean", mean), ("std", std)):
+            by_channel = torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1) * 255
+            self.register_buffer(name, by_channel, persistent=False)
+
+    def forward(self, pictures: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embed uint8 (n, S, S, 3) and tokens (n, length): unit rows (2, n, d), float32, and the logit scale."""
+        pixels = pictures.permute(0, 3, 1, 2).float()  # channels last, without a copy
+        pixels = pixels.sub_(self.mean).div_(self.std)
+        image, text = self.model.encode_image(pixels), self.model.encode_text(tokens)
+        features = torch.stack([normalize(image.float(), dim=-1), normalize(text.float(), dim=-1)])
+        return features, self.model.logit_scale.exp()
+
+
+@dataclass(frozen=True)
+class Backward:
+    """Leaves a step's gradients in the towers' parameters.
+
+    ``towers`` is :class:`Towers`, or that in DistributedDataParallel. ``autocast`` is None for single precision.
+    """
+
+    towers: nn.Module
+    group: Group
+    device: str
+    autocast: torch.dtype | None = None
+    scaler: torch.amp.GradScaler | None = None  # type: ignore[name-defined]
+
+    def __call__(
+        self,
+        batch: Batch,
+        passes: int,
+        views: bool,
+        seed: int,
+        loss_of: Callable[[dict[str, torch.Tensor], torch.Tensor], Loss],
+    ) -> Loss:
+        """``loss_of(features, logit_scale)`` is asked once, for the features of all pairs of the step.
+
+        ``seed`` is for what the towers draw (dropout), and must differ from step to step.
+        """
+        parts = _parts(batch, passes, views)
+        with torch.no_grad() if passes > 1 else nullcontext(), _same_statistics(self.towers, passes > 1):
+            outputs = [self._forward(part, seed + number) for number, part in enumerate(parts)]
+        own = torch.cat([_by_pair(features, views) for features, _ in outputs])
+        every = self.group.gathered(own.detach()).requires_grad_()
+        scale = outputs[0][1].detach().requires_grad_()
+        loss = loss_of(dict(zip(NAMES, every.unbind(1), strict=False)), scale)
+        (self.scaler.scale(loss.total) if self.scaler else loss.total).backward()  # type: ignore[no-untyped-call]
+        by_scale = scale.grad if scale.grad is not None else torch.zeros_like(scale)
+        by_own = self._own_gradient(every, len(own) // passes)
+        for number, (part, gradient) in enumerate(zip(parts, by_own, strict=True)):
+            is_last = number == passes - 1
+            with nullcontext() if is_last or self.group.size == 1 else self.towers.no_sync():
+                features, own_scale = outputs[0] if passes == 1 else self._forward(part, seed + number)
+                tensors, gradients = [_by_pair(features, views)], [gradient]
+                if is_last:
+                    tensors.append(own_scale)
+                    gradients.append(by_scale)
+                torch.autograd.backward(tensors, gradients)
+        return loss
+
+    def _own_gradient(self, every: torch.Tensor, each: int) -> Sequence[torch.Tensor]:
+        """The gradient by this process's embeddings, for each pass; DistributedDataParallel will take the mean."""
+        assert every.grad is not None
+        own = every.grad.chunk(self.group.size)[self.group.rank] * self.group.size
+        return own.split(each)
+
+    def _forward(
+        self, part: tuple[torch.Tensor, torch.Tensor], seed: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(seed * self.group.size + self.group.rank)
+        pictures, tokens = (tensor.to(self.device, non_blocking=True) for tensor in part)
+        with torch.autocast("cuda", dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+            found: tuple[torch.Tensor, torch.Tensor] = self.towers(pictures, tokens)
+        return found
+
+
+def _parts(batch: Batch, passes: int, views: bool) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Pictures and tokens of each pass; a pair's view is in the pair's own pass, after all its pairs."""
+    if not views:
+        return list(zip(batch.pictures.chunk(passes), batch.tokens.chunk(passes), strict=True))
+    halves = [[half.chunk(passes) for half in tensor.chunk(2)] for tensor in (batch.pictures, batch.tokens)]
+    pictures, tokens = ([torch.cat(both) for both in zip(*half, strict=True)] for half in halves)
+    return list(zip(pictures, tokens, strict=True))
+
+
+def _by_pair(features: torch.Tensor, views: bool) -> torch.Tensor:
+    """(2, n, d) to (n, 2, d); with views (2, 2n, d) to (n, 4, d), in the order of ``NAMES``."""
+    if not views:
+        return features.transpose(0, 1)
+    pairs, seen_again = features.chunk(2, dim=1)
+    return torch.cat([pairs, seen_again]).transpose(0, 1)
+
+
+@contextmanager
+def _same_statistics(towers: nn.Module, held: bool) -> Iterator[None]:
+    """Keep BatchNorm's running statistics from counting a pass that will be made again."""
+    norms = [
+        module
+        for module in towers.modules()
+        if held and isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    ]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True

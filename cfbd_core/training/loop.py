@@ -1,0 +1,277 @@
+"""The training loop: steps, evaluations, checkpoints; it goes on exactly where a checkpoint left off."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cfbd_core.encoders import Encoder
+from cfbd_core.errors import TrainingError
+from cfbd_core.training.base import Defense, Loss, Step
+from cfbd_core.training.batches import Batch, Batches, epoch_order
+from cfbd_core.training.checkpoints import Checkpoints
+from cfbd_core.training.config import TrainParams
+from cfbd_core.training.embedding import embed_rows
+from cfbd_core.training.gradients import Backward, Towers
+from cfbd_core.training.group import Group
+from cfbd_core.training.interrupts import Interrupts
+from cfbd_core.training.models import TrainedModel, as_encoder
+from cfbd_core.training.optimiser import MAX_LOG_SCALE, adamw, learning_rate, set_rate
+from cfbd_core.training.sets import TrainingSet
+
+Evaluate = Callable[[Encoder], Mapping[str, Any]]
+Log = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Position:
+    """Where a run is: steps done in all and in the epoch, the epoch's pairs (None: all), seconds so far.
+
+    ``evaluated`` is the last step after which the model was measured; ``pairs`` were seen in ``stepping`` seconds.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    done: int = 0
+    rows: np.ndarray | None = None
+    begun: bool = False
+    evaluated: int = -1
+    seconds: float = 0.0
+    pairs: int = 0
+    stepping: float = 0.0
+
+
+class Loop:
+    """One run on ``pairs``; ``params`` are resolved (:meth:`TrainParams.resolved`).
+
+    ``log`` is told of steps and evaluations, as lines of ``metrics.jsonl``; ``progress`` of pairs done and of all.
+    ``loss`` is the mean since the last step that was logged, ``measured`` what ``evaluate`` found last.
+    """
+
+    def __init__(
+        self,
+        pairs: TrainingSet,
+        trained: TrainedModel,
+        defense: Defense,
+        params: TrainParams,
+        checkpoints: Checkpoints,
+        *,
+        device: str,
+        scratch: Path,
+        group: Group | None = None,
+        evaluate: Evaluate | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> None:
+        self.pairs, self.trained, self.defense, self.params = pairs, trained, defense, params
+        self.group, self.device, self.checkpoints = group or Group(), device, checkpoints
+        self.evaluate, self._progress = evaluate, progress
+        self.log: Log = lambda _line: None
+        self.epochs, self.steps = params.length(len(pairs))
+        self.encoder = as_encoder(trained, device)
+        self.at = Position()
+        self.loss: float | None = None
+        self.measured: dict[str, Any] = {}
+        self._recent: list[torch.Tensor] = []
+        self._optimiser = adamw(trained.model, params)
+        half = precision(params, device)
+        self._scaler = torch.amp.GradScaler("cuda") if half == torch.float16 else None  # type: ignore[attr-defined]
+        towers: torch.nn.Module = Towers(trained.model, trained.mean, trained.std).to(device)
+        if self.group.size > 1:
+            towers = torch.nn.parallel.DistributedDataParallel(towers)
+        self._backward = Backward(towers, self.group, device, half, self._scaler)
+        self._batches = Batches(
+            pairs,
+            trained,
+            params,
+            views=defense.views,
+            scratch=scratch,
+            group=self.group,
+            pinned=device.startswith("cuda"),
+        )
+        self._interrupts = Interrupts()
+
+    def run(self) -> None:
+        """Go on from the newest checkpoint, or begin; to the end of the run.
+
+        Raises KeyboardInterrupt after a checkpoint where a signal asks to stop, and TrainingError for a loss that is
+        not finite.
+        """
+        self._clock = time.monotonic()
+        # Several processes stop together, after a step: one that left alone would be waited for.
+        together = self._interrupts.held() if self.group.size > 1 else nullcontext()
+        with self._interrupts, together:
+            try:
+                while self.at.epoch < self.epochs and (self.at.step < self.steps or self.at.begun):
+                    self._epoch()
+            except KeyboardInterrupt:
+                if not self._interrupts.broke_in:
+                    self._save()
+                raise
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been at work, also before it was resumed."""
+        return self.at.seconds + time.monotonic() - self._clock
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what a checkpoint holds."""
+        self.trained.model.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        if self._scaler is not None:
+            self._scaler.load_state_dict(state["scaler"])
+        self.defense.load_state_dict(state["defense"])
+        position = dict(state["position"])
+        rows = position.pop("rows")
+        self.at = Position(**position, rows=None if rows is None else rows.numpy())
+        self.loss, self.measured = state["loss"], dict(state["measured"])
+        self._recent = list(state["recent"].unbind())
+
+    def _epoch(self) -> None:
+        """The rest of the epoch that the run is in."""
+        at, params, group = self.at, self.params, self.group
+        if not at.begun:
+            with self._interrupts.held():
+                chosen = self.defense.begin_epoch(at.epoch, self.epochs, self._embed)
+                at.rows, at.begun = group.told(chosen.rows), True
+            self._stop_if_asked()
+        rows = np.arange(len(self.pairs)) if at.rows is None else at.rows
+        order = epoch_order(rows, params.step_pairs, params.seed, at.epoch, group.size * params.accumulate)
+        self.trained.model.train()
+        last = min(len(order), at.done + self.steps - at.step)
+        with closing(self._batches.epoch(at.epoch, order[:last], at.done)) as batches:
+            self._steps(batches)
+        if at.step == self.steps:
+            self._save()  # an evaluation that fails must not cost the training
+        self._measure()
+        at.epoch, at.done, at.rows, at.begun = at.epoch + 1, 0, None, False
+
+    def _steps(self, batches: Iterator[Batch]) -> None:
+        at, params = self.at, self.params
+        began, told = time.monotonic(), (at.pairs, at.stepping)
+        for batch in batches:
+            with self._interrupts.held():
+                loss = self._step(batch)
+            at.pairs += len(batch.rows)
+            began, at.stepping = time.monotonic(), at.stepping + time.monotonic() - began
+            if at.step % params.log_every == 0 or at.step == self.steps:
+                self._tell(loss, (at.pairs - told[0]) / (at.stepping - told[1]))
+                told = (at.pairs, at.stepping)
+            self._progress(at.step * params.step_pairs, self.steps * params.step_pairs)
+            if at.step % params.checkpoint_every == 0 and at.step < self.steps:
+                self._save()
+            self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self.group.any(self._interrupts.asked, self.device):
+            raise KeyboardInterrupt
+
+    def _step(self, batch: Batch) -> Loss:
+        at, params = self.at, self.params
+        assert params.lr is not None
+        assert params.warmup is not None
+        step = Step(at.epoch, at.step, self.epochs, batch.rows)
+        set_rate(self._optimiser, learning_rate(at.step, self.steps, params.lr, params.warmup))
+        self._optimiser.zero_grad(set_to_none=True)
+        seed = int(np.random.SeedSequence((params.seed, at.step)).generate_state(1)[0])
+        loss = self._backward(
+            batch,
+            params.accumulate,
+            self.defense.views,
+            seed,
+            lambda features, logit_scale: self.defense.loss(features, logit_scale, step),
+        )
+        if self._scaler is None:
+            self._optimiser.step()
+        else:
+            self._scaler.step(self._optimiser)
+            self._scaler.update()
+        with torch.no_grad():
+            self.trained.model.logit_scale.clamp_(0, MAX_LOG_SCALE)
+        self.defense.seen(step, loss)
+        self._recent.append(loss.total.detach())
+        at.step, at.done = at.step + 1, at.done + 1
+        return loss
+
+    def _tell(self, loss: Loss, rate: float) -> None:
+        """Log a step, with the mean loss since the last one."""
+        self._settle()
+        line = {
+            "kind": "step",
+            "step": self.at.step,
+            "epoch": self.at.epoch,
+            "loss": self.loss,
+            "parts": {name: float(value) for name, value in loss.parts.items()},
+            "lr": self._optimiser.param_groups[0]["lr"],
+            "logit_scale": float(self.trained.model.logit_scale.detach().exp().mean()),
+            "pairs_per_s": round(rate, 2),
+            "time": time.time(),
+        }
+        self._recent.clear()
+        self.log(line)
+
+    def _settle(self) -> None:
+        """The mean of the losses since the last log; TrainingError where one is not finite."""
+        if not self._recent:
+            return
+        losses = torch.stack(self._recent).tolist()
+        broken = next((place for place, loss in enumerate(losses) if not np.isfinite(loss)), None)
+        if broken is not None:
+            step = self.at.step - len(losses) + broken + 1
+            raise TrainingError(
+                f"the loss is {losses[broken]} at step {step}; give a smaller --lr or a longer --warmup"
+                f"{self.checkpoints.way_back()}"
+            )
+        self.loss = float(np.mean(losses))
+
+    def _measure(self) -> None:
+        """Evaluate the model as it is, if it was not yet; the first process alone does."""
+        if self.evaluate is None or self.at.evaluated == self.at.step:
+            return
+        if self.group.is_first:
+            self.measured = json.loads(json.dumps(dict(self.evaluate(self.encoder))))
+            line = {"kind": "eval", "epoch": self.at.epoch, "step": self.at.step, **self.measured}
+            self.log(line | {"time": time.time()})
+        self.at.evaluated = self.at.step
+
+    def _save(self) -> None:
+        self._settle()
+        self.at.seconds, self._clock = self.seconds, time.monotonic()
+        if not self.group.is_first:
+            return
+        with self._interrupts.held():
+            self.checkpoints.save(self.at.step, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        rows = self.at.rows
+        return {
+            "model": self.trained.model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "scaler": {} if self._scaler is None else self._scaler.state_dict(),
+            "defense": self.defense.state_dict(),
+            "position": vars(self.at) | {"rows": None if rows is None else torch.from_numpy(rows)},
+            "loss": self.loss,
+            "measured": self.measured,
+            "recent": torch.stack(self._recent).cpu() if self._recent else torch.zeros(0),
+        }
+
+    def _embed(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings by the model as it is, in eval mode, of whole pictures."""
+        return embed_rows(self.encoder, self.pairs, rows, self.params.workers)
+
+
+def precision(params: TrainParams, device: str) -> torch.dtype | None:
+    """The half precision that the towers run in, None for single. Raises TrainingError where there is no GPU."""
+    on_gpu = device.startswith("cuda")
+    if params.precision == "amp" and not on_gpu:
+        raise TrainingError("--precision amp: needs a GPU; give fp32 or auto")
+    if params.precision == "fp32" or not on_gpu:
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

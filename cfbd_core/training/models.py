@@ -1,0 +1,207 @@
+"""Models to train: any open_clip model, from scratch or from a checkpoint, and the folder it is written to.
+
+=====================  ==================================================================
+``mini``               the encoder that ships with this project
+``NAME``               an open_clip model from scratch, e.g. ``ViT-B-32``
+``NAME/PRETRAINED``    an open_clip model and tag
+``hf-hub:ORG/MODEL``   a model on the Hugging Face hub
+``NAME@FILE``          a checkpoint of an open_clip model (``mini@FILE`` as well)
+``FOLDER``             an open_clip folder; without weights in it the model starts from scratch
+``RUN``                a training run's folder: the model that it made
+=====================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from cfbd_core.encoder_files import CONFIG_NAME, locate, offline_if_unreachable
+from cfbd_core.encoders import Encoder, keep_freed_memory, load_encoder, resolve_device
+from cfbd_core.errors import EncoderError, TrainingError
+from cfbd_core.files import written_beside
+from cfbd_core.torchvision_compat import import_torchvision
+
+WEIGHTS_NAME = "open_clip_model.safetensors"
+SCRATCH = "scratch"  # in place of the sha256 of a checkpoint
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A model that is trained: ``config`` is its open_clip folder's, ``size`` the side of its pictures in pixels.
+
+    ``transform`` is that of evaluation; ``mean`` and ``std`` (3,) are of pixels in 0..1. ``origin`` says which
+    weights it started from: their sha256, or "scratch".
+    """
+
+    spec: str
+    origin: str
+    model: Any
+    transform: Callable[[Image.Image], torch.Tensor]
+    tokenize: Callable[[Sequence[str]], torch.Tensor]
+    config: dict[str, Any]
+    size: int
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether its weights are random."""
+        return self.origin == SCRATCH
+
+    @property
+    def mean(self) -> Sequence[float]:
+        """Of the pixels in 0..1, by channel."""
+        found: Sequence[float] = self.config["preprocess_cfg"]["mean"]
+        return found
+
+    @property
+    def std(self) -> Sequence[float]:
+        """Of the pixels in 0..1, by channel."""
+        found: Sequence[float] = self.config["preprocess_cfg"]["std"]
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Write an open_clip folder, in place of an earlier one; `--encoder FOLDER` loads it."""
+        with written_beside(folder) as beside:
+            beside.mkdir()
+            write_folder(beside, self.config, self.model.state_dict())
+            if hasattr(self.tokenize, "save_pretrained"):
+                self.tokenize.save_pretrained(str(beside))
+            if folder.is_dir():
+                shutil.rmtree(folder)
+
+
+def build_model(spec: str, seed: int = 0) -> TrainedModel:
+    """The model that ``spec`` names (see the module's table), on the CPU; ``seed`` draws weights from scratch.
+
+    Raises TrainingError: no such model, weights that do not fit it, or a kind that cannot be trained here.
+    """
+    import_torchvision()
+    keep_freed_memory()
+    place = Path(spec.removeprefix("local-dir:")).expanduser()
+    try:
+        if (place / "run.json").is_file():
+            return _loaded(spec, str(trained_folder(place)))
+        if (place / CONFIG_NAME).is_file() and not _has_weights(place):
+            return _from_scratch(spec, f"local-dir:{place}", seed)
+        if not place.exists() and _is_name(spec):
+            return _from_scratch(spec, spec, seed)
+        return _loaded(spec, spec)
+    except EncoderError as error:
+        raise TrainingError(str(error).replace("--encoder", "--model")) from error
+
+
+def trained_folder(run: Path) -> Path:
+    """The open_clip folder of a training run. Raises TrainingError where it has made none yet."""
+    if not (run / "model" / CONFIG_NAME).is_file():
+        raise TrainingError(
+            f"{run}: this training run has no model yet; `cfbd train --out {run} --resume` goes on with it"
+        )
+    return run / "model"
+
+
+def as_encoder(trained: TrainedModel, device: str = "cpu") -> Encoder:
+    """The model as an encoder: the same weights, so that what is learned later is seen. Leaves it in eval mode."""
+    return Encoder(
+        trained.model,
+        trained.transform,
+        trained.tokenize,
+        encoder_id=trained.spec,
+        sha256=trained.origin,
+        width=int(trained.config["model_cfg"]["embed_dim"]),
+        architecture=_short_hash(trained.config),
+        device=resolve_device(device),
+    )
+
+
+def write_folder(folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+    """Write configuration and weights into an existing folder, as open_clip reads them."""
+    (folder / CONFIG_NAME).write_text(json.dumps(config, indent=1), encoding="utf-8")
+    whole = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    save_file(whole, folder / WEIGHTS_NAME)
+
+
+def _loaded(spec: str, encoder_spec: str) -> TrainedModel:
+    import open_clip
+
+    encoder = load_encoder(encoder_spec, "cpu")
+    found = locate(encoder_spec)
+    config = dict(open_clip.get_model_config(found.model))
+    if found.quick_gelu:
+        config["quick_gelu"] = True
+    encoder.model.float()
+    return _trained(spec, encoder.sha256, encoder.model, encoder.transform, encoder.tokenize, config)
+
+
+def _from_scratch(spec: str, reference: str, seed: int) -> TrainedModel:
+    import open_clip
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    try:
+        with offline_if_unreachable(), _quiet(), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = open_clip.create_model(reference, load_weights=False, pretrained_text=False)
+            tokenize = open_clip.get_tokenizer(reference)
+            config = dict(open_clip.get_model_config(reference))
+    except Exception as error:  # open_clip and timm raise whatever they like here
+        reason = " ".join(str(error).split())[:160]
+        raise TrainingError(f"--model {spec}: open_clip cannot build it: {reason}") from error
+    transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+    return _trained(spec, SCRATCH, model, transform, tokenize, config)
+
+
+def _trained(
+    spec: str, origin: str, model: Any, transform: Any, tokenize: Any, model_cfg: dict[str, Any]
+) -> TrainedModel:
+    preprocess = model.visual.preprocess_cfg
+    size = preprocess["size"]
+    height, width = (size, size) if isinstance(size, int) else size
+    if height != width:
+        raise TrainingError(
+            f"--model {spec}: takes pictures of {height} × {width}; only square ones are trained"
+        )
+    if "multimodal_cfg" in model_cfg:
+        raise TrainingError(f"--model {spec}: writes captions too (CoCa); give a model of two towers")
+    if getattr(model, "logit_bias", None) is not None:
+        model.logit_bias.requires_grad_(False)  # SigLIP's loss has it, CLIP's has not
+    kept = ("mean", "std", "interpolation", "resize_mode")
+    config = {"model_cfg": model_cfg, "preprocess_cfg": {name: preprocess[name] for name in kept}}
+    config = json.loads(json.dumps(config))  # tuples become what is read back
+    return TrainedModel(spec, origin, model, transform, tokenize, config, int(height))
+
+
+def _is_name(spec: str) -> bool:
+    import open_clip
+
+    return "/" not in spec and "@" not in spec and open_clip.get_model_config(spec) is not None
+
+
+def _has_weights(folder: Path) -> bool:
+    from open_clip.factory import _find_checkpoint_in_dir
+
+    return _find_checkpoint_in_dir(folder) is not None
+
+
+def _short_hash(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without open_clip's warnings that there are no weights: that is what was asked for."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

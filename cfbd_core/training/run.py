@@ -1,0 +1,193 @@
+"""A training run: a folder, what was asked in ``run.json``, what came out in ``model/`` and ``result.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cfbd_core.encoders import resolve_device
+from cfbd_core.errors import EncoderError, TrainingError
+from cfbd_core.files import write_json, written_beside
+from cfbd_core.training import DEFENSES, defense_options
+from cfbd_core.training.checkpoints import FOLDER_NAME, Checkpoints
+from cfbd_core.training.config import TrainParams
+from cfbd_core.training.group import Group, joined
+from cfbd_core.training.loop import Evaluate, Loop, precision
+from cfbd_core.training.models import TrainedModel, build_model
+from cfbd_core.training.place import ASKED, RESULT, check_place, held_run, one_run
+from cfbd_core.training.sets import TrainingSet
+from cfbd_core.training.tracking import Tracking
+from cfbd_core.training.unfold import unfold_batchnorm
+
+EXTRAS, MODEL = "defense.npz", "model"
+PACKAGES = ("numpy", "open_clip_torch", "pillow", "timm", "torch", "torchvision")
+Progress = Callable[[int, int], None]
+
+
+def train(
+    pairs: TrainingSet,
+    out: str | Path,
+    params: TrainParams | None = None,
+    *,
+    evaluate: Evaluate | None = None,
+    resume: bool = False,
+    progress: Progress = lambda _done, _total: None,
+) -> dict[str, Any]:
+    """Train a model on ``pairs`` into the folder ``out``; returns the content of its ``result.json``.
+
+    Called again it goes on from the newest checkpoint; a run that is done gives its result. ``resume`` insists that
+    there is one. ``evaluate(encoder)`` measures the model after every epoch, e.g. its ``ca`` and ``asr``.
+    ``progress`` is told of pairs done and of all. Where ``torchrun`` started several processes, all call this.
+
+    Raises TrainingError: too few pairs, a folder that holds something else, a model that cannot be built, a loss
+    that is not finite, a lost GPU; the newest checkpoint stays. KeyboardInterrupt after a checkpoint.
+    """
+    out, params = Path(out), params or TrainParams()
+    device = _device(params)
+    _check_enough(pairs, params)
+    check_place(out, pairs)
+    with joined(device) as (group, own_device):
+        _check_divides(params, group)
+        trained = build_model(params.model, params.seed)
+        params = params.resolved(len(pairs), trained.from_scratch)
+        asked = _asked(pairs, trained, params)
+        with one_run(out) if group.is_first else nullcontext():
+            done = group.told(held_run(out, asked, resume) if group.is_first else None)
+            if done is not None:
+                return dict(done)
+            checkpoints = Checkpoints(out / FOLDER_NAME, asked["id"])
+            state = checkpoints.newest()
+            if group.is_first and state is None:
+                write_json(out / ASKED, asked)
+            defense = DEFENSES[params.defense](
+                defense_options(params.defense, params.defense_options), len(pairs), params.seed
+            )
+            if state is None:
+                unfold_batchnorm(trained, pairs, params.seed)
+            loop = Loop(
+                pairs,
+                trained,
+                defense,
+                params,
+                checkpoints,
+                device=own_device,
+                scratch=out,
+                group=group,
+                evaluate=evaluate,
+                progress=progress,
+            )
+            if state is not None:
+                loop.restore(state)
+            with _told_of_gpu(own_device, params, checkpoints):
+                _follow(loop, out, group)
+            return _finish(loop, out, group)
+
+
+def _follow(loop: Loop, out: Path, group: Group) -> None:
+    """Run the loop; the first process logs."""
+    if not group.is_first:
+        loop.run()
+        return
+    with Tracking(out, loop.at.step, loop.at.evaluated) as tracking:
+        loop.log = tracking
+        loop.run()
+
+
+def _finish(loop: Loop, out: Path, group: Group) -> dict[str, Any]:
+    """Write the model, what the defence found, and last the result."""
+    params, at = loop.params, loop.at
+    result = {
+        "steps": at.step,
+        "epochs": at.epoch,
+        "loss": loop.loss,
+        "seconds": round(loop.seconds, 1),
+        "pairs_per_s": round(at.pairs / at.stepping, 2) if at.stepping else None,
+        "ca": None,
+        "asr": None,
+        **loop.measured,
+        "defense": params.defense,
+        "subset": params.subset,
+        "model": params.model,
+        "pairs": len(loop.pairs),
+        "device": loop.device,
+        "finished": datetime.now(UTC).isoformat(),
+    }
+    if group.is_first:
+        loop.trained.save(out / MODEL)
+        extras = loop.defense.extras()
+        if extras:
+            with written_beside(out / EXTRAS) as beside, beside.open("wb") as file:
+                np.savez(file, **extras)  # type: ignore[arg-type]
+        write_json(out / RESULT, result)
+    return result
+
+
+def _asked(pairs: TrainingSet, trained: TrainedModel, params: TrainParams) -> dict[str, Any]:
+    """The content of ``run.json``; ``id`` changes with whatever decides what is learned."""
+    decided = json.dumps([params.id, pairs.fingerprint, trained.origin, trained.config])
+    epochs, steps = params.length(len(pairs))
+    return {
+        "id": hashlib.sha256(decided.encode()).hexdigest()[:12],
+        "params": params.to_dict(),
+        **pairs.about,
+        "pairs": len(pairs),
+        "set_fingerprint": pairs.fingerprint,
+        "model_sha256": trained.origin,
+        "epochs": epochs,
+        "steps": steps,
+        "engine": "own",
+        "versions": {name: version(name) for name in PACKAGES},
+        "started": datetime.now(UTC).isoformat(),
+    }
+
+
+def _device(params: TrainParams) -> str:
+    try:
+        device = resolve_device(params.device)
+    except EncoderError as error:
+        raise TrainingError(str(error)) from error
+    precision(params, device)
+    return device
+
+
+def _check_enough(pairs: TrainingSet, params: TrainParams) -> None:
+    if len(pairs) < params.step_pairs:
+        passes = f" × --accumulate {params.accumulate}" if params.accumulate > 1 else ""
+        raise TrainingError(
+            f"--batch-size {params.batch_size}{passes}: the set has {len(pairs)} pairs, fewer than one batch; "
+            f"give --batch-size {max(2, len(pairs) // params.accumulate)} or less"
+        )
+
+
+def _check_divides(params: TrainParams, group: Group) -> None:
+    if params.batch_size % group.size:
+        raise TrainingError(
+            f"--batch-size {params.batch_size}: does not divide among {group.size} processes; "
+            f"give a multiple of {group.size}"
+        )
+
+
+@contextmanager
+def _told_of_gpu(device: str, params: TrainParams, checkpoints: Checkpoints) -> Iterator[None]:
+    """Say in one line that the GPU is lost, or too small."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise TrainingError(
+            f"the GPU's memory does not hold {params.batch_size} pairs a pass; "
+            f"give --batch-size {max(1, params.batch_size // 2)} --accumulate {2 * params.accumulate}"
+        ) from error
+    except RuntimeError as error:
+        if not device.startswith("cuda") or not any(word in str(error) for word in ("CUDA", "cuda", "NCCL")):
+            raise
+        reason = " ".join(str(error).split())[:120]
+        raise TrainingError(f"the GPU {device} is lost ({reason}){checkpoints.way_back()}") from error

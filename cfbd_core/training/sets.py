@@ -1,0 +1,134 @@
+"""What is trained on: pairs of an audit, of an export, or arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from cfbd_core.errors import ParameterError, TrainingError
+from cfbd_core.images import BadImage, decode_image, read_image_bytes
+from cfbd_core.sources import SourceOptions, open_source
+from cfbd_core.training.config import Subset
+
+if TYPE_CHECKING:
+    from cfbd_core.audit import Audit
+
+WHERE: dict[Subset, tuple[str | None, str]] = {  # a condition on audit_pairs, and what its pairs are called
+    "all": (None, "pairs"),
+    "kept": ("final = 'kept'", "kept pairs"),
+    "coarse": ("subset = 'benign'", "pairs in D_b"),  # the paper's coarse-only rows
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Pairs by row: ``keys`` and ``captions`` (n,), and pictures by :meth:`picture`.
+
+    ``about`` says where they come from, as plain JSON; ``fingerprint`` changes with the pairs. ``arrays`` uint8
+    (n, S, S, 3) or ``places``, what :func:`cfbd_core.images.read_image_bytes` takes, hold the pictures;
+    ``protected`` are the files and folders they lie in.
+    """
+
+    keys: Sequence[str]
+    captions: Sequence[str]
+    about: dict[str, Any]
+    fingerprint: str
+    arrays: np.ndarray | None = None
+    places: Sequence[tuple[str, int | None, int | None]] = ()
+    protected: Sequence[Path] = ()
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def picture(self, row: int) -> Image.Image:
+        """The picture of a pair, RGB. Raises TrainingError where it cannot be read."""
+        if self.arrays is not None:
+            return Image.fromarray(self.arrays[row])
+        try:
+            return decode_image(read_image_bytes(*self.places[row]))
+        except BadImage as bad:
+            raise TrainingError(
+                f"pair {self.keys[row]}: its picture cannot be read ({bad}); "
+                "audit the source with `cfbd run` and train on what it keeps"
+            ) from None
+
+    @classmethod
+    def from_audit(cls, audit: Audit, subset: Subset = "kept") -> TrainingSet:
+        """The pairs of an audit: ``all``, those ``kept``, or D_b alone (``coarse``).
+
+        Raises TrainingError: not split yet, no such pairs, or pairs without pictures.
+        """
+        if subset not in WHERE:
+            raise ParameterError(f"--subset {subset}: give one of {', '.join(WHERE)}")
+        status = audit.status()
+        if not status["pairs"]:
+            raise TrainingError(f"{audit.folder}: the audit has no pairs; `cfbd ingest` reads some")
+        if subset != "all" and status["split"] is None:
+            raise TrainingError(
+                f"--subset {subset}: {audit.folder} is not split yet; run `cfbd split` first, or give --subset all"
+            )
+        condition, what = WHERE[subset]
+        table = audit.pairs(where=condition)
+        if not table.num_rows:
+            raise TrainingError(
+                f"--subset {subset}: no {what} among the {status['pairs']:,} of {audit.folder}; "
+                "look at the split, or give another --subset"
+            )
+        about = {"audit": str(audit.folder.resolve()), "data": None, "subset": subset}
+        return cls._from_table(table, about, [Path(file) for file in status["source"]["files"]])
+
+    @classmethod
+    def from_data(cls, data: str | Path, options: SourceOptions | None = None) -> TrainingSet:
+        """The pairs of an export (CSV, Parquet, WebDataset), or of any source. Raises SourceError, TrainingError."""
+        source = open_source(data, options)
+        batches = [batch.pairs for batch in source.batches()]
+        table = pa.Table.from_batches(batches) if batches else None
+        if table is None or not table.num_rows:
+            raise TrainingError(f"{data}: holds no pairs; give an export with some")
+        protected = [*source.files(), *([Path(data)] if Path(data).is_dir() else [])]
+        about = {"audit": None, "data": str(Path(data).absolute()), "subset": None}
+        return cls._from_table(table, about, protected)
+
+    @classmethod
+    def from_arrays(
+        cls, images: np.ndarray, captions: Sequence[str], keys: Sequence[str] | None = None
+    ) -> TrainingSet:
+        """Pictures uint8 (n, S, S, 3) with their captions (n,)."""
+        if (
+            images.dtype != np.uint8
+            or images.ndim != 4
+            or images.shape[3] != 3
+            or len(images) != len(captions)
+        ):
+            raise TrainingError(
+                f"pictures {images.dtype} {images.shape} with {len(captions)} captions; give uint8 (n, S, S, 3) with n"
+            )
+        names = list(keys) if keys is not None else [str(row) for row in range(len(images))]
+        digest = hashlib.sha256(np.ascontiguousarray(images).data)
+        digest.update(json.dumps([names, list(captions)]).encode())
+        about = {"audit": None, "data": None, "subset": None}
+        return cls(names, list(captions), about, digest.hexdigest(), arrays=images)
+
+    @classmethod
+    def _from_table(cls, table: pa.Table, about: dict[str, Any], protected: Sequence[Path]) -> TrainingSet:
+        columns = ("image", "image_offset", "image_size")
+        places = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+        keys, captions = table["key"].to_pylist(), table["caption"].to_pylist()
+        without = next((key for key, place in zip(keys, places, strict=True) if place[0] is None), None)
+        if without is not None:
+            raise TrainingError(
+                f"pair {without} has no picture, only a ready embedding; give a source with pictures"
+            )
+        digest = hashlib.sha256()
+        for key, caption, (image, offset, size) in zip(keys, captions, places, strict=True):
+            name = image.rpartition("/")[2]  # the folder may move
+            digest.update(json.dumps([key, caption, name, offset, size]).encode())
+        return cls(keys, captions, about, digest.hexdigest(), places=places, protected=protected)

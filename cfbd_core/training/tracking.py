@@ -1,0 +1,81 @@
+"""What a run tells while it trains: ``metrics.jsonl`` for the app, event files for TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from cfbd_core.files import written_beside
+
+METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
+STEP_FIGURES = ("loss", "lr", "logit_scale", "pairs_per_s")
+
+
+class Tracking:
+    """Logs the lines of a run in ``folder``; a context manager.
+
+    ``step`` and ``evaluated`` are the last ones of the checkpoint that the run goes on from: what was told of
+    later ones is told again, and so goes.
+    """
+
+    def __init__(self, folder: Path, step: int = 0, evaluated: int = -1) -> None:
+        self._path = folder / METRICS
+        forget_after(self._path, step, evaluated)
+        self._file = self._path.open("a", encoding="utf-8")
+        from tensorboardX import SummaryWriter
+
+        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=step + 1 if step else None)
+
+    def __call__(self, line: dict[str, Any]) -> None:
+        """Log a line of kind "step" or "eval"."""
+        self._file.write(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n")
+        self._file.flush()
+        for name, value in _figures(line).items():
+            self._board.add_scalar(name, value, line["step"])
+        if line["kind"] == "eval":
+            self._board.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._board.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """All whole lines of a run's log."""
+    lines = []
+    try:
+        text = (folder / METRICS).read_text(encoding="utf-8")
+    except OSError:
+        return []
+    for line in text.splitlines():
+        try:
+            found = json.loads(line)
+        except ValueError:  # the process was killed while it wrote
+            continue
+        if isinstance(found, dict) and "kind" in found:
+            lines.append(found)
+    return lines
+
+
+def forget_after(path: Path, step: int, evaluated: int) -> None:
+    """Drop what was logged of later steps than ``step``, and of evaluations after ``evaluated``."""
+    if not path.is_file():
+        return
+    last = {"step": step, "eval": evaluated}
+    kept = [line for line in read_metrics(path.parent) if line["step"] <= last.get(line["kind"], step)]
+    with written_beside(path) as beside:
+        beside.write_text(
+            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept), encoding="utf-8"
+        )
+
+
+def _figures(line: dict[str, Any]) -> dict[str, float]:
+    """Names and values for TensorBoard."""
+    if line["kind"] == "step":
+        found = {f"train/{name}": line[name] for name in STEP_FIGURES}
+        return found | {f"train/{name}": value for name, value in line["parts"].items()}
+    return {f"eval/{name}": line[name] for name in ("ca", "asr") if line.get(name) is not None}
