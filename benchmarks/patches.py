@@ -6,6 +6,9 @@ Patches are optimised on Flickr8k's even keys (those ≡ 0 mod 10, on which sett
 measured on 200 odd keys. *Gain* is the mean over these photos of (cosine with the target after the patch − cosine
 before); the target is the mean embedding of the 80 template captions, or of the natural ones. Patches of noise have
 the same size, mask and place; of five, their mean gain and the largest in size, which *ratio* is taken to.
+*Other classes* tell a patch that moves pictures towards the target from one that moves them towards text in general:
+the mean gain towards each of 20 classes of ImageNet (drawn with seed 0, each the mean of the 80 templates), and the
+target's rank by gain among the 21, 1 being the largest.
 *Named target* is the share of photos whose zero-shot class among ImageNet's thousand and the target is the target
 (7 prompts a class). Neurons are those that Trojan chose, in standard deviations over unpatched photos.
 """
@@ -32,12 +35,14 @@ from cfbd_core.attacks.natural import natural_captions
 from cfbd_core.attacks.neurons import LastNeurons
 from cfbd_core.attacks.patch_search import PixelTransform, as_pixels, embedded, in_batches, mean_direction
 from cfbd_core.attacks.patches import noise
+from cfbd_core.attacks.templates import imagenet_classes
 from cfbd_core.encoders import Encoder, load_encoder
 from cfbd_core.torchvision_compat import import_torchvision
 from tools.mini.photos import Photo, held_out_photos, read_tars
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 RANDOM_SEEDS = range(1000, 1005)
+OTHERS = 20  # classes
 COLUMNS = (
     "attack",
     "target as",
@@ -46,6 +51,7 @@ COLUMNS = (
     "gain",
     "noise patches' gain: mean, largest",
     "ratio",
+    "mean gain to other classes (rank)",
     "named target: before / noise / after",
     "neurons: noise → after",
     "CPU s",
@@ -75,6 +81,7 @@ def main() -> None:
         "natural": natural_captions(options.target),
     }
     names = class_directions(encoder, options.target)
+    others = other_directions(encoder, options.target)
 
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}")
     print(f"encoder {encoder.id}, N = {len(unseen)}, seed {options.seed}: {' '.join(sys.argv)}\n")
@@ -91,7 +98,7 @@ def main() -> None:
             lambda: encoder,
         )
         trigger, cost = trigger_of(attack, params, workshop, options.keep)
-        for row in rows(attack, params, trigger, unseen, encoder, captions, names):
+        for row in rows(attack, params, trigger, unseen, encoder, captions, names, others):
             print(f"| {attack.title}{f', {choice}' if choice else ''} | {row} | {cost} |", flush=True)
 
 
@@ -119,6 +126,7 @@ def rows(
     encoder: Encoder,
     captions: dict[str, tuple[str, ...]],
     names: np.ndarray,
+    others: np.ndarray,
 ) -> list[str]:
     """One table row for each way to say the target; columns as printed above, without first and last."""
 
@@ -133,15 +141,18 @@ def rows(
     shares = [100 * ((e @ names.T).argmax(1) == 0).mean() for e in (before, after, *by_noise)]
     named = f"{shares[0]:.1f} / {np.mean(shares[2:]):.1f} / {shares[1]:.1f} %"
     excited = excitation(encoder, trigger, pictures[:3]) if "neurons" in trigger else "–"
+    other_gains = ((after - before) @ others.T).mean(0)
     table = []
     for style, texts in captions.items():
         target = mean_direction(encoder, texts)
         gain = float((after @ target - before @ target).mean())
         noise_gains = [float((e @ target - before @ target).mean()) for e in by_noise]
         largest = max(noise_gains, key=abs)
+        rank = 1 + int((other_gains > gain).sum())
         table.append(
             f"{style} | {(before @ target).mean():.4f} | {(after @ target).mean():.4f} | {gain:+.4f} | "
-            f"{np.mean(noise_gains):+.4f}, {largest:+.4f} | {gain / abs(largest):.0f} | {named} | {excited}"
+            f"{np.mean(noise_gains):+.4f}, {largest:+.4f} | {gain / abs(largest):.0f} | "
+            f"{other_gains.mean():+.4f} ({rank}) | {named} | {excited}"
         )
     return table
 
@@ -170,6 +181,15 @@ def class_directions(encoder: Encoder, target: str) -> np.ndarray:
     names = [target, *[name for name in open_clip.IMAGENET_CLASSNAMES if name.lower() != target.lower()]]
     prompt: list[Callable[[str], str]] = list(open_clip.SIMPLE_IMAGENET_TEMPLATES)
     return np.stack([mean_direction(encoder, [form(name) for form in prompt]) for name in names])
+
+
+def other_directions(encoder: Encoder, target: str) -> np.ndarray:
+    """Unit vectors (20, d) of other classes of ImageNet, each the mean of the 80 templates."""
+    classes = [name for name in imagenet_classes() if name.lower() != target.lower()]
+    chosen = np.random.default_rng(0).choice(len(classes), OTHERS, replace=False)
+    return np.stack(
+        [mean_direction(encoder, [form(classes[i]) for form in imagenet_templates()]) for i in chosen]
+    )
 
 
 def drawn(photos: list[Photo], n: int) -> np.ndarray:
