@@ -131,14 +131,14 @@ class SafeClip(Defense):
 
         share = float("nan") if self._share is None else self._share
         return {
-            "safe": torch.from_numpy(self._safe.copy()),
+            "safe": torch.from_numpy(self._safe),
             "share": torch.tensor(share, dtype=torch.float64),
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take back what :meth:`state_dict` gave."""
         share = float(state["share"])
-        self._safe, self._share = state["safe"].cpu().numpy().copy(), None if math.isnan(share) else share
+        self._safe, self._share = state["safe"].cpu().numpy(), None if math.isnan(share) else share
 
     def extras(self) -> dict[str, np.ndarray]:
         """The rows that were ``safe`` at last, int64."""

@@ -117,7 +117,7 @@ def train(defence: SafeClip, epochs: range) -> list[float]:
             rows = np.random.default_rng((epoch, number)).choice(PAIRS, 12, replace=False)
             features = literal.batch(12, seed=number, views=True)
             step = literal.step_of(rows, epoch, 20, number)
-            found.append(float(defence.loss(features, torch.tensor(10.0), step).total))
+            found.append(defence.loss(features, torch.tensor(10.0), step).total.item())
     return found
 
 
