@@ -14,7 +14,7 @@ import logging
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -116,7 +116,7 @@ class Batches:
         self._squares = _Squares(pairs, trained.size, scratch)
         self._tokens = _Tokens(pairs.captions, trained.tokenize)
 
-    def epoch(self, epoch: int, order: np.ndarray, first: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, order: np.ndarray, first: int) -> Generator[Batch]:
         """The batches of the steps ``order`` (:func:`epoch_order`) from ``first`` on, made ready ahead."""
         workers = ThreadPoolExecutor(self._params.workers, thread_name_prefix="batches")
         try:
@@ -144,13 +144,13 @@ class Batches:
         chunks = [range(at, min(at + CHUNK, len(own))) for at in range(0, len(own), CHUNK)]
         return Batch(rows, pictures, tokens), [workers.submit(fill, chunk) for chunk in chunks]
 
-    def crop(self, row: int, box: Sequence[int]) -> np.ndarray:
+    def crop(self, row: int, box: tuple[int, int, int, int]) -> np.ndarray:
         """A training crop, uint8 (S, S, 3)."""
         square, size = self._squares[row], self._squares.size
         if box[2] - box[0] == size and box[3] - box[1] == size:
             return square
         picture = Image.fromarray(square)
-        return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=tuple(box)))
+        return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
     def picture_view(self, row: int, epoch: int) -> np.ndarray:
         """The second view of a picture, uint8 (S, S, 3)."""
@@ -191,7 +191,7 @@ class _Fill:
         boxes = self.batches.boxes(self.rows[chunk.start : chunk.stop], self.epoch).tolist()
         for place, box in zip(chunk, boxes, strict=True):
             row = int(self.rows[place])
-            self.pictures[place] = self.batches.crop(row, box)
+            self.pictures[place] = self.batches.crop(row, tuple(box))
             self.tokens[place] = self.batches.tokens(row)
             if self.batches.has_views:
                 self.pictures[len(self.rows) + place] = self.batches.picture_view(row, self.epoch)

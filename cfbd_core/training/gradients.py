@@ -30,6 +30,9 @@ class Towers(nn.Module):
     ``mean`` and ``std`` (3,) are of pixels in 0..1.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, model: Any, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.model = model
@@ -53,11 +56,11 @@ class Backward:
     ``towers`` is :class:`Towers`, or that in DistributedDataParallel. ``autocast`` is None for single precision.
     """
 
-    towers: nn.Module
+    towers: Any
     group: Group
     device: str
     autocast: torch.dtype | None = None
-    scaler: torch.amp.GradScaler | None = None  # type: ignore[name-defined]
+    scaler: torch.amp.GradScaler | None = None
 
     def __call__(
         self,
@@ -80,7 +83,7 @@ class Backward:
         loss = loss_of(dict(zip(NAMES, every.unbind(1), strict=False)), scale)
         (self.scaler.scale(loss.total) if self.scaler else loss.total).backward()  # type: ignore[no-untyped-call]
         by_scale = scale.grad if scale.grad is not None else torch.zeros_like(scale)
-        by_own = self._own_gradient(every, len(own) // passes)
+        by_own = self._own_gradient(every, passes)
         for number, (part, gradient) in enumerate(zip(parts, by_own, strict=True)):
             is_last = number == passes - 1
             with nullcontext() if is_last or self.group.size == 1 else self.towers.no_sync():
@@ -92,11 +95,11 @@ class Backward:
                 torch.autograd.backward(tensors, gradients)
         return loss
 
-    def _own_gradient(self, every: torch.Tensor, each: int) -> Sequence[torch.Tensor]:
+    def _own_gradient(self, every: torch.Tensor, passes: int) -> tuple[torch.Tensor, ...]:
         """The gradient by this process's embeddings, for each pass; DistributedDataParallel will take the mean."""
         assert every.grad is not None
         own = every.grad.chunk(self.group.size)[self.group.rank] * self.group.size
-        return own.split(each)
+        return own.chunk(passes)
 
     def _forward(
         self, part: tuple[torch.Tensor, torch.Tensor], seed: int

@@ -82,7 +82,7 @@ class Loop:
         self._recent: list[torch.Tensor] = []
         self._optimiser = adamw(trained.model, params)
         half = precision(params, device)
-        self._scaler = torch.amp.GradScaler("cuda") if half == torch.float16 else None  # type: ignore[attr-defined]
+        self._scaler = torch.amp.GradScaler("cuda") if half == torch.float16 else None
         towers: torch.nn.Module = Towers(trained.model, trained.mean, trained.std).to(device)
         if self.group.size > 1:
             towers = torch.nn.parallel.DistributedDataParallel(towers)

@@ -51,6 +51,8 @@ def is_folded(module: nn.Module) -> bool:
 def _give(norm: _Norm, moments: _Moments) -> None:
     """Set the statistics and compensate for them: weight·(x − mean)/√(var + ε) + bias stays what it was."""
     mean, variance = moments.mean_and_variance()
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     with torch.no_grad():
         before = (norm.running_var.double() + norm.eps).sqrt()
         after = (variance + norm.eps).sqrt()
