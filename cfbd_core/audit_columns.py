@@ -15,7 +15,7 @@ from cfbd_core.config import SplitParams
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import told_in_one_line, write_json
 from cfbd_core.shards import EmbeddingFolder
-from cfbd_core.store import Database, columns, queries
+from cfbd_core.store import Database, columns, queries, training
 
 SLIDERS_NAME = "sliders.json"
 
@@ -116,6 +116,20 @@ class AuditColumns:
             names = ("source", "embedding", "mapping", "health", "split")
             found = {name: queries.get_meta(connection, name) for name in names}
             return found | {"pairs": queries.pair_count(connection)}
+
+    def training_runs(self) -> list[dict[str, Any]]:
+        """The runs that trained on this audit, oldest first: ``folder``, ``asked``, ``result`` (None: not done)."""
+        with self._database.reading() as connection:
+            found = training.runs(connection)
+        return [run | {"folder": str(self.folder.resolve() / run["folder"])} for run in found]
+
+    def training_metrics(self, folder: str | Path) -> pa.Table:
+        """What the run in ``folder`` logged, by step: kind ("step", "eval"), step, epoch, loss, ca, asr, …"""
+        home = self.folder.resolve()
+        place = Path(folder).resolve()
+        name = str(place.relative_to(home)) if place.is_relative_to(home) else str(place)
+        with self._database.reading() as connection:
+            return training.metrics(connection, name)
 
     def _located(self, pairs: pa.Table) -> pa.Table:
         """Give images that lie in the audit's own folder their present path."""

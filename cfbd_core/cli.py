@@ -30,6 +30,7 @@ from cfbd_core.cli_options import (
     split_params,
 )
 from cfbd_core.cli_progress import Bar, StageBars, TrainBar
+from cfbd_core.cli_train import add_train
 from cfbd_core.errors import CfbdError, ParameterError
 
 Result = tuple[dict[str, Any], str]
@@ -100,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_attack(commands)
     add_bench(commands)
+    add_train(commands)
     add_evaluate(commands)
 
     demo = command("demo", _demo, "make and audit 3,000 demo scenes with planted poison, offline")

@@ -13,7 +13,7 @@ import duckdb
 
 from cfbd_core.errors import AuditError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TABLES = """
 CREATE TYPE subset AS ENUM ('benign', 'poisoned', 'suspicious');
@@ -42,6 +42,17 @@ CREATE TABLE decisions (
 CREATE TABLE runs (
     id VARCHAR PRIMARY KEY, kind VARCHAR NOT NULL, started TIMESTAMPTZ NOT NULL,
     finished TIMESTAMPTZ, params JSON, stats JSON
+);
+"""
+
+# Version 2. A training run is known by its folder, which is told from the audit's own where it lies in it.
+TRAINING = """
+CREATE TABLE IF NOT EXISTS training_runs (
+    folder VARCHAR PRIMARY KEY, asked JSON NOT NULL, result JSON, started TIMESTAMPTZ, recorded TIMESTAMPTZ NOT NULL
+);
+CREATE TABLE IF NOT EXISTS training_metrics (
+    folder VARCHAR NOT NULL, kind VARCHAR NOT NULL, step BIGINT NOT NULL, epoch BIGINT NOT NULL, loss DOUBLE,
+    lr DOUBLE, logit_scale DOUBLE, pairs_per_s DOUBLE, ca DOUBLE, asr DOUBLE, parts JSON, time DOUBLE
 );
 """
 
@@ -79,5 +90,12 @@ def version(connection: duckdb.DuckDBPyConnection, folder: Path) -> int:
 def create(connection: duckdb.DuckDBPyConnection) -> None:
     """Create all tables and views in an empty database."""
     connection.execute(_TABLES)
+    connection.execute(TRAINING)
     connection.execute(_VIEW)
     connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
+
+
+def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring a file of an older version up to date, in the caller's transaction; readers know both."""
+    connection.execute(TRAINING)
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", [str(SCHEMA_VERSION)])

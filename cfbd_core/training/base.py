@@ -38,7 +38,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Loss:
-    """``total`` is a scalar to descend, ``parts`` are for the log, ``per_pair`` (n,) detached is for the defence itself."""
+    """``total`` is a scalar to descend, ``parts`` are for the log, ``per_pair`` (n,), detached, is for the defence."""
 
     total: Tensor
     parts: Mapping[str, float] = field(default_factory=dict)

@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import torch
 from torch import distributed
+
+PATIENCE = timedelta(days=1)  # the others wait while the first one evaluates
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,6 @@ class Group:
         return bool(flag)
 
 
-def rank_of_torchrun() -> int:
-    """Number of this process among those of ``torchrun``; 0 without."""
-    return int(os.environ.get("RANK", "0"))
-
-
 @contextmanager
 def joined(device: str) -> Iterator[tuple[Group, str]]:
     """The group that ``torchrun`` started this process in, and this process's own device."""
@@ -70,7 +68,7 @@ def joined(device: str) -> Iterator[tuple[Group, str]]:
     if on_gpu:
         device = f"cuda:{int(os.environ['LOCAL_RANK'])}"
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield Group(distributed.get_rank(), distributed.get_world_size()), device
     finally:

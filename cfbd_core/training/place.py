@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cfbd_core.errors import AuditError, ParameterError, TrainingError
 from cfbd_core.files import LOCK_NAME, one_job
 from cfbd_core.training.config import HOW_ONLY
-from cfbd_core.training.sets import TrainingSet
 
-ASKED, RESULT = "run.json", "result.json"
+if TYPE_CHECKING:
+    from cfbd_core.training.sets import TrainingSet
+
+ASKED, RESULT, MODEL = "run.json", "result.json", "model"
 AUDIT_NAME, RUNS = "audit.duckdb", "runs"
 
 
@@ -54,9 +57,7 @@ def one_run(out: Path) -> Iterator[None]:
             yield
     finally:
         if is_new and not (out / ASKED).exists():
-            (out / LOCK_NAME).unlink(missing_ok=True)
-            with suppress(OSError):
-                out.rmdir()
+            shutil.rmtree(out, ignore_errors=True)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,12 +23,13 @@ from cfbd_core.training.config import TrainParams
 from cfbd_core.training.group import Group, joined
 from cfbd_core.training.loop import Evaluate, Loop, precision
 from cfbd_core.training.models import TrainedModel, build_model
-from cfbd_core.training.place import ASKED, RESULT, check_place, held_run, one_run
+from cfbd_core.training.place import ASKED, MODEL, RESULT, check_place, held_run, one_run
+from cfbd_core.training.record import record
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.tracking import Tracking
 from cfbd_core.training.unfold import unfold_batchnorm
 
-EXTRAS, MODEL = "defense.npz", "model"
+EXTRAS = "defense.npz"
 PACKAGES = ("numpy", "open_clip_torch", "pillow", "timm", "torch", "torchvision")
 Progress = Callable[[int, int], None]
 
@@ -39,27 +40,29 @@ def train(
     params: TrainParams | None = None,
     *,
     evaluate: Evaluate | None = None,
+    measured_on: Mapping[str, Any] | None = None,
     resume: bool = False,
     progress: Progress = lambda _done, _total: None,
 ) -> dict[str, Any]:
     """Train a model on ``pairs`` into the folder ``out``; returns the content of its ``result.json``.
 
     Called again it goes on from the newest checkpoint; a run that is done gives its result. ``resume`` insists that
-    there is one. ``evaluate(encoder)`` measures the model after every epoch, e.g. its ``ca`` and ``asr``.
+    there is one. ``evaluate(encoder)`` measures the model after every epoch, e.g. its ``ca`` and ``asr``;
+    ``measured_on`` says for ``run.json`` on what.
     ``progress`` is told of pairs done and of all. Where ``torchrun`` started several processes, all call this.
 
     Raises TrainingError: too few pairs, a folder that holds something else, a model that cannot be built, a loss
     that is not finite, a lost GPU; the newest checkpoint stays. KeyboardInterrupt after a checkpoint.
     """
     out, params = Path(out), params or TrainParams()
-    device = _device(params)
-    _check_enough(pairs, params)
+    device = device_of(params)
+    check_enough(pairs, params)
     check_place(out, pairs)
     with joined(device) as (group, own_device):
         _check_divides(params, group)
         trained = build_model(params.model, params.seed)
         params = params.resolved(len(pairs), trained.from_scratch)
-        asked = _asked(pairs, trained, params)
+        asked = asked_for(pairs, trained, params) | {"measured_on": dict(measured_on or {})}
         with one_run(out) if group.is_first else nullcontext():
             done = group.told(held_run(out, asked, resume) if group.is_first else None)
             if done is not None:
@@ -68,6 +71,7 @@ def train(
             state = checkpoints.newest()
             if group.is_first and state is None:
                 write_json(out / ASKED, asked)
+                record(out)
             defense = DEFENSES[params.defense](
                 defense_options(params.defense, params.defense_options), len(pairs), params.seed
             )
@@ -87,9 +91,13 @@ def train(
             )
             if state is not None:
                 loop.restore(state)
-            with _told_of_gpu(own_device, params, checkpoints):
-                _follow(loop, out, group)
-            return _finish(loop, out, group)
+            try:
+                with _told_of_gpu(own_device, params, checkpoints):
+                    _follow(loop, out, group)
+                return _finish(loop, out, group)
+            finally:
+                if group.is_first:
+                    record(out)
 
 
 def _follow(loop: Loop, out: Path, group: Group) -> None:
@@ -131,9 +139,11 @@ def _finish(loop: Loop, out: Path, group: Group) -> dict[str, Any]:
     return result
 
 
-def _asked(pairs: TrainingSet, trained: TrainedModel, params: TrainParams) -> dict[str, Any]:
+def asked_for(
+    pairs: TrainingSet, trained: TrainedModel, params: TrainParams, engine: str = "own"
+) -> dict[str, Any]:
     """The content of ``run.json``; ``id`` changes with whatever decides what is learned."""
-    decided = json.dumps([params.id, pairs.fingerprint, trained.origin, trained.config])
+    decided = json.dumps([engine, params.id, pairs.fingerprint, trained.origin, trained.config])
     epochs, steps = params.length(len(pairs))
     return {
         "id": hashlib.sha256(decided.encode()).hexdigest()[:12],
@@ -144,13 +154,14 @@ def _asked(pairs: TrainingSet, trained: TrainedModel, params: TrainParams) -> di
         "model_sha256": trained.origin,
         "epochs": epochs,
         "steps": steps,
-        "engine": "own",
+        "engine": engine,
         "versions": {name: version(name) for name in PACKAGES},
         "started": datetime.now(UTC).isoformat(),
     }
 
 
-def _device(params: TrainParams) -> str:
+def device_of(params: TrainParams) -> str:
+    """The device that is meant. Raises TrainingError: none such here, or half precision without a GPU."""
     try:
         device = resolve_device(params.device)
     except EncoderError as error:
@@ -159,7 +170,8 @@ def _device(params: TrainParams) -> str:
     return device
 
 
-def _check_enough(pairs: TrainingSet, params: TrainParams) -> None:
+def check_enough(pairs: TrainingSet, params: TrainParams) -> None:
+    """Raise TrainingError for fewer pairs than a step takes."""
     if len(pairs) < params.step_pairs:
         passes = f" × --accumulate {params.accumulate}" if params.accumulate > 1 else ""
         raise TrainingError(

@@ -41,7 +41,9 @@ def gradients(model, tmp_path, passes: int, defense=None) -> tuple[dict[str, tor
     batch = next(batches.epoch(0, epoch_order(np.arange(40), 16, 0, 0), 0))
     backward = Backward(Towers(trained.model, trained.mean, trained.std), Group(), "cpu")
     step = step_of(batch.rows)
-    loss = backward(batch, passes, defense.views, 5, lambda features, scale: defense.loss(features, scale, step))
+    loss = backward(
+        batch, passes, defense.views, 5, lambda features, scale: defense.loss(features, scale, step)
+    )
     found = {name: one.grad.clone() for name, one in trained.model.named_parameters() if one.grad is not None}
     return found, loss.total.item()
 
@@ -58,9 +60,7 @@ def test_one_pass_is_autograd_of_the_whole(model, tmp_path):
     found, loss = gradients(model, tmp_path, 1)
     trained = build_model(model, seed=0)
     trained.model.train()
-    batches = Batches(
-        toy_set(), trained, tiny_params(model), views=False, scratch=tmp_path, group=Group()
-    )
+    batches = Batches(toy_set(), trained, tiny_params(model), views=False, scratch=tmp_path, group=Group())
     batch = next(batches.epoch(0, epoch_order(np.arange(40), 16, 0, 0), 0))
     pixels = batch.pictures.permute(0, 3, 1, 2).float() / 255
     pixels = (pixels - torch.tensor(trained.mean).view(3, 1, 1)) / torch.tensor(trained.std).view(3, 1, 1)

@@ -1,0 +1,121 @@
+"""Training runs and what they logged: in the audit that they trained on, or in a file of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from cfbd_core.store import schema
+from cfbd_core.store.database import Database
+
+_NUMBERS = ("loss", "lr", "logit_scale", "pairs_per_s", "ca", "asr", "time")
+_METRICS = pa.schema(
+    [
+        ("folder", pa.string()),
+        ("kind", pa.string()),
+        ("step", pa.int64()),
+        ("epoch", pa.int64()),
+        *((name, pa.float64()) for name in _NUMBERS),
+        ("parts", pa.string()),
+    ]
+)
+
+
+@contextmanager
+def writing_run(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a run's own file ``path`` to write, making it if need be."""
+    if not path.exists():
+        fresh = path.with_name(path.name + ".new")
+        fresh.unlink(missing_ok=True)
+        with duckdb.connect(str(fresh)) as connection:
+            connection.execute(schema.TRAINING)
+        fresh.rename(path)
+    with Database(path).writing() as connection:
+        yield connection
+
+
+@contextmanager
+def writing_audit(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an audit's file ``path`` to write; one of an older version gets the tables."""
+    with Database(path).writing() as connection:
+        schema.upgrade(connection)
+        yield connection
+
+
+def put_run(
+    connection: duckdb.DuckDBPyConnection,
+    folder: str,
+    asked: dict[str, Any],
+    result: dict[str, Any] | None,
+    lines: Sequence[dict[str, Any]],
+) -> None:
+    """Put a run and the lines of its log in place of what was told of ``folder`` before.
+
+    ``result`` is None where it has not ended well (yet).
+    """
+    connection.execute(
+        "INSERT OR REPLACE INTO training_runs VALUES (?, ?, ?, ?, ?)",
+        [
+            folder,
+            json.dumps(asked, allow_nan=False),
+            None if result is None else json.dumps(result, allow_nan=False),
+            asked.get("started"),
+            datetime.now(UTC),
+        ],
+    )
+    connection.execute("DELETE FROM training_metrics WHERE folder = ?", [folder])
+    connection.register("lines", _table(folder, lines))
+    connection.execute("INSERT INTO training_metrics BY NAME SELECT * FROM lines")
+    connection.unregister("lines")
+
+
+def runs(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """All runs, oldest first: ``folder``, ``asked`` (its run.json), ``result`` (its result.json, or None)."""
+    if not _has_tables(connection):
+        return []
+    found = connection.execute(
+        "SELECT folder, asked, result FROM training_runs ORDER BY started, folder"
+    ).fetchall()
+    return [
+        {
+            "folder": folder,
+            "asked": json.loads(asked),
+            "result": None if result is None else json.loads(result),
+        }
+        for folder, asked, result in found
+    ]
+
+
+def metrics(connection: duckdb.DuckDBPyConnection, folder: str) -> pa.Table:
+    """What the run in ``folder`` logged, by step; lines of kind "step" and "eval"."""
+    if not _has_tables(connection):
+        return _METRICS.empty_table()
+    query = (
+        f"SELECT {', '.join(_METRICS.names)} FROM training_metrics WHERE folder = ? ORDER BY step, kind DESC"
+    )
+    return connection.sql(query, params=[folder]).to_arrow_table()
+
+
+def _table(folder: str, lines: Sequence[dict[str, Any]]) -> pa.Table:
+    rows = [
+        {
+            **{name: line.get(name) for name in ("kind", "step", "epoch", *_NUMBERS)},
+            "folder": folder,
+            "parts": json.dumps(line["parts"]) if line.get("parts") else None,
+        }
+        for line in lines
+    ]
+    return pa.Table.from_pylist(rows, schema=_METRICS)
+
+
+def _has_tables(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the file has them: an audit of version 1 in which nothing was trained has not."""
+    query = "SELECT count(*) FROM information_schema.tables WHERE table_name = 'training_runs'"
+    return bool(connection.execute(query).fetchall()[0][0])

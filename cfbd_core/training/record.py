@@ -1,0 +1,43 @@
+"""A run's files, taken into the audit that it trained on, or into ``RUN/metrics.duckdb``."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from cfbd_core.errors import CfbdError
+from cfbd_core.store import training
+from cfbd_core.training.place import ASKED, AUDIT_NAME, RESULT, read_json
+from cfbd_core.training.tracking import read_metrics
+
+OWN_NAME = "metrics.duckdb"
+
+
+def record(run: Path) -> bool:
+    """Take in the run as its files tell of it now; returns whether that was possible.
+
+    Nothing depends on it: the files stay, and an audit that another process has open is met again later.
+    """
+    asked = read_json(run / ASKED)
+    if asked is None:
+        return False
+    audit = Path(asked["audit"]) if asked.get("audit") else None
+    told = (asked, read_json(run / RESULT), read_metrics(run))
+    try:
+        if audit is None:
+            with training.writing_run(run / OWN_NAME) as connection:
+                training.put_run(connection, ".", *told)
+        else:
+            with training.writing_audit(audit / AUDIT_NAME) as connection:
+                training.put_run(connection, folder_name(run, audit), *told)
+    except CfbdError as error:
+        logging.getLogger(__name__).warning("the run is not in the database yet: %s", error)
+        return False
+    return True
+
+
+def folder_name(run: Path, audit: Path) -> str:
+    """The folder of a run as its audit knows it: from the audit's own where it lies in it."""
+    place, home = os.path.realpath(run), os.path.realpath(audit)
+    return os.path.relpath(place, home) if place.startswith(home + os.sep) else place

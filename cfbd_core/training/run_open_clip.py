@@ -1,0 +1,176 @@
+"""A training run whose loop is open_clip_train's: the same folder, the same files, the same figures."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cfbd_core.encoders import load_encoder
+from cfbd_core.errors import TrainingError
+from cfbd_core.files import write_json, written_beside
+from cfbd_core.images import BadImage, picture_ending, read_image_bytes
+from cfbd_core.training import engine_open_clip as engine
+from cfbd_core.training.config import TrainParams
+from cfbd_core.training.loop import Evaluate
+from cfbd_core.training.models import TrainedModel, build_model
+from cfbd_core.training.place import ASKED, MODEL, RESULT, check_place, held_run, one_run
+from cfbd_core.training.record import record
+from cfbd_core.training.run import Progress, asked_for, check_enough, device_of
+from cfbd_core.training.sets import TrainingSet
+from cfbd_core.training.tracking import Tracking
+from cfbd_core.training.unfold import unfold_batchnorm
+
+FOLDER = "open_clip"
+
+
+def train_with_open_clip(
+    pairs: TrainingSet,
+    out: str | Path,
+    params: TrainParams | None = None,
+    *,
+    evaluate: Evaluate | None = None,
+    measured_on: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    progress: Progress = lambda _done, _total: None,
+) -> dict[str, Any]:
+    """As :func:`cfbd_core.training.run.train`, in a process of open_clip_train, which uses every GPU.
+
+    A CSV or a folder of tars is read there as it is; of all else a CSV is written. The model is evaluated once, at
+    the end. A run that was stopped goes on after its last whole epoch. Raises TrainingError also for what
+    open_clip_train cannot do (:mod:`cfbd_core.training.engine_open_clip`).
+    """
+    engine.check_packages()
+    out, params = Path(out), params or TrainParams()
+    device = device_of(params)
+    check_enough(pairs, params)
+    check_place(out, pairs)
+    trained = build_model(params.model, params.seed)
+    params = params.resolved(len(pairs), trained.from_scratch)
+    asked = asked_for(pairs, trained, params, FOLDER) | {"measured_on": dict(measured_on or {})}
+    with one_run(out):
+        done = held_run(out, asked, resume)
+        if done is not None:
+            return done
+        job = _Job(pairs, out, trained, params, device)
+        write_json(out / ASKED, asked | {"steps": job.steps})
+        began = time.monotonic()
+        try:
+            with Tracking(out, job.steps_done()) as tracking:
+                job.train(tracking, progress)
+                measured = dict(evaluate(load_encoder(str(out / MODEL), device))) if evaluate else {}
+                if measured:
+                    at = {"kind": "eval", "epoch": job.epochs - 1, "step": job.steps}
+                    tracking(at | measured | {"time": time.time()})
+            result = {
+                "steps": job.steps,
+                "epochs": job.epochs,
+                "loss": job.last.get("loss"),
+                "seconds": round(time.monotonic() - began, 1),
+                "pairs_per_s": job.last.get("pairs_per_s"),
+                "ca": None,
+                "asr": None,
+                **measured,
+                **{name: getattr(params, name) for name in ("defense", "subset", "model")},
+                "pairs": len(pairs),
+                "device": device,
+                "finished": datetime.now(UTC).isoformat(),
+            }
+            write_json(out / RESULT, result)
+        finally:
+            record(out)
+    return result
+
+
+class _Job:
+    """What open_clip_train is given: a model to start from and data, made in the run's folder where need be.
+
+    ``last`` is the last line that was logged.
+    """
+
+    def __init__(
+        self, pairs: TrainingSet, out: Path, trained: TrainedModel, params: TrainParams, device: str
+    ) -> None:
+        self._pairs, self._out, self._params = pairs, out, params
+        self._device = device.partition(":")[0]
+        self._gpus = torch.cuda.device_count() if device == "cuda" else 1
+        self._start = out / FOLDER / "start"
+        source = pairs.about["data"]
+        is_ready = source is not None and (Path(source).is_dir() or Path(source).suffix.lower() == ".csv")
+        self._data = Path(source) if is_ready else out / FOLDER / "pairs.csv"
+        (out / FOLDER).mkdir(exist_ok=True)
+        if not is_ready and not self._data.exists():
+            write_csv(pairs, self._data)
+        listed = engine.arguments(params, self._data, len(pairs), self._start, out, self._device, self._gpus)
+        workers = int(listed[listed.index("--workers") + 1])
+        self._an_epoch = engine.steps_an_epoch(params, self._data, len(pairs), workers)
+        self.epochs = params.epochs or 0
+        self.steps = self.epochs * self._an_epoch
+        self.last: dict[str, Any] = {}
+        if not self._start.is_dir():
+            unfold_batchnorm(trained, pairs, params.seed)
+            trained.save(self._start)
+
+    def steps_done(self) -> int:
+        """Steps of the whole epochs that an earlier call has done."""
+        checkpoint = self._out / FOLDER / engine.NAME / "checkpoints" / "epoch_latest.pt"
+        if not checkpoint.is_file():
+            return 0
+        held = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        return int(held["epoch"]) * self._an_epoch
+
+    def train(self, log: Tracking, progress: Progress) -> None:
+        """Run it to its end."""
+
+        def told(line: dict[str, Any]) -> None:
+            self.last = line
+            log(line)
+            progress(line["step"] * self._params.step_pairs, self.steps * self._params.step_pairs)
+
+        engine.train(
+            self._params,
+            self._data,
+            len(self._pairs),
+            self._start,
+            self._out,
+            self._device,
+            self._gpus,
+            told,
+        )
+
+
+def write_csv(pairs: TrainingSet, path: Path) -> None:
+    """Write key, image and caption of every pair; pictures that are no files of their own go to ``images/`` beside.
+
+    Raises TrainingError for a picture that cannot be read.
+    """
+    images = path.with_name("images")
+    images.mkdir(exist_ok=True)
+    with written_beside(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["key", "image", "caption"])
+        for row, (key, caption) in enumerate(zip(pairs.keys, pairs.captions, strict=True)):
+            writer.writerow([key, str(_image(pairs, row, images).absolute()), caption])
+
+
+def _image(pairs: TrainingSet, row: int, images: Path) -> Path:
+    """A file with the picture of a pair."""
+    if pairs.arrays is not None:
+        path = images / f"{row:08d}.png"
+        pairs.picture(row).save(path)
+        return path
+    name, offset, size = pairs.places[row]
+    if offset is None:
+        return Path(name)
+    try:
+        data = read_image_bytes(name, offset, size)
+    except BadImage as bad:
+        raise TrainingError(f"pair {pairs.keys[row]}: its picture cannot be read ({bad})") from None
+    path = images / f"{row:08d}.{picture_ending(data) or 'jpg'}"
+    path.write_bytes(data)
+    return path
