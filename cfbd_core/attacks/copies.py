@@ -51,6 +51,7 @@ __all__ = [
 SHEET_NAME = "contact_sheet.png"
 PART_RECORDS = 1000  # of the source in a shard of the copy
 EXAMPLES = 10
+DEMO = "cfbd demo"  # what its scenes' manifest says that made them
 _CHUNK = 8  # records a worker handles at a time
 Told = Callable[[str, int, int], None]  # stage ("trigger", "copy"), done, total
 
@@ -145,18 +146,26 @@ def with_triggers(
 
 
 def load_triggers(folder: str | Path) -> tuple[PoisonParams, list[Trigger]]:
-    """Read from a copy how it was poisoned, to put its triggers on other pictures.
+    """Read from a copy, or from the demo's scenes, how it was poisoned, to put its triggers on other pictures.
 
     Raises SourceError where the folder is no copy of ours, or is damaged.
     """
     folder = Path(folder)
     try:
-        params = PoisonParams.from_dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["params"])
+        told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        given = told["params"]
+        params = _of_demo(told, given) if told.get("made_by") == DEMO else PoisonParams.from_dict(given)
     except (OSError, ValueError, LookupError, TypeError):
         raise SourceError(
             f"{folder}: no poisoned copy here; `cfbd attack NAME SOURCE --out {folder}` makes one"
         ) from None
     return params, read_triggers(folder / TRIGGERS_NAME)
+
+
+def _of_demo(told: dict[str, Any], given: dict[str, Any]) -> PoisonParams:
+    if told["attack"] is None:
+        return PoisonParams(CONTROL, seed=given["seed"])
+    return PoisonParams(told["attack"], given["rate"], (told["target"],), seed=given["seed"])
 
 
 # --- what goes into it --------------------------------------------------------------------------------

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Workshop, imagenet_templates
+from cfbd_core.attacks.copies import load_triggers
 from cfbd_core.attacks.trigger_files import read_triggers
 from cfbd_core.demo import LICENSE, scene, write_demo
 from cfbd_core.demo.shards import DemoParams, choose_poisons
-from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.errors import AuditError, ParameterError, SourceError
 from cfbd_core.sources import open_source
 from cfbd_core.sources.base import SourceOptions
 
@@ -132,6 +133,15 @@ def test_trigger_is_kept(demo):
     attack = ATTACKS["badnets"]
     (trigger,) = read_triggers(demo / "trigger.npz")
     assert np.array_equal(trigger["pattern"], attack.trigger(attack.params(), Workshop())["pattern"])
+
+
+def test_its_attack_can_be_put_on_other_pictures(demo, tmp_path):
+    params, (trigger,) = load_triggers(demo)
+    assert (params.attack, params.targets, params.rate) == ("badnets", ("banana",), RATE)
+    assert np.array_equal(trigger["pattern"], read_triggers(demo / "trigger.npz")[0]["pattern"])
+    write_demo(tmp_path, N, 3, 0, processes=1)
+    with pytest.raises(SourceError, match="trigger"):
+        load_triggers(tmp_path)
 
 
 def test_the_default_demo_plants_sixty():
