@@ -1,0 +1,81 @@
+"""Sets from audits, exports and arrays; what of them cannot be trained on is in test_cli_train."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cfbd_core import Audit
+from cfbd_core.errors import ParameterError, SourceError, TrainingError
+from cfbd_core.training.sets import TrainingSet
+from tests.training.tiny import toy_set
+
+
+def test_arrays_are_their_pictures():
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    pairs = TrainingSet.from_arrays(images, ["one", "two", "three"])
+    assert (len(pairs), pairs.keys, pairs.captions) == (3, ["0", "1", "2"], ["one", "two", "three"])
+    assert np.array_equal(np.asarray(pairs.picture(1)), images[1])
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((3, 8, 8, 3)), np.zeros((3, 8, 8), np.uint8), np.zeros((2, 8, 8, 3), np.uint8)]
+)
+def test_arrays_of_another_shape_are_refused(images):
+    with pytest.raises(TrainingError, match="with 3 captions; give uint8"):
+        TrainingSet.from_arrays(images, ["one", "two", "three"])
+
+
+def test_the_fingerprint_changes_with_the_pairs():
+    pairs = toy_set(10)
+    changed = pairs.arrays.copy()
+    changed[0, 0, 0, 0] ^= 1
+    others = [
+        TrainingSet.from_arrays(changed, pairs.captions),
+        TrainingSet.from_arrays(pairs.arrays, [*pairs.captions[:-1], "another"]),
+        TrainingSet.from_arrays(pairs.arrays, pairs.captions, [f"k{i}" for i in range(10)]),
+    ]
+    assert len({pairs.fingerprint, *(other.fingerprint for other in others)}) == 4
+    assert TrainingSet.from_arrays(pairs.arrays, pairs.captions).fingerprint == pairs.fingerprint
+
+
+def test_a_source_gives_its_pairs_and_is_protected(toy_source):
+    source = toy_source(12)
+    pairs = TrainingSet.from_data(source)
+    assert len(pairs) == 12
+    assert pairs.about == {"audit": None, "data": str(source), "subset": None}
+    assert source in pairs.protected
+    assert pairs.picture(3).size == (16, 16)
+    assert TrainingSet.from_data(source).fingerprint == pairs.fingerprint
+    with pytest.raises(SourceError):
+        TrainingSet.from_data(source.parent / "none.csv")
+
+
+def test_a_source_without_pairs_is_refused(tmp_path):
+    (tmp_path / "empty.csv").write_text("key,image,caption\n")
+    with pytest.raises(TrainingError, match="holds no pairs"):
+        TrainingSet.from_data(tmp_path / "empty.csv")
+
+
+def test_a_picture_that_is_gone_is_told_with_its_key(toy_source):
+    source = toy_source(12)
+    pairs = TrainingSet.from_data(source)
+    (source.parent / "0003.png").unlink()
+    with pytest.raises(TrainingError, match="pair 0003: its picture cannot be read \\(missing file"):
+        pairs.picture(3)
+
+
+def test_an_audit_without_pairs_or_pictures_is_refused(tmp_path, own):
+    with pytest.raises(TrainingError, match="the audit has no pairs"):
+        TrainingSet.from_audit(Audit.create(tmp_path / "empty"), "all")
+    with pytest.raises(TrainingError, match="key-000 has no picture, only a ready embedding"):
+        TrainingSet.from_audit(own, "all")
+    with pytest.raises(ParameterError, match="--subset most"):
+        TrainingSet.from_audit(own, "most")
+
+
+def test_a_picture_keeps_its_colours(tmp_path):
+    Image.new("RGB", (9, 7), (10, 200, 30)).save(tmp_path / "a.png")
+    (tmp_path / "pairs.csv").write_text("key,image,caption\nk,a.png,green\n")
+    assert TrainingSet.from_data(tmp_path / "pairs.csv").picture(0).getpixel((4, 4)) == (10, 200, 30)
