@@ -1,0 +1,80 @@
+"""``--engine open_clip``: the same folder as our own loop leaves, whatever the pairs come from."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cfbd_core.errors import ParameterError, TrainingError
+from cfbd_core.training import engine_open_clip as engine
+from cfbd_core.training.run import train
+from cfbd_core.training.run_open_clip import train_with_open_clip, write_csv
+from cfbd_core.training.sets import TrainingSet
+from cfbd_core.training.tracking import read_metrics
+from tests.training.tiny import tiny_params, toy_set
+
+INSTALLED = all(importlib.util.find_spec(name) for name in engine.PACKAGES)
+needs_packages = pytest.mark.skipif(
+    not INSTALLED, reason="needs webdataset and braceexpand (requirements.txt)"
+)
+
+
+def test_every_picture_becomes_a_file_that_a_csv_names(tmp_path, toy_source):
+    for pairs in (toy_set(5), TrainingSet.from_data(toy_source(5))):
+        path = tmp_path / "out" / "pairs.csv"
+        path.parent.mkdir(exist_ok=True)
+        write_csv(pairs, path)
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert [(row["key"], row["caption"]) for row in rows] == list(
+            zip(pairs.keys, pairs.captions, strict=True)
+        )
+        for number, row in enumerate(rows):
+            assert np.array_equal(np.asarray(Image.open(row["image"])), np.asarray(pairs.picture(number)))
+
+
+@needs_packages
+@pytest.mark.slow
+def test_it_leaves_what_our_own_loop_leaves(model, tmp_path):
+    run, params = tmp_path / "run", tiny_params(model, workers=1, log_every=1)
+    told = []
+    result = train_with_open_clip(
+        toy_set(),
+        run,
+        params,
+        evaluate=lambda encoder: {"ca": float(encoder.width), "asr": None},
+        progress=lambda *at: told.append(at),
+    )
+    own = train(toy_set(), tmp_path / "own", params)
+    assert result.keys() == own.keys()
+    assert (result["steps"], result["ca"]) == (10, 16.0)
+    assert told[-1] == (80, 80)
+    lines = read_metrics(run)
+    assert [line["step"] for line in lines if line["kind"] == "step"] == [*range(1, 11)]
+    assert lines[-1]["kind"] == "eval"
+    assert lines[0].keys() == read_metrics(tmp_path / "own")[0].keys()
+    assert {"run.json", "result.json", "metrics.jsonl", "metrics.duckdb", "model"} <= {
+        p.name for p in run.iterdir()
+    }
+    assert json.loads((run / "run.json").read_text())["engine"] == "open_clip"
+    assert train_with_open_clip(toy_set(), run, params) == result
+    with pytest.raises(TrainingError, match="holds another run"):
+        train(toy_set(), run, params)
+
+
+@needs_packages
+def test_what_it_cannot_do_is_refused_and_leaves_nothing(model, tmp_path):
+    run = tmp_path / "run"
+    for wrong, said in (
+        ({"defense": "cleanclip"}, "--engine own"),
+        ({"steps": 3}, "--epochs"),
+        ({"batch_size": 64}, "fewer"),
+    ):
+        with pytest.raises((TrainingError, ParameterError), match=said):
+            train_with_open_clip(toy_set(), run, tiny_params(model, workers=1, **wrong))
+        assert not run.exists()
