@@ -100,13 +100,18 @@ def add_train(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    if os.environ.get("RANK", "0") == "0":
+    if is_first():
         return _run(options)
     try:  # one of those that torchrun started; the first one tells
         _run(options)
     except CfbdError:
         sys.exit(2)
     sys.exit(0)
+
+
+def is_first() -> bool:
+    """Whether this process is the first of those that torchrun started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
@@ -189,7 +194,7 @@ class _Asked:
     def evaluator(self) -> Any:
         """What measures the model after every epoch, or None."""
         classes, images, attack = (self.measured_on[name] for name in ("classes", "images", "attack"))
-        if classes is None:
+        if classes is None or not is_first():
             return None
         from cfbd_core.evaluation.attack_success import SavedAttack
         from cfbd_core.evaluation.classes import LabelledImages, read_classes

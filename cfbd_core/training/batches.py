@@ -199,27 +199,30 @@ class _Fill:
 
 
 class _Squares:
-    """Whole pictures as squares of ``size``, uint8 (S, S, 3), by row; kept where they fit."""
+    """Whole pictures as squares of ``size``, uint8 (S, S, 3), by row; kept, each picture once, where they fit."""
 
     def __init__(self, pairs: TrainingSet, size: int, scratch: Path) -> None:
         self._pairs, self.size = pairs, size
         self._kept: np.ndarray | None = None
-        self._is_kept = np.zeros(len(pairs), bool)
+        self._number = pairs.picture_numbers()
+        pictures = int(self._number.max()) + 1
+        self._is_kept = np.zeros(pictures, bool)
         arrays = pairs.arrays
         if arrays is not None and arrays.shape[1:3] == (size, size):
-            self._kept, self._is_kept = arrays, np.ones(len(pairs), bool)
-        elif len(pairs) * size * size * 3 <= KEPT_BYTES:
-            self._kept = _unnamed(scratch, (len(pairs), size, size, 3))
+            self._kept, self._is_kept = arrays, np.ones(pictures, bool)
+        elif pictures * size * size * 3 <= KEPT_BYTES:
+            self._kept = _unnamed(scratch, (pictures, size, size, 3))
 
     def __getitem__(self, row: int) -> np.ndarray:
-        if self._kept is not None and self._is_kept[row]:
-            kept: np.ndarray = self._kept[row]
+        number = self._number[row]
+        if self._kept is not None and self._is_kept[number]:
+            kept: np.ndarray = self._kept[number]
             return kept
         picture = self._pairs.picture(row)
         square = np.asarray(picture.resize((self.size, self.size), Image.Resampling.BICUBIC))
         if self._kept is not None:
-            self._kept[row] = square
-            self._is_kept[row] = True
+            self._kept[number] = square
+            self._is_kept[number] = True
         return square
 
 

@@ -132,7 +132,7 @@ class Loop:
         rows = position.pop("rows")
         self.at = Position(**position, rows=None if rows is None else rows.numpy())
         self.loss, self.measured = state["loss"], dict(state["measured"])
-        self._recent = list(state["recent"].unbind())
+        self._recent = list(state["recent"].to(self.device).unbind())
 
     def _epoch(self) -> None:
         """The rest of the epoch that the run is in."""

@@ -60,6 +60,13 @@ class TrainingSet:
                 "audit the source with `cfbd run` and train on what it keeps"
             ) from None
 
+    def picture_numbers(self) -> np.ndarray:
+        """A number for each pair's picture, int64 (n,), from 0; pairs of one picture share it."""
+        if self.arrays is not None:
+            return np.arange(len(self))
+        numbers: dict[tuple[str, int | None, int | None], int] = {}
+        return np.array([numbers.setdefault(place, len(numbers)) for place in self.places])
+
     @classmethod
     def from_audit(cls, audit: Audit, subset: Subset = "kept") -> TrainingSet:
         """The pairs of an audit: ``all``, those ``kept``, or D_b alone (``coarse``).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,18 +24,13 @@ class Tracking:
         self._path = folder / METRICS
         forget_after(self._path, step, evaluated)
         self._file = self._path.open("a", encoding="utf-8")
-        from tensorboardX import SummaryWriter
-
-        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=step + 1 if step else None)
+        self._board = _Board(folder / TENSORBOARD, step)
 
     def __call__(self, line: dict[str, Any]) -> None:
         """Log a line of kind "step" or "eval"."""
         self._file.write(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n")
         self._file.flush()
-        for name, value in _figures(line).items():
-            self._board.add_scalar(name, value, line["step"])
-        if line["kind"] == "eval":
-            self._board.flush()
+        self._board.write(line)
 
     def __enter__(self) -> Self:
         return self
@@ -42,6 +38,40 @@ class Tracking:
     def __exit__(self, *_: object) -> None:
         self._file.close()
         self._board.close()
+
+
+class _Board:
+    """An event file for TensorBoard in ``folder``; events after ``step`` in earlier files count no more.
+
+    Not by tensorboardX's SummaryWriter: where the disk is full its thread dies, and the next events wait for ever.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        folder.mkdir(exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"))
+        if step:
+            self._add(step + 1, session_log=SessionLog(status=SessionLog.START))
+        self._writer.flush()
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Add the figures of a line."""
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in _figures(line).items()]
+        self._add(line["step"], summary=Summary(value=values))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        self._writer.close()
+
+    def _add(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._writer.write_event(Event(wall_time=time.time(), step=step, **content))
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -141,6 +141,18 @@ def test_pictures_are_decoded_once_where_they_fit_and_look_the_same_where_not(
         assert torch.equal(one, three)
 
 
+def test_a_picture_of_several_pairs_is_kept_once(model, tmp_path, toy_source):
+    source = toy_source(4)
+    rows = source.read_text().splitlines()
+    twice = [f"again-{row}" for row in rows[1:]]
+    source.write_text("\n".join([*rows, *twice]) + "\n")
+    pairs = TrainingSet.from_data(source)
+    assert pairs.picture_numbers().tolist() == [0, 1, 2, 3] * 2
+    squares = module._Squares(pairs, SIZE, tmp_path)
+    assert squares[1].tolist() == squares[5].tolist() == np.asarray(pairs.picture(1)).tolist()
+    assert squares._kept.shape == (4, SIZE, SIZE, 3)
+
+
 def test_a_worker_that_fails_is_heard(model, tmp_path):
     class Broken(TrainingSet):
         def picture(self, row: int) -> Image.Image:
