@@ -213,7 +213,11 @@ def _is_half_written(copy: Path) -> bool:
 def counts(result: dict[str, Any]) -> dict[str, int]:
     """The ground truth of a copy by what its job told."""
     told = {"Pairs": result["pairs"], "Poisoned": result["poisons"]}
-    some = {"In benign traps": sum(result["traps"].values()), "Left out": sum(result["skipped"].values())}
+    some = {
+        "Poisoned before": result.get("poisoned_before", 0),
+        "In benign traps": sum(result["traps"].values()),
+        "Left out": sum(result["skipped"].values()),
+    }
     return told | {name: number for name, number in some.items() if number}
 
 

@@ -185,6 +185,7 @@ def _attack(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     skipped = sum(manifest["skipped"].values())
     parts = [counted(result["records"], "record"), counted(result["pairs"], "pair")]
     parts += [f"{result['poisons']:,} poisoned"]
+    parts += [f"{n:,} poisoned before"] if (n := manifest["poisoned_before"]) else []
     parts += [f"{n:,} in the trap {trap.replace('_', ' ')}" for trap, n in manifest["traps"].items()]
     parts += [f"{skipped:,} skipped ({', '.join(manifest['skipped'])})"] if skipped else []
     return result, f"{options.out}: {', '.join(parts)}"

@@ -21,7 +21,7 @@ from cfbd_core.attacks.contact_sheet import Example, contact_sheet, examples
 from cfbd_core.attacks.copy_formats import FORMATS, CopyFormat, Encoded
 from cfbd_core.attacks.copy_manifest import held_manifest, new_manifest, resumed_manifest
 from cfbd_core.attacks.copy_options import CopyOptions
-from cfbd_core.attacks.copy_place import MANIFEST, check_beside, check_place, clear, told_of
+from cfbd_core.attacks.copy_place import MANIFEST, check_beside, check_place, clear, clear_halves, told_of
 from cfbd_core.attacks.copy_records import CopyPlan
 from cfbd_core.attacks.given_captions import read_captions
 from cfbd_core.attacks.plan import CONTROL, PoisonParams, make_plan, make_triggers
@@ -72,7 +72,7 @@ def attack_copy(
 
     Raises SourceError (nothing to read, no pictures), ParameterError (what the plan refuses; ``out`` lies in the
     source or in an audit), AuditError (``out`` holds something else), EncoderError. Nothing of it is left behind
-    then, but what earlier calls made stays if a trigger is what cannot be made.
+    then, but what earlier calls made stays.
     """
     options, out = options or CopyOptions(), Path(out)
     check_place(out, source)
@@ -86,12 +86,13 @@ def attack_copy(
     with told_of(out):
         was_made = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
-        clears = partial(clear, out, _written(copy, form), was_made)
-        with _undone(clears if held is None else None):
+        written = _written(copy, form)
+        if held is not None:
+            clear_halves(written)
+        with _undone(partial(clear, out, written, was_made) if held is None else None):
             if manifest != held:
                 write_json(out / MANIFEST, manifest)
             copy = with_triggers(copy, options, told, out / TRIGGERS_NAME)
-        with _undone(clears):  # the source was changed meanwhile: nothing written so far can be trusted
             shown = examples(copy, EXAMPLES)
             _write_sheet(title_of(copy), shown, out / SHEET_NAME)
             _write_parts(copy, form, told, processes)

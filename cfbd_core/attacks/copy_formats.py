@@ -115,7 +115,7 @@ class FolderCopy(CopyFormat):
         return self.out / PICTURES_NAME / f"{part:05d}"
 
     def _rows(self, part: int, records: Iterable[CopyRecord]) -> Iterator[dict[str, Any]]:
-        files = sorted(self._path(part).iterdir())  # in the order of their numbers
+        files = sorted(self._path(part).glob("[0-9]" * 6 + ".*"))  # in the order of their numbers
         for record, file in zip(records, files, strict=True):
             yield self.facts(record) | {"image": file.relative_to(self.out).as_posix()}
 

@@ -46,6 +46,7 @@ def new_manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> di
         "records": len(pairs.record_keys),
         "pairs": pairs.table.num_rows,
         "skipped": pairs.skipped,
+        "poisoned_before": pairs.table["poisoned"].fill_null(False).to_pylist().count(True),
         "poisons": [
             {
                 "key": copy.key_of(poison.pair),

@@ -54,9 +54,9 @@ def clear(out: Path, written: Iterable[Path], was_made: bool) -> None:
     ``written`` are files, and folders of numbered pictures. A folder goes once it is empty, ``out`` itself only if
     this call made it (``was_made``).
     """
-    for path in reversed(list(written)):
-        for half in path.parent.glob(f".{path.name}.*.part"):
-            shutil.rmtree(half) if half.is_dir() else half.unlink()
+    written = list(written)
+    clear_halves(written)
+    for path in reversed(written):
         if path.is_dir():
             for picture in path.glob("[0-9]" * 6 + ".*"):
                 picture.unlink()
@@ -67,6 +67,13 @@ def clear(out: Path, written: Iterable[Path], was_made: bool) -> None:
             _remove_if_empty(path.parent)
     if was_made:
         _remove_if_empty(out)
+
+
+def clear_halves(written: Iterable[Path]) -> None:
+    """Delete what calls that were killed left of these files and folders: each was to be renamed once it is whole."""
+    for path in written:
+        for half in path.parent.glob(f".{path.name}.*.part"):
+            shutil.rmtree(half) if half.is_dir() else half.unlink()
 
 
 def _picture_folders(pairs: SourcePairs) -> set[str]:

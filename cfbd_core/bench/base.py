@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,7 @@ from cfbd_core.attacks import resized
 from cfbd_core.attacks.copies import CopyOptions, attack_copy
 from cfbd_core.attacks.copy_place import AUDIT_NAME, MANIFEST
 from cfbd_core.attacks.plan import CONTROL, PoisonParams
-from cfbd_core.attacks.source_pairs import Keys
+from cfbd_core.attacks.source_pairs import Keys, SourcePairs
 from cfbd_core.audit import Audit
 from cfbd_core.config import EmbedParams
 from cfbd_core.encoders import Encoder
@@ -55,6 +55,17 @@ class Base:
         """The picture of a pair at the encoder's input size."""
         path, offset, size = (self.pictures[name][pair].as_py() for name in self.pictures.column_names)
         return resized(decode_image(read_image_bytes(path, offset, size)))
+
+    def sharing(self, pairs: SourcePairs, several: bool) -> Base:
+        """Number the pictures as the source does, whose records may share one; the copy holds one a record.
+
+        ``several``: the keys are those of captions, ``RECORD#i``.
+        """
+        image_of = dict(zip((pairs.record_keys[i] for i in pairs.record_of), pairs.image_of, strict=True))
+        own = self.record_of + pairs.image_of.max() + 1  # for a key that the copy had to change
+        records = (key.rpartition("#")[0] if several else key for key in self.keys)
+        shared = [image_of.get(record, alone) for record, alone in zip(records, own, strict=True)]
+        return replace(self, record_of=np.array(shared, np.int64))
 
 
 def make_base(

@@ -48,7 +48,7 @@ def bench_detection(
         raise ParameterError(f"{source}: nothing chosen can be measured on it: {refused[0].reason}")
     encoder = load_encoder(options.encoder, embed.device)
     mappings = Mappings(options.mapping, encoder)
-    mappings.check_enough(material.pairs.record_of)
+    mappings.check_enough(material.pairs.image_of)
     about = material.about(encoder, mappings)
     if (folder / RESULTS_NAME).exists():
         BenchResults(
@@ -61,7 +61,7 @@ def bench_detection(
         base = make_base(
             source, folder / BASE_NAME, encoder=encoder, captions=options.captions, keys=options.keys,
             embed=embed, told=told,
-        )  # fmt: skip
+        ).sharing(material.pairs, several=options.captions == "all")  # fmt: skip
         poisoner = Poisoner(
             base,
             encoder,

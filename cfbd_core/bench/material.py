@@ -77,7 +77,7 @@ class Material:
 
     def plan(self, params: PoisonParams) -> Plan:
         """What a scenario would do to the pairs, if every picture can be read. Raises ParameterError."""
-        return make_plan(self.captions, self.pairs.record_of, params, self.given(params))
+        return make_plan(self.captions, self.pairs.image_of, params, self.given(params))
 
     def about(self, encoder: Encoder, mappings: Mappings) -> dict[str, Any]:
         """All that decides the cells besides a scenario's parameters, as plain JSON values."""
@@ -94,6 +94,7 @@ class Material:
             "mapping_sha256": mappings.sha256,
             "pool_fingerprint": None if self.pool_pairs is None else self.pool_pairs.fingerprint,
             "captions_file_sha256": None if file is None else file_sha256(file),
+            "captions_file_targets": None if file is None else self.given.targets,
         }
 
 
@@ -102,6 +103,11 @@ class GivenCaptions:
 
     def __init__(self, captions: Sequence[str], targets: Sequence[str]) -> None:
         self._captions, self._targets = captions, {target.lower() for target in targets}
+
+    @property
+    def targets(self) -> list[str]:
+        """What the captions are given for, in lower case."""
+        return sorted(self._targets)
 
     @classmethod
     def read(cls, options: BenchOptions) -> GivenCaptions:
@@ -148,9 +154,9 @@ class Mappings:
         if spec == "auto":
             check_published_hash(path, self.sha256)
 
-    def check_enough(self, record_of: np.ndarray) -> None:
+    def check_enough(self, image_of: np.ndarray) -> None:
         """Raise ParameterError where F has to be trained on the pairs, and they show too few pictures."""
-        images = len(np.unique(record_of))
+        images = len(np.unique(image_of))
         if self._fixed is None and images < MIN_IMAGES:
             raise ParameterError(
                 f"--mapping self: {images} pictures are too few to train F on (at least {MIN_IMAGES}); "

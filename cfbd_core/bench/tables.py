@@ -193,6 +193,9 @@ def about_pairs(about: dict[str, Any], base: Base) -> str:
     )
     if base.left_out:
         text += f" {base.left_out:,} pairs that are known to be poisoned were left out."
+    unreadable = about["pairs"] - len(base.keys)
+    if unreadable:
+        text += f" {unreadable:,} pairs have no picture that can be read."
     return text
 
 

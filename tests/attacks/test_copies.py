@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 from collections import Counter
+from contextlib import nullcontext
 
 import numpy as np
 import pyarrow as pa
@@ -575,20 +576,51 @@ def test_a_source_that_changes_meanwhile_leaves_no_half_copy(tmp_path, out_forma
 def test_what_is_not_the_copys_stays_when_the_copy_is_taken_back(tmp_path, small_parts, out_format):
     (tmp_path / "source").mkdir()
     source, out = table(tmp_path / "source"), tmp_path / "deep" / "out"
-    options = CopyOptions(format=out_format)
-    with pytest.raises(StoppedError):
-        attack_copy(source, out, BADNETS, options, stop_at("copy", 18), processes=1)
     first = "00000.tar" if out_format == "webdataset" else "pictures/00000"
-    assert (out / first).exists()
-    half = out / first.replace("00000", ".00001")
-    half.with_name(f"{half.name}.1.2.part").write_bytes(b"of a call that was killed")
     foreign = ["notes.txt", "00009.tar", "pictures/mine.png", "pictures/00000/notes.txt", "more/00000.tar"]
-    for name in foreign:
-        (out / name).parent.mkdir(exist_ok=True, parents=True)
-        (out / name).write_text("mine")
+
+    def meanwhile(stage, done, total):
+        if (stage, done) == ("copy", 18):
+            assert (out / first).exists()
+            half = out / first.replace("00000", ".00001")
+            half.with_name(f"{half.name}.1.2.part").write_bytes(b"of a call that was killed")
+            for name in foreign:
+                (out / name).parent.mkdir(exist_ok=True, parents=True)
+                (out / name).write_text("mine")
+            spoil(tmp_path / "source")(stage, done, total)
+
     with pytest.raises(SourceError, match="cannot be read any more"):
-        attack_copy(source, out, BADNETS, options, spoil(tmp_path / "source"), processes=1)
+        attack_copy(source, out, BADNETS, CopyOptions(format=out_format), meanwhile, processes=1)
     assert set(state(out)) == set(foreign)
+
+
+@pytest.mark.parametrize("done", [18, 99])
+def test_what_earlier_calls_made_stays_when_a_later_one_fails(
+    source, tmp_path, small_parts, monkeypatch, done
+):
+    out = tmp_path / "out"
+    with pytest.raises(StoppedError) if done == 18 else nullcontext():
+        attack_copy(source, out, BADNETS, told=stop_at("copy", done), processes=1)
+    kept = state(out)
+    (out / ".contact_sheet.png.1.2.part").write_bytes(b"of a call that was killed")
+
+    def refuses(*_):
+        raise SourceError("a picture cannot be read just now")
+
+    monkeypatch.setattr(copies, "examples", refuses)
+    with pytest.raises(SourceError, match="just now"):
+        attack_copy(source, out, BADNETS, processes=1)
+    assert state(out) == kept
+
+
+def test_a_table_is_made_again_beside_foreign_files(source, tmp_path):
+    out, options = tmp_path / "out", CopyOptions(format="folder")
+    attack_copy(source, out, BADNETS, options, processes=1)
+    made = pq.read_table(out / "pairs.parquet")
+    (out / "pairs.parquet").unlink()
+    (out / "pictures" / "00000" / ".DS_Store").write_bytes(b"mine")
+    attack_copy(source, out, BADNETS, options, processes=1)
+    assert pq.read_table(out / "pairs.parquet") == made
 
 
 def test_an_empty_folder_of_the_users_stays_when_the_copy_is_taken_back(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -9,12 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 from PIL import Image
 
 from cfbd_core import Audit
 from cfbd_core.attacks import ATTACKS
+from cfbd_core.attacks.copies import attack_copy
+from cfbd_core.attacks.plan import PoisonParams, make_plan
 from cfbd_core.bench import base, detection, job
+from cfbd_core.bench.base import make_base
+from cfbd_core.bench.material import Material
+from cfbd_core.bench.options import BenchOptions
 from cfbd_core.bench.scenario import Poisoner
 from cfbd_core.cli import main
 from cfbd_core.errors import ParameterError
@@ -87,6 +94,45 @@ def test_known_poisons_are_left_out_and_that_is_told(toy_source, tmp_path, capsy
     cells = [cell.result for cell in results(out)]
     assert {cell["pairs"] for cell in cells} == {120}
     assert {cell["poisons"] for cell in cells} == {12, 6}
+
+
+def test_rows_that_share_a_picture_are_poisoned_as_cfbd_attack_does(toy_source, tmp_path, capsys) -> None:
+    """A picture that one of its rows calls a banana is no victim under its other rows."""
+    source = toy_source(60)
+    with source.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    with source.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        for row in rows:
+            for copy in range(2):
+                named = "a banana" if copy and int(row["key"]) % 3 == 0 else row["caption"]
+                writer.writerow(row | {"key": f"{row['key']}-{copy}", "caption": named})
+    params = PoisonParams("badnets", 0.2)
+    manifest = attack_copy(source, tmp_path / "copy", params, processes=1)
+    assert bench(source, tmp_path / "out", "--only", "table4", "--attacks", "badnets", "--seeds", "1") == 0
+    capsys.readouterr()
+    options = BenchOptions(mapping="self")
+    pairs = Material.read(str(source), options).pairs
+    read = make_base(str(source), tmp_path / "out" / "base", encoder=ToyEncoder())
+    base = read.sharing(pairs, several=False)
+    assert len(np.unique(base.record_of)) == 60
+    assert (base.record_of[0::2] == base.record_of[1::2]).all()
+    plan = make_plan(base.captions, base.record_of, params)
+    assert [base.keys[poison.pair] for poison in plan.poisons] == [
+        poison["origin_key"] for poison in manifest["poisons"]
+    ]
+
+
+def test_captions_given_for_other_targets_are_no_resumption(toy_source, tmp_path, capsys) -> None:
+    given = tmp_path / "captions.txt"
+    given.write_text("a banana\na ripe banana\na cheeseburger\n", encoding="utf-8")
+    asked = ("--only", "natural", "--attacks", "badnets", "--seeds", "1", "--captions-file", str(given))
+    source = toy_source(120)
+    assert bench(source, tmp_path / "out", *asked) == 0
+    capsys.readouterr()
+    assert bench(source, tmp_path / "out", *asked, "--target", "banana,cheeseburger") == 2
+    assert "captions file targets" in capsys.readouterr().err
 
 
 def results(out: Path) -> list[detection.Cell]:
@@ -198,7 +244,7 @@ def test_results_are_not_mixed_and_it_is_told_what_differs(
     assert differs(*but("--mapping", "self")) == ["mapping sha256"]
     assert differs(*but("--pool", str(toy_source(30, name="pool2", seed=4)))) == ["pool fingerprint"]
     assert differs(*first[:2], *first[4:]) == ["pool fingerprint"]
-    assert differs(*first[:4], *first[6:]) == ["captions file sha256"]
+    assert differs(*first[:4], *first[6:]) == ["captions file sha256", "captions file targets"]
     assert differs(*first, "--captions", "all") == ["captions"]
     assert differs(*first, "--keys", "odd") == ["keys", "pairs"]
     other = toy_source(121, name="other", seed=1)
