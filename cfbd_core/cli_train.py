@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +21,7 @@ from cfbd_core.training.place import ASKED, read_json
 if TYPE_CHECKING:
     from cfbd_core.training.sets import TrainingSet
 
+PATIENCE = 5.0  # seconds for the first process to tell what is wrong
 ENGINES = ("own", "open_clip")
 OPTIONS = ("model", "defense", "epochs", "steps", "batch_size", "accumulate", "lr", "warmup", "weight_decay")
 RARE = ("crop_scale", "seed", "device", "precision", "checkpoint_every", "log_every", "workers")
@@ -105,6 +107,7 @@ def _train(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     try:  # one of those that torchrun started; the first one tells
         _run(options)
     except CfbdError:
+        time.sleep(PATIENCE)  # torchrun ends all as soon as one ends
         sys.exit(2)
     sys.exit(0)
 
