@@ -97,19 +97,31 @@ def end(folder: Path) -> bool:
     return any(_signal(folder, *step) for step in (*kinder, (signal.SIGKILL, STOP_SECONDS)))
 
 
+def interrupt(folder: Path) -> None:
+    """Signal Ctrl-C to the job once; one that has just been launched is waited for until it can hear it."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline and is_held(folder) and not _sent(folder, signal.SIGINT):
+        time.sleep(0.02)
+
+
 def _signal(folder: Path, number: signal.Signals, seconds: float) -> bool:
     """Signal the job's process group, then wait; True when all of it has ended."""
     deadline, is_sent = time.monotonic() + seconds, False
     while time.monotonic() < deadline:
         if not is_held(folder):
             return True
-        group = (folder / "lock").read_text(encoding="ascii")
-        if group and not is_sent:  # as long as the lock is held, no other group can have this number
-            with suppress(ProcessLookupError):
-                os.killpg(int(group), number)
-            is_sent = True
+        is_sent = is_sent or _sent(folder, number)
         time.sleep(0.02)
     return False
+
+
+def _sent(folder: Path, number: signal.Signals) -> bool:
+    """Signal the job's process group, if it has told its number; as long as the lock is held it is no other's."""
+    group = (folder / "lock").read_text(encoding="ascii")
+    if group:
+        with suppress(ProcessLookupError):
+            os.killpg(int(group), number)
+    return bool(group)
 
 
 if __name__ == "__main__":

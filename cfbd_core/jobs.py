@@ -21,11 +21,12 @@ from typing import Any, Literal
 
 from cfbd_core.errors import AuditError
 from cfbd_core.files import told_in_one_line
-from cfbd_core.job_process import STOPPED, end, is_held, launch
+from cfbd_core.job_process import STOPPED, end, interrupt, is_held, launch
 
 State = Literal["running", "done", "failed", "stopped"]
 KEPT = 50  # finished jobs, the newest
-READERS = ("export", "map", "report")  # commands that leave the audit as it is, and so run beside each other
+READERS = ("export", "map", "report", "train")  # leave the pairs as they are, and so run beside each other
+ONE_AT_A_TIME = ("train",)  # of the readers: two would only take the machine from each other
 TAIL_BYTES = 1 << 16
 
 
@@ -61,6 +62,17 @@ class Job:
     folder: Path
     made_audit: bool = False
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to stop and has not ended yet."""
+        return self.state == "running" and (self.folder / "stopping").exists()
+
+    def interrupt(self) -> None:
+        """Ask the job to end as Ctrl-C does, and do not wait for it: it may finish what it is at first."""
+        if is_held(self.folder):
+            (self.folder / "stopping").touch()
+            interrupt(self.folder)
+
     def stop(self) -> None:
         """End the job as Ctrl-C does, with force where that does not help; no harm to one that has ended."""
         if not is_held(self.folder):
@@ -84,7 +96,8 @@ class Jobs:
         """Run ``cfbd *arguments --json`` detached and return its job.
 
         Asked for again while it runs, it is the same job. Raises AuditError: another job runs on this audit,
-        of the same kind or one of the two writes the audit; or the records cannot be written.
+        of the same kind, or a training run as well, or one of the two writes the audit; or the records cannot
+        be written.
         """
         audit = Path(audit).resolve()
         with _told(self.folder), self._one_start():
@@ -94,7 +107,7 @@ class Jobs:
                     continue
                 if (other.kind, other.arguments) == (kind, tuple(arguments)):
                     return other
-                if other.kind == kind or not (_reads(arguments) and _reads(other.arguments)):
+                if other.kind == kind or not _may_run_beside(arguments, other.arguments):
                     raise AuditError(
                         f"{audit}: {other.kind} is running on this audit; wait for it or stop it"
                     )
@@ -154,9 +167,12 @@ class Jobs:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _reads(arguments: Sequence[str]) -> bool:
-    """Whether a command only reads the audit: through short connections, writing files of its own."""
-    return bool(arguments) and arguments[0] in READERS
+def _may_run_beside(arguments: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether two commands read an audit through short connections, writing files of their own."""
+    first, second = arguments[:1], others[:1]
+    if not (first and second and first[0] in READERS and second[0] in READERS):
+        return False
+    return not (first[0] in ONE_AT_A_TIME and first[0] == second[0])
 
 
 def _read_job(folder: Path) -> Job | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -141,6 +142,48 @@ def test_a_map_is_made_and_the_pairs_are_exported_at_once(jobs, tmp_path, toy_so
     made = until(jobs, drawn, ended, 240)
     assert made.state == "done", made.error
     assert made.result["points"] == len(load_map(audit.folder, "captions").rows) == 120
+
+
+def test_a_training_run_goes_on_beside_readers_and_alone_of_its_kind(jobs, tmp_path, monkeypatch):
+    locks = []
+
+    def launch(folder, asked):
+        locks.append((folder / "lock").open("w"))
+        fcntl.flock(locks[-1], fcntl.LOCK_EX)
+        (folder / "job.json").write_text(json.dumps(asked))
+
+    monkeypatch.setattr(jobs_module, "launch", launch)
+    audit = tmp_path / "audit"
+    train = ["train", "--audit", str(audit), "--out", "a"]
+    first = jobs.start("train-a", audit, train)
+    assert jobs.start("train-a", audit, train).id == first.id
+    jobs.start("export", audit, ["export"])
+    with pytest.raises(AuditError, match="train-a is running on this audit; wait for it or stop it"):
+        jobs.start("train-b", audit, [*train[:-1], "b"])
+    for kind in ("run", "demo", "split"):
+        with pytest.raises(AuditError, match="is running"):
+            jobs.start(kind, audit, [kind])
+    jobs.start("train-b", tmp_path / "other", [*train[:-1], "b"])
+    assert len(locks) == 3
+    for lock in locks:
+        lock.close()
+
+
+def test_a_job_that_is_interrupted_is_not_waited_for(jobs, tmp_path):
+    job = draw(jobs, tmp_path / "audit")
+    assert not job.is_stopping
+    began = time.monotonic()
+    job.interrupt()  # perhaps before its process can hear it
+    assert time.monotonic() - began < 30
+    stopped = until(jobs, job, ended)
+    assert (stopped.state, stopped.is_stopping) == ("stopped", False)
+    stopped.interrupt()
+    live = until(jobs, draw(jobs, tmp_path / "audit"), drawing)
+    os.killpg(process_of(live), signal.SIGSTOP)
+    live.interrupt()
+    assert news(jobs, live).is_stopping
+    os.killpg(process_of(live), signal.SIGCONT)
+    assert until(jobs, live, ended).state == "stopped"
 
 
 def test_a_stopped_job_ends_with_its_processes_and_can_be_started_again(jobs, tmp_path):
