@@ -9,6 +9,7 @@ from cfbd_core.audit import DATABASE_NAME, Audit
 from cfbd_core.audit_columns import SLIDERS_NAME
 from cfbd_core.errors import AuditError
 from cfbd_core.files import LOCK_NAME, one_job
+from cfbd_core.training.place import ASKED
 
 # Pairs are in the source still, and these are made again from them.
 MADE_AGAIN = frozenset(
@@ -27,7 +28,7 @@ MADE_AGAIN = frozenset(
 def what_it_holds(folder: Path, also: frozenset[str] = frozenset()) -> str | None:
     """What would be lost with the audit in ``folder``, in words; None where nothing would.
 
-    Embeddings, scores and decisions are results; whatever no ingest has written is someone's, but for the
+    Embeddings, scores, decisions and training runs are results; whatever no ingest has written is someone's, but for the
     names in ``also``.
     """
     if not folder.is_dir() or folder.is_symlink():
@@ -37,6 +38,8 @@ def what_it_holds(folder: Path, also: frozenset[str] = frozenset()) -> str | Non
         return strange[0]
     if any((folder / "embeddings").glob("*_emb_*.npy")):
         return "embeddings"
+    if any((folder / "runs").glob(f"*/{ASKED}")):
+        return "a training run"
     return _stored(folder) if (folder / DATABASE_NAME).exists() else None
 
 

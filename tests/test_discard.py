@@ -55,6 +55,11 @@ def score(audit: Audit) -> None:
     audit.shards.clear()
 
 
+def train(audit: Audit) -> None:
+    (audit.folder / "runs" / "train-all-plain-mini").mkdir(parents=True)
+    (audit.folder / "runs" / "train-all-plain-mini" / "run.json").write_text("{}")
+
+
 def spoil(audit: Audit) -> None:
     (audit.folder / "audit.duckdb").write_bytes(b"no database" * 100)
 
@@ -69,8 +74,9 @@ def spoil(audit: Audit) -> None:
         (lambda audit: (audit.folder / "notes.txt").write_text("mine"), "notes.txt"),
         (lambda audit: (audit.folder / "source").mkdir(), "source"),
         (lambda audit: np.save(audit.folder / "mapping.npy", np.zeros(1)), "mapping.npy"),
+        (train, "a training run"),
     ],
-    ids=["embeddings", "decisions", "scores", "damaged", "notes", "source", "mapping"],
+    ids=["embeddings", "decisions", "scores", "damaged", "notes", "source", "mapping", "training"],
 )
 def test_what_holds_something_stays(ingested, make, told):
     make(ingested)
