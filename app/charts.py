@@ -65,7 +65,7 @@ def consistency(preview: Preview, log: bool, poisons: bool) -> Chart:
             marker={"symbol": "line-ns-open", "size": 12, "color": ORANGE}, showlegend=False,
             hovertemplate="c = %{x:.4f}<extra>D_p</extra>",
         )  # fmt: skip
-    _finish(figure, "c – gap between caption and expectation", "pairs", log)
+    finish(figure, "c – gap between caption and expectation", "pairs", log)
     names = [f"component_{number}" for number in range(1, parts.shape[1] + 1)]
     data = _histogram_data("c", edges, counts) | dict(zip(names, parts.T, strict=True))
     return Chart("consistency", "Histogram of consistency with the fitted mixture", figure, data)
@@ -85,7 +85,7 @@ def z_histogram(preview: Preview, log: bool, poisons: bool) -> Chart:
     null = preview.gamma_z.null_cut
     if preview.gamma_z.rule != "null" and abs(null) <= FARTHEST:
         _mark(figure, null, "null cut", BLUE, "left")
-    _finish(figure, "z – likeness to the captions of D_p", "pairs", log)
+    finish(figure, "z – likeness to the captions of D_p", "pairs", log)
     return Chart(
         "z", "Histogram of textual correlation by subset", figure, _histogram_data("z", edges, counts)
     )
@@ -123,7 +123,7 @@ def heat_map(
             type="rect", x0=nearest - 0.5, x1=nearest + 0.5, y0=row - 0.5, y1=row + 0.5,
             line={"color": ORANGE, "width": 3},
         )  # fmt: skip
-    _finish(figure, "γ", "K", log=False)
+    finish(figure, "γ", "K", log=False)
     figure.update_layout(title={"text": title, "font": {"size": 15}}, margin={"t": 44}, hovermode="closest")
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(type="category", showgrid=False, rangemode="normal")
@@ -136,7 +136,7 @@ def heat_map(
 def precision_recall(preview: Preview) -> Chart:
     """PR curves of both stages, and where the sliders stand (Fig. 5)."""
     figure, data = _curves(preview, "pr", "recall", "precision")
-    _finish(figure, "recall", "precision")
+    finish(figure, "recall", "precision")
     return Chart("precision_recall", "Precision over recall of both stages", figure, data)
 
 
@@ -146,7 +146,7 @@ def roc(preview: Preview) -> Chart:
     least = 0.5 / max(1, int(np.count_nonzero(preview.explorer.truth == 0)))
     for trace in figure.data:
         trace.x = [max(x, least) for x in trace.x]
-    _finish(figure, "false-positive rate (log)", "true-positive rate")
+    finish(figure, "false-positive rate (log)", "true-positive rate")
     figure.update_xaxes(type="log", range=[np.log10(least), 0], dtick=1, exponentformat="power")
     return Chart("roc", "ROC curves of both stages", figure, data)
 
@@ -173,7 +173,7 @@ def scatter_map(
             name=f"{name} ({int(chosen.sum()):,})", hoverinfo="none",
             marker={"size": size, "color": colour, "opacity": 0.55 if colour == GREY else 0.85},
         )  # fmt: skip
-    _finish(figure, "", "")
+    finish(figure, "", "")
     figure.update_layout(height=620, hovermode="closest", dragmode="pan")
     for update in (figure.update_xaxes, figure.update_yaxes):
         update(showticklabels=False, showgrid=False, zeroline=False, rangemode="normal")
@@ -241,7 +241,8 @@ def _mark(figure: go.Figure, x: float, text: str, colour: str, side: str) -> Non
     )  # fmt: skip
 
 
-def _finish(figure: go.Figure, x: str, y: str, log: bool = False) -> None:
+def finish(figure: go.Figure, x: str, y: str, log: bool = False) -> None:
+    """Give a figure the look that all of ours have; ``x`` and ``y`` are the axes' titles."""
     figure.update_layout(
         height=HEIGHT, margin={"l": 8, "r": 8, "t": 30, "b": 8}, hovermode="x unified" if "pairs" in y else "closest",
         legend={"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0}, xaxis_title=x, yaxis_title=y,

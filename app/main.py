@@ -20,6 +20,7 @@ PAGES = (
     ("map", "Map", ":material/scatter_plot:"),
     ("evaluate", "Evaluate", ":material/monitoring:"),
     ("export", "Export", ":material/download:"),
+    ("train", "Train", ":material/model_training:"),
     ("lab", "Attack lab", ":material/science:"),
 )
 BRAND = Path(__file__).resolve().parents[1] / "assets" / "brand"
@@ -48,7 +49,7 @@ def main() -> None:
         st.switch_page(pages[0] if folder is None else pages[1])
     place = st.sidebar.container()
     try:
-        if page.url_path in ("audits", "lab") or _is_ready(folder):
+        if page.url_path in ("audits", "train", "lab") or _is_ready(folder):
             page.run()
     except CfbdError as error:
         widgets.problem(error)

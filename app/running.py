@@ -16,7 +16,7 @@ EVERY = 1.0  # seconds
 STAGES = {
     "ingest": "Reading pairs", "embed": "Computing embeddings", "score": "Scoring", "train F": "Training F",
     "draw": "Drawing scenes", "export": "Writing", "map": "Making the map",
-    "trigger": "Optimising the trigger", "copy": "Writing the copy",
+    "trigger": "Optimising the trigger", "copy": "Writing the copy", "train": "Training",
 }  # fmt: skip
 
 FIELDS = {
@@ -60,19 +60,19 @@ def _live(audit: Path, job_id: str) -> None:
     progress(job)
 
 
-def progress(job: Job) -> None:
-    """How far a running job is, and the button that stops it."""
+def progress(job: Job, stop: Callable[[Job], None] | None = None) -> None:
+    """How far a running job is, and the button that stops it, by ``stop`` where that takes another way."""
     told = job.progress
     if told is None:
         st.progress(0.0, text=f"Starting {job.kind} …")
     else:
         share = min(1.0, told.done / told.total) if told.total else 0.0
-        left = "" if told.seconds_left is None else f" · {_duration(told.seconds_left)} left"
+        left = "" if told.seconds_left is None else f" · {duration(told.seconds_left)} left"
         total = f" of {told.total:,}" if told.total else ""
         name = STAGES.get(told.stage, told.stage)
         st.progress(share, text=f"{name}: {told.done:,}{total} · {told.rate:,.0f}/s{left}")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button("Stop", key=f"stop_{job.id}", on_click=_stop, args=[job], icon=":material/stop:")
+        st.button("Stop", key=f"stop_{job.id}", on_click=stop or _stop, args=[job], icon=":material/stop:")
         st.caption("It runs on its own: you may close this page. Stopped, it can go on later.")
 
 
@@ -95,11 +95,11 @@ def failed(job: Job, ways_out: Callable[[Job], None]) -> None:
         st.code(job.log_tail(), language=None)
 
 
-def dismissal(job: Job, label: str = "Dismiss") -> None:
+def dismissal(job: Job, label: str = "Dismiss", key: str | None = None) -> None:
     """The button that forgets a failed job."""
     st.button(
         label,
-        key=f"dismiss_{job.id}",
+        key=key or f"dismiss_{job.id}",
         on_click=state.jobs().forget,
         args=[job],
         type="tertiary",
@@ -123,6 +123,7 @@ def _again(job: Job) -> None:
         state.jobs().start(job.kind, job.audit, job.arguments)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as minutes and seconds, or with hours before them."""
     whole = timedelta(seconds=round(seconds))
     return str(whole) if seconds >= 3600 else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -1,0 +1,80 @@
+"""Train: a model on what the audit left, its accuracy and the backdoor's success, run beside run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from app import state, train, train_form, train_live, train_runs, train_table, widgets
+from app.train_runs import Run
+from cfbd_core import Audit
+from cfbd_core.errors import CfbdError
+
+
+def page() -> None:
+    """Draw the page."""
+    widgets.head(
+        "Train",
+        "The proof of an audit is a model trained on what it left: its accuracy (CA) is kept, and the backdoor's "
+        "attack success rate (ASR) is gone.",
+    )
+    audit = state.audit_folder()
+    if audit is None:
+        widgets.empty(
+            ":material/folder_open:", "No audit is open", "Open one, or make one of your own pairs.",
+            page="views/audits.py",
+        )  # fmt: skip
+        return
+    if Audit.open(audit).source() is None:
+        widgets.empty(
+            ":material/hourglass_empty:", "No pairs yet",
+            "This audit has read no source yet. The page Audits shows its job or goes on with it.",
+            page="views/audits.py",
+        )  # fmt: skip
+        return
+    runs = train_runs.of(audit)
+    going = [run for run in runs if run.state == "running"]
+    for run in going:
+        train_live.live(audit, run)
+    if not any(run.job is not None for run in going):
+        _newest_unfinished(audit, runs)
+        _new(audit, runs)
+    train_table.show(audit, runs)
+
+
+def _newest_unfinished(audit: Path, runs: Sequence[Run]) -> None:
+    """The newest run, where it failed or was stopped: the next step is asked for here."""
+    if runs and runs[0].state in ("failed", "stopped") and (runs[0].is_here or runs[0].job is not None):
+        with st.container(border=True, key="train_ended"):
+            train_live.headline(runs[0])
+            train_live.ended(audit, runs[0], "top")
+
+
+def _new(audit: Path, runs: Sequence[Run]) -> None:
+    with st.container(border=True, key="train_form"):
+        asked = train_form.ask(audit, runs)
+        if asked is None:
+            return
+        try:
+            told = train.cost(asked, runs)
+        except CfbdError as error:
+            train_form.told(error)
+            return
+        st.markdown(told)
+        if st.button("Start", type="primary", icon=":material/play_arrow:", key="train_start"):
+            _start(asked, audit)
+
+
+def _start(asked: train.Asked, audit: Path) -> None:
+    try:
+        with st.spinner("Storing the split …"):
+            train.start(asked, audit)
+    except CfbdError as error:
+        train_form.told(error)
+    else:
+        st.rerun()
+
+
+page()
