@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,9 @@ from app.charts import BLUE, GREEN, GREY, ORANGE, PURPLE, YELLOW, Chart, finish
 from app.train_metrics import Curves
 
 LINES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, "#56B4E9", GREY)
+DASHES = ("solid", "dash", "dot")  # of the first seven runs, of the next ones
 MOST = 600  # points of a curve that are drawn
-LOW = 300  # pixels
+LOW, ROW = 300, 56  # pixels
 SHARES = [-0.03, 1.06]  # an axis of rates, with room for marks at its ends
 
 
@@ -37,7 +39,8 @@ def measured(curves: Curves, steps: int | None, nothing: str) -> Chart:
     figure = go.Figure()
     for rate, values, colour in (("CA", curves.ca, BLUE), ("ASR", curves.asr, ORANGE)):
         figure.add_scatter(
-            x=curves.measured_at, y=values, mode="lines+markers", name=rate, line={"width": 2, "color": colour},
+            x=curves.measured_at or [None], y=values or [None],  # else the legend would come later, and all jump
+            mode="lines+markers", name=rate, line={"width": 2, "color": colour},
             marker={"size": 6}, hovertemplate=f"step %{{x:,}}: {rate} %{{y:.2%}}<extra></extra>",
         )  # fmt: skip
     _framed(figure, "CA and ASR", steps)
@@ -53,7 +56,15 @@ def overlaid(names: Sequence[str], runs: Sequence[Curves], steps: int | None) ->
     """Curves of several runs over each other: loss, and below it CA and ASR where one was measured."""
     kinds = ["loss", *(("CA", "ASR") if any(len(curves.measured_at) for curves in runs) else ())]
     figure = make_subplots(rows=len(kinds), cols=1, shared_xaxes=True, vertical_spacing=0.05)
-    for number, (name, curves) in enumerate(zip(names, runs, strict=True)):
+    drawn = [
+        (html.escape(name), curves) for name, curves in zip(names, runs, strict=True) if curves.step
+    ]  # fmt: skip
+    for number, (name, curves) in enumerate(drawn):
+        line = {
+            "width": 2,
+            "color": LINES[number % len(LINES)],
+            "dash": DASHES[number // len(LINES) % len(DASHES)],
+        }
         rows = (
             thinned(curves.step, curves.loss),
             (curves.measured_at, curves.ca),
@@ -63,7 +74,7 @@ def overlaid(names: Sequence[str], runs: Sequence[Curves], steps: int | None) ->
             is_line = kind == "loss" and len(x) > 1
             figure.add_scatter(
                 x=x, y=y, mode="lines" if is_line else "lines+markers", name=name, legendgroup=name,
-                showlegend=kind == "loss", line={"width": 2, "color": LINES[number % len(LINES)]},
+                showlegend=kind == "loss", line=line,
                 marker={"size": 5}, row=row, col=1,
                 hovertemplate=f"step %{{x:,}}: {kind} %{{y:{'.3f' if kind == 'loss' else '.2%'}}}<extra>{name}</extra>",
             )  # fmt: skip
@@ -71,7 +82,7 @@ def overlaid(names: Sequence[str], runs: Sequence[Curves], steps: int | None) ->
     figure.update_layout(
         height=110 + 190 * len(kinds), showlegend=True, legend={"y": -0.4 / (1 + len(kinds))}
     )
-    figure.update_xaxes(range=[0, steps] if steps else None)
+    figure.update_xaxes(range=_until(steps))
     figure.update_xaxes(title="step", row=len(kinds), col=1)
     for row, kind in enumerate(kinds, 1):
         figure.update_yaxes(title=kind, row=row, col=1)
@@ -96,19 +107,23 @@ def _rows(names: Sequence[str], runs: Sequence[Curves]) -> dict[str, list[Any]]:
 
 
 def compared(names: Sequence[str], ca: Sequence[float | None], asr: Sequence[float | None]) -> Chart:
-    """CA and ASR of each run as bars side by side, as Tables 1 and 2 list them."""
+    """CA and ASR of each run as bars side by side, as Tables 1 and 2 list them; lying, so that names have room."""
     figure = go.Figure()
     for rate, values, colour in (("CA", ca, BLUE), ("ASR", asr, ORANGE)):
         figure.add_bar(
-            x=list(names), y=list(values), name=rate, marker={"color": colour, "line": {"width": 0}},
-            text=["" if value is None else f"{value:.1%}" for value in values], textposition="outside",
-            cliponaxis=False, hovertemplate=f"{rate} %{{y:.2%}}<extra>%{{x}}</extra>",
+            x=list(values), y=[html.escape(name).replace(" · ", "<br>") for name in names], name=rate, orientation="h",
+            marker={"color": colour, "line": {"width": 0}}, cliponaxis=False, textposition="outside",
+            text=["" if value is None else f"{value:.1%}" for value in values],
+            hovertemplate=f"{rate} %{{x:.2%}}<extra>%{{y}}</extra>",
         )  # fmt: skip
     finish(figure, "", "")
-    figure.update_layout(barmode="group", bargap=0.3, bargroupgap=0.06, hovermode="closest")
-    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_layout(
+        barmode="group", bargap=0.25, bargroupgap=0.06, height=90 + ROW * len(names), margin={"t": 8, "r": 8},
+        legend={"y": 1, "yanchor": "bottom", "traceorder": "normal"},
+    )  # fmt: skip
+    figure.update_xaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1], showgrid=True)
     figure.update_yaxes(
-        range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1], rangemode="normal"
+        type="category", autorange="reversed", showgrid=False, automargin=True, ticksuffix="  "
     )
     data = {"run": list(names), "ca": list(ca), "asr": list(asr)}
     return Chart("train_compared", "Accuracy and attack success of the chosen runs", figure, data)
@@ -130,7 +145,12 @@ def thinned(at: Sequence[int], values: Sequence[float | None]) -> tuple[np.ndarr
 def _framed(figure: go.Figure, y: str, steps: int | None) -> None:
     finish(figure, "step", y)
     figure.update_layout(height=LOW, showlegend=False, hovermode="closest", legend={"y": -0.28})
-    figure.update_xaxes(rangemode="tozero", range=[0, steps] if steps else None)
+    figure.update_xaxes(rangemode="tozero", range=_until(steps))
+
+
+def _until(steps: int | None) -> list[float] | None:
+    """An axis of steps, with room for the mark at its end."""
+    return [0, 1.02 * steps] if steps else None
 
 
 def _note(figure: go.Figure, text: str) -> None:

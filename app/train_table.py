@@ -97,8 +97,11 @@ def _percent(rate: float | None) -> float | None:
 def _side_by_side(runs: Sequence[Run], names: Sequence[str]) -> None:
     measured = [(name, run) for name, run in zip(names, runs, strict=True) if run.ca is not None]
     if not measured:
+        awaited = any(run.is_measured and run.state == "running" for run in runs)
         st.caption(
-            ":material/info: No accuracy to compare: none of these runs was given labelled pictures for CA."
+            ":material/hourglass: CA and ASR come with the first epoch."
+            if awaited
+            else ":material/info: No accuracy to compare: none of these runs was given labelled pictures for CA."
         )
         return
     st.subheader("Accuracy and attack success", anchor=False)
@@ -110,5 +113,5 @@ def _side_by_side(runs: Sequence[Run], names: Sequence[str]) -> None:
 
 def _curves(runs: Sequence[Run], names: Sequence[str]) -> None:
     st.subheader("Curves", anchor=False)
-    steps = max(run.steps or run.done for run in runs)
+    steps = max((run.steps or run.done for run in runs if run.curves.step), default=None)
     widgets.chart(train_charts.overlaid(names, [run.curves for run in runs], steps))

@@ -376,7 +376,7 @@ def test_runs_stand_side_by_side_as_in_the_papers_tables(page, home):
     bars, curves = charts(test)
     names = ["No defence", "Coarse only", "CFBD", "CleanCLIP", "RoCLIP", "CFBD + RoCLIP", "ABL"]
     assert [bar["name"] for bar in bars["data"]] == ["CA", "ASR"]
-    assert bars["data"][0]["x"] == names
+    assert bars["data"][0]["y"] == names
     assert [line["name"] for line in curves["data"]] == [name for name in names for _ in range(3)]
 
 
@@ -400,7 +400,7 @@ def test_the_run_of_another_audit_can_stand_beside(page, root, audit, home):
     test.multiselect(key="train_others").set_value([clean.resolve()]).run()
     assert not test.exception
     assert table(test)["Audit"] == ["audits/toy", "audits/clean"]
-    assert charts(test)[0]["data"][0]["x"] == ["No defence · clean", "CFBD"]
+    assert charts(test)[0]["data"][0]["y"] == ["No defence<br>clean", "CFBD"]
 
 
 def test_runs_that_were_not_measured_say_so_and_how_it_is_done_later(page, home):
@@ -473,7 +473,7 @@ def test_a_run_that_goes_on_is_live_and_no_other_is_offered(page, root, home):
         assert "Stop" in labels(test)
         assert "Start" not in labels(test)
         loss = charts(test)[0]
-        assert loss["layout"]["xaxis"]["range"] == [0, 40]
+        assert loss["layout"]["xaxis"]["range"] == [0, 40.8]
         with (run / "metrics.jsonl").open("a") as log:
             log.write(step(30, 0.125))
         test.run()
@@ -552,6 +552,15 @@ def test_a_curve_that_grows_stays_where_it_was():
         train_charts.thinned(steps[:2000], values[:2000]),
     )
     assert np.array_equal(whole[1][:-1], longer[1][: len(whole[1]) - 1])
+
+
+def test_names_of_runs_are_plain_text_in_charts():
+    curves = train_metrics.Curves((1,), (1.0,), (None,), (1,), (0.5,), (None,))
+    names = ["CFBD · <b>a</b>"]
+    bars, lines = train_charts.compared(names, [0.5], [None]), train_charts.overlaid(names, [curves], 1)
+    assert bars.figure.data[0].y == ("CFBD<br>&lt;b&gt;a&lt;/b&gt;",)
+    assert lines.figure.data[0].name == "CFBD · &lt;b&gt;a&lt;/b&gt;"
+    assert bars.data["run"] == lines.data["run"][:1] == names
 
 
 def test_charts_hold_no_number_that_a_browser_cannot_read():

@@ -90,7 +90,7 @@ def test_a_run_is_watched_stopped_resumed_and_compared(browser, opened):
     assert short(run.name) not in compared
     page.screenshot(path=_place("train_compared.png"), full_page=True)
     for size, (width, height) in SIZES.items():
-        page.set_viewport_size({"width": width, "height": height})
-        wait_until_idle(page)
+        page = browser.new_context(viewport={"width": width, "height": height}).new_page()
+        visit(page, url, "train")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         _take_whole(page, "train_runs", size, "light", width)
