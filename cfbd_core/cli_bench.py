@@ -6,16 +6,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cfbd_core.cli_bench_training import add_bench_training
 from cfbd_core.cli_progress import StageBars
 from cfbd_core.config import EmbedParams
 from cfbd_core.errors import ParameterError
 
 
 def add_bench(commands: Any) -> None:
-    """Add ``bench detection`` to the command line."""
+    """Add ``bench detection`` and ``bench training`` to the command line."""
     about = "remake the paper's tables and figures on a source; called again, it goes on"
     bench = commands.add_parser("bench", help=about, description=about)
     kinds = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
+    add_bench_training(kinds)
     detection = kinds.add_parser(
         "detection",
         help="Tables 3–5, Figures 2 and 5–7, benign traps",

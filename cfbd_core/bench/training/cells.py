@@ -1,0 +1,202 @@
+"""One cell: a model trained as a row says on one poisoned set, and what it is worth."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cfbd_core.attacks.plan import PoisonParams, triggered
+from cfbd_core.attacks.poison_params import CONTROL
+from cfbd_core.bench.base import Told
+from cfbd_core.bench.detection import scenario_id
+from cfbd_core.bench.scenario import Poisoner, Scenario
+from cfbd_core.bench.training.rows import ROWS, Row
+from cfbd_core.bench.training.scenes import MODEL, SIZE, Scenes, ScenesBase, made_at, scaled
+from cfbd_core.detectors import DETECTORS
+from cfbd_core.encoders import Encoder
+from cfbd_core.evaluation.attack_success import SavedAttack
+from cfbd_core.evaluation.evaluate import Evaluator
+from cfbd_core.mapping import Mapping
+from cfbd_core.metrics import areas_under
+from cfbd_core.training.config import TrainParams
+from cfbd_core.training.models import build_model
+from cfbd_core.training.run import EXTRAS, train
+from cfbd_core.training.sets import TrainingSet
+
+DETECTOR_OF = {"kept": "cfbd", "coarse": "coarse"}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long is trained: every model from scratch takes ``steps`` of ``batch_size`` pairs, whatever its set."""
+
+    steps: int = 468
+    batch_size: int = 256
+    lr: float = 1e-3
+    crop_scale: float = 0.9
+    fine_tuning_steps: int = 78  # CleanCLIP: ten epochs of 2,000 pairs
+    fine_tuning_lr: float = 1e-4
+    model: str = str(MODEL)
+    options: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"abl": {"isolation_epochs": 3}, "safeclip": {"warmup_epochs": 2}}
+    )
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """The scenes under one attack: ``images`` uint8 (N, 64, 64, 3), and what measures models under it."""
+
+    scenario: Scenario
+    images: np.ndarray
+    evaluator: Evaluator
+
+
+class Trainer:
+    """Trains and measures cells; runs lie in ``folder`` until their cells are done, for a stopped one to go on."""
+
+    def __init__(
+        self,
+        scenes: Scenes,
+        base: ScenesBase,
+        encoder: Encoder,
+        mapping: Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping],
+        folder: Path,
+        budget: Budget,
+        told: Told,
+    ) -> None:
+        self._scenes, self._base, self._budget, self._told = scenes, base, budget, told
+        self._folder = folder
+        self._poisoners = {
+            size: Poisoner(
+                replace(base, size=size),
+                encoder,
+                mapping,
+                self._pool,
+                folder / "triggers",
+                lambda done, total: told("trigger", done, total),
+            )
+            for size in {made_at(attack) for attack in ("badnets", "issba")}
+        }
+        self._poisoned: dict[str, Poisoned] = {}
+
+    def cell(self, params: PoisonParams, row: Row) -> dict[str, Any]:
+        """Train and measure; equal arguments give equal results. Raises ParameterError where the attack cannot be."""
+        poisoned = self.poisoned(params)
+        rows, judged = self._rows(poisoned, row)
+        folder = self._run(params, row)
+        trained = self._trained(poisoned, rows, params, row)
+        truth = poisoned.scenario.truth
+        measured = poisoned.evaluator.report(trained)
+        result = {
+            name: measured.get(name)
+            for name in (
+                "ca",
+                "ca_interval",
+                "images",
+                "asr",
+                "asr_interval",
+                "asr_base",
+                "asr_images",
+                "asr_reason",
+            )
+        }
+        result |= {"pairs": len(rows), "poisons": int(truth.sum()), "poisons_left": int(truth[rows].sum())}
+        result |= judged
+        if row.name == "abl":
+            result |= _isolated(folder, truth)
+        return result
+
+    def finished(self, params: PoisonParams) -> None:
+        """Delete the runs of a scenario, all of whose cells are done."""
+        shutil.rmtree(self._folder / "runs" / scenario_id(params), ignore_errors=True)
+
+    def poisoned(self, params: PoisonParams) -> Poisoned:
+        """The scenes under an attack. Raises ParameterError."""
+        name = scenario_id(params)
+        if name not in self._poisoned:
+            poisoner = self._poisoners[made_at(params.attack)]
+            scenario = poisoner.scenario(params)
+            triggers = [] if params.attack == CONTROL else poisoner.triggers(params)
+            images = self._scenes.train.images.copy()
+            for poison in scenario.plan.poisons:
+                picture = triggered(poisoner.base.picture(poison.pair), poison, params, triggers)
+                images[poison.pair] = np.asarray(scaled(picture, SIZE))
+            saved = (
+                None
+                if params.attack == CONTROL
+                else SavedAttack(params, triggers, size=made_at(params.attack), name=params.attack)
+            )
+            evaluator = Evaluator(self._scenes.test, saved, batch_size=256, told=self._told)
+            # Cells come scenario by scenario: one is held at a time.
+            self._poisoned = {name: Poisoned(scenario, images, evaluator)}
+        return self._poisoned[name]
+
+    def _rows(self, poisoned: Poisoned, row: Row) -> tuple[np.ndarray, dict[str, Any]]:
+        """The pairs that a row trains on, and how the detector that chose them did."""
+        pairs, truth = poisoned.scenario.pairs, poisoned.scenario.truth
+        if row.on not in DETECTOR_OF:
+            return np.arange(len(truth)), {}
+        flagged = DETECTORS[DETECTOR_OF[row.on]].detect(pairs).flagged
+        judged = {
+            "tpr": float(flagged[truth].mean()) if truth.any() else None,
+            "fpr": float(flagged[~truth].mean()),
+        }
+        return np.flatnonzero(~flagged), judged
+
+    def _trained(self, poisoned: Poisoned, rows: np.ndarray, params: PoisonParams, row: Row) -> Encoder:
+        from cfbd_core.encoders import load_encoder
+
+        budget, held_out = self._budget, self._scenes.held_out
+        if row.on == "held out":
+            pairs = TrainingSet.from_arrays(held_out.images, held_out.captions)
+            start = self._run(params, ROWS["none"])
+            if not (start / "result.json").is_file():
+                self._trained(poisoned, np.arange(len(poisoned.images)), params, ROWS["none"])
+            asked = TrainParams(
+                model=str(start), steps=budget.fine_tuning_steps, lr=budget.fine_tuning_lr,
+                batch_size=budget.batch_size, crop_scale=budget.crop_scale, defense=row.defense, seed=params.seed,
+            )  # fmt: skip
+        else:
+            shown, captions = poisoned.images[rows], poisoned.scenario.pairs.captions
+            pairs = TrainingSet.from_arrays(shown, [captions[at] for at in rows])
+            asked = TrainParams(
+                model=budget.model, steps=budget.steps, lr=budget.lr, batch_size=min(budget.batch_size, len(rows)),
+                crop_scale=budget.crop_scale, defense=row.defense, seed=params.seed,
+                defense_options=budget.options.get(row.defense, {}),
+            )  # fmt: skip
+        out = self._run(params, row)
+        train(pairs, out, asked, progress=lambda done, total: self._told("train", done, total))
+        return load_encoder(str(out / "model"), "auto")
+
+    def _run(self, params: PoisonParams, row: Row) -> Path:
+        return self._folder / "runs" / scenario_id(params) / row.name
+
+    def _pool(self, count: int) -> list[Image.Image]:
+        """Pictures to optimise triggers on: scenes that are not trained on."""
+        return [Image.fromarray(picture) for picture in self._scenes.held_out.images[:count]]
+
+
+def model_config(budget: Budget) -> dict[str, Any]:
+    """The configuration of the model that is trained."""
+    return build_model(budget.model).config
+
+
+def _isolated(run: Path, truth: np.ndarray) -> dict[str, Any]:
+    """ABL as a detector: what the losses of the first epochs rank, and the share that was isolated."""
+    with np.load(run / EXTRAS) as extras:
+        loss, isolated = extras["mean_loss"], extras["isolated"]
+    flagged = np.zeros(len(truth), bool)
+    flagged[isolated] = True
+    areas = areas_under(truth, -loss.astype(np.float32)) if truth.any() else None
+    return {
+        "tpr": float(flagged[truth].mean()) if truth.any() else None,
+        "fpr": float(flagged[~truth].mean()),
+        "auroc": areas[0] if areas else None,
+        "auprc": areas[1] if areas else None,
+    }

@@ -1,0 +1,131 @@
+"""Tables 1 and 2 from the cells of a training benchmark: CA and ASR by defence and attack, the paper's beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from cfbd_core.attacks import ATTACKS
+from cfbd_core.bench.paper import TABLE_1, TABLE_2
+from cfbd_core.bench.training.rows import ROWS
+from cfbd_core.store.bench import Cell
+
+NONE = "–"
+COLOURS = (
+    "#555B66",
+    "#D55E00",
+    "#CC79A7",
+    "#E69F00",
+    "#F0E442",
+    "#56B4E9",
+    "#009E73",
+    "#0072B2",
+)  # Okabe and Ito
+WIDTH, HEIGHT = 1200, 760
+
+
+def markdown(cells: Iterable[Cell], attacks: Sequence[str]) -> str:
+    """Both tables, what CFBD and ABL detected, and what the cells cost."""
+    found = list(cells)
+    parts = [
+        "## Table 1: clean accuracy (CA, %)\n\n" + _table(found, attacks, "ca", TABLE_1),
+        "## Table 2: attack success rate (ASR, %)\n\n" + _table(found, attacks, "asr", TABLE_2),
+        "## What the detectors left\n\n" + _detected(found, attacks),
+    ]
+    return "\n\n".join(parts)
+
+
+def chart(cells: Iterable[Cell], attacks: Sequence[str]) -> go.Figure:
+    """CA and ASR as bars, an attack a group, a row a colour; means over the seeds."""
+    found = list(cells)
+    figure = make_subplots(2, 1, subplot_titles=("Clean accuracy, %", "Attack success rate, %"))
+    for panel, measure in enumerate(("ca", "asr"), 1):
+        for (name, row), colour in zip(ROWS.items(), COLOURS, strict=True):
+            means = [_mean(_values(found, name, attack, measure)) for attack in attacks]
+            if any(mean is not None for mean in means):
+                figure.add_bar(
+                    x=[ATTACKS[attack].title for attack in attacks], y=means, name=row.title, legendgroup=name,
+                    showlegend=panel == 1, marker={"color": colour}, row=panel, col=1,
+                )  # fmt: skip
+    figure.update_layout(
+        template="plotly_white", width=WIDTH, height=HEIGHT, barmode="group",
+        font={"family": "Inter, Helvetica, Arial, sans-serif", "size": 14},
+        legend={"orientation": "h", "y": 1.08, "yanchor": "bottom"}, margin={"t": 120},
+    )  # fmt: skip
+    return figure
+
+
+def _table(cells: Sequence[Cell], attacks: Sequence[str], measure: str, paper: Any) -> str:
+    lines = _header(["Trained", *(ATTACKS[attack].title for attack in attacks)])
+    for name, row in ROWS.items():
+        shown = []
+        for attack in attacks:
+            values = _values(cells, name, attack, measure)
+            theirs = paper.get(name, {}).get(attack)
+            beside = f" ({theirs:.2f})" if theirs is not None else ""
+            shown.append(_shown(values) + beside if values else NONE)
+        if any(cell != NONE for cell in shown):
+            lines.append(_line([row.title, *shown]))
+    told = "Mean over seeds, ± half of what lies between the least and the most; in brackets the paper's."
+    return "\n".join([told, "", *lines])
+
+
+def _detected(cells: Sequence[Cell], attacks: Sequence[str]) -> str:
+    lines = _header(
+        ["Row", "Attack", "TPR %", "FPR %", "pairs trained on", "poisons among them", "AUROC of ABL's losses"]
+    )
+    for name in ("coarse", "cfbd", "abl"):
+        for attack in attacks:
+            tpr = _values(cells, name, attack, "tpr")
+            if not tpr:
+                continue
+            pairs, left = (_values(cells, name, attack, key, 1) for key in ("pairs", "poisons_left"))
+            ranks = _values(cells, name, attack, "auroc", 1)
+            lines.append(
+                _line(
+                    [
+                        ROWS[name].title,
+                        ATTACKS[attack].title,
+                        _shown(tpr),
+                        _shown(_values(cells, name, attack, "fpr")),
+                        f"{np.mean(pairs):,.0f}",
+                        ", ".join(f"{value:.0f}" for value in left),
+                        f"{np.mean(ranks):.4f}" if ranks else NONE,
+                    ]
+                )
+            )
+    return "\n".join(lines)
+
+
+def _values(cells: Iterable[Cell], row: str, attack: str, measure: str, scale: float = 100) -> list[float]:
+    """A measure of every seed; clean training stands under every attack."""
+    wanted = "none" if row == "clean" else attack
+    return [
+        scale * cell.result[measure]
+        for cell in cells
+        if cell.analysis == f"train {row}"
+        and cell.params["attack"] == wanted
+        and cell.result.get(measure) is not None
+    ]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _shown(values: Sequence[float]) -> str:
+    half = (max(values) - min(values)) / 2
+    mean = f"{np.mean(values):.2f}"
+    return f"{mean} ± {half:.2f}" if len(values) > 1 else mean
+
+
+def _header(columns: Sequence[str]) -> list[str]:
+    return [_line(columns), _line(["---"] * len(columns))]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
