@@ -17,10 +17,10 @@ from app.train_metrics import Curves
 from cfbd_core import Audit
 from cfbd_core.cli import parser
 from cfbd_core.errors import CfbdError
-from cfbd_core.files import LOCK_NAME
+from cfbd_core.files import LOCK_NAME, read_json
 from cfbd_core.jobs import Job
 from cfbd_core.training import DEFENSES
-from cfbd_core.training.place import ASKED, RESULT, RUNS, read_json
+from cfbd_core.training.place import ASKED, RESULT, RUNS
 
 PREFIX = "train-"  # of folders: AUDIT/runs/train-…
 SETS = {"kept": "Kept", "coarse": "Coarse only", "all": "All"}

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from cfbd_core.cli_progress import Bar
 from cfbd_core.errors import CfbdError, ParameterError, TrainingError
+from cfbd_core.files import read_json
 from cfbd_core.training import DEFENSES
 from cfbd_core.training.config import TrainParams
-from cfbd_core.training.place import ASKED, read_json
+from cfbd_core.training.place import ASKED
 
 if TYPE_CHECKING:
     from cfbd_core.training.sets import TrainingSet

@@ -76,7 +76,9 @@ class Encoder:
 
     def encode_texts(self, captions: Sequence[str]) -> np.ndarray:
         """Embed captions; returns float32 (n, d), L2-normalised. Long captions are cut by the tokenizer."""
-        tokens = self.tokenize([cut_caption(caption) for caption in captions]).to(self.device, non_blocking=True)
+        tokens = self.tokenize([cut_caption(caption) for caption in captions]).to(
+            self.device, non_blocking=True
+        )
         return self._embed(lambda: self.model.encode_text(tokens))
 
     def _embed(self, forward: Callable[[], torch.Tensor]) -> np.ndarray:

@@ -43,6 +43,15 @@ def write_json(path: Path, value: Any) -> None:
         beside.write_text(json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False), encoding="utf-8")
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write a ``.npy`` file atomically.
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cfbd_core.errors import AuditError
-from cfbd_core.files import told_in_one_line
+from cfbd_core.files import read_json, told_in_one_line
 from cfbd_core.job_process import STOPPED, end, interrupt, is_held, launch
 
 State = Literal["running", "done", "failed", "stopped"]
@@ -177,7 +177,7 @@ def _may_run_beside(arguments: Sequence[str], others: Sequence[str]) -> bool:
 
 def _read_job(folder: Path) -> Job | None:
     """The job of a folder, or None where it has just been pruned, or was written by another version."""
-    asked = _read_json(folder / "job.json")
+    asked = read_json(folder / "job.json")
     if asked is None:
         return None
     try:
@@ -188,7 +188,7 @@ def _read_job(folder: Path) -> Job | None:
 
 def _job(folder: Path, asked: dict[str, Any]) -> Job:
     alive = is_held(folder)  # before exit.json is looked for: it may end in between
-    ended = _read_json(folder / "exit.json")
+    ended = read_json(folder / "exit.json")
     state = _state(folder, ended, alive)
     return Job(
         id=folder.name,
@@ -239,7 +239,7 @@ def _result(folder: Path) -> dict[str, Any] | None:
 
 
 def _read_progress(folder: Path) -> JobProgress | None:
-    found = _read_json(folder / "progress.json")
+    found = read_json(folder / "progress.json")
     if found is None:
         return None
     try:
@@ -256,14 +256,6 @@ def _log_lines(folder: Path) -> list[str]:
     except OSError:
         return []
     return [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n") if line.strip()]
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 @contextmanager

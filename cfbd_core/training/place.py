@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfbd_core.errors import AuditError, ParameterError, TrainingError
-from cfbd_core.files import LOCK_NAME, one_job
+from cfbd_core.files import LOCK_NAME, one_job, read_json
 from cfbd_core.training.config import HOW_ONLY
 
 if TYPE_CHECKING:
@@ -93,15 +92,6 @@ def held_run(out: Path, asked: dict[str, Any], resume: bool) -> dict[str, Any] |
             f"{out}: holds another run ({_difference(held, asked)}); give a new folder, or ask for the same"
         )
     return read_json(out / RESULT)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _difference(held: dict[str, Any], asked: dict[str, Any]) -> str:

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 from cfbd_core.errors import CfbdError
+from cfbd_core.files import read_json
 from cfbd_core.store import training
-from cfbd_core.training.place import ASKED, AUDIT_NAME, RESULT, read_json
+from cfbd_core.training.place import ASKED, AUDIT_NAME, RESULT
 from cfbd_core.training.tracking import read_metrics
 
 OWN_NAME = "metrics.duckdb"
