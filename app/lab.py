@@ -29,10 +29,10 @@ from cfbd_core.attacks.plan import CONTROL, PoisonParams
 from cfbd_core.attacks.source_pairs import SourcePairs, read_pairs
 from cfbd_core.attacks.traps import TRAPS
 from cfbd_core.attacks.wording import counted
-from cfbd_core.audit import DATABASE_NAME
 from cfbd_core.demo_audit import SOURCE_NAME
 from cfbd_core.errors import CfbdError, ParameterError
 from cfbd_core.jobs import Job
+from cfbd_core.places import DATABASE_NAME
 from cfbd_core.sources import SourceOptions, fingerprint, open_source
 
 COPIES = "copies"  # new copies go to this folder of the first root

@@ -9,9 +9,9 @@ import streamlit as st
 
 from app import state, words
 from app.settings import AUDITS
-from cfbd_core.audit import DATABASE_NAME
 from cfbd_core.config import MAX_K, SplitParams
 from cfbd_core.errors import CfbdError, ParameterError
+from cfbd_core.places import DATABASE_NAME
 from cfbd_core.sources import FORMATS
 
 DEMO = f"{AUDITS}/demo"

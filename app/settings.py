@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cfbd_core.audit import DATABASE_NAME
 from cfbd_core.errors import ParameterError
 from cfbd_core.export import what_is_lost
+from cfbd_core.places import DATABASE_NAME
 
 AUDITS = "audits"  # new audits go to this folder of the first root
 EXPORTS = "exports"

@@ -20,6 +20,7 @@ from cfbd_core.audit_columns import AuditColumns
 from cfbd_core.config import EmbedParams, SplitParams
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import LOCK_NAME, one_job, told_in_one_line
+from cfbd_core.places import DATABASE_NAME
 from cfbd_core.sources import SourceOptions
 from cfbd_core.splitting import split_pairs
 from cfbd_core.store import Database, columns, queries, schema
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from cfbd_core.encoders import Encoder
     from cfbd_core.scoring import TrainProgress
 
-DATABASE_NAME = "audit.duckdb"
 EXPORT_ROWS = 10_000
 Progress = Callable[[int], None]
 _known: dict[Path, tuple[int, ...]] = {}  # audits whose version was looked at, and their file's stamp then

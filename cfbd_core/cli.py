@@ -283,7 +283,8 @@ def _check_named_files(options: argparse.Namespace) -> None:
 
 def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """Open or create the audit and ingest; a first ingest that fails leaves no folder behind."""
-    from cfbd_core.audit import DATABASE_NAME, Audit
+    from cfbd_core.audit import Audit
+    from cfbd_core.places import DATABASE_NAME
 
     is_new = not (options.audit / DATABASE_NAME).is_file()
     audit = Audit.create(options.audit) if is_new else Audit.open(options.audit)

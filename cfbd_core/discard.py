@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cfbd_core.audit import DATABASE_NAME, Audit
+from cfbd_core.audit import Audit
 from cfbd_core.audit_columns import SLIDERS_NAME
 from cfbd_core.errors import AuditError
 from cfbd_core.files import LOCK_NAME, one_job
+from cfbd_core.places import DATABASE_NAME
 from cfbd_core.training.place import ASKED
 
 # Pairs are in the source still, and these are made again from them.

@@ -20,10 +20,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cfbd_core.audit import DATABASE_NAME, Audit
+from cfbd_core.audit import Audit
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import one_job, told_in_one_line, write_json
 from cfbd_core.layout import lay_out
+from cfbd_core.places import DATABASE_NAME
 from cfbd_core.scores import gather, unit_rows
 from cfbd_core.shards import EmbeddingFolder
 from cfbd_core.sprites import COLUMNS, PER_SHEET, TILE, write_sheets

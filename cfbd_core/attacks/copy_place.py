@@ -13,22 +13,27 @@ import pyarrow.compute as pc
 from cfbd_core.attacks.source_pairs import SourcePairs
 from cfbd_core.errors import ParameterError
 from cfbd_core.files import told_in_one_line
+from cfbd_core.places import audit_around, real
 
-MANIFEST, AUDIT_NAME = "manifest.json", "audit.duckdb"
+MANIFEST = "manifest.json"
 
 
 def check_place(out: Path, source: str | Path) -> None:
     """Raise ParameterError where ``out`` is a file, or lies in an audit or in the folder ``source``."""
-    if out.exists() and not out.is_dir():
-        raise ParameterError(f"--out {out}: is a file; give a new folder")
-    place = _real(out)
-    audit = next((folder for folder in (place, *place.parents) if (folder / AUDIT_NAME).exists()), None)
-    if audit is not None:
-        raise ParameterError(f"--out {out}: lies in the audit {audit}; give a folder outside it")
-    if Path(source).is_dir() and place.is_relative_to(_real(Path(source))):
+    check_no_audit(out)
+    if Path(source).is_dir() and real(out).is_relative_to(real(Path(source))):
         raise ParameterError(
             f"--out {out}: lies inside the source, which is never changed; give another folder"
         )
+
+
+def check_no_audit(out: Path) -> None:
+    """Raise ParameterError where ``out`` is a file, or lies in an audit."""
+    if out.exists() and not out.is_dir():
+        raise ParameterError(f"--out {out}: is a file; give a new folder")
+    audit = audit_around(out)
+    if audit is not None:
+        raise ParameterError(f"--out {out}: lies in the audit {audit}; give a folder outside it")
 
 
 def check_beside(out: Path, pairs: SourcePairs) -> None:
@@ -39,8 +44,8 @@ def check_beside(out: Path, pairs: SourcePairs) -> None:
     folders = _picture_folders(pairs)
     if pairs.format == "webdataset" or len(pairs.files) > 1:
         folders |= {str(file.parent) for file in pairs.files}
-    place = _real(out)
-    inside = next((folder for folder in folders if place.is_relative_to(_real(Path(folder)))), None)
+    place = real(out)
+    inside = next((folder for folder in folders if place.is_relative_to(real(Path(folder)))), None)
     if inside is not None:
         raise ParameterError(
             f"--out {out}: lies inside the source, which is never changed: {inside} holds pairs of it; "
@@ -87,10 +92,6 @@ def _picture_folders(pairs: SourcePairs) -> set[str]:
 def _remove_if_empty(folder: Path) -> None:
     with suppress(OSError):  # not empty
         folder.rmdir()
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # Path.resolve raises on links that go in circles
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from PIL import Image
 
 from cfbd_core.attacks import resized
 from cfbd_core.attacks.copies import CopyOptions, attack_copy
-from cfbd_core.attacks.copy_place import AUDIT_NAME, MANIFEST
+from cfbd_core.attacks.copy_place import MANIFEST
 from cfbd_core.attacks.plan import CONTROL, PoisonParams
 from cfbd_core.attacks.source_pairs import Keys, SourcePairs
 from cfbd_core.audit import Audit
@@ -27,6 +27,7 @@ from cfbd_core.config import EmbedParams
 from cfbd_core.encoders import Encoder
 from cfbd_core.errors import AuditError
 from cfbd_core.images import decode_image, read_image_bytes
+from cfbd_core.places import DATABASE_NAME
 from cfbd_core.sources import SourceOptions
 
 Told = Callable[[str, int, int], None]  # stage, done, total
@@ -83,7 +84,7 @@ def make_base(
     Raises what the steps raise; AuditError where the folder holds something else.
     """
     copy, embedded_in = folder / "copy", folder / "audit"
-    for part, name in ((copy, MANIFEST), (embedded_in, AUDIT_NAME)):
+    for part, name in ((copy, MANIFEST), (embedded_in, DATABASE_NAME)):
         if part.is_dir() and not (part / name).exists():
             shutil.rmtree(part)  # killed before it was said what it is to hold
     attack_copy(source, copy, PoisonParams(CONTROL), CopyOptions(captions=captions, keys=keys), told)

@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cfbd_core.attacks.copy_place import check_beside, check_place, told_of
+from cfbd_core.attacks.copy_place import check_beside, check_place
 from cfbd_core.bench.base import Base, Told, make_base
 from cfbd_core.bench.detection import Experiment, NotMeasured, feasible, run, scenario_id
 from cfbd_core.bench.figures import write_figures
 from cfbd_core.bench.material import Mappings, Material
 from cfbd_core.bench.options import BenchOptions
+from cfbd_core.bench.place import check_ours, held_results
 from cfbd_core.bench.scenario import Poisoner
 from cfbd_core.bench.tables import Tables, about_pairs, not_measured, told_of_not_measured
 from cfbd_core.config import EmbedParams
 from cfbd_core.encoders import load_encoder
-from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.files import LOCK_NAME, one_job, written_beside
+from cfbd_core.errors import ParameterError
+from cfbd_core.files import written_beside
 from cfbd_core.store.bench import BenchResults
 
-RESULTS_NAME, TABLES_NAME, FIGURES_NAME = "results.duckdb", "DETECTION.md", "figures"
+TABLES_NAME, FIGURES_NAME = "DETECTION.md", "figures"
 BASE_NAME = "base"
 
 
@@ -38,7 +39,7 @@ def bench_detection(
     for place in (source, options.pool):
         if place is not None:
             check_place(folder, place)
-    _check_ours(folder)
+    check_ours(folder)
     material = Material.read(source, options)
     for pairs in (material.pairs, material.pool_pairs):
         if pairs is not None:
@@ -50,14 +51,7 @@ def bench_detection(
     mappings = Mappings(options.mapping, encoder)
     mappings.check_enough(material.pairs.image_of)
     about = material.about(encoder, mappings)
-    if (folder / RESULTS_NAME).exists():
-        BenchResults(
-            folder / RESULTS_NAME, about
-        )  # refuses those of something else before a lock is left there
-    with told_of(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with one_job(folder, "bench"):
-        results = BenchResults(folder / RESULTS_NAME, about)  # first: it says whose folder this is
+    with held_results(folder, about) as results:
         base = make_base(
             source, folder / BASE_NAME, encoder=encoder, captions=options.captions, keys=options.keys,
             embed=embed, told=told,
@@ -107,12 +101,3 @@ def write_results(
         "seconds": {experiment.name: round(tables.cost(experiment), 1) for experiment in chosen},
         "markdown": text,
     }
-
-
-def _check_ours(folder: Path) -> None:
-    """Raise AuditError where ``folder`` holds things, but no results: they are another's."""
-    with told_of(folder):
-        held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    started = {name for name in held if name == LOCK_NAME or name.startswith(f"{RESULTS_NAME}.new")}
-    if held - started and RESULTS_NAME not in held:
-        raise AuditError(f"{folder}: is not empty and holds no results of a benchmark; give a new folder")

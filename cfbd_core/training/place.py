@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,28 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 from cfbd_core.errors import AuditError, ParameterError, TrainingError
 from cfbd_core.files import LOCK_NAME, one_job, read_json
+from cfbd_core.places import audit_around, real
 from cfbd_core.training.config import HOW_ONLY
 
 if TYPE_CHECKING:
     from cfbd_core.training.sets import TrainingSet
 
 ASKED, RESULT, MODEL = "run.json", "result.json", "model"
-AUDIT_NAME, RUNS = "audit.duckdb", "runs"
+RUNS = "runs"  # of an audit
 
 
 def check_place(out: Path, pairs: TrainingSet) -> None:
     """Raise ParameterError where ``out`` is a file, or lies in the source or among an audit's own files."""
     if out.exists() and not out.is_dir():
         raise ParameterError(f"--out {out}: is a file; give a new folder")
-    place = _real(out)
-    audit = next((folder for folder in (place, *place.parents) if (folder / AUDIT_NAME).exists()), None)
+    place = real(out)
+    audit = audit_around(out)
     if audit is not None and audit / RUNS not in place.parents:
         raise ParameterError(
             f"--out {out}: lies among the files of the audit {audit}; give a folder in {audit / RUNS}, or elsewhere"
         )
     for kept in pairs.protected:
         pictures = kept.with_name(f"{kept.name}.images")  # of an export
-        if any(place.is_relative_to(_real(folder)) for folder in (kept, pictures)):
+        if any(place.is_relative_to(real(folder)) for folder in (kept, pictures)):
             raise ParameterError(
                 f"--out {out}: lies inside the source {kept}, which is never changed; give another folder"
             )
@@ -103,7 +103,3 @@ def _difference(held: dict[str, Any], asked: dict[str, Any]) -> str:
     if held.get("set_fingerprint") != asked["set_fingerprint"]:
         return f"on {held.get('pairs')} pairs, now on {asked['pairs']} or other ones"
     return "of a model with other weights"
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # Path.resolve raises on links that go in circles

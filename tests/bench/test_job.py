@@ -22,6 +22,7 @@ from cfbd_core.bench import base, detection, job
 from cfbd_core.bench.base import make_base
 from cfbd_core.bench.material import Material
 from cfbd_core.bench.options import BenchOptions
+from cfbd_core.bench.place import RESULTS_NAME
 from cfbd_core.bench.scenario import Poisoner
 from cfbd_core.cli import main
 from cfbd_core.errors import ParameterError
@@ -79,10 +80,10 @@ def test_a_benchmark_makes_tables_and_figures_and_does_nothing_twice(toy_source,
     assert "| BadNets | 10.0% |" in first["markdown"]
     assert "left out" not in first["markdown"]
     assert (out / job.TABLES_NAME).read_text(encoding="utf-8").strip() == first["markdown"]
-    stamp = (out / job.RESULTS_NAME).stat().st_mtime_ns
+    stamp = (out / RESULTS_NAME).stat().st_mtime_ns
     assert bench(source, out, "--attacks", "badnets", "--only", "table4", "--seeds", "2") == 0
     assert json.loads(capsys.readouterr().out) == first
-    assert (out / job.RESULTS_NAME).stat().st_mtime_ns == stamp
+    assert (out / RESULTS_NAME).stat().st_mtime_ns == stamp
 
 
 def test_known_poisons_are_left_out_and_that_is_told(toy_source, tmp_path, capsys) -> None:
@@ -136,11 +137,11 @@ def test_captions_given_for_other_targets_are_no_resumption(toy_source, tmp_path
 
 
 def results(out: Path) -> list[detection.Cell]:
-    return BenchResults(out / job.RESULTS_NAME, held_about(out)).cells()
+    return BenchResults(out / RESULTS_NAME, held_about(out)).cells()
 
 
 def held_about(out: Path) -> dict[str, object]:
-    with duckdb.connect(str(out / job.RESULTS_NAME), read_only=True) as connection:
+    with duckdb.connect(str(out / RESULTS_NAME), read_only=True) as connection:
         found: dict[str, object] = json.loads(connection.execute("SELECT value FROM about").fetchall()[0][0])
     return found
 
@@ -207,9 +208,9 @@ def test_a_folder_of_someone_else_stays_as_it_is(toy_source, tmp_path, refused) 
     (out / job.TABLES_NAME).write_text("mine", encoding="utf-8")
     assert "holds no results of a benchmark" in refused(bench(source, out, *TABLE_4))
     assert tree(out) == {job.TABLES_NAME: b"mine"}
-    (out / job.RESULTS_NAME).write_text("mine, too", encoding="utf-8")
-    assert job.RESULTS_NAME in refused(bench(source, out, *TABLE_4))
-    assert tree(out) == {job.TABLES_NAME: b"mine", job.RESULTS_NAME: b"mine, too"}
+    (out / RESULTS_NAME).write_text("mine, too", encoding="utf-8")
+    assert RESULTS_NAME in refused(bench(source, out, *TABLE_4))
+    assert tree(out) == {job.TABLES_NAME: b"mine", RESULTS_NAME: b"mine, too"}
 
 
 def test_results_are_not_mixed_and_it_is_told_what_differs(
@@ -254,7 +255,7 @@ def test_results_are_not_mixed_and_it_is_told_what_differs(
     own.write_text("a banana on a plate\n", encoding="utf-8")
     monkeypatch.setattr(job, "load_encoder", lambda *_: ToyEncoder(sha256="1" * 64))
     assert differs(*but("--mapping", "self")) == ["encoder sha256", "mapping sha256"]
-    assert tree(out)[job.RESULTS_NAME] == before[job.RESULTS_NAME]
+    assert tree(out)[RESULTS_NAME] == before[RESULTS_NAME]
 
 
 # --- what a source does not allow ---------------------------------------------------------------------

@@ -10,21 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.copy_place import AUDIT_NAME, told_of
+from cfbd_core.attacks.copy_place import check_no_audit
 from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.attacks.poison_params import CONTROL
 from cfbd_core.bench.base import Told
 from cfbd_core.bench.detection import scenario_id
 from cfbd_core.bench.material import Mappings
+from cfbd_core.bench.place import check_ours, held_results
 from cfbd_core.bench.training import scenes, tables
 from cfbd_core.bench.training.cells import Budget, Trainer, model_config
 from cfbd_core.bench.training.rows import ROWS, Row
 from cfbd_core.encoders import load_encoder
-from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.files import LOCK_NAME, one_job, written_beside
+from cfbd_core.errors import ParameterError
+from cfbd_core.files import written_beside
 from cfbd_core.store.bench import BenchResults, Cell
 
-RESULTS_NAME, TABLES_NAME, CHART_NAME = "results.duckdb", "TRAINING.md", "training"
+TABLES_NAME, CHART_NAME = "TRAINING.md", "training"
 RESULTS_VERSION = 1  # one more whenever a cell would come out otherwise from the same parameters
 ALL_ATTACKS = tuple(ATTACKS)
 
@@ -68,7 +69,8 @@ def bench_training(folder: Path, asked: TrainingBench, told: Told) -> dict[str, 
     ``told(stage, done, total)`` is told of progress. An attack that cannot be made of the scenes is left out, with its
     reason. Raises AuditError (``folder`` holds something else) and ParameterError (it lies in an audit).
     """
-    _check_place(folder)
+    check_no_audit(folder)
+    check_ours(folder)
     encoder = load_encoder("mini")
     mappings = Mappings("auto", encoder)
     about = {
@@ -79,12 +81,7 @@ def bench_training(folder: Path, asked: TrainingBench, told: Told) -> dict[str, 
         "encoder_sha256": encoder.sha256,
         "mapping_sha256": mappings.sha256,
     }
-    if (folder / RESULTS_NAME).exists():
-        BenchResults(folder / RESULTS_NAME, about)  # refuses others before a lock is left there
-    with told_of(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with one_job(folder, "bench"):
-        results = BenchResults(folder / RESULTS_NAME, about)
+    with held_results(folder, about) as results:
         drawn = scenes.draw(folder / "scenes", asked.sizes, told)
         base = scenes.embed(folder / "scenes", drawn.train, encoder, told)
         trainer = Trainer(drawn, base, encoder, mappings, folder, asked.budget, told)
@@ -149,17 +146,3 @@ def _write(
 
 def _place(params: PoisonParams, row: Row) -> tuple[str, str]:
     return scenario_id(params), f"train {row.name}"
-
-
-def _check_place(folder: Path) -> None:
-    """Raise where ``folder`` is a file, lies in an audit, or holds what is no benchmark of training."""
-    if folder.exists() and not folder.is_dir():
-        raise ParameterError(f"--out {folder}: is a file; give a folder")
-    place = folder.resolve()
-    audit = next((one for one in (place, *place.parents) if (one / AUDIT_NAME).exists()), None)
-    if audit is not None:
-        raise ParameterError(f"--out {folder}: lies in the audit {audit}; give a folder outside it")
-    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    started = {name for name in held if name == LOCK_NAME or name.startswith(f"{RESULTS_NAME}.new")}
-    if held - started and RESULTS_NAME not in held:
-        raise AuditError(f"{folder}: is not empty and holds no results of a benchmark; give a new folder")
