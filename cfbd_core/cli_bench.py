@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cfbd_core.cli_bench_training import add_bench_training
+from cfbd_core.cli_options import names_of
 from cfbd_core.cli_progress import StageBars
 from cfbd_core.config import EmbedParams
 from cfbd_core.errors import ParameterError
@@ -75,8 +76,8 @@ def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         keys=options.keys,
         encoder=options.encoder,
         mapping=options.mapping,
-        attacks=_names(options.attacks) or ALL_ATTACKS,
-        experiments=_names(options.only),
+        attacks=names_of(options.attacks) or ALL_ATTACKS,
+        experiments=names_of(options.only),
         seeds=tuple(range(options.seeds)),
         targets=tuple(target for text in options.target or () for target in text.split(",")),
         origin=options.origin,
@@ -92,7 +93,3 @@ def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         found,
         f"{found['markdown']}\n\ntables: {found['tables']}\n{len(found['figures'])} figures beside it{missing}",
     )
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None

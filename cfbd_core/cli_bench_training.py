@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cfbd_core.cli_options import names_of
 from cfbd_core.cli_progress import StageBars
 from cfbd_core.errors import ParameterError
 
@@ -35,15 +36,11 @@ def _training(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if options.seeds < 1:
         raise ParameterError(f"--seeds {options.seeds}: give at least 1")
     asked = TrainingBench(
-        attacks=_names(options.attacks) or ALL_ATTACKS,
-        rows=_names(options.defenses) or tuple(ROWS),
+        attacks=names_of(options.attacks) or ALL_ATTACKS,
+        rows=names_of(options.defenses) or tuple(ROWS),
         seeds=tuple(range(options.seeds)),
     )
     with StageBars({"scenes": "scenes", "trigger": "steps", "train": "pairs", "cells": "cells"}) as bars:
         found = bench_training(options.out, asked, bars.update)
     missing = f"\n\n{found['chart_missing']}" if found["chart_missing"] else ""
     return found, f"{found['markdown']}\n\ntables: {found['tables']}\nchart: {found['chart']}{missing}"
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None

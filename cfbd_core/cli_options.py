@@ -109,3 +109,8 @@ def split_params(options: argparse.Namespace) -> SplitParams:
         rule=options.rule,
         recheck=options.recheck,
     )
+
+
+def names_of(text: str | None) -> tuple[str, ...] | None:
+    """The names in ``A,B``, or None where none is given."""
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None

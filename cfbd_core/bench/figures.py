@@ -5,7 +5,7 @@ Colours are Okabe and Ito's, which colour-blind people can tell apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,12 @@ WIDTH, HEIGHT = 1200, 460
 
 
 def write_figures(cells: Iterable[Cell], folder: Path) -> tuple[list[Path], str | None]:
-    """Write every figure that has its cells to ``folder``; returns the files, and why there are no PNGs (or None)."""
-    figures = make_figures(cells)
+    """Write every figure that has its cells to ``folder``, as :func:`save_figures` does."""
+    return save_figures(make_figures(cells), folder)
+
+
+def save_figures(figures: Mapping[str, go.Figure], folder: Path) -> tuple[list[Path], str | None]:
+    """Write figures as NAME.html and NAME.png; returns the files, and why there are no PNGs (or None)."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, figure in figures.items():
@@ -58,7 +62,7 @@ def make_figures(cells: Iterable[Cell]) -> dict[str, go.Figure]:
             ordered = {
                 attack: by_analysis[analysis][attack] for attack in ATTACKS if attack in by_analysis[analysis]
             }
-            found[name] = _styled(make(ordered))
+            found[name] = styled(make(ordered))
     return found
 
 
@@ -167,7 +171,8 @@ def _figure_7a(found: dict[str, dict[str, Any]]) -> go.Figure:
     return figure
 
 
-def _styled(figure: go.Figure) -> go.Figure:
+def styled(figure: go.Figure) -> go.Figure:
+    """Give a figure the look of all of ours."""
     figure.update_layout(
         template="plotly_white",
         width=WIDTH,

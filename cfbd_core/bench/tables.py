@@ -6,18 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.bench.analyses import FAULT_QS
 from cfbd_core.bench.base import Base
 from cfbd_core.bench.detection import TABLE_4_RATES, TARGET, Experiment, NotMeasured, scenario_id
+from cfbd_core.bench.markdown import NONE, header, line, mean_and_spread
 from cfbd_core.bench.paper import TABLE_3, TABLE_3_RATES, TABLE_4, TABLE_5, TABLE_5_SHARES
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.store.bench import Cell
 
-NONE = "–"
 Z_KINDS = {"cfbd": "Eq. 6", "cfbd_centred": "centred"}
 TRAP_NAMES = {
     "mismatched": "mismatched captions",
@@ -65,7 +63,7 @@ class Tables:
 
     def _table_3(self, experiment: Experiment) -> list[str]:
         attacks = _distinct(scenario.attack for scenario in experiment.scenarios)
-        lines = _header(["Poison rate", "Method", *(ATTACKS[name].title for name in attacks)])
+        lines = header(["Poison rate", "Method", *(ATTACKS[name].title for name in attacks)])
         for rate in TABLE_3_RATES:
             here = [scenario for scenario in experiment.scenarios if scenario.rate == rate]
             if not here:
@@ -76,30 +74,30 @@ class Tables:
                     row = [
                         f"{_percent(one, 'tpr')} ({_percent(one, 'fpr')})" if one else NONE for one in found
                     ]
-                    lines.append(_row([f"{rate:.1%}", detector.title, *row]))
+                    lines.append(line([f"{rate:.1%}", detector.title, *row]))
             for method, title in (("cfbd", "CFBD, paper: TPR"), ("abl", "ABL, paper: TPR")):
                 values = TABLE_3[method]
                 at = TABLE_3_RATES.index(rate)
-                lines.append(_row([f"{rate:.1%}", title, *(_of_paper(values.get(a), at) for a in attacks)]))
+                lines.append(line([f"{rate:.1%}", title, *(_of_paper(values.get(a), at) for a in attacks)]))
         told = "TPR (FPR) in per cent at each detector's own operating point."
         return [told, "", *lines, "", *self._by_detector(experiment)]
 
     def _by_detector(self, experiment: Experiment) -> list[str]:
         attacks = _distinct(scenario.attack for scenario in experiment.scenarios)
-        lines = _header(["Detector", "Poison rate", *(ATTACKS[name].title for name in attacks)])
+        lines = header(["Detector", "Poison rate", *(ATTACKS[name].title for name in attacks)])
         for rate in TABLE_4_RATES:
             here = [scenario for scenario in experiment.scenarios if scenario.rate == rate]
             for name, detector in DETECTORS.items():
                 found = self._by_attack(here, attacks, name)
                 if any(found):
                     row = [f"{_mean(one, 'auroc')} / {_mean(one, 'auprc')}" if one else NONE for one in found]
-                    lines.append(_row([detector.title, f"{rate:.1%}", *row]))
+                    lines.append(line([detector.title, f"{rate:.1%}", *row]))
         told = "AUROC / AUPRC of each detector's score: how well it ranks, wherever it cuts."
         return ["### Ranking by detector", "", told, "", *lines]
 
     def _ranking(self, experiment: Experiment) -> list[str]:
         columns = ["Attack", "Poison rate", "z", "AUROC of z", "paper", "AUPRC of z", "TPR %", "FPR %"]
-        lines = _header([*columns, "AUROC of c", "AUPRC of c", "poisons in D_p %", "evidence"])
+        lines = header([*columns, "AUROC of c", "AUPRC of c", "poisons in D_p %", "evidence"])
         for scenarios in _groups(experiment.scenarios):
             first = scenarios[0]
             paper = TABLE_4.get(first.attack) if experiment.name == "table4" else None
@@ -108,7 +106,7 @@ class Tables:
                 if not found:
                     continue
                 lines.append(
-                    _row(
+                    line(
                         [
                             _name(first),
                             f"{first.rate:.1%}",
@@ -129,7 +127,7 @@ class Tables:
 
     def _table_5(self, experiment: Experiment) -> list[str]:
         columns = [f"q = {q}, {share:.0%}" for q in FAULT_QS for share in TABLE_5_SHARES]
-        lines = _header(["Attack", *columns])
+        lines = header(["Attack", *columns])
         for scenarios in _groups(experiment.scenarios):
             found = self._results(scenarios, "faults")
             if not found:
@@ -141,7 +139,7 @@ class Tables:
                         paper = TABLE_5.get(scenarios[0].attack, {}).get(q)
                         beside = f" ({paper[at]:.4f})" if paper else ""
                         row.append(_mean(found, f"{q} {share}{kind}") + beside)
-                lines.append(_row([_name(scenarios[0]) + (", centred z" if kind else ""), *row]))
+                lines.append(line([_name(scenarios[0]) + (", centred z" if kind else ""), *row]))
         rate = f"{experiment.scenarios[0].rate:.0%}" if experiment.scenarios else NONE
         told = (
             f"AUROC of z with that share of benign pairs in D_p, at {rate} poison; in brackets the paper's."
@@ -149,7 +147,7 @@ class Tables:
         return [told, "", *lines]
 
     def _traps(self, experiment: Experiment) -> list[str]:
-        lines = _header(["Pairs", "z", "flagged, by seed", "% at most", "evidence", "cohesion / null's most"])
+        lines = header(["Pairs", "z", "flagged, by seed", "% at most", "evidence", "cohesion / null's most"])
         for scenarios in _groups(experiment.scenarios):
             for detector, title in Z_KINDS.items():
                 found = self._results(scenarios, f"detector {detector}")
@@ -158,7 +156,7 @@ class Tables:
                 evidence = [result["evidence"] for result in found]
                 shares = [100 * result["flagged"] / result["pairs"] for result in found]
                 lines.append(
-                    _row(
+                    line(
                         [
                             _trap_name(scenarios[0]),
                             title,
@@ -250,13 +248,8 @@ def _trap_name(params: PoisonParams) -> str:
 
 
 def _mean(results: Sequence[dict[str, Any]], name: str, digits: int = 4) -> str:
-    """The mean over seeds, and half of what lies between the least and the most where that shows."""
-    values = [result[name] for result in results if result[name] is not None]
-    if not values:
-        return NONE
-    half = (max(values) - min(values)) / 2
-    shown = f"{np.mean(values):.{digits}f}"
-    return f"{shown} ± {half:.{digits}f}" if round(half, digits) else shown
+    """The mean of a figure over seeds, and its spread."""
+    return mean_and_spread([result[name] for result in results if result[name] is not None], digits)
 
 
 def _percent(results: Sequence[dict[str, Any]], name: str) -> str:
@@ -270,11 +263,3 @@ def _of_paper(values: tuple[float, ...] | None, at: int) -> str:
 
 def _distinct(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
-
-
-def _header(columns: Sequence[str]) -> list[str]:
-    return [_row(columns), _row(["---"] * len(columns))]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

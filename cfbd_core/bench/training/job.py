@@ -15,6 +15,7 @@ from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.attacks.poison_params import CONTROL
 from cfbd_core.bench.base import Told
 from cfbd_core.bench.detection import scenario_id
+from cfbd_core.bench.figures import save_figures
 from cfbd_core.bench.material import Mappings
 from cfbd_core.bench.place import check_ours, held_results
 from cfbd_core.bench.training import scenes, tables
@@ -123,18 +124,12 @@ def _write(
     text = "\n\n".join(parts)
     with written_beside(folder / TABLES_NAME) as beside:
         beside.write_text(text + "\n", encoding="utf-8")
-    figure = tables.chart(cells, asked.attacks)
-    figure.write_html(folder / f"{CHART_NAME}.html", include_plotlyjs=True)
-    missing = None
-    try:
-        figure.write_image(folder / f"{CHART_NAME}.png", scale=2)
-    except Exception as error:  # kaleido lets through whatever starting a browser raises
-        missing = f"no PNG: kaleido found no Chromium that starts ({' '.join(str(error).split())[:120]})"
+    charts, missing = save_figures({CHART_NAME: tables.chart(cells, asked.attacks)}, folder)
     return {
         "cells": len(cells),
         "skipped": list(skipped),
         "tables": str(folder / TABLES_NAME),
-        "chart": str(folder / f"{CHART_NAME}.html"),
+        "chart": str(charts[0]),
         "chart_missing": missing,
         "seconds": {
             f"{cell.params['attack']} {cell.params['seed']} {cell.analysis}": round(cell.seconds, 1)

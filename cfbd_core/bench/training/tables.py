@@ -10,26 +10,18 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cfbd_core.attacks import ATTACKS
+from cfbd_core.bench.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, YELLOW, styled
+from cfbd_core.bench.markdown import NONE, header, line, mean_and_spread
 from cfbd_core.bench.paper import TABLE_1, TABLE_2
 from cfbd_core.bench.training.rows import ROWS
 from cfbd_core.store.bench import Cell
 
-NONE = "–"
-COLOURS = (
-    "#555B66",
-    "#D55E00",
-    "#CC79A7",
-    "#E69F00",
-    "#F0E442",
-    "#56B4E9",
-    "#009E73",
-    "#0072B2",
-)  # Okabe and Ito
-WIDTH, HEIGHT = 1200, 760
+COLOURS = (GREY, ORANGE, PURPLE, YELLOW, "#F0E442", "#56B4E9", GREEN, BLUE)  # a row of the tables each
+HEIGHT = 760
 
 
 def markdown(cells: Iterable[Cell], attacks: Sequence[str]) -> str:
-    """Both tables, what CFBD and ABL detected, and what the cells cost."""
+    """Both tables, and what CFBD and ABL detected."""
     found = list(cells)
     parts = [
         "## Table 1: clean accuracy (CA, %)\n\n" + _table(found, attacks, "ca", TABLE_1),
@@ -51,31 +43,27 @@ def chart(cells: Iterable[Cell], attacks: Sequence[str]) -> go.Figure:
                     x=[ATTACKS[attack].title for attack in attacks], y=means, name=row.title, legendgroup=name,
                     showlegend=panel == 1, marker={"color": colour}, row=panel, col=1,
                 )  # fmt: skip
-    figure.update_layout(
-        template="plotly_white", width=WIDTH, height=HEIGHT, barmode="group",
-        font={"family": "Inter, Helvetica, Arial, sans-serif", "size": 14},
-        legend={"orientation": "h", "y": 1.08, "yanchor": "bottom"}, margin={"t": 120},
-    )  # fmt: skip
-    return figure
+    figure.update_layout(height=HEIGHT, barmode="group")
+    return styled(figure)
 
 
 def _table(cells: Sequence[Cell], attacks: Sequence[str], measure: str, paper: Any) -> str:
-    lines = _header(["Trained", *(ATTACKS[attack].title for attack in attacks)])
+    lines = header(["Trained", *(ATTACKS[attack].title for attack in attacks)])
     for name, row in ROWS.items():
         shown = []
         for attack in attacks:
             values = _values(cells, name, attack, measure)
             theirs = paper.get(name, {}).get(attack)
             beside = f" ({theirs:.2f})" if theirs is not None else ""
-            shown.append(_shown(values) + beside if values else NONE)
+            shown.append(mean_and_spread(values, 2) + beside if values else NONE)
         if any(cell != NONE for cell in shown):
-            lines.append(_line([row.title, *shown]))
-    told = "Mean over seeds, ± half of what lies between the least and the most; in brackets the paper's."
+            lines.append(line([row.title, *shown]))
+    told = "Mean over seeds, ± half of what lies between least and most where that shows; in brackets the paper's."
     return "\n".join([told, "", *lines])
 
 
 def _detected(cells: Sequence[Cell], attacks: Sequence[str]) -> str:
-    lines = _header(
+    lines = header(
         ["Row", "Attack", "TPR %", "FPR %", "pairs trained on", "poisons among them", "AUROC of ABL's losses"]
     )
     for name in ("coarse", "cfbd", "abl"):
@@ -86,12 +74,12 @@ def _detected(cells: Sequence[Cell], attacks: Sequence[str]) -> str:
             pairs, left = (_values(cells, name, attack, key, 1) for key in ("pairs", "poisons_left"))
             ranks = _values(cells, name, attack, "auroc", 1)
             lines.append(
-                _line(
+                line(
                     [
                         ROWS[name].title,
                         ATTACKS[attack].title,
-                        _shown(tpr),
-                        _shown(_values(cells, name, attack, "fpr")),
+                        mean_and_spread(tpr, 2),
+                        mean_and_spread(_values(cells, name, attack, "fpr"), 2),
                         f"{np.mean(pairs):,.0f}",
                         ", ".join(f"{value:.0f}" for value in left),
                         f"{np.mean(ranks):.4f}" if ranks else NONE,
@@ -115,17 +103,3 @@ def _values(cells: Iterable[Cell], row: str, attack: str, measure: str, scale: f
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
-
-
-def _shown(values: Sequence[float]) -> str:
-    half = (max(values) - min(values)) / 2
-    mean = f"{np.mean(values):.2f}"
-    return f"{mean} ± {half:.2f}" if len(values) > 1 else mean
-
-
-def _header(columns: Sequence[str]) -> list[str]:
-    return [_line(columns), _line(["---"] * len(columns))]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
