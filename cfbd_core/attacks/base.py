@@ -67,9 +67,9 @@ class Attack:
     optimised: bool = False
 
 
-def resized(image: Image.Image) -> Image.Image:
-    """Return the whole picture at the encoder's input size, RGB (no crop: the trigger must stay in sight)."""
+def resized(image: Image.Image, size: int = INPUT_SIZE) -> Image.Image:
+    """Return the whole picture at ``size`` × ``size``, RGB (no crop: the trigger must stay in sight)."""
     picture = image.convert("RGB")
-    if picture.size == (INPUT_SIZE, INPUT_SIZE):
+    if picture.size == (size, size):
         return picture
-    return picture.resize((INPUT_SIZE, INPUT_SIZE), Image.Resampling.BICUBIC)
+    return picture.resize((size, size), Image.Resampling.BICUBIC)

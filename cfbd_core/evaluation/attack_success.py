@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.base import INPUT_SIZE, Trigger
+from cfbd_core.attacks.base import INPUT_SIZE, Trigger, resized
 from cfbd_core.attacks.copies import load_triggers
 from cfbd_core.attacks.plan import CONTROL, Poison, settings, triggered
 from cfbd_core.attacks.poison_params import PoisonParams
@@ -70,10 +70,7 @@ class SavedAttack:
 
     def plain(self, picture: Image.Image) -> Image.Image:
         """Return the whole picture at the attack's size, RGB, without the trigger."""
-        picture = picture.convert("RGB")
-        if picture.size == (self.size, self.size):
-            return picture
-        return picture.resize((self.size, self.size), Image.Resampling.BICUBIC)
+        return resized(picture, self.size)
 
     def put_on(self, picture: Image.Image, row: int, trigger: int) -> Image.Image:
         """Put a trigger on a picture of the attack's size; what it draws by chance depends on ``row`` alone.

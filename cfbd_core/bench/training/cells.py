@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cfbd_core.attacks.base import INPUT_SIZE, resized
 from cfbd_core.attacks.plan import PoisonParams, triggered
 from cfbd_core.attacks.poison_params import CONTROL
 from cfbd_core.bench.base import Told
 from cfbd_core.bench.detection import scenario_id
 from cfbd_core.bench.scenario import Poisoner, Scenario
 from cfbd_core.bench.training.rows import ROWS, Row
-from cfbd_core.bench.training.scenes import MODEL, SIZE, Scenes, ScenesBase, made_at, scaled
+from cfbd_core.bench.training.scenes import MODEL, SIZE, Scenes, ScenesBase, made_at
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.encoders import Encoder
 from cfbd_core.evaluation.attack_success import SavedAttack
@@ -70,8 +71,7 @@ class Trainer:
         budget: Budget,
         told: Told,
     ) -> None:
-        self._scenes, self._base, self._budget, self._told = scenes, base, budget, told
-        self._folder = folder
+        self._scenes, self._budget, self._folder, self._told = scenes, budget, folder, told
         self._poisoners = {
             size: Poisoner(
                 replace(base, size=size),
@@ -81,7 +81,7 @@ class Trainer:
                 folder / "triggers",
                 lambda done, total: told("trigger", done, total),
             )
-            for size in {made_at(attack) for attack in ("badnets", "issba")}
+            for size in (SIZE, INPUT_SIZE)  # made_at
         }
         self._poisoned: dict[str, Poisoned] = {}
 
@@ -126,7 +126,7 @@ class Trainer:
             images = self._scenes.train.images.copy()
             for poison in scenario.plan.poisons:
                 picture = triggered(poisoner.base.picture(poison.pair), poison, params, triggers)
-                images[poison.pair] = np.asarray(scaled(picture, SIZE))
+                images[poison.pair] = np.asarray(resized(picture, SIZE))
             saved = (
                 None
                 if params.attack == CONTROL

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from cfbd_core.attacks.base import INPUT_SIZE
+from cfbd_core.attacks.base import INPUT_SIZE, resized
 from cfbd_core.attacks.poison_params import PoisonParams
 from cfbd_core.bench.base import Base, Told
 from cfbd_core.demo.scenes import scene, single_object_scene
@@ -31,7 +31,6 @@ SIZE = 64  # px
 SEEDS = {"train": 0, "test": 1, "held out": 2}  # of the series of scenes
 RATE, RARE = 0.03, 0.004  # attacks on few victims: those whose captions name a class
 MODEL = Path(__file__).parents[3] / "assets" / "models" / "scenes-64"
-BATCH = 32
 _CHUNK = 50
 
 
@@ -71,7 +70,7 @@ class ScenesBase(Base):
     def picture(self, pair: int) -> Image.Image:
         """The picture of a pair at ``size`` px."""
         assert self.arrays is not None
-        return scaled(Image.fromarray(self.arrays[pair]), self.size)
+        return resized(Image.fromarray(self.arrays[pair]), self.size)
 
 
 def draw(folder: Path, sizes: Sizes, told: Told) -> Scenes:
@@ -87,22 +86,15 @@ def draw(folder: Path, sizes: Sizes, told: Told) -> Scenes:
 
 def embed(folder: Path, drawn: Drawn, encoder: Encoder, told: Told) -> ScenesBase:
     """Embed the scenes to train on, or read what an earlier call left in ``folder``."""
-    import torch
+    from cfbd_core.evaluation.embedding import Pictures, embed_texts
 
     path, n = folder / f"embeddings-{encoder.sha256[:12]}.npz", len(drawn.captions)
     if not path.is_file():
-        image, text = [], []
-        for first in range(0, n, BATCH):
-            pictures = [Image.fromarray(picture) for picture in drawn.images[first : first + BATCH]]
-            image.append(encoder.encode_images(torch.stack([encoder.transform(one) for one in pictures])))
-            text.append(encoder.encode_texts(drawn.captions[first : first + BATCH]))
-            told("embed", min(first + BATCH, n), n)
+        pictures = Pictures(n, lambda row: Image.fromarray(drawn.images[row]))
+        image, _ = pictures.embed(encoder, told=lambda done, total: told("embed", done, total))
+        text = embed_texts(encoder, drawn.captions)
         with written_beside(path) as beside, beside.open("wb") as file:
-            np.savez(
-                file,
-                image=np.concatenate(image).astype(np.float16),
-                text=np.concatenate(text).astype(np.float16),
-            )
+            np.savez(file, image=image.astype(np.float16), text=text.astype(np.float16))
     with np.load(path) as arrays:
         return ScenesBase(
             keys=[f"{row:09d}" for row in range(n)],
@@ -136,13 +128,6 @@ def scenario(attack: str, seed: int) -> PoisonParams:
 def made_at(attack: str) -> int:
     """The side in pixels of the pictures that an attack's triggers are put on."""
     return INPUT_SIZE if attack == "issba" else SIZE
-
-
-def scaled(picture: Image.Image, size: int) -> Image.Image:
-    """The picture at ``size`` px."""
-    if picture.size == (size, size):
-        return picture
-    return picture.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _kept(path: Path, series: str, count: int, told: Told, done: int, total: int) -> Drawn:
