@@ -22,7 +22,7 @@ from cfbd_core.attacks import ATTACKS, Trigger
 from cfbd_core.attacks.copy_records import NEAR_DUPLICATES
 from cfbd_core.attacks.plan import Plan, Poison, PoisonParams, make_plan, make_triggers, settings, triggered
 from cfbd_core.attacks.traps import near_duplicate
-from cfbd_core.attacks.trigger_files import read_triggers, save_triggers
+from cfbd_core.attacks.trigger_files import kept_triggers
 from cfbd_core.attacks.workshops import workshops
 from cfbd_core.bench.base import Base
 from cfbd_core.detectors import Pairs
@@ -89,15 +89,13 @@ class Poisoner:
         return Scenario(params, Pairs(image, text, scores, shown, base.keys, params.seed), truth, plan)
 
     def triggers(self, params: PoisonParams) -> list[Trigger]:
-        """The triggers of an attack; those that had to be optimised are kept, and found again."""
+        """The triggers of an attack; those that had to be optimised are kept, and a search that was stopped goes on."""
         workshop = workshops(params, self._pool, lambda: self._encoder, self._given(params), self._told)
         if not ATTACKS[params.attack].optimised:
             return make_triggers(params, workshop)
         path = self._kept / f"{params.attack}-{_trigger_id(params, self.base.sha256)}.npz"
-        if not path.is_file():
-            self._kept.mkdir(parents=True, exist_ok=True)
-            save_triggers(path, make_triggers(params, workshop))
-        return read_triggers(path)
+        self._kept.mkdir(parents=True, exist_ok=True)
+        return kept_triggers(path, params, workshop)
 
     def _pictures(self, params: PoisonParams, plan: Plan) -> dict[int, _Picture]:
         """What every pair whose picture is not the base's own shows."""
