@@ -10,6 +10,7 @@ from app import running, state, train, train_charts, train_runs, widgets, words
 from app.charts import Chart
 from app.train_runs import Run
 from cfbd_core.jobs import Job
+from cfbd_core.training.place import ASKED
 
 EVERY = 1.0  # seconds
 NOT_ASKED = "Not measured: no labelled pictures were given"
@@ -116,7 +117,7 @@ def ended(audit: Path, run: Run, place: str) -> None:
             args=[audit, run],
             icon=":material/play_arrow:" if run.state == "stopped" else ":material/refresh:",
         )
-        if run.job is not None and not (run.folder / "run.json").exists():
+        if run.job is not None and not (run.folder / ASKED).exists():
             running.dismissal(run.job, key=f"dismiss_{place}_{run.folder}")
     if run.job is not None:
         with st.expander("The job's log"):

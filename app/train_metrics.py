@@ -12,7 +12,8 @@ from typing import Any
 
 import streamlit as st
 
-NAME = "metrics.jsonl"
+from cfbd_core.training.tracking import METRICS
+
 LATEST = 10  # logged steps that the rate is a mean of
 
 
@@ -89,7 +90,7 @@ def _append(lines: list[Any], line: tuple[int, Any, Any]) -> None:
 
 def curves(run: Path) -> Curves:
     """What the run in this folder has logged so far; nothing where there is no log."""
-    return _log(str(run)).read_on(run / NAME)
+    return _log(str(run)).read_on(run / METRICS)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)

@@ -20,7 +20,7 @@ from cfbd_core.errors import CfbdError
 from cfbd_core.files import LOCK_NAME, read_json
 from cfbd_core.jobs import Job
 from cfbd_core.training import DEFENSES
-from cfbd_core.training.place import ASKED, RESULT, RUNS
+from cfbd_core.training.place import ASKED, MODEL, RESULT, RUNS, has_model
 
 PREFIX = "train-"  # of folders: AUDIT/runs/train-…
 SETS = {"kept": "Kept", "coarse": "Coarse only", "all": "All"}
@@ -71,8 +71,7 @@ class Run:
     @property
     def model_folder(self) -> Path | None:
         """The trained model, where there is one."""
-        folder = self.folder / "model"
-        return folder if self.is_here and os.path.isfile(folder / "open_clip_config.json") else None
+        return self.folder / MODEL if self.is_here and has_model(self.folder) else None
 
     @property
     def method(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from cfbd_core.cli_options import add_columns, source_options
 from cfbd_core.cli_progress import StageBars
 from cfbd_core.errors import ParameterError, TrainingError
+from cfbd_core.training.place import ASKED, MODEL, has_model
 
 UNITS = {"pictures": "pictures", "triggers": "pictures", "no trigger": "pictures", "classes": "prompts"}
 NOT_CLASSES = (".csv", ".parquet", ".json", ".jsonl", ".tar")
@@ -80,13 +81,13 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 def encoder_of(model: str) -> str:
     """Return the encoder's specification: a training run stands for its ``model/``. Raises TrainingError without."""
     folder = Path(model).expanduser()
-    if not (folder / "run.json").is_file():
+    if not (folder / ASKED).is_file():
         return model
-    if not (folder / "model" / "open_clip_config.json").is_file():
+    if not has_model(folder):
         raise TrainingError(
             f"{model}: this training run has no model/ yet; `cfbd train … --out {model} --resume` goes on with it"
         )
-    return str(folder / "model")
+    return str(folder / MODEL)
 
 
 class _Asked:

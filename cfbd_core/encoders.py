@@ -143,9 +143,7 @@ def load_encoder(spec: str = "mini", device: str = "auto") -> Encoder:
         encoder_id=found.id,
         sha256=sha256,
         width=int(config["embed_dim"]),
-        architecture=_short_hash(
-            config | {"quick_gelu": found.quick_gelu or config.get("quick_gelu", False)}
-        ),
+        architecture=short_hash(config | {"quick_gelu": found.quick_gelu or config.get("quick_gelu", False)}),
         device=device,
     )
 
@@ -173,5 +171,6 @@ def cut_caption(caption: str) -> str:
     return " ".join(word[:LONGEST_WORD] for word in caption.split(maxsplit=MOST_WORDS)[:MOST_WORDS])
 
 
-def _short_hash(config: dict[str, Any]) -> str:
+def short_hash(config: dict[str, Any]) -> str:
+    """Twelve hexadecimal digits that change with a configuration."""
     return hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest()[:12]

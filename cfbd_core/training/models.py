@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -28,10 +27,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cfbd_core.encoder_files import CONFIG_NAME, locate, offline_if_unreachable
-from cfbd_core.encoders import Encoder, keep_freed_memory, load_encoder, resolve_device
+from cfbd_core.encoders import Encoder, keep_freed_memory, load_encoder, resolve_device, short_hash
 from cfbd_core.errors import EncoderError, TrainingError
 from cfbd_core.files import written_beside
 from cfbd_core.torchvision_compat import import_torchvision
+from cfbd_core.training.place import ASKED, MODEL, has_model
 
 WEIGHTS_NAME = "open_clip_model.safetensors"
 SCRATCH = "scratch"  # in place of the sha256 of a checkpoint
@@ -90,7 +90,7 @@ def build_model(spec: str, seed: int = 0) -> TrainedModel:
     keep_freed_memory()
     place = Path(spec.removeprefix("local-dir:")).expanduser()
     try:
-        if (place / "run.json").is_file():
+        if (place / ASKED).is_file():
             return _loaded(spec, str(trained_folder(place)))
         if (place / CONFIG_NAME).is_file() and not _has_weights(place):
             return _from_scratch(spec, f"local-dir:{place}", seed)
@@ -103,11 +103,11 @@ def build_model(spec: str, seed: int = 0) -> TrainedModel:
 
 def trained_folder(run: Path) -> Path:
     """The open_clip folder of a training run. Raises TrainingError where it has made none yet."""
-    if not (run / "model" / CONFIG_NAME).is_file():
+    if not has_model(run):
         raise TrainingError(
             f"{run}: this training run has no model yet; `cfbd train --out {run} --resume` goes on with it"
         )
-    return run / "model"
+    return run / MODEL
 
 
 def as_encoder(trained: TrainedModel, device: str = "cpu") -> Encoder:
@@ -119,7 +119,7 @@ def as_encoder(trained: TrainedModel, device: str = "cpu") -> Encoder:
         encoder_id=trained.spec,
         sha256=trained.origin,
         width=int(trained.config["model_cfg"]["embed_dim"]),
-        architecture=_short_hash(trained.config),
+        architecture=short_hash(trained.config),
         device=resolve_device(device),
     )
 
@@ -190,10 +190,6 @@ def _has_weights(folder: Path) -> bool:
     from open_clip.factory import _find_checkpoint_in_dir
 
     return _find_checkpoint_in_dir(folder) is not None
-
-
-def _short_hash(config: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @contextmanager

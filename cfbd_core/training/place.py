@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cfbd_core.encoder_files import CONFIG_NAME
 from cfbd_core.errors import AuditError, ParameterError, TrainingError
 from cfbd_core.files import LOCK_NAME, one_job, read_json
 from cfbd_core.places import audit_around, real
@@ -92,6 +93,11 @@ def held_run(out: Path, asked: dict[str, Any], resume: bool) -> dict[str, Any] |
             f"{out}: holds another run ({_difference(held, asked)}); give a new folder, or ask for the same"
         )
     return read_json(out / RESULT)
+
+
+def has_model(run: Path) -> bool:
+    """Whether a run has made its model."""
+    return (run / MODEL / CONFIG_NAME).is_file()
 
 
 def _difference(held: dict[str, Any], asked: dict[str, Any]) -> str:

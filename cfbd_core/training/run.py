@@ -113,22 +113,14 @@ def _follow(loop: Loop, out: Path, group: Group) -> None:
 def _finish(loop: Loop, out: Path, group: Group) -> dict[str, Any]:
     """Write the model, what the defence found, and last the result."""
     params, at = loop.params, loop.at
-    result = {
+    figures = {
         "steps": at.step,
         "epochs": at.epoch,
         "loss": loop.loss,
         "seconds": round(loop.seconds, 1),
         "pairs_per_s": round(at.pairs / at.stepping, 2) if at.stepping else None,
-        "ca": None,
-        "asr": None,
-        **loop.measured,
-        "defense": params.defense,
-        "subset": params.subset,
-        "model": params.model,
-        "pairs": len(loop.pairs),
-        "device": loop.device,
-        "finished": datetime.now(UTC).isoformat(),
     }
+    result = result_of(figures, loop.measured, loop.pairs, params, loop.device)
     if group.is_first:
         loop.trained.save(out / MODEL)
         extras = loop.defense.extras()
@@ -157,6 +149,28 @@ def asked_for(
         "engine": engine,
         "versions": {name: version(name) for name in PACKAGES},
         "started": datetime.now(UTC).isoformat(),
+    }
+
+
+def result_of(
+    figures: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    pairs: TrainingSet,
+    params: TrainParams,
+    device: str,
+) -> dict[str, Any]:
+    """The content of ``result.json``: ``figures`` of the loop, what was ``measured`` last, and what was trained."""
+    return {
+        **figures,
+        "ca": None,
+        "asr": None,
+        **measured,
+        "defense": params.defense,
+        "subset": params.subset,
+        "model": params.model,
+        "pairs": len(pairs),
+        "device": device,
+        "finished": datetime.now(UTC).isoformat(),
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from cfbd_core.training.loop import Evaluate
 from cfbd_core.training.models import TrainedModel, build_model
 from cfbd_core.training.place import ASKED, MODEL, RESULT, check_place, held_run, one_run
 from cfbd_core.training.record import record
-from cfbd_core.training.run import Progress, asked_for, check_enough, device_of
+from cfbd_core.training.run import Progress, asked_for, check_enough, device_of, result_of
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.tracking import Tracking
 from cfbd_core.training.unfold import unfold_batchnorm
@@ -67,20 +66,14 @@ def train_with_open_clip(
                 if measured:
                     at = {"kind": "eval", "epoch": job.epochs - 1, "step": job.steps}
                     tracking(at | measured | {"time": time.time()})
-            result = {
+            figures = {
                 "steps": job.steps,
                 "epochs": job.epochs,
                 "loss": job.last.get("loss"),
                 "seconds": round(time.monotonic() - began, 1),
                 "pairs_per_s": job.last.get("pairs_per_s"),
-                "ca": None,
-                "asr": None,
-                **measured,
-                **{name: getattr(params, name) for name in ("defense", "subset", "model")},
-                "pairs": len(pairs),
-                "device": device,
-                "finished": datetime.now(UTC).isoformat(),
             }
+            result = result_of(figures, measured, pairs, params, device)
             write_json(out / RESULT, result)
         finally:
             record(out)
