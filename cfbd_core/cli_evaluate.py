@@ -12,7 +12,6 @@ from cfbd_core.errors import ParameterError, TrainingError
 from cfbd_core.training.place import ASKED, MODEL, has_model
 
 UNITS = {"pictures": "pictures", "triggers": "pictures", "no trigger": "pictures", "classes": "prompts"}
-NOT_CLASSES = (".csv", ".parquet", ".json", ".jsonl", ".tar")
 
 
 def add_evaluate(commands: Any) -> None:
@@ -153,17 +152,10 @@ class _Asked:
 
 def _images(options: argparse.Namespace) -> Any:
     """The labelled pictures of --classes, or of --images with the classes of a text file."""
-    from cfbd_core.evaluation.classes import LabelledImages, read_classes
+    from cfbd_core.evaluation.classes import labelled_images
 
     read = source_options(argparse.Namespace(**vars(options) | {"captions": "first"}))
-    path = Path(options.classes)
-    if options.images is None:
-        if path.suffix.lower() == ".txt":
-            raise ParameterError(f"--classes {path}: is a list of classes; give --images SOURCE with it")
-        return LabelledImages.from_source(options.classes, read)
-    if path.is_dir() or path.suffix.lower() in NOT_CLASSES:
-        raise ParameterError(f"--classes {path}: with --images it is a text file, one class a line")
-    return LabelledImages.from_source(options.images, read, read_classes(path))
+    return labelled_images(options.classes, options.images, read)
 
 
 # --- for people ---------------------------------------------------------------------------------------

@@ -201,17 +201,11 @@ class _Asked:
         if classes is None or not is_first():
             return None
         from cfbd_core.evaluation.attack_success import SavedAttack
-        from cfbd_core.evaluation.classes import LabelledImages, read_classes
+        from cfbd_core.evaluation.classes import labelled_images
         from cfbd_core.evaluation.evaluate import Evaluator
 
         saved = SavedAttack.load(Path(attack)) if attack else None
-        if images is None:
-            if Path(classes).suffix.lower() == ".txt":
-                raise ParameterError(
-                    f"--classes {classes}: is a list of classes; give --images SOURCE with it"
-                )
-            return Evaluator(LabelledImages.from_source(classes), saved)
-        return Evaluator(LabelledImages.from_source(images, classes=read_classes(Path(classes))), saved)
+        return Evaluator(labelled_images(classes, images), saved)
 
 
 class _Steps:

@@ -16,6 +16,8 @@ from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.images import decode_image, read_image_bytes
 from cfbd_core.sources import SourceOptions
 
+NOT_CLASSES = (".csv", ".parquet", ".json", ".jsonl", ".tar")  # endings of sources
+
 
 @dataclass(frozen=True)
 class LabelledImages:
@@ -87,6 +89,23 @@ class LabelledImages:
             lambda i: decode_image(read_image_bytes(*places[i])),
             tuple(skipped.items()),
         )
+
+
+def labelled_images(
+    classes: str, images: str | None = None, options: SourceOptions | None = None
+) -> LabelledImages:
+    """Return the labelled pictures of the source ``classes``, or of ``images`` with the classes of a text file.
+
+    Raises ParameterError where the two are mixed up, and what reading raises.
+    """
+    path = Path(classes)
+    if images is None:
+        if path.suffix.lower() == ".txt":
+            raise ParameterError(f"--classes {path}: is a list of classes; give --images SOURCE with it")
+        return LabelledImages.from_source(classes, options)
+    if path.is_dir() or path.suffix.lower() in NOT_CLASSES:
+        raise ParameterError(f"--classes {path}: with --images it is a text file, one class a line")
+    return LabelledImages.from_source(images, options, read_classes(path))
 
 
 def read_classes(file: str | Path) -> tuple[str, ...]:
