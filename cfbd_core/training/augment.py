@@ -20,6 +20,8 @@ from typing import Literal, overload
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
+from cfbd_core.training.streams import stream
+
 AREA = (0.08, 1.0)  # share of the picture that a crop keeps
 ASPECT = (3 / 4, 4 / 3)
 JITTER = 0.5  # brightness, contrast, saturation: a factor of 1 ± this
@@ -51,7 +53,9 @@ Modality = Literal["image", "caption"]
 
 def view_generator(modality: Modality, seed: int, epoch: int, row: int) -> np.random.Generator:
     """Make the generator of one view; all four choose it, each at least 0."""
-    return np.random.default_rng((seed, epoch, row, 0 if modality == "image" else 1))
+    return np.random.default_rng(
+        stream("image view" if modality == "image" else "caption view", seed, epoch, row)
+    )
 
 
 @overload

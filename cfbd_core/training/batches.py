@@ -30,6 +30,7 @@ from cfbd_core.training.config import TrainParams
 from cfbd_core.training.group import Group
 from cfbd_core.training.models import TrainedModel
 from cfbd_core.training.sets import TrainingSet
+from cfbd_core.training.streams import stream
 
 KEPT_BYTES = 2 << 30
 AHEAD = 2  # batches
@@ -60,7 +61,7 @@ def epoch_order(rows: np.ndarray, step_pairs: int, seed: int, epoch: int, multip
     size = min(step_pairs, len(rows)) // multiple * multiple
     if not size:
         return np.zeros((0, 0), np.int64)
-    shuffled = np.random.default_rng((seed, epoch)).permutation(rows)
+    shuffled = np.random.default_rng(stream("order", seed, epoch)).permutation(rows)
     steps = len(rows) // size
     ordered: np.ndarray = shuffled[: steps * size].reshape(steps, size)
     return ordered

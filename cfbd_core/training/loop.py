@@ -26,6 +26,7 @@ from cfbd_core.training.interrupts import Interrupts
 from cfbd_core.training.models import TrainedModel, as_encoder
 from cfbd_core.training.optimiser import MAX_LOG_SCALE, adamw, learning_rate, set_rate
 from cfbd_core.training.sets import TrainingSet
+from cfbd_core.training.streams import stream
 
 Evaluate = Callable[[Encoder], Mapping[str, Any]]
 Log = Callable[[dict[str, Any]], None]
@@ -138,6 +139,7 @@ class Loop:
         """The rest of the epoch that the run is in."""
         at, params, group = self.at, self.params, self.group
         if not at.begun:
+            self._settle()  # a broken model must choose nothing
             with self._interrupts.held():
                 chosen = self.defense.begin_epoch(at.epoch, self.epochs, self._embed)
                 at.rows, at.begun = group.told(chosen.rows), True
@@ -180,7 +182,7 @@ class Loop:
         step = Step(at.epoch, at.step, self.epochs, batch.rows)
         set_rate(self._optimiser, learning_rate(at.step, self.steps, params.lr, params.warmup))
         self._optimiser.zero_grad(set_to_none=True)
-        seed = int(np.random.SeedSequence((params.seed, at.step)).generate_state(1)[0])
+        seed = int(stream("towers", params.seed, at.step).generate_state(1)[0])
         loss = self._backward(
             batch,
             params.accumulate,
@@ -235,6 +237,7 @@ class Loop:
         """Evaluate the model as it is, if it was not yet; the first process alone does."""
         if self.evaluate is None or self.at.evaluated == self.at.step:
             return
+        self._settle()  # nor be measured
         if self.group.is_first:
             self.measured = json.loads(json.dumps(dict(self.evaluate(self.encoder))))
             line = {"kind": "eval", "epoch": self.at.epoch, "step": self.at.step, **self.measured}

@@ -11,6 +11,7 @@ import numpy as np
 from cfbd_core.errors import ParameterError
 from cfbd_core.training.base import Defense, Embed, Epoch, Loss, Step
 from cfbd_core.training.contrast import clip_loss
+from cfbd_core.training.streams import stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +67,9 @@ class RoClip(Defense):
         self._pool, self._oldest = {}, 0
         if self._matches(epoch):
             size = max(1, round(self.chosen.pool * self.pairs))
-            rows = np.random.default_rng((self.seed, epoch)).choice(self.pairs, size, replace=False)
+            rows = np.random.default_rng(stream("pool", self.seed, epoch)).choice(
+                self.pairs, size, replace=False
+            )
             image, text = embed(rows)
             self._pool = {"image": torch.tensor(image), "text": torch.tensor(text)}
         return Epoch()

@@ -172,6 +172,30 @@ def test_a_loss_that_is_not_finite_ends_it_with_the_checkpoint_before(value, mod
     assert train(toy_set(), tmp_path / "run", params)["steps"] == 10
 
 
+def test_a_broken_model_is_not_measured_and_chooses_no_pairs(model, tmp_path, monkeypatch):
+    real = loops.Loop._step
+
+    def poisoned(self, batch):
+        loss = real(self, batch)
+        self._recent[-1] = torch.tensor(float("nan"))
+        return loss
+
+    asked: list[int] = []
+    chosen = runs.DEFENSES["plain"].begin_epoch
+    monkeypatch.setattr(
+        runs.DEFENSES["plain"],
+        "begin_epoch",
+        lambda self, epoch, *rest: asked.append(epoch) or chosen(self, epoch, *rest),
+    )
+    monkeypatch.setattr(loops.Loop, "_step", poisoned)
+    params = tiny_params(model, checkpoint_every=100, log_every=100)
+    for evaluate in (None, lambda _encoder: pytest.fail("a broken model was measured")):
+        asked.clear()
+        with pytest.raises(TrainingError, match="the loss is nan at step 1;"):
+            train(toy_set(), tmp_path / f"run {evaluate is None}", params, evaluate=evaluate)
+        assert asked == [0]
+
+
 def test_a_full_disk_is_told_in_one_line_and_it_goes_on_later(model, tmp_path, monkeypatch):
     params = tiny_params(model, checkpoint_every=3)
 
