@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import INPUT_SIZE, resized
+from cfbd_core.attacks.base import resized
 from cfbd_core.attacks.plan import PoisonParams, triggered
 from cfbd_core.attacks.poison_params import CONTROL
 from cfbd_core.bench.base import Told
 from cfbd_core.bench.detection import scenario_id
 from cfbd_core.bench.scenario import Poisoner, Scenario
 from cfbd_core.bench.training.rows import ROWS, Row
-from cfbd_core.bench.training.scenes import MODEL, SIZE, Scenes, ScenesBase, made_at
+from cfbd_core.bench.training.setting import Setting
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.encoders import Encoder
 from cfbd_core.evaluation.attack_success import SavedAttack
@@ -26,32 +26,17 @@ from cfbd_core.evaluation.evaluate import Evaluator
 from cfbd_core.mapping import Mapping
 from cfbd_core.metrics import areas_under
 from cfbd_core.training.config import TrainParams
-from cfbd_core.training.models import build_model
+from cfbd_core.training.embedding import embed_rows
 from cfbd_core.training.run import EXTRAS, train
 from cfbd_core.training.sets import TrainingSet
 
+OUTLIER_DETECTORS = ("k_distance", "slof", "dao")
 DETECTOR_OF = {"kept": "cfbd", "coarse": "coarse"}
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How long is trained: every model from scratch takes ``steps`` of ``batch_size`` pairs, whatever its set."""
-
-    steps: int = 468
-    batch_size: int = 256
-    lr: float = 1e-3
-    crop_scale: float = 0.9
-    fine_tuning_steps: int = 78  # CleanCLIP: ten epochs of 2,000 pairs
-    fine_tuning_lr: float = 1e-4
-    model: str = str(MODEL)
-    options: dict[str, dict[str, Any]] = field(
-        default_factory=lambda: {"abl": {"isolation_epochs": 3}, "safeclip": {"warmup_epochs": 2}}
-    )
-
-
-@dataclass(frozen=True)
 class Poisoned:
-    """The scenes under one attack: ``images`` uint8 (N, 64, 64, 3), and what measures models under it."""
+    """The pairs under one attack: ``images`` uint8 (N, S, S, 3), and what measures models under it."""
 
     scenario: Scenario
     images: np.ndarray
@@ -59,30 +44,23 @@ class Poisoned:
 
 
 class Trainer:
-    """Trains and measures cells; runs lie in ``folder`` until their cells are done, for a stopped one to go on."""
+    """Trains and measures cells; runs lie in ``folder`` until their cells are done, for a stopped one to go on.
+
+    ``workers`` threads make batches.
+    """
 
     def __init__(
         self,
-        scenes: Scenes,
-        base: ScenesBase,
+        setting: Setting,
         encoder: Encoder,
         mapping: Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping],
         folder: Path,
-        budget: Budget,
         told: Told,
+        workers: int,
     ) -> None:
-        self._scenes, self._budget, self._folder, self._told = scenes, budget, folder, told
-        self._poisoners = {
-            size: Poisoner(
-                replace(base, size=size),
-                encoder,
-                mapping,
-                self._pool,
-                folder / "triggers",
-                lambda done, total: told("trigger", done, total),
-            )
-            for size in (SIZE, INPUT_SIZE)  # made_at
-        }
+        self._setting, self._folder, self._told, self._workers = setting, folder, told, workers
+        self._encoder, self._mapping = encoder, mapping
+        self._poisoners: dict[int, Poisoner] = {}
         self._poisoned: dict[str, Poisoned] = {}
 
     def cell(self, params: PoisonParams, row: Row) -> dict[str, Any]:
@@ -110,6 +88,8 @@ class Trainer:
         result |= judged
         if row.name == "abl":
             result |= _isolated(folder, truth)
+        if row.name == "none":
+            result["detectors"] = self._detected(poisoned, trained)
         return result
 
     def finished(self, params: PoisonParams) -> None:
@@ -117,25 +97,52 @@ class Trainer:
         shutil.rmtree(self._folder / "runs" / scenario_id(params), ignore_errors=True)
 
     def poisoned(self, params: PoisonParams) -> Poisoned:
-        """The scenes under an attack. Raises ParameterError."""
+        """The pairs under an attack. Raises ParameterError."""
         name = scenario_id(params)
         if name not in self._poisoned:
-            poisoner = self._poisoners[made_at(params.attack)]
+            size = self._setting.trigger_size(params.attack)
+            poisoner = self._poisoner(size)
             scenario = poisoner.scenario(params)
             triggers = [] if params.attack == CONTROL else poisoner.triggers(params)
-            images = self._scenes.train.images.copy()
+            images = self._setting.images()
             for poison in scenario.plan.poisons:
                 picture = triggered(poisoner.base.picture(poison.pair), poison, params, triggers)
-                images[poison.pair] = np.asarray(resized(picture, SIZE))
+                images[poison.pair] = np.asarray(resized(picture, self._setting.size))
             saved = (
                 None
                 if params.attack == CONTROL
-                else SavedAttack(params, triggers, size=made_at(params.attack), name=params.attack)
+                else SavedAttack(params, triggers, size=size, name=params.attack)
             )
-            evaluator = Evaluator(self._scenes.test, saved, batch_size=256, told=self._told)
+            evaluator = Evaluator(self._setting.test, saved, batch_size=256, told=self._told)
             # Cells come scenario by scenario: one is held at a time.
             self._poisoned = {name: Poisoned(scenario, images, evaluator)}
         return self._poisoned[name]
+
+    def _poisoner(self, size: int) -> Poisoner:
+        """The one for triggers on pictures of ``size`` px."""
+        if size not in self._poisoners:
+            self._poisoners[size] = Poisoner(
+                self._setting.base(size),
+                self._encoder,
+                self._mapping,
+                self._pool,
+                self._folder / "triggers",
+                lambda done, total: self._told("trigger", done, total),
+            )
+        return self._poisoners[size]
+
+    def _detected(self, poisoned: Poisoned, trained: Encoder) -> dict[str, dict[str, float]]:
+        """What detectors of outliers find among the embeddings by the model that was trained on the pairs."""
+        truth, pairs = poisoned.scenario.truth, poisoned.scenario.pairs
+        if not truth.any():
+            return {}
+        shown = TrainingSet.from_arrays(poisoned.images, pairs.captions)
+        image, text = embed_rows(trained, shown, np.arange(len(truth)), self._workers)
+        found = {}
+        for name in OUTLIER_DETECTORS:
+            detection = DETECTORS[name].detect(replace(pairs, image=image, text=text))
+            found[name] = _judged(detection.flagged, detection.score, truth)
+        return found
 
     def _rows(self, poisoned: Poisoned, row: Row) -> tuple[np.ndarray, dict[str, Any]]:
         """The pairs that a row trains on, and how the detector that chose them did."""
@@ -152,7 +159,7 @@ class Trainer:
     def _trained(self, poisoned: Poisoned, rows: np.ndarray, params: PoisonParams, row: Row) -> Encoder:
         from cfbd_core.encoders import load_encoder
 
-        budget, held_out = self._budget, self._scenes.held_out
+        budget, held_out = self._setting.budget, self._setting.held_out
         if row.on == "held out":
             pairs = TrainingSet.from_arrays(held_out.images, held_out.captions)
             start = self._run(params, ROWS["none"])
@@ -161,6 +168,7 @@ class Trainer:
             asked = TrainParams(
                 model=str(start), steps=budget.fine_tuning_steps, lr=budget.fine_tuning_lr,
                 batch_size=budget.batch_size, crop_scale=budget.crop_scale, defense=row.defense, seed=params.seed,
+                workers=self._workers,
             )  # fmt: skip
         else:
             shown, captions = poisoned.images[rows], poisoned.scenario.pairs.captions
@@ -168,7 +176,7 @@ class Trainer:
             asked = TrainParams(
                 model=budget.model, steps=budget.steps, lr=budget.lr, batch_size=min(budget.batch_size, len(rows)),
                 crop_scale=budget.crop_scale, defense=row.defense, seed=params.seed,
-                defense_options=budget.options.get(row.defense, {}),
+                defense_options=budget.options.get(row.defense, {}), workers=self._workers,
             )  # fmt: skip
         out = self._run(params, row)
         train(pairs, out, asked, progress=lambda done, total: self._told("train", done, total))
@@ -178,13 +186,8 @@ class Trainer:
         return self._folder / "runs" / scenario_id(params) / row.name
 
     def _pool(self, count: int) -> list[Image.Image]:
-        """Pictures to optimise triggers on: scenes that are not trained on."""
-        return [Image.fromarray(picture) for picture in self._scenes.held_out.images[:count]]
-
-
-def model_config(budget: Budget) -> dict[str, Any]:
-    """The configuration of the model that is trained."""
-    return build_model(budget.model).config
+        """Pictures to optimise triggers on: those that are held out."""
+        return [Image.fromarray(picture) for picture in self._setting.held_out.images[:count]]
 
 
 def _isolated(run: Path, truth: np.ndarray) -> dict[str, Any]:
@@ -193,10 +196,11 @@ def _isolated(run: Path, truth: np.ndarray) -> dict[str, Any]:
         loss, isolated = extras["mean_loss"], extras["isolated"]
     flagged = np.zeros(len(truth), bool)
     flagged[isolated] = True
-    areas = areas_under(truth, -loss.astype(np.float32)) if truth.any() else None
-    return {
-        "tpr": float(flagged[truth].mean()) if truth.any() else None,
-        "fpr": float(flagged[~truth].mean()),
-        "auroc": areas[0] if areas else None,
-        "auprc": areas[1] if areas else None,
-    }
+    return _judged(flagged, -loss, truth) if truth.any() else {}
+
+
+def _judged(flagged: np.ndarray, score: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    areas = areas_under(truth, score.astype(np.float32))
+    assert areas is not None
+    rates = {"tpr": float(flagged[truth].mean()), "fpr": float(flagged[~truth].mean())}
+    return rates | {"auroc": areas[0], "auprc": areas[1]}

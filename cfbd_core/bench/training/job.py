@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +19,38 @@ from cfbd_core.bench.detection import scenario_id
 from cfbd_core.bench.figures import save_figures
 from cfbd_core.bench.material import Mappings
 from cfbd_core.bench.place import check_ours, held_results
-from cfbd_core.bench.training import scenes, tables
-from cfbd_core.bench.training.cells import Budget, Trainer, model_config
+from cfbd_core.bench.training import tables
+from cfbd_core.bench.training.cells import Trainer
+from cfbd_core.bench.training.photos import Photos
 from cfbd_core.bench.training.rows import ROWS, Row
-from cfbd_core.encoders import load_encoder
+from cfbd_core.bench.training.scenes import Scenes
+from cfbd_core.bench.training.workers import Done, Work, one_by_one, side_by_side
+from cfbd_core.encoders import Encoder, load_encoder
 from cfbd_core.errors import ParameterError
 from cfbd_core.files import written_beside
 from cfbd_core.store.bench import BenchResults, Cell
+from cfbd_core.training.models import build_model
+from cfbd_core.workers import usable_cores
 
 TABLES_NAME, CHART_NAME = "TRAINING.md", "training"
 RESULTS_VERSION = 1  # one more whenever a cell would come out otherwise from the same parameters
 ALL_ATTACKS = tuple(ATTACKS)
+ENCODER = "mini"  # that CFBD audits with, whatever is trained
 
 
 @dataclass(frozen=True)
 class TrainingBench:
-    """What is trained and measured. Raises ParameterError for an attack or a row that is not known."""
+    """What is trained and measured: on what pairs (``setting``), which attacks, rows and seeds.
 
+    ``jobs`` processes share the cells; it does not decide what comes out but for rounding. Raises ParameterError for
+    an attack or a row that is not known.
+    """
+
+    setting: Scenes | Photos = field(default_factory=Scenes)
     attacks: tuple[str, ...] = ALL_ATTACKS
     rows: tuple[str, ...] = tuple(ROWS)
     seeds: tuple[int, ...] = (0,)
-    sizes: scenes.Sizes = field(default_factory=scenes.Sizes)
-    budget: Budget = field(default_factory=Budget)
+    jobs: int = 1
 
     def __post_init__(self) -> None:
         for given, known, option in ((self.attacks, ATTACKS, "--attacks"), (self.rows, ROWS, "--defenses")):
@@ -57,59 +68,87 @@ class TrainingBench:
                 found.append((PoisonParams(CONTROL, seed=seed), ROWS["clean"]))
             for attack in self.attacks:
                 found += [
-                    (scenes.scenario(attack, seed), row)
+                    (self.setting.scenario(attack, seed), row)
                     for name, row in ROWS.items()
                     if name in self.rows and name != "clean"
                 ]
         return found
 
+    def about(self, encoder: Encoder, mappings: Mappings) -> dict[str, Any]:
+        """All that decides the cells besides a scenario's parameters, as plain JSON values."""
+        budget = self.setting.budget
+        model = build_model(budget.model)
+        return {
+            "results_version": RESULTS_VERSION,
+            "setting": self.setting.name,
+            **self.setting.about(),
+            "budget": dataclasses.asdict(budget) | {"model": model.config},
+            "model_sha256": model.origin,
+            "encoder_sha256": encoder.sha256,
+            "mapping_sha256": mappings.sha256,
+        }
+
 
 def bench_training(folder: Path, asked: TrainingBench, told: Told) -> dict[str, Any]:
-    """Train and measure every missing cell of the setting ``scenes``; writes tables and a chart to ``folder``.
+    """Train and measure every missing cell; writes tables and a chart to ``folder``.
 
-    ``told(stage, done, total)`` is told of progress. An attack that cannot be made of the scenes is left out, with its
-    reason. Raises AuditError (``folder`` holds something else) and ParameterError (it lies in an audit).
+    ``told(stage, done, total)`` is told of progress. An attack that cannot be made of the pairs is left out, with its
+    reason. Raises AuditError (``folder`` holds something else), ParameterError (it lies in an audit), and what
+    reading a source raises.
     """
     check_no_audit(folder)
     check_ours(folder)
-    encoder = load_encoder("mini")
-    mappings = Mappings("auto", encoder)
-    about = {
-        "results_version": RESULTS_VERSION,
-        "setting": "scenes",
-        "sizes": dataclasses.asdict(asked.sizes),
-        "budget": dataclasses.asdict(asked.budget) | {"model": model_config(asked.budget)},
-        "encoder_sha256": encoder.sha256,
-        "mapping_sha256": mappings.sha256,
-    }
-    with held_results(folder, about) as results:
-        drawn = scenes.draw(folder / "scenes", asked.sizes, told)
-        base = scenes.embed(folder / "scenes", drawn.train, encoder, told)
-        trainer = Trainer(drawn, base, encoder, mappings, folder, asked.budget, told)
-        skipped = _run(asked.cells(), results, trainer, told)
+    encoder = load_encoder(ENCODER)
+    with held_results(folder, asked.about(encoder, Mappings("auto", encoder))) as results:
+        work = _missing(asked.cells(), results)
+        left, total = sum(len(rows) for _, rows in work), len(asked.cells())
+        told("cells", total - left, total)
+        skipped = []
+        with closing(_measured(folder, asked, work, told)) as measured:
+            for done in measured:
+                if done.result is None:
+                    skipped.append(
+                        {"attack": done.params.attack, "row": done.row.name, "reason": done.reason or ""}
+                    )
+                else:
+                    place = _place(done.params, done.row)
+                    results.put(Cell(*place, done.params.to_dict(), done.result, done.seconds))
+                left -= 1
+                told("cells", total - left, total)
         return _write(folder, results, asked, skipped)
 
 
-def _run(
-    wanted: Sequence[tuple[PoisonParams, Row]], results: BenchResults, trainer: Trainer, told: Told
-) -> list[dict[str, str]]:
-    """Train what is missing; returns what cannot be, with the reason."""
-    done, skipped = results.done(), []
-    told("cells", len([1 for params, row in wanted if _place(params, row) in done]), len(wanted))
-    for number, (params, row) in enumerate(wanted):
+def make_trainer(folder: Path, asked: TrainingBench, told: Told, threads: int) -> Trainer:
+    """Read what the cells are made of, or make it: slow the first time, then quick."""
+    encoder = load_encoder(ENCODER)
+    setting = asked.setting.make(folder / asked.setting.name, encoder, told)
+    return Trainer(setting, encoder, Mappings("auto", encoder), folder, told, threads)
+
+
+def _measured(folder: Path, asked: TrainingBench, work: Sequence[Work], told: Told) -> Generator[Done]:
+    jobs = min(asked.jobs, len(work))
+    if not jobs:
+        return
+    trainer = make_trainer(folder, asked, told, usable_cores())
+    if jobs == 1:
+        yield from one_by_one(trainer, work)
+    else:
+        del trainer  # what it read is made now, for all
+        yield from side_by_side(partial(make_trainer, folder, asked, _silent), work, jobs)
+
+
+def _silent(_stage: str, _done: int, _total: int) -> None:
+    return
+
+
+def _missing(wanted: Sequence[tuple[PoisonParams, Row]], results: BenchResults) -> list[Work]:
+    """The cells that are to be measured, scenario by scenario."""
+    done = results.done()
+    work: dict[str, Work] = {}
+    for params, row in wanted:
         if _place(params, row) not in done:
-            began = time.perf_counter()
-            try:
-                found = trainer.cell(params, row)
-            except ParameterError as error:
-                skipped.append({"attack": params.attack, "row": row.name, "reason": str(error)})
-            else:
-                seconds = time.perf_counter() - began
-                results.put(Cell(*_place(params, row), params.to_dict(), found, seconds))
-        if number + 1 == len(wanted) or scenario_id(wanted[number + 1][0]) != scenario_id(params):
-            trainer.finished(params)
-        told("cells", number + 1, len(wanted))
-    return skipped
+            work.setdefault(scenario_id(params), (params, []))[1].append(row)
+    return list(work.values())
 
 
 def _write(

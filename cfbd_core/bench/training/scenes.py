@@ -7,10 +7,10 @@ picture is scaled up for it and the result down again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from PIL import Image
 from cfbd_core.attacks.base import INPUT_SIZE, resized
 from cfbd_core.attacks.poison_params import PoisonParams
 from cfbd_core.bench.base import Base, Told
+from cfbd_core.bench.training.setting import Budget, Drawn, Setting
 from cfbd_core.demo.scenes import scene, single_object_scene
 from cfbd_core.demo.shards import TARGET
 from cfbd_core.demo.vocabulary import CLASS_NAMES
@@ -31,6 +32,14 @@ SIZE = 64  # px
 SEEDS = {"train": 0, "test": 1, "held out": 2}  # of the series of scenes
 RATE, RARE = 0.03, 0.004  # attacks on few victims: those whose captions name a class
 MODEL = Path(__file__).parents[3] / "assets" / "models" / "scenes-64"
+OPTIONS: dict[str, dict[str, Any]] = {  # of attacks, on pictures of 64 px
+    "blended": {"size": SIZE},
+    "sig": {"size": SIZE},
+    "wanet": {"size": SIZE},
+    "trojan": {"size": 19, "seed": 0},  # a disc over 7 % of 64 × 64
+    "badclip": {"seed": 0},
+    "mmpoison": {"origin": "dog"},
+}
 _CHUNK = 50
 
 
@@ -41,23 +50,6 @@ class Sizes:
     train: int = 10_000
     test: int = 6_000
     held_out: int = 2_000
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """Pictures uint8 (n, 64, 64, 3) and their captions."""
-
-    images: np.ndarray
-    captions: list[str]
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """All that is drawn: ``train`` before any attack, ``held_out`` clean ones, and ``test`` with one class each."""
-
-    train: Drawn
-    held_out: Drawn
-    test: LabelledImages
 
 
 @dataclass(frozen=True)
@@ -73,15 +65,53 @@ class ScenesBase(Base):
         return resized(Image.fromarray(self.arrays[pair]), self.size)
 
 
-def draw(folder: Path, sizes: Sizes, told: Told) -> Scenes:
-    """Draw the scenes, or read those that an earlier call left in ``folder``."""
-    total = sizes.train + sizes.test + sizes.held_out
-    train = _kept(folder / "train.npz", "train", sizes.train, told, 0, total)
-    held_out = _kept(folder / "held_out.npz", "held out", sizes.held_out, told, sizes.train, total)
-    done = sizes.train + sizes.held_out
-    test = _kept(folder / "test.npz", "test", sizes.test, told, done, total)
-    labels = np.arange(sizes.test) % len(CLASS_NAMES)
-    return Scenes(train, held_out, LabelledImages.from_arrays(test.images, labels, CLASS_NAMES))
+BUDGET = Budget(
+    model=str(MODEL),
+    steps=468,
+    batch_size=256,
+    lr=1e-3,
+    fine_tuning_steps=78,  # ten epochs of 2,000 pairs
+    fine_tuning_lr=1e-4,
+    options={"safeclip": {"warmup_epochs": 2}},
+)
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """The setting: how many scenes, and how long is trained on them."""
+
+    sizes: Sizes = field(default_factory=Sizes)
+    budget: Budget = BUDGET
+    name: ClassVar[str] = "scenes"
+
+    def about(self) -> dict[str, Any]:
+        """What decides the cells besides the budget."""
+        return {"sizes": asdict(self.sizes)}
+
+    def scenario(self, attack: str, seed: int) -> PoisonParams:
+        """How an attack poisons the scenes."""
+        rare = attack in ("label-consistent", "mmpoison")
+        rate, options = RARE if rare else RATE, OPTIONS.get(attack, {})
+        return PoisonParams(attack, rate, targets=(TARGET,), seed=seed, options=options)
+
+    def make(self, folder: Path, encoder: Encoder, told: Told) -> Setting:
+        """Draw the scenes and embed those that are trained on, or read what an earlier call left in ``folder``."""
+        sizes = self.sizes
+        total = sizes.train + sizes.test + sizes.held_out
+        train = _kept(folder / "train.npz", "train", sizes.train, told, 0, total)
+        held_out = _kept(folder / "held_out.npz", "held out", sizes.held_out, told, sizes.train, total)
+        test = _kept(folder / "test.npz", "test", sizes.test, told, total - sizes.test, total)
+        labels = np.arange(sizes.test) % len(CLASS_NAMES)
+        base = embed(folder, train, encoder, told)
+        return Setting(
+            size=SIZE,
+            images=train.images.copy,
+            held_out=held_out,
+            test=LabelledImages.from_arrays(test.images, labels, CLASS_NAMES),
+            budget=self.budget,
+            base=lambda size: replace(base, size=size),
+            trigger_size=made_at,
+        )
 
 
 def embed(folder: Path, drawn: Drawn, encoder: Encoder, told: Told) -> ScenesBase:
@@ -107,22 +137,6 @@ def embed(folder: Path, drawn: Drawn, encoder: Encoder, told: Told) -> ScenesBas
             pictures=pa.table({}),
             arrays=drawn.images,
         )
-
-
-def scenario(attack: str, seed: int) -> PoisonParams:
-    """How an attack poisons the scenes."""
-    options: dict[str, dict[str, Any]] = {
-        "blended": {"size": SIZE},
-        "sig": {"size": SIZE},
-        "wanet": {"size": SIZE},
-        "trojan": {"size": 19, "seed": 0},  # a disc over 7 % of 64 × 64
-        "badclip": {"seed": 0},
-        "mmpoison": {"origin": "dog"},
-    }
-    rare = attack in ("label-consistent", "mmpoison")
-    return PoisonParams(
-        attack, RARE if rare else RATE, targets=(TARGET,), seed=seed, options=options.get(attack, {})
-    )
 
 
 def made_at(attack: str) -> int:

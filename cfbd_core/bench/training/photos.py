@@ -1,0 +1,113 @@
+"""The setting ``photos``: a CLIP checkpoint fine-tuned on photos of one half of a source, measured on labelled ones.
+
+On a GPU, or with patience: a cell of ``mini`` on four thousand photos takes the better part of an hour on two cores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cfbd_core.attacks import ATTACKS
+from cfbd_core.attacks.base import INPUT_SIZE
+from cfbd_core.attacks.plan import PoisonParams
+from cfbd_core.attacks.source_pairs import Keys, SourcePairs, read_pairs, read_picture
+from cfbd_core.bench.base import Told, make_base
+from cfbd_core.bench.detection import LABEL_CONSISTENT_TARGET, TARGET
+from cfbd_core.bench.training.setting import Budget, Drawn, Setting
+from cfbd_core.encoders import Encoder
+from cfbd_core.errors import ParameterError
+from cfbd_core.evaluation.classes import labelled_images
+from cfbd_core.files import written_beside
+from cfbd_core.images import BadImage
+from cfbd_core.sources import SourceOptions
+
+BUDGET = Budget(
+    model="mini",
+    steps=316,  # five epochs of half of Flickr8k
+    batch_size=64,
+    lr=1e-4,
+    fine_tuning_steps=160,
+    fine_tuning_lr=1e-5,
+    options={"safeclip": {"warmup_epochs": 1}},
+)
+HELD_OUT = 2_000  # clean pairs for CleanCLIP, and pictures to optimise triggers on
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The pairs of ``source`` (first captions) whose integer key is ``keys`` are trained on; others are held out.
+
+    ``classes`` is a source of labelled pictures, as for ``cfbd evaluate``. ``rate`` is the share that is poisoned.
+    Raises ParameterError for keys that leave nothing out.
+    """
+
+    source: str
+    classes: str
+    keys: Keys = "odd"
+    rate: float = 0.03
+    budget: Budget = BUDGET
+    name: ClassVar[str] = "photos"
+
+    def __post_init__(self) -> None:
+        if self.keys not in ("odd", "even"):
+            raise ParameterError(f"--keys {self.keys}: give odd or even; the other half is held out")
+
+    def about(self) -> dict[str, Any]:
+        """What decides the cells besides the budget."""
+        return {
+            "source": Path(self.source).name,
+            "source_fingerprint": self._pairs(self.keys).fingerprint,
+            "classes": Path(self.classes).name,
+            "keys": self.keys,
+            "rate": self.rate,
+        }
+
+    def scenario(self, attack: str, seed: int) -> PoisonParams:
+        """How an attack poisons the photos."""
+        target = LABEL_CONSISTENT_TARGET if attack == "label-consistent" else TARGET
+        options: dict[str, Any] = {"seed": 0} if ATTACKS[attack].optimised else {}
+        rate = self.rate / 6 if attack == "label-consistent" else self.rate  # few captions name its target
+        return PoisonParams(attack, rate, targets=(target,), seed=seed, options=options)
+
+    def make(self, folder: Path, encoder: Encoder, told: Told) -> Setting:
+        """Copy and embed the photos, or read what an earlier call left in ``folder``. Raises SourceError."""
+        base = make_base(self.source, folder / "base", encoder=encoder, keys=self.keys, told=told)
+        path = folder / "photos.npy"
+        if not path.is_file():
+            with written_beside(path) as beside:
+                shape = (len(base.keys), INPUT_SIZE, INPUT_SIZE, 3)
+                photos = np.lib.format.open_memmap(beside, "w+", np.uint8, shape)
+                for pair in range(len(base.keys)):
+                    photos[pair] = np.asarray(base.picture(pair))
+                    told("photos", pair + 1, len(base.keys))
+                photos.flush()
+        return Setting(
+            size=INPUT_SIZE,
+            images=lambda: np.asarray(np.load(path, mmap_mode="c")),
+            held_out=self._held_out(),
+            test=labelled_images(self.classes),
+            budget=self.budget,
+            base=lambda _size: base,
+            trigger_size=lambda _attack: INPUT_SIZE,
+        )
+
+    def _pairs(self, keys: Keys) -> SourcePairs:
+        return read_pairs(self.source, SourceOptions(captions="first"), keys)
+
+    def _held_out(self) -> Drawn:
+        """The first of the other half that can be read."""
+        pairs = self._pairs("even" if self.keys == "odd" else "odd")
+        images, captions = [], []
+        for pair, caption in enumerate(pairs.table["caption"].to_pylist()):
+            try:
+                images.append(np.asarray(read_picture(pairs.place(pair))))
+            except BadImage:
+                continue
+            captions.append(caption)
+            if len(captions) == HELD_OUT:
+                break
+        return Drawn(np.stack(images), captions)

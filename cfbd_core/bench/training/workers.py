@@ -1,0 +1,109 @@
+"""Cells in processes of their own: on a CPU two that use one core each do more than one that uses two."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import queue
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cfbd_core.attacks.plan import PoisonParams
+from cfbd_core.bench.training.cells import Trainer
+from cfbd_core.bench.training.rows import Row
+from cfbd_core.errors import CfbdError, ParameterError, TrainingError
+from cfbd_core.workers import usable_cores
+
+Work = tuple[PoisonParams, list[Row]]  # the missing cells of a scenario
+MakeTrainer = Callable[[int], Trainer]  # with how many threads
+
+
+@dataclass(frozen=True)
+class Done:
+    """A cell and what came out: a ``result`` in ``seconds``, or the ``reason`` why there is none."""
+
+    params: PoisonParams
+    row: Row
+    result: dict[str, Any] | None = None
+    seconds: float = 0.0
+    reason: str | None = None
+
+
+def one_by_one(trainer: Trainer, work: Sequence[Work]) -> Iterator[Done]:
+    """Measure every cell here; a scenario's runs are deleted when its cells are done."""
+    for params, rows in work:
+        for row in rows:
+            began = time.perf_counter()
+            try:
+                found = trainer.cell(params, row)
+            except ParameterError as error:
+                yield Done(params, row, reason=str(error))
+            else:
+                yield Done(params, row, found, time.perf_counter() - began)
+        trainer.finished(params)
+
+
+def side_by_side(make: MakeTrainer, work: Sequence[Work], jobs: int) -> Iterator[Done]:
+    """Measure every cell in ``jobs`` processes, each a scenario at a time.
+
+    Raises what a process raises (CfbdError), TrainingError where one ends without a word. All end with the generator.
+    """
+    context = multiprocessing.get_context("spawn")
+    waiting, told = context.Queue(), context.Queue()
+    for one in work:
+        waiting.put(one)
+    for _ in range(jobs):
+        waiting.put(None)
+    threads = max(1, usable_cores() // jobs)
+    processes = [
+        context.Process(target=_work, args=(make, threads, waiting, told), daemon=True) for _ in range(jobs)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        left = sum(len(rows) for _, rows in work)
+        while left:
+            try:
+                found = told.get(timeout=1)
+            except queue.Empty:
+                broken = [process.exitcode for process in processes if process.exitcode]
+                if broken:
+                    raise TrainingError(
+                        f"a process that trains ended by itself (exit status {broken[0]}); give fewer --jobs if "
+                        "memory is short, and the same command to go on"
+                    ) from None
+                continue
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+            left -= 1
+        for process in processes:
+            process.join()
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _work(make: MakeTrainer, threads: int, waiting: Any, told: Any) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    try:
+        trainer = make(threads)
+        while (one := waiting.get()) is not None:
+            for done in one_by_one(trainer, [one]):
+                told.put(done)
+    except KeyboardInterrupt:
+        return
+    except CfbdError as error:
+        told.put(error)
+    except Exception as error:
+        try:
+            pickle.dumps(error)
+        except Exception:
+            error = RuntimeError(traceback.format_exc())
+        told.put(error)

@@ -1,0 +1,286 @@
+"""``cfbd bench training``: cells, where it is stopped, processes side by side, tables, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cfbd_core.attacks import ATTACKS
+from cfbd_core.bench.place import RESULTS_NAME
+from cfbd_core.bench.training import job, scenes, tables, workers
+from cfbd_core.bench.training.cells import Trainer
+from cfbd_core.bench.training.job import TrainingBench, bench_training, make_trainer
+from cfbd_core.bench.training.photos import BUDGET, Photos
+from cfbd_core.bench.training.rows import ROWS
+from cfbd_core.bench.training.scenes import Scenes, Sizes
+from cfbd_core.bench.training.setting import Budget
+from cfbd_core.cli import main
+from cfbd_core.encoders import load_encoder
+from cfbd_core.errors import ParameterError, TrainingError
+from cfbd_core.store.bench import Cell
+from tests.training.tiny import tiny_folder
+
+SIZES = Sizes(train=150, test=200, held_out=60)
+
+
+@pytest.fixture(autouse=True)
+def no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No PNG beside the chart: that takes a browser's start."""
+    monkeypatch.setattr("plotly.graph_objects.Figure.write_image", lambda *_, **__: None)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return tiny_folder(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def drawn(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which scenes are drawn and embedded already."""
+    folder = tmp_path_factory.mktemp("drawn")
+    tiny_bench(model).setting.make(folder / "scenes", load_encoder("mini"), quiet)
+    return folder
+
+
+@pytest.fixture
+def place(drawn: Path, tmp_path: Path) -> Path:
+    """A new folder with those scenes; what is there is told to be of a benchmark by its results."""
+    out = tmp_path / "out"
+    (out / "scenes").mkdir(parents=True)
+    for file in (drawn / "scenes").iterdir():
+        os.link(file, out / "scenes" / file.name)
+    return out
+
+
+def quiet(_stage: str, _done: int, _total: int) -> None:
+    return
+
+
+def tiny_bench(model: str, **others: Any) -> TrainingBench:
+    budget = Budget(
+        model=model,
+        steps=12,
+        batch_size=50,
+        lr=1e-3,
+        fine_tuning_steps=3,
+        fine_tuning_lr=1e-4,
+        options={"safeclip": {"warmup_epochs": 1}},
+    )
+    return TrainingBench(Scenes(SIZES, budget), **{"attacks": ("badnets",), **others})
+
+
+def begun(out: Path, asked: TrainingBench) -> None:
+    """Let results lie in the folder, as after a first call."""
+    encoder = load_encoder(job.ENCODER)
+    with job.held_results(out.with_name("new"), asked.about(encoder, job.Mappings("auto", encoder))):
+        pass
+    (out.with_name("new") / RESULTS_NAME).rename(out / RESULTS_NAME)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, stop_at: int | None = None) -> list[str]:
+    """Note the rows of cells that are measured; stop the program at one of them."""
+    rows: list[str] = []
+    real = Trainer.cell
+
+    def cell(self: Trainer, params: Any, row: Any) -> dict[str, Any]:
+        if len(rows) == stop_at:
+            raise KeyboardInterrupt
+        rows.append(row.name)
+        return real(self, params, row)
+
+    monkeypatch.setattr(Trainer, "cell", cell)
+    return rows
+
+
+def test_training_on_clean_pairs_is_common_to_all_attacks(model) -> None:
+    asked = TrainingBench(
+        Scenes(SIZES), attacks=("badnets", "sig"), rows=("clean", "none", "cfbd"), seeds=(0, 1)
+    )
+    found = [(params.attack, params.seed, row.name) for params, row in asked.cells()]
+    assert found[:5] == [
+        ("none", 0, "clean"), ("badnets", 0, "none"), ("badnets", 0, "cfbd"), ("sig", 0, "none"), ("sig", 0, "cfbd"),
+    ]  # fmt: skip
+    assert len(found) == 10
+
+
+def test_every_row_is_measured_and_a_stopped_benchmark_goes_on(model, place, monkeypatch) -> None:
+    asked = tiny_bench(model)
+    begun(place, asked)
+    with monkeypatch.context() as patch:
+        first = counted(patch, stop_at=3)
+        with pytest.raises(KeyboardInterrupt):
+            bench_training(place, asked, quiet)
+    assert first == ["clean", "none", "cleanclip"]
+    rest = counted(monkeypatch)
+    found = bench_training(place, asked, quiet)
+    assert rest == ["roclip", "abl", "safeclip", "coarse", "cfbd"]
+    assert (found["cells"], found["skipped"]) == (8, [])
+    assert not list((place / "runs").iterdir())
+    assert (place / job.TABLES_NAME).read_text(encoding="utf-8").strip() == found["markdown"]
+    for row in ROWS.values():
+        assert f"| {row.title} |" in found["markdown"]
+    with job.held_results(place, asked.about(load_encoder("mini"), mappings())) as results:
+        by_row = {cell.analysis.removeprefix("train "): cell.result for cell in results.cells()}
+    assert by_row["none"]["poisons"] == by_row["none"]["poisons_left"] == round(scenes.RATE * SIZES.train)
+    assert by_row["clean"]["asr"] is None
+    assert 0 <= by_row["none"]["asr"] <= 1
+    assert by_row["cfbd"]["pairs"] <= SIZES.train
+    assert set(by_row["none"]["detectors"]) == {"k_distance", "slof", "dao"}
+    assert 0 <= by_row["abl"]["auroc"] <= 1
+
+
+def mappings() -> job.Mappings:
+    return job.Mappings("auto", load_encoder("mini"))
+
+
+def test_two_processes_measure_what_one_does(model, place) -> None:
+    asked = tiny_bench(model, rows=("none", "cfbd"), attacks=("badnets", "blended"))
+    begun(place, asked)
+    found = bench_training(place, replace(asked, jobs=2), quiet)
+    assert (found["cells"], found["skipped"]) == (4, [])
+    with job.held_results(place, asked.about(load_encoder("mini"), mappings())) as results:
+        cells = results.cells()
+    trainer = make_trainer(place, asked, quiet, 1)
+    for cell in cells:
+        params = next(one for one, _ in asked.cells() if job.scenario_id(one) == cell.scenario)
+        again = trainer.cell(params, ROWS[cell.analysis.removeprefix("train ")])
+        assert again["poisons_left"] == cell.result["poisons_left"]
+        assert again["ca"] == pytest.approx(cell.result["ca"], abs=0.03)
+
+
+def dying(_threads: int) -> Trainer:
+    os._exit(7)
+
+
+def refusing(_threads: int) -> Trainer:
+    raise ParameterError("no such thing; give another")
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "said"),
+    [(dying, TrainingError, "exit status 7"), (refusing, ParameterError, "no such thing")],
+)
+def test_a_process_that_fails_ends_all(make: Callable[[int], Trainer], error, said, model) -> None:
+    asked = tiny_bench(model)
+    work = [(params, [row]) for params, row in asked.cells()]
+    with pytest.raises(error, match=said):
+        list(workers.side_by_side(make, work, 2))
+
+
+def test_an_attack_that_cannot_be_is_told_and_the_rest_is_measured(model, place) -> None:
+    asked = tiny_bench(model, attacks=("label-consistent", "badnets"), rows=("none",))
+    begun(place, asked)
+    found = bench_training(place, asked, quiet)
+    assert found["cells"] == 1
+    assert [one["attack"] for one in found["skipped"]] == ["label-consistent"]
+    assert "## Not measured" in found["markdown"]
+
+
+def cells_of(values: dict[tuple[str, str, int], tuple[float, float]]) -> Iterator[Cell]:
+    for (attack, row, seed), (ca, asr) in values.items():
+        yield Cell(
+            f"{attack} {seed}", f"train {row}", {"attack": attack, "seed": seed}, {"ca": ca, "asr": asr}, 1.0
+        )
+
+
+def test_tables_show_means_spread_and_the_paper(model) -> None:
+    cells = list(
+        cells_of(
+            {
+                ("none", "clean", 0): (0.5, None),
+                ("badnets", "none", 0): (0.4, 0.9),
+                ("badnets", "none", 1): (0.5, 1.0),
+                ("badnets", "cfbd", 0): (0.5, 0.0),
+            }
+        )
+    )
+    text = tables.markdown(cells, ["badnets", "sig"])
+    assert "| Train on clean | 50.00 (59.69) | 50.00 (59.69) |" in text
+    assert "| No defense | 45.00 ± 5.00 (58.69) | – |" in text
+    assert "| No defense | 95.00 ± 5.00 (100.00) | – |" in text
+    assert "| CFBD (coarse to fine) | 0.00 (0.00) | – |" in text
+    chart = tables.chart(cells, ["badnets", "sig"])
+    assert {trace.name for trace in chart.data} == {"Train on clean", "No defense", "CFBD (coarse to fine)"}
+
+
+def photos_folder(folder: Path, encoder_size: int = 48) -> Path:
+    """Sixty numbered photos of noise with captions."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    from PIL import Image
+
+    for number in range(120):
+        pixels = rng.integers(0, 256, (encoder_size, encoder_size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:04d}.png")
+        (folder / f"{number:04d}.txt").write_text(f"a dog number {number} by the sea", encoding="utf-8")
+    return folder
+
+
+def test_photos_are_fine_tuned_and_the_source_is_left_alone(model, tmp_path, toy_source) -> None:
+    source = photos_folder(tmp_path / "photos")
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    labelled = labelled_folder(tmp_path / "labelled")
+    budget = replace(BUDGET, model=model, steps=3, batch_size=16, fine_tuning_steps=1)
+    setting = Photos(str(source), str(labelled), rate=0.1, budget=budget)
+    asked = TrainingBench(setting, attacks=("badnets",), rows=("clean", "none", "cleanclip", "cfbd"))
+    found = bench_training(tmp_path / "out", asked, quiet)
+    assert found["cells"] == 4
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == before
+    photos = np.load(tmp_path / "out" / "photos" / "photos.npy", mmap_mode="r")
+    made = setting.make(tmp_path / "out" / "photos", load_encoder("mini"), quiet)
+    made.images()[0] = 0  # poisons are written into a copy of what is mapped
+    assert photos.shape == (60, 224, 224, 3)
+    assert photos[0].any()
+
+
+def labelled_folder(folder: Path) -> Path:
+    from tests.toy import toy_picture
+
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    rows = ["image,caption,label"]
+    for number, colour in enumerate(("red", "green", "blue") * 4):
+        toy_picture(colour, rng).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{colour},{colour}")
+    (folder / "pairs.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder / "pairs.csv"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--attacks", "badnet"], "'badnet'"),
+        (["--defenses", "none,magic"], "'magic'"),
+        (["--seeds", "0"], "--seeds 0"),
+        (["--jobs", "0"], "--jobs 0"),
+        (["--source", "x"], "--source: is of --setting photos"),
+        (["--setting", "photos"], "needs --source and --classes"),
+        (["--setting", "photos", "--source", "none.csv", "--classes", "c"], "none.csv"),
+    ],
+)
+def test_bad_input_is_told_in_one_line_and_leaves_nothing(arguments, said, tmp_path, capsys) -> None:
+    assert main(["bench", "training", "--out", str(tmp_path / "out"), *arguments]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_length_is_another_benchmark(model, place, capsys) -> None:
+    asked = tiny_bench(model, rows=("clean",))
+    begun(place, asked)
+    code = main(["bench", "training", "--out", str(place), "--steps", "5", "--defenses", "clean", "--json"])
+    assert code == 2
+    assert "differ in" in capsys.readouterr().err
+
+
+def test_attacks_of_the_default_are_all(model) -> None:
+    assert TrainingBench().attacks == tuple(ATTACKS)
+    assert json.loads(json.dumps(TrainingBench().setting.about()))["sizes"]["train"] == 10_000
