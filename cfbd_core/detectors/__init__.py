@@ -1,6 +1,7 @@
 """Detectors of poisoned pairs: one file a detector, one line in the registry."""
 
 from cfbd_core.detectors.abl import Abl
+from cfbd_core.detectors.abl_heads import AblHeads
 from cfbd_core.detectors.base import Detection, Detector, Pairs
 from cfbd_core.detectors.cfbd import Cfbd
 from cfbd_core.detectors.cfbd_centred import CfbdCentred
@@ -23,12 +24,14 @@ DETECTORS: dict[str, Detector] = {
         Slof(),
         Dao(),
         Abl(),
+        AblHeads(),
     )
 }
 
 __all__ = [
     "DETECTORS",
     "Abl",
+    "AblHeads",
     "Cfbd",
     "CfbdCentred",
     "CoarseOnly",

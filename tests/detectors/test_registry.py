@@ -34,6 +34,7 @@ def test_detectors_of_the_issue_are_registered_under_their_names():
         "slof",
         "dao",
         "abl",
+        "abl_heads",
     ]
     assert all(name == detector.name for name, detector in DETECTORS.items())
     assert len({detector.title for detector in DETECTORS.values()}) == len(DETECTORS)
