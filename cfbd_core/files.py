@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import numpy as np
 from cfbd_core.errors import AuditError
 
 LOCK_NAME = "audit.lock"
+_PART = re.compile(r"\..+\.\d+\.\d+\.part")  # written_beside
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _NOT_PERMITTED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -31,6 +33,17 @@ def written_beside(path: Path) -> Iterator[Path]:
         yield beside
         beside.replace(path)
     finally:
+        if beside.is_dir():
+            shutil.rmtree(beside)
+        else:
+            beside.unlink(missing_ok=True)
+
+
+def clear_parts(folder: Path) -> None:
+    """Delete what killed processes left of :func:`written_beside` in ``folder``; only while nobody writes there."""
+    for beside in folder.glob(".*.part"):
+        if not _PART.fullmatch(beside.name):
+            continue
         if beside.is_dir():
             shutil.rmtree(beside)
         else:
@@ -102,7 +115,7 @@ def told_in_one_line(folder: Path) -> Iterator[None]:
     except (OSError, duckdb.Error) as error:
         number = getattr(error, "errno", None)
         if number in _FULL_DISK or os.strerror(errno.ENOSPC) in str(error):
-            free = shutil.disk_usage(folder).free / 1e6
+            free = shutil.disk_usage(folder if folder.is_dir() else folder.parent).free / 1e6
             raise AuditError(
                 f"{folder}: the disk is full ({free:.0f} MB left); "
                 "free some space and run again: finished work is kept"

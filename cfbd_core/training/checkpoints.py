@@ -16,7 +16,6 @@ import torch
 from cfbd_core.errors import TrainingError
 from cfbd_core.files import written_beside
 
-FOLDER_NAME = "checkpoints"
 KEPT = 2
 _NAME = re.compile(r"step_(\d{8,})\.pt")
 

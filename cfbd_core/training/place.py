@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfbd_core.encoder_files import CONFIG_NAME
 from cfbd_core.errors import AuditError, ParameterError, TrainingError
-from cfbd_core.files import LOCK_NAME, one_job, read_json
+from cfbd_core.files import LOCK_NAME, clear_parts, one_job, read_json
 from cfbd_core.places import audit_around, real
 from cfbd_core.training.config import HOW_ONLY
 
 if TYPE_CHECKING:
     from cfbd_core.training.sets import TrainingSet
 
-ASKED, RESULT, MODEL = "run.json", "result.json", "model"
+ASKED, RESULT, MODEL, CHECKPOINTS = "run.json", "result.json", "model", "checkpoints"
 RUNS = "runs"  # of an audit
+_OURS = (LOCK_NAME, f".{ASKED}.")  # the latter of a call that was killed as it began
 
 
 def check_place(out: Path, pairs: TrainingSet) -> None:
@@ -41,9 +42,9 @@ def check_place(out: Path, pairs: TrainingSet) -> None:
 
 @contextmanager
 def one_run(out: Path) -> Iterator[None]:
-    """Make the folder and hold it; a second run in it is refused. A folder in which no run began goes again.
+    """Make the folder and hold it; a second run in it is refused. What it holds newly goes again if no run began.
 
-    Raises TrainingError: another run is at work; AuditError: the folder cannot be written, or the disk is full.
+    What a killed run left half-written goes, too. Raises TrainingError: another run is at work; AuditError: the folder cannot be written, or the disk is full.
     """
     is_new = not out.exists()
     try:
@@ -52,12 +53,29 @@ def one_run(out: Path) -> Iterator[None]:
         raise ParameterError(
             f"--out {out}: cannot be made ({error.strerror}); give another folder"
         ) from error
-    try:
-        with _held(out):
+    with _held(out):
+        before = {path.name for path in out.iterdir()} - {LOCK_NAME if is_new else ""}
+        if ASKED in before or all(name.startswith(_OURS) for name in before):
+            for folder in (out, out / CHECKPOINTS):
+                clear_parts(folder)
+        try:
             yield
-    finally:
-        if is_new and not (out / ASKED).exists():
-            shutil.rmtree(out, ignore_errors=True)
+        finally:
+            if not (out / ASKED).exists():
+                _take_back(out, before, is_new)
+
+
+def _take_back(out: Path, before: set[str], is_new: bool) -> None:
+    for path in out.iterdir():
+        if path.name in before:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    if is_new:
+        with suppress(OSError):  # it holds something else
+            out.rmdir()
 
 
 @contextmanager
@@ -65,8 +83,15 @@ def _held(out: Path) -> Iterator[None]:
     entered = False
     try:
         with one_job(out, "train"):
+            (out / LOCK_NAME).stat()
             entered = True
             yield
+    except FileNotFoundError as error:
+        if entered:
+            raise
+        raise TrainingError(
+            f"{out}: another training run took this folder back just now; ask again"
+        ) from error
     except AuditError as error:
         if entered or "is running" not in str(error):
             raise
@@ -82,7 +107,7 @@ def held_run(out: Path, asked: dict[str, Any], resume: bool) -> dict[str, Any] |
     """
     held = read_json(out / ASKED)
     if held is None:
-        others = sorted(path.name for path in out.iterdir() if path.name != LOCK_NAME)
+        others = sorted(path.name for path in out.iterdir() if not path.name.startswith(_OURS))
         if others:
             raise TrainingError(f"{out}: holds {others[0]} and no training run; give a new folder")
         if resume:

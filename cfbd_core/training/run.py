@@ -18,12 +18,12 @@ from cfbd_core.encoders import resolve_device
 from cfbd_core.errors import EncoderError, TrainingError
 from cfbd_core.files import write_json, written_beside
 from cfbd_core.training import DEFENSES, defense_options
-from cfbd_core.training.checkpoints import FOLDER_NAME, Checkpoints
+from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.group import Group, joined
 from cfbd_core.training.loop import Evaluate, Loop, precision
 from cfbd_core.training.models import TrainedModel, build_model
-from cfbd_core.training.place import ASKED, MODEL, RESULT, check_place, held_run, one_run
+from cfbd_core.training.place import ASKED, CHECKPOINTS, MODEL, RESULT, check_place, held_run, one_run
 from cfbd_core.training.record import record
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.tracking import Tracking
@@ -67,7 +67,7 @@ def train(
             done = group.told(held_run(out, asked, resume) if group.is_first else None)
             if done is not None:
                 return dict(done)
-            checkpoints = Checkpoints(out / FOLDER_NAME, asked["id"])
+            checkpoints = Checkpoints(out / CHECKPOINTS, asked["id"])
             state = checkpoints.newest()
             if group.is_first and state is None:
                 write_json(out / ASKED, asked)
