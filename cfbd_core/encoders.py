@@ -97,7 +97,9 @@ def resolve_device(device: str = "auto") -> str:
     try:
         kind = torch.device(device).type
     except RuntimeError:
-        raise EncoderError(f"--device {device}: not a device; give auto, cpu or cuda") from None
+        kind = None
+    if kind not in ("cpu", "cuda"):
+        raise EncoderError(f"--device {device}: not a device; give auto, cpu or cuda")
     if kind == "cuda" and not torch.cuda.is_available():
         raise EncoderError(f"--device {device}: torch sees no GPU here; give --device cpu or auto")
     return device

@@ -119,8 +119,9 @@ def test_an_endless_word_does_not_stall_the_tokenizer(folder):
 
 def test_devices():
     assert resolve_device("auto") in ("cpu", "cuda")
-    with pytest.raises(EncoderError, match="not a device"):
-        resolve_device("abacus")
+    for other in ("abacus", "meta"):
+        with pytest.raises(EncoderError, match="not a device"):
+            resolve_device(other)
     if not torch.cuda.is_available():
         with pytest.raises(EncoderError, match="no GPU"):
             resolve_device("cuda")

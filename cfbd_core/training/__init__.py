@@ -31,7 +31,4 @@ def defense_options(defense: str, options: Mapping[str, Any]) -> Any:
     if unknown:
         knows = f"it has: {', '.join(own)}" if own else "it has none"
         raise ParameterError(f"{defense} has no option {unknown[0]!r}; {knows}")
-    try:
-        return kind(**options)
-    except TypeError as error:  # a text where a number belongs
-        raise ParameterError(f"{defense}: {error}") from None
+    return kind(**options)

@@ -13,6 +13,7 @@ from cfbd_core.detectors.abl import lowest
 from cfbd_core.errors import ParameterError, TrainingError
 from cfbd_core.training.base import Defense, Embed, Epoch, Loss, Step
 from cfbd_core.training.contrast import clip_loss, clip_losses
+from cfbd_core.training.option_checks import check_number, check_weights, check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,16 +40,13 @@ class AblOptions:
     unlearn_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.isolation_epochs is not None and self.isolation_epochs < 1:
-            raise ParameterError(f"abl: isolation_epochs {self.isolation_epochs}: give at least 1")
-        if not 0 < self.share < 1:
-            raise ParameterError(f"abl: share {self.share:g}: give a number above 0 and below 1, e.g. 0.01")
+        if self.isolation_epochs is not None:
+            check_whole("abl", self, 1, "isolation_epochs")
+        wanted = "a number above 0 and below 1, e.g. 0.01"
+        check_number("abl", self, lambda share: 0 < share < 1, wanted, "share")
         if self.ascent not in ("none", "lga", "flooding"):
             raise ParameterError(f"abl: ascent {self.ascent!r}: give none, lga or flooding")
-        if not (self.gamma >= 0 and self.unlearn_weight >= 0):
-            raise ParameterError(
-                f"abl: gamma {self.gamma:g} and unlearn_weight {self.unlearn_weight:g}: give at least 0"
-            )
+        check_weights("abl", self, "gamma", "unlearn_weight")
 
 
 class Abl(Defense):
@@ -82,15 +80,18 @@ class Abl(Defense):
         self._sum, self._count = np.zeros(pairs), np.zeros(pairs, np.int64)
         self._isolated = np.zeros(pairs, bool)
 
-    def begin_epoch(self, epoch: int, epochs: int, _embed: Embed) -> Epoch:
-        """Isolate at the turning epoch; TrainingError where there is none."""
+    def check_length(self, epochs: int) -> None:
+        """Raise TrainingError where the turning epoch is not reached."""
         turn = self._turn(epochs)
         if not 0 < turn < epochs:
             raise TrainingError(
-                f"abl isolates pairs after {max(1, turn)} epochs, and the run has {epochs}; give more --epochs, "
-                "or fewer by its option isolation_epochs"
+                f"abl isolates pairs after {max(1, turn)} epochs, and the run has {epochs}; give more --epochs or "
+                "--steps, or fewer by its option isolation_epochs"
             )
-        if epoch == turn:
+
+    def begin_epoch(self, epoch: int, epochs: int, _embed: Embed) -> Epoch:
+        """Isolate at the turning epoch."""
+        if epoch == self._turn(epochs):
             self._isolated[lowest(self.mean_loss, self.chosen.share)] = True
         return Epoch()
 

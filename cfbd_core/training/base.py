@@ -81,6 +81,10 @@ class Defense(ABC):
     def loss(self, features: Features, logit_scale: Tensor, step: Step) -> Loss:
         """Loss of a batch; ``logit_scale`` is the factor itself, not its logarithm."""
 
+    def check_length(self, _epochs: int) -> None:
+        """Raise TrainingError where a run of so many epochs is too short for what the defence does."""
+        return
+
     def begin_epoch(self, _epoch: int, _epochs: int, _embed: Embed) -> Epoch:
         """Choose what the epoch trains on.
 

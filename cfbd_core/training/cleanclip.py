@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cfbd_core.errors import ParameterError
 from cfbd_core.training.base import Defense, Loss, Step
 from cfbd_core.training.contrast import clip_loss, in_modal_loss
+from cfbd_core.training.option_checks import check_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,11 +24,9 @@ class CleanClipOptions:
     in_modal_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if min(self.clip_weight, self.in_modal_weight) < 0 or self.clip_weight + self.in_modal_weight == 0:
-            raise ParameterError(
-                f"cleanclip: clip_weight {self.clip_weight:g} and in_modal_weight {self.in_modal_weight:g}: "
-                "give numbers of at least 0, not both 0"
-            )
+        check_weights("cleanclip", self, "clip_weight", "in_modal_weight")
+        if self.clip_weight == self.in_modal_weight == 0:
+            raise ParameterError("cleanclip: clip_weight 0 and in_modal_weight 0: give one of them above 0")
 
 
 class CleanClip(Defense):

@@ -18,6 +18,7 @@ Subset = Literal["all", "kept", "coarse"]
 Precision = Literal["auto", "fp32", "amp"]
 LR_FROM_SCRATCH, LR_FINE_TUNING = 5e-4, 1e-5
 WARMUP_SHARE, WARMUP_MOST = 0.1, 10_000
+MOST_SEED = 2**32 - 1  # numpy's
 HOW_ONLY = ("device", "checkpoint_every", "log_every", "workers")  # these do not decide what is learned
 
 
@@ -75,6 +76,8 @@ class TrainParams:
             self._whole(name, 1)
         self._whole("warmup", 0)
         self._whole("seed", 0)
+        if self.seed > MOST_SEED:
+            raise ParameterError(f"--seed {self.seed}: give a whole number, at most {MOST_SEED}")
         if self.batch_size * self.accumulate < 2:
             raise ParameterError(f"--batch-size {self.batch_size}: a contrastive loss needs at least 2 pairs")
         if self.lr is not None and not 0 < self.lr < math.inf:
@@ -106,9 +109,10 @@ class TrainParams:
         return self.batch_size * self.accumulate
 
     def length(self, pairs: int) -> tuple[int, int]:
-        """Epochs and steps of a run on ``pairs`` pairs, at least one whole step of them."""
+        """Epochs that a run on ``pairs`` pairs reaches, and its steps; no step where the pairs are too few for one."""
         an_epoch = pairs // self.step_pairs
-        epochs = self.epochs or (math.ceil(self.steps / an_epoch) if self.steps else 10)
+        most = math.ceil(self.steps / max(1, an_epoch)) if self.steps else self.epochs or 10
+        epochs = min(self.epochs or most, most)
         return epochs, min(self.steps or epochs * an_epoch, epochs * an_epoch)
 
     def resolved(self, pairs: int, from_scratch: bool) -> TrainParams:
@@ -116,7 +120,7 @@ class TrainParams:
         epochs, steps = self.length(pairs)
         lr = self.lr or (LR_FROM_SCRATCH if from_scratch else LR_FINE_TUNING)
         warmup = min(WARMUP_MOST, round(WARMUP_SHARE * steps)) if self.warmup is None else self.warmup
-        return dataclasses.replace(self, epochs=epochs, lr=lr, warmup=warmup)
+        return dataclasses.replace(self, epochs=self.epochs or epochs, lr=lr, warmup=warmup)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values."""

@@ -44,7 +44,9 @@ def check_place(out: Path, pairs: TrainingSet) -> None:
 def one_run(out: Path) -> Iterator[None]:
     """Make the folder and hold it; a second run in it is refused. What it holds newly goes again if no run began.
 
-    What a killed run left half-written goes, too. Raises TrainingError: another run is at work; AuditError: the folder cannot be written, or the disk is full.
+    What a killed run left half-written goes, too.
+
+    Raises TrainingError: another run is at work; AuditError: the folder cannot be written, or the disk is full.
     """
     is_new = not out.exists()
     try:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfbd_core.errors import ParameterError
 from cfbd_core.training.base import Defense, Embed, Epoch, Loss, Step
 from cfbd_core.training.contrast import clip_loss
+from cfbd_core.training.option_checks import check_number, check_whole
 from cfbd_core.training.streams import stream
 
 if TYPE_CHECKING:
@@ -27,10 +27,9 @@ class RoClipOptions:
     pool: float = 0.02
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ParameterError(f"roclip: every {self.every}: give at least 1")
-        if not 0 < self.pool <= 1:
-            raise ParameterError(f"roclip: pool {self.pool:g}: give a share above 0, at most 1, e.g. 0.02")
+        check_whole("roclip", self, 1, "every")
+        wanted = "a share above 0, at most 1, e.g. 0.02"
+        check_number("roclip", self, lambda share: 0 < share <= 1, wanted, "pool")
 
 
 class RoClip(Defense):

@@ -51,8 +51,8 @@ def train(
     ``measured_on`` says for ``run.json`` on what.
     ``progress`` is told of pairs done and of all. Where ``torchrun`` started several processes, all call this.
 
-    Raises TrainingError: too few pairs, a folder that holds something else, a model that cannot be built, a loss
-    that is not finite, a lost GPU; the newest checkpoint stays. KeyboardInterrupt after a checkpoint.
+    Raises TrainingError: too few pairs or epochs, a folder that holds something else, a model that cannot be built,
+    a loss that is not finite, a lost GPU; the newest checkpoint stays. KeyboardInterrupt after a checkpoint.
     """
     out, params = Path(out), params or TrainParams()
     device = device_of(params)
@@ -62,6 +62,10 @@ def train(
         _check_divides(params, group)
         trained = build_model(params.model, params.seed)
         params = params.resolved(len(pairs), trained.from_scratch)
+        defense = DEFENSES[params.defense](
+            defense_options(params.defense, params.defense_options), len(pairs), params.seed
+        )
+        defense.check_length(params.length(len(pairs))[0])
         asked = asked_for(pairs, trained, params) | {"measured_on": dict(measured_on or {})}
         with one_run(out) if group.is_first else nullcontext():
             done = group.told(held_run(out, asked, resume) if group.is_first else None)
@@ -72,9 +76,6 @@ def train(
             if group.is_first and state is None:
                 write_json(out / ASKED, asked)
                 record(out)
-            defense = DEFENSES[params.defense](
-                defense_options(params.defense, params.defense_options), len(pairs), params.seed
-            )
             if state is None:
                 unfold_batchnorm(trained, pairs, params.seed)
             loop = Loop(

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfbd_core.detectors.safeclip import log_odds_of_lower
-from cfbd_core.errors import ParameterError
+from cfbd_core.errors import TrainingError
 from cfbd_core.mixture import fit_mixture
 from cfbd_core.training.base import Defense, Embed, Epoch, Loss, Step
 from cfbd_core.training.cleanclip import both_in_modal_losses
 from cfbd_core.training.contrast import clip_loss
+from cfbd_core.training.option_checks import check_number, check_weights, check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,15 +40,13 @@ class SafeClipOptions:
     most: float = 0.85
 
     def __post_init__(self) -> None:
-        if min(self.warmup_epochs, self.clip_epochs) < 0:
-            raise ParameterError("safeclip: warmup_epochs and clip_epochs: give at least 0")
-        if not (0 < self.threshold < 1 and 0 <= self.growth <= 1 and 0 < self.most <= 1):
-            raise ParameterError(
-                f"safeclip: threshold {self.threshold:g}, growth {self.growth:g}, most {self.most:g}: give shares "
-                "between 0 and 1"
-            )
-        if self.clip_weight < 0:
-            raise ParameterError(f"safeclip: clip_weight {self.clip_weight:g}: give at least 0")
+        check_whole("safeclip", self, 0, "warmup_epochs", "clip_epochs")
+        check_weights("safeclip", self, "clip_weight")
+        check_number(
+            "safeclip", self, lambda share: 0 < share < 1, "a share above 0 and below 1", "threshold"
+        )
+        check_number("safeclip", self, lambda share: 0 <= share <= 1, "a share from 0 to 1", "growth")
+        check_number("safeclip", self, lambda share: 0 < share <= 1, "a share above 0, at most 1", "most")
 
 
 class SafeClip(Defense):
@@ -77,6 +76,14 @@ class SafeClip(Defense):
         super().__init__(options, pairs, seed)
         self._safe = np.zeros(pairs, bool)
         self._share: float | None = None  # None until the first division
+
+    def check_length(self, epochs: int) -> None:
+        """Raise TrainingError where the pairs are never divided, and so hardly any learns by CLIP's loss."""
+        if self._warm >= epochs:
+            raise TrainingError(
+                f"safeclip divides pairs after {self._warm} epochs, and the run has {epochs}; give more --epochs or "
+                "--steps, or fewer by its options warmup_epochs and clip_epochs"
+            )
 
     def begin_epoch(self, epoch: int, _epochs: int, embed: Embed) -> Epoch:
         """Divide the pairs, once warm."""

@@ -171,10 +171,10 @@ def test_the_lowest_share_is_isolated_and_never_a_pair_without_loss(losses, shar
 
 def test_a_run_that_would_never_isolate_is_refused():
     with pytest.raises(TrainingError, match="after 2 epochs, and the run has 2"):
-        made().begin_epoch(0, 2, literal.no_embed)
-    made().begin_epoch(0, 3, literal.no_embed)
+        made().check_length(2)
+    made().check_length(3)
     with pytest.raises(TrainingError, match="after 1 epochs, and the run has 1"):
-        made(isolation_epochs=None).begin_epoch(0, 1, literal.no_embed)
+        made(isolation_epochs=None).check_length(1)
 
 
 @pytest.mark.parametrize(("epochs", "turn"), [(2, 1), (9, 4), (20, 10), (64, 10)])

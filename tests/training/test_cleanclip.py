@@ -59,5 +59,5 @@ def test_all_four_embeddings_are_learned_from():
 
 @pytest.mark.parametrize("weights", [(-1, 1), (1, -0.1), (0, 0)])
 def test_weights_out_of_range_are_refused(weights):
-    with pytest.raises(ParameterError, match="cleanclip: clip_weight"):
+    with pytest.raises(ParameterError, match="cleanclip: (clip|in_modal)_weight"):
         CleanClipOptions(*weights)

@@ -24,9 +24,28 @@ from cfbd_core.training.config import TrainParams
         ({"crop_scale": 0.0}, "--crop-scale 0.0"),
         ({"betas": (0.9, 1.0)}, "betas"),
         ({"seed": -1}, "--seed -1"),
+        ({"seed": 2**64}, "--seed 18446744073709551616: give a whole number, at most 4294967295"),
         ({"defense": "none"}, "--defense none: give one of plain, cleanclip"),
         ({"defense_options": {"pool": 1}}, "plain has no option 'pool'; it has none"),
-        ({"defense": "roclip", "defense_options": {"pool": "much"}}, "roclip: "),
+        ({"defense": "roclip", "defense_options": {"pool": "much"}}, "roclip: pool 'much': give a share"),
+        ({"defense": "roclip", "defense_options": {"every": 1.5}}, "roclip: every 1.5: give a whole number"),
+        (
+            {"defense": "abl", "defense_options": {"isolation_epochs": 1.5}},
+            "abl: isolation_epochs 1.5: give a wh",
+        ),
+        ({"defense": "abl", "defense_options": {"share": "abc"}}, "abl: share 'abc': give a number above 0"),
+        ({"defense": "abl", "defense_options": {"gamma": float("inf")}}, "abl: gamma inf: give a number"),
+        ({"defense": "abl", "defense_options": {"unlearn_weight": None}}, "abl: unlearn_weight None: give"),
+        (
+            {"defense": "cleanclip", "defense_options": {"clip_weight": float("nan")}},
+            "cleanclip: clip_weight nan",
+        ),
+        ({"defense": "safeclip", "defense_options": {"warmup_epochs": 1.5}}, "safeclip: warmup_epochs 1.5"),
+        ({"defense": "safeclip", "defense_options": {"clip_epochs": True}}, "safeclip: clip_epochs True"),
+        (
+            {"defense": "safeclip", "defense_options": {"most": [1]}},
+            "safeclip: most [1]: give a share above 0",
+        ),
     ],
 )
 def test_values_out_of_range_are_told_in_one_line(wrong, said):
@@ -42,7 +61,9 @@ def test_values_out_of_range_are_told_in_one_line(wrong, said):
         ({}, (10, 70)),  # 1000 pairs in steps of 128: the last, partial one is not used
         ({"epochs": 3}, (3, 21)),
         ({"steps": 10}, (2, 10)),
-        ({"epochs": 3, "steps": 10}, (3, 10)),
+        ({"epochs": 3, "steps": 10}, (2, 10)),  # the third is not reached
+        ({"epochs": 10, "steps": 5}, (1, 5)),
+        ({"batch_size": 2000, "steps": 5}, (5, 0)),
         ({"epochs": 1, "steps": 10}, (1, 7)),
         ({"batch_size": 64, "accumulate": 2, "epochs": 3}, (3, 21)),
     ],

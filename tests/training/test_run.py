@@ -51,6 +51,20 @@ def test_the_temperature_stays_within_its_bounds(model, tmp_path):
     assert max(scales) <= 100.001
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"defense": "abl", "epochs": 10, "steps": 5}, "abl isolates pairs after 1 epochs, and the run has 1"),
+        ({"defense": "safeclip", "epochs": 10, "steps": 30}, "safeclip divides pairs after 6 epochs, and the run has"),
+        ({"defense": "safeclip", "epochs": 5}, "safeclip divides pairs after 6 epochs, and the run has 5"),
+    ],
+)  # fmt: skip
+def test_a_run_too_short_for_its_defence_is_refused_before_anything_is_written(asked, said, model, tmp_path):
+    with pytest.raises(TrainingError, match=said):
+        train(toy_set(), tmp_path / "run", tiny_params(model, **asked))
+    assert not (tmp_path / "run").exists()
+
+
 class Halving(Plain):
     """Trains on every other pair from the second epoch on, and remembers what it saw."""
 

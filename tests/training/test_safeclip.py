@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.mixture import GaussianMixture
 
-from cfbd_core.errors import ParameterError
+from cfbd_core.errors import ParameterError, TrainingError
 from cfbd_core.training.safeclip import SafeClip, SafeClipOptions
 from tests.training import literal
 
@@ -142,6 +142,14 @@ def test_a_state_within_an_epoch_keeps_the_division():
     same, loss = (one.loss(features, torch.tensor(10.0), step) for one in (resumed, defence))
     assert same.total.item() == loss.total.item()
     assert same.parts["safe"] == pytest.approx(4 / 7)
+
+
+def test_a_run_that_would_never_divide_is_refused():
+    with pytest.raises(TrainingError, match="after 3 epochs, and the run has 3; give more --epochs"):
+        made().check_length(3)
+    made().check_length(4)
+    with pytest.raises(TrainingError, match="after 6 epochs, and the run has 6"):
+        SafeClip(SafeClipOptions(), PAIRS, 0).check_length(6)
 
 
 @pytest.mark.parametrize(
