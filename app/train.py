@@ -200,7 +200,9 @@ def start(asked: Asked, audit: Path) -> Job:
 
 def resume(run: Run, audit: Path) -> None:
     """Go on with a run that was stopped or failed, as it was asked for."""
-    arguments = run.job.arguments if run.job is not None else _again(run, audit)
+    arguments = _again(run, audit) if run.job is None else list(run.job.arguments)
+    if (run.folder / ASKED).is_file() and "--resume" not in arguments:
+        arguments.append("--resume")  # with its own pairs, whatever was decided since
     state.jobs().start(run.name, audit, arguments)
 
 

@@ -153,6 +153,7 @@ class _Asked:
     """The options, checked; with ``held``, a run's ``run.json``, where they were not given."""
 
     def __init__(self, options: argparse.Namespace, held: Mapping[str, Any]) -> None:
+        self._resumed: Path | None = options.out if options.resume else None
         self.audit = options.audit or (None if options.data else held.get("audit"))
         self.data = options.data or (None if options.audit else held.get("data"))
         if not (self.audit or self.data):
@@ -163,7 +164,7 @@ class _Asked:
         self.params = self._params(options, held.get("params") or {})
         before = held.get("measured_on") or {}
         self.measured_on = {
-            name: str(found) if (found := getattr(options, name) or before.get(name)) else None
+            name: _whole(found) if (found := getattr(options, name) or before.get(name)) else None
             for name in ("classes", "images", "attack")
         }
         if not self.measured_on["classes"] and (self.measured_on["attack"] or self.measured_on["images"]):
@@ -193,7 +194,13 @@ class _Asked:
 
         assert self.audit is not None
         assert self.params.subset is not None
-        return TrainingSet.from_audit(Audit.open(self.audit), self.params.subset)
+        return TrainingSet.from_audit(Audit.open(self.audit), self.params.subset, self._keys())
+
+    def _keys(self) -> list[str] | None:
+        """Of the pairs of a run that goes on."""
+        from cfbd_core.training.asked import held_keys
+
+        return held_keys(self._resumed) if self._resumed is not None else None
 
     def evaluator(self) -> Any:
         """What measures the model after every epoch, or None."""
@@ -230,6 +237,12 @@ class _Steps:
             self._bar.__exit__(*error)
 
 
+def _whole(text: str) -> str:
+    """The whole path of what exists, so that the run may go on from another folder."""
+    path = Path(text).expanduser()
+    return str(path.absolute()) if path.exists() else text
+
+
 def _name_and_value(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -245,9 +258,9 @@ def _name_and_value(text: str) -> tuple[str, Any]:
 
 def _text(result: dict[str, Any], out: Path) -> str:
     rate = f", {result['pairs_per_s']:,.0f} pairs/s" if result["pairs_per_s"] else ""
+    loss = f"; loss {result['loss']:.4f}" if result["loss"] is not None else ""
     lines = [
-        f"{result['steps']:,} steps on {result['pairs']:,} pairs in {result['seconds']:,.0f} s{rate}; "
-        f"loss {result['loss']:.4f}",
+        f"{result['steps']:,} steps on {result['pairs']:,} pairs in {result['seconds']:,.0f} s{rate}{loss}",
         *(
             f"{name.upper()} {100 * result[name]:.1f} %"
             for name in ("ca", "asr")

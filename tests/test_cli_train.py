@@ -17,6 +17,7 @@ import pytest
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.cli import main
+from cfbd_core.cli_train import _text
 from cfbd_core.encoders import load_encoder
 from cfbd_core.files import one_job
 from cfbd_core.training.tracking import read_metrics
@@ -181,6 +182,91 @@ def test_options_of_a_defence(toy_source, model, tmp_path, capsys):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["params"]["defense_options"] == {
         "pool": 0.5
     }
+
+
+def stopped(run: Path) -> None:
+    """Let a run look as if it had been stopped at its end."""
+    (run / "result.json").unlink()
+
+
+def test_a_decision_after_a_stop_does_not_change_what_the_run_trains_on(own, model, tmp_path, capsys):
+    own.split(SPLIT)
+    run = own.folder / "runs" / "train-1"
+    asked = ("--audit", own.folder, "--out", run, "--model", model, *QUICK)
+    _, result, _ = cfbd(capsys, *asked)
+    stopped(run)
+    own.decide(_decisions(own.pairs(where="final = 'kept'")["key"][:3], "remove"))
+    assert f"holds another run (on {result['pairs']} pairs, now on" in refused(capsys, *asked)
+    for command in (("--out", run), asked):
+        code, again, said = cfbd(capsys, *command, "--resume")
+        assert code == 0, said
+        assert {name: again[name] for name in ("pairs", "loss", "steps")} == {
+            name: result[name] for name in ("pairs", "loss", "steps")
+        }
+        stopped(run)
+    with duckdb.connect(str(own.folder / "audit.duckdb")) as connection:
+        connection.execute("DELETE FROM pairs WHERE key = '0003'")
+    said = refused(capsys, "--out", run, "--resume")
+    assert (
+        f"1 of the {result['pairs']} pairs that the run trains on are gone from the audit, the first is 0003"
+        in said
+    )
+
+
+def test_an_audit_that_moved_is_told_anew_in_what_was_asked(own, model, tmp_path, capsys):
+    own.split(SPLIT)
+    run = own.folder / "runs" / "train-1"
+    _, result, _ = cfbd(capsys, "--audit", own.folder, "--out", run, "--model", model, *QUICK)
+    stopped(run)
+    moved = own.folder.rename(tmp_path / "moved")
+    run = moved / "runs" / "train-1"
+    code, _, said = cfbd(capsys, "--audit", moved, "--out", run, "--resume")
+    assert code == 0, said
+    assert json.loads((run / "run.json").read_text())["audit"] == str(moved.resolve())
+    assert Audit.open(moved).training_runs()[-1]["result"]["loss"] == result["loss"]
+
+
+def test_relative_paths_are_stored_whole_and_it_goes_on_from_another_folder(
+    toy_source, tmp_path, capsys, monkeypatch
+):
+    source = toy_source(40)
+    tiny_folder(source.parent / "tiny")
+    rows = [line.split(",") for line in source.read_text().splitlines()[1:]]
+    table = [f"{key},{image},{caption.split()[1]}" for key, image, caption, *_ in rows]
+    (source.parent / "classes.csv").write_text("\n".join(["key,image,caption", *table]) + "\n")
+    monkeypatch.chdir(source.parent)
+    run = tmp_path / "run"
+    asked = ("--data", source.name, "--out", run, "--model", "tiny", "--classes", "classes.csv", *QUICK)
+    _, result, _ = cfbd(capsys, *asked)
+    told = json.loads((run / "run.json").read_text())
+    assert told["params"]["model"] == str(source.parent / "tiny")
+    assert told["measured_on"]["classes"] == str(source.parent / "classes.csv")
+    stopped(run)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, again, said = cfbd(capsys, "--out", run, "--resume")
+    assert code == 0, said
+    assert (again["loss"], again["ca"]) == (result["loss"], result["ca"])
+
+
+def test_a_result_without_a_loss_can_be_told():
+    result = {
+        "steps": 4,
+        "pairs": 40,
+        "seconds": 1.0,
+        "pairs_per_s": None,
+        "loss": None,
+        "ca": 0.5,
+        "asr": None,
+    }
+    assert _text(result, Path("run")).splitlines()[0] == "4 steps on 40 pairs in 1 s"
+
+
+def test_devices_and_seeds_that_cannot_be(toy_source, model, tmp_path, capsys):
+    asked = ("--data", toy_source(40), "--out", tmp_path / "run", "--model", model, *QUICK)
+    assert "--device meta: not a device" in refused(capsys, *asked, "--device", "meta")
+    assert "give a whole number, at most 4294967295" in refused(capsys, *asked, "--seed", 2**64)
+    assert not (tmp_path / "run").exists()
 
 
 # --- bad input ----------------------------------------------------------------------------------------

@@ -112,6 +112,7 @@ class Loop:
             try:
                 while self.at.epoch < self.epochs and (self.at.step < self.steps or self.at.begun):
                     self._epoch()
+                self._measure()
             except KeyboardInterrupt:
                 if not self._interrupts.broke_in:
                     self._save()
@@ -135,14 +136,17 @@ class Loop:
         self.loss, self.measured = state["loss"], dict(state["measured"])
         self._recent = list(state["recent"].to(self.device).unbind())
 
+    def forget_measured(self) -> None:
+        """Let the model be measured again after the step that it is at."""
+        self.at.evaluated, self.measured = -1, {}
+
     def _epoch(self) -> None:
         """The rest of the epoch that the run is in."""
         at, params, group = self.at, self.params, self.group
         if not at.begun:
             self._settle()  # a broken model must choose nothing
             with self._interrupts.held():
-                chosen = self.defense.begin_epoch(at.epoch, self.epochs, self._embed)
-                at.rows, at.begun = group.told(chosen.rows), True
+                at.rows, at.begun = self._chosen(), True
             self._stop_if_asked()
         rows = np.arange(len(self.pairs)) if at.rows is None else at.rows
         order = epoch_order(rows, params.step_pairs, params.seed, at.epoch, group.size * params.accumulate)
@@ -155,17 +159,31 @@ class Loop:
         self._measure()
         at.epoch, at.done, at.rows, at.begun = at.epoch + 1, 0, None, False
 
+    def _chosen(self) -> np.ndarray | None:
+        """The rows of the epoch, None for all, as the first process's defence chooses; the others learn of it."""
+        chosen = None
+        if self.group.is_first:
+            rows = self.defense.begin_epoch(self.at.epoch, self.epochs, self._embed).rows
+            if self.group.size == 1:
+                return rows
+            state = {name: value.detach().cpu() for name, value in self.defense.state_dict().items()}
+            chosen = (rows, state)
+        rows, state = self.group.told(chosen)
+        if not self.group.is_first:
+            self.defense.load_state_dict(state)
+        return rows
+
     def _steps(self, batches: Iterator[Batch]) -> None:
         at, params = self.at, self.params
         began, told = time.monotonic(), (at.pairs, at.stepping)
         for batch in batches:
             with self._interrupts.held():
                 loss = self._step(batch)
-            at.pairs += len(batch.rows)
-            began, at.stepping = time.monotonic(), at.stepping + time.monotonic() - began
-            if at.step % params.log_every == 0 or at.step == self.steps:
-                self._tell(loss, (at.pairs - told[0]) / (at.stepping - told[1]))
-                told = (at.pairs, at.stepping)
+                at.pairs += len(batch.rows)
+                began, at.stepping = time.monotonic(), at.stepping + time.monotonic() - began
+                if at.step % params.log_every == 0 or at.step == self.steps:
+                    self._tell(loss, (at.pairs - told[0]) / (at.stepping - told[1]))
+                    told = (at.pairs, at.stepping)
             self._progress(at.step * params.step_pairs, self.steps * params.step_pairs)
             if at.step % params.checkpoint_every == 0 and at.step < self.steps:
                 self._save()
@@ -240,7 +258,8 @@ class Loop:
         self._settle()  # nor be measured
         if self.group.is_first:
             self.measured = json.loads(json.dumps(dict(self.evaluate(self.encoder))))
-            line = {"kind": "eval", "epoch": self.at.epoch, "step": self.at.step, **self.measured}
+            epoch = min(self.at.epoch, self.epochs - 1)
+            line = {"kind": "eval", "epoch": epoch, "step": self.at.step, **self.measured}
             self.log(line | {"time": time.time()})
         self.at.evaluated = self.at.step
 

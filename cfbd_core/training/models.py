@@ -101,6 +101,22 @@ def build_model(spec: str, seed: int = 0) -> TrainedModel:
         raise TrainingError(str(error).replace("--encoder", "--model")) from error
 
 
+def whole_spec(spec: str) -> str:
+    """The specification with whole paths where it names files or folders that exist; names stay as they are."""
+    if spec == "mini":
+        return spec
+    kind = "local-dir:" if spec.startswith("local-dir:") else ""
+    place = Path(spec.removeprefix(kind)).expanduser()
+    if place.is_dir():
+        return f"{kind}{place.absolute()}"
+    name, at, file = spec.partition("@")
+    weights = Path(file).expanduser()
+    if not at or not weights.is_file():
+        return spec
+    is_folder = name != "mini" and Path(name).is_dir()
+    return f"{Path(name).absolute() if is_folder else name}@{weights.absolute()}"
+
+
 def trained_folder(run: Path) -> Path:
     """The open_clip folder of a training run. Raises TrainingError where it has made none yet."""
     if not has_model(run):

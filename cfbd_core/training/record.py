@@ -6,6 +6,8 @@ import logging
 import os
 from pathlib import Path
 
+import duckdb
+
 from cfbd_core.errors import CfbdError
 from cfbd_core.files import read_json
 from cfbd_core.places import DATABASE_NAME
@@ -19,7 +21,8 @@ OWN_NAME = "metrics.duckdb"
 def record(run: Path) -> bool:
     """Take in the run as its files tell of it now; returns whether that was possible.
 
-    Nothing depends on it: the files stay, and an audit that another process has open is met again later.
+    Nothing depends on it: the files stay, and an audit that another process has open, or a disk that is full, is met
+    again later.
     """
     asked = read_json(run / ASKED)
     if asked is None:
@@ -33,7 +36,7 @@ def record(run: Path) -> bool:
         else:
             with training.writing_audit(audit / DATABASE_NAME) as connection:
                 training.put_run(connection, folder_name(run, audit), *told)
-    except CfbdError as error:
+    except (CfbdError, OSError, duckdb.Error) as error:  # such as a full disk
         logging.getLogger(__name__).warning("the run is not in the database yet: %s", error)
         return False
     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -18,12 +19,13 @@ from cfbd_core.encoders import resolve_device
 from cfbd_core.errors import EncoderError, TrainingError
 from cfbd_core.files import write_json, written_beside
 from cfbd_core.training import DEFENSES, defense_options
+from cfbd_core.training.asked import finished, is_logged, keep
 from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.group import Group, joined
 from cfbd_core.training.loop import Evaluate, Loop, precision
-from cfbd_core.training.models import TrainedModel, build_model
-from cfbd_core.training.place import ASKED, CHECKPOINTS, MODEL, RESULT, check_place, held_run, one_run
+from cfbd_core.training.models import TrainedModel, build_model, whole_spec
+from cfbd_core.training.place import CHECKPOINTS, MODEL, RESULT, check_place, held_run, one_run
 from cfbd_core.training.record import record
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.tracking import Tracking
@@ -48,13 +50,13 @@ def train(
 
     Called again it goes on from the newest checkpoint; a run that is done gives its result. ``resume`` insists that
     there is one. ``evaluate(encoder)`` measures the model after every epoch, e.g. its ``ca`` and ``asr``;
-    ``measured_on`` says for ``run.json`` on what.
+    ``measured_on`` says for ``run.json`` on what: where that changes, the model of a run that is done is measured anew.
     ``progress`` is told of pairs done and of all. Where ``torchrun`` started several processes, all call this.
 
     Raises TrainingError: too few pairs or epochs, a folder that holds something else, a model that cannot be built,
     a loss that is not finite, a lost GPU; the newest checkpoint stays. KeyboardInterrupt after a checkpoint.
     """
-    out, params = Path(out), params or TrainParams()
+    out, params = Path(out), with_whole_paths(params or TrainParams())
     device = device_of(params)
     check_enough(pairs, params)
     check_place(out, pairs)
@@ -68,14 +70,18 @@ def train(
         defense.check_length(params.length(len(pairs))[0])
         asked = asked_for(pairs, trained, params) | {"measured_on": dict(measured_on or {})}
         with one_run(out) if group.is_first else nullcontext():
-            done = group.told(held_run(out, asked, resume) if group.is_first else None)
+            done = held_run(out, asked, resume) if group.is_first else None
+            if done is not None:
+                done = finished(out, done, asked, pairs, evaluate, own_device)
+            done = group.told(done)
             if done is not None:
                 return dict(done)
             checkpoints = Checkpoints(out / CHECKPOINTS, asked["id"])
             state = checkpoints.newest()
-            if group.is_first and state is None:
-                write_json(out / ASKED, asked)
-                record(out)
+            if group.is_first:
+                keep(out, asked, pairs)
+                if state is None:
+                    record(out)
             if state is None:
                 unfold_batchnorm(trained, pairs, params.seed)
             loop = Loop(
@@ -92,6 +98,8 @@ def train(
             )
             if state is not None:
                 loop.restore(state)
+                if not group.told(group.is_first and is_logged(out, loop.at.evaluated)):
+                    loop.forget_measured()
             try:
                 with _told_of_gpu(own_device, params, checkpoints):
                     _follow(loop, out, group)
@@ -173,6 +181,11 @@ def result_of(
         "device": device,
         "finished": datetime.now(UTC).isoformat(),
     }
+
+
+def with_whole_paths(params: TrainParams) -> TrainParams:
+    """The same with whole paths in ``model``: the run may go on from another folder."""
+    return dataclasses.replace(params, model=whole_spec(params.model))
 
 
 def device_of(params: TrainParams) -> str:

@@ -11,18 +11,26 @@ from typing import Any
 import torch
 
 from cfbd_core.encoders import load_encoder
-from cfbd_core.errors import TrainingError
-from cfbd_core.files import write_json, written_beside
+from cfbd_core.errors import CfbdError, TrainingError
+from cfbd_core.files import read_json, write_json, written_beside
 from cfbd_core.images import BadImage, picture_ending, read_image_bytes
 from cfbd_core.training import engine_open_clip as engine
+from cfbd_core.training.asked import finished, keep
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.loop import Evaluate
 from cfbd_core.training.models import TrainedModel, build_model
 from cfbd_core.training.place import ASKED, MODEL, RESULT, check_place, held_run, one_run
 from cfbd_core.training.record import record
-from cfbd_core.training.run import Progress, asked_for, check_enough, device_of, result_of
+from cfbd_core.training.run import (
+    Progress,
+    asked_for,
+    check_enough,
+    device_of,
+    result_of,
+    with_whole_paths,
+)
 from cfbd_core.training.sets import TrainingSet
-from cfbd_core.training.tracking import Tracking
+from cfbd_core.training.tracking import Tracking, read_metrics
 from cfbd_core.training.unfold import unfold_batchnorm
 
 FOLDER = "open_clip"
@@ -45,7 +53,7 @@ def train_with_open_clip(
     open_clip_train cannot do (:mod:`cfbd_core.training.engine_open_clip`).
     """
     engine.check_packages()
-    out, params = Path(out), params or TrainParams()
+    out, params = Path(out), with_whole_paths(params or TrainParams())
     device = device_of(params)
     check_enough(pairs, params)
     check_place(out, pairs)
@@ -55,9 +63,16 @@ def train_with_open_clip(
     with one_run(out):
         done = held_run(out, asked, resume)
         if done is not None:
-            return done
-        job = _Job(pairs, out, trained, params, device)
-        write_json(out / ASKED, asked | {"steps": job.steps})
+            return finished(out, done, asked, pairs, evaluate, device)
+        is_begun = (out / ASKED).exists()
+        keep(out, asked, pairs)
+        try:
+            job = _Job(pairs, out, trained, params, device)
+        except CfbdError:
+            if not is_begun:
+                (out / ASKED).unlink()  # what it has made goes too
+            raise
+        write_json(out / ASKED, (read_json(out / ASKED) or asked) | {"steps": job.steps})
         began = time.monotonic()
         try:
             with Tracking(out, job.steps_done()) as tracking:
@@ -66,12 +81,14 @@ def train_with_open_clip(
                 if measured:
                     at = {"kind": "eval", "epoch": job.epochs - 1, "step": job.steps}
                     tracking(at | measured | {"time": time.time()})
+            # Of the log: where an earlier call was killed at its end, this one has made no step.
+            last = next((line for line in reversed(read_metrics(out)) if line["kind"] == "step"), {})
             figures = {
                 "steps": job.steps,
                 "epochs": job.epochs,
-                "loss": job.last.get("loss"),
+                "loss": last.get("loss"),
                 "seconds": round(time.monotonic() - began, 1),
-                "pairs_per_s": job.last.get("pairs_per_s"),
+                "pairs_per_s": last.get("pairs_per_s"),
             }
             result = result_of(figures, measured, pairs, params, device)
             write_json(out / RESULT, result)
@@ -81,10 +98,7 @@ def train_with_open_clip(
 
 
 class _Job:
-    """What open_clip_train is given: a model to start from and data, made in the run's folder where need be.
-
-    ``last`` is the last line that was logged.
-    """
+    """What open_clip_train is given: a model to start from and data, made in the run's folder where need be."""
 
     def __init__(
         self, pairs: TrainingSet, out: Path, trained: TrainedModel, params: TrainParams, device: str
@@ -104,7 +118,6 @@ class _Job:
         self._an_epoch = engine.steps_an_epoch(params, self._data, len(pairs), workers)
         self.epochs = params.epochs or 0
         self.steps = self.epochs * self._an_epoch
-        self.last: dict[str, Any] = {}
         if not self._start.is_dir():
             unfold_batchnorm(trained, pairs, params.seed)
             trained.save(self._start)
@@ -121,7 +134,6 @@ class _Job:
         """Run it to its end."""
 
         def told(line: dict[str, Any]) -> None:
-            self.last = line
             log(line)
             progress(line["step"] * self._params.step_pairs, self.steps * self._params.step_pairs)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from cfbd_core.errors import ParameterError, TrainingError
@@ -68,22 +69,25 @@ class TrainingSet:
         return np.array([numbers.setdefault(place, len(numbers)) for place in self.places])
 
     @classmethod
-    def from_audit(cls, audit: Audit, subset: Subset = "kept") -> TrainingSet:
+    def from_audit(
+        cls, audit: Audit, subset: Subset = "kept", keys: Sequence[str] | None = None
+    ) -> TrainingSet:
         """The pairs of an audit: ``all``, those ``kept``, or D_b alone (``coarse``).
 
-        Raises TrainingError: not split yet, no such pairs, or pairs without pictures.
+        ``keys`` are those of a run that goes on: whatever was decided since, it trains on these. Raises TrainingError:
+        not split yet, no such pairs, some of ``keys`` gone, or pairs without pictures.
         """
         if subset not in WHERE:
             raise ParameterError(f"--subset {subset}: give one of {', '.join(WHERE)}")
         status = audit.status()
         if not status["pairs"]:
             raise TrainingError(f"{audit.folder}: the audit has no pairs; `cfbd ingest` reads some")
-        if subset != "all" and status["split"] is None:
+        if keys is None and subset != "all" and status["split"] is None:
             raise TrainingError(
                 f"--subset {subset}: {audit.folder} is not split yet; run `cfbd split` first, or give --subset all"
             )
         condition, what = WHERE[subset]
-        table = audit.pairs(where=condition)
+        table = audit.pairs(where=condition) if keys is None else _with_keys(audit, keys)
         if not table.num_rows:
             raise TrainingError(
                 f"--subset {subset}: no {what} among the {status['pairs']:,} of {audit.folder}; "
@@ -139,3 +143,16 @@ class TrainingSet:
             name = image.rpartition("/")[2]  # the folder may move
             digest.update(json.dumps([key, caption, name, offset, size]).encode())
         return cls(keys, captions, about, digest.hexdigest(), places=places, protected=protected)
+
+
+def _with_keys(audit: Audit, keys: Sequence[str]) -> pa.Table:
+    """These pairs of an audit, in this order."""
+    table = audit.pairs()
+    rows = pc.index_in(pa.array(keys, pa.string()), table["key"].combine_chunks().cast(pa.string()))
+    if rows.null_count:
+        first = keys[rows.is_null().to_pylist().index(True)]
+        raise TrainingError(
+            f"{audit.folder}: {rows.null_count:,} of the {len(keys):,} pairs that the run trains on are gone from the "
+            f"audit, the first is {first}; ingest them again, or begin another run in a new folder"
+        )
+    return table.take(rows)

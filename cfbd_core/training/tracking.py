@@ -103,6 +103,12 @@ def forget_after(path: Path, step: int, evaluated: int) -> None:
         )
 
 
+def forget_evaluations(folder: Path) -> None:
+    """Drop what a run's log holds of evaluations."""
+    steps = [line["step"] for line in read_metrics(folder)]
+    forget_after(folder / METRICS, max(steps, default=0), -1)
+
+
 def _figures(line: dict[str, Any]) -> dict[str, float]:
     """Names and values for TensorBoard."""
     if line["kind"] == "step":

@@ -452,7 +452,8 @@ def test_a_stopped_run_is_resumed_as_it_was_asked_for(page, root, home, started)
     assert "Stopped at step 20 of 40" in words(test)
     assert "Dismiss" not in labels(test)
     press(test, "Resume")
-    assert started == [("train-x", home, tuple(json.loads((record / "job.json").read_text())["arguments"]))]
+    asked = json.loads((record / "job.json").read_text())["arguments"]
+    assert started == [("train-x", home, [*asked, "--resume"])]
 
 
 def test_a_stopped_run_of_the_command_line_is_resumed_by_what_its_folder_tells(page, home, started):

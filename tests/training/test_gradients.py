@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -114,12 +115,30 @@ def test_batch_statistics_count_every_pass_once(tmp_path):
 
 
 SCRIPT = """
-import sys
+import os, sys
+import numpy as np
+from cfbd_core.training import DEFENSES
+from cfbd_core.training.base import Epoch
+from cfbd_core.training.plain import Plain
 from tests.training.tiny import tiny_params, toy_set
 from cfbd_core.training.run import train
 import torch
 torch.set_num_threads(1)
 options = dict(part.split("=") for part in sys.argv[3:])
+class Apart(Plain):
+    "Chooses by itself in every process, and learns by what it has chosen."
+    name, weight = "apart", 0.0
+    def begin_epoch(self, epoch, epochs, embed):
+        self.weight = 1.0 + epoch + 5 * int(os.environ["RANK"])
+        return Epoch(np.arange(int(os.environ["RANK"]), self.pairs))
+    def loss(self, features, logit_scale, step):
+        print(f"weight {os.environ['RANK']} {self.weight}", flush=True)
+        return super().loss(features, logit_scale, step)
+    def state_dict(self):
+        return {"weight": torch.tensor(self.weight)}
+    def load_state_dict(self, state):
+        self.weight = float(state["weight"])
+DEFENSES["apart"] = Apart
 params = tiny_params(sys.argv[2], batch_size=int(options["batch"]), accumulate=int(options["passes"]),
                      defense=options["defense"], checkpoint_every=3, eps=float(options["eps"]))
 def measure(encoder):
@@ -129,14 +148,13 @@ train(toy_set(), sys.argv[1], params, evaluate=measure)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("defense", "passes"), [("plain", 1), ("plain", 2), ("cleanclip", 2), ("roclip", 1)])
-def test_two_processes_learn_what_one_does(defense, passes, model, tmp_path):
-    params = tiny_params(model, batch_size=8, defense=defense, checkpoint_every=3, eps=EPS)
-    train(toy_set(), tmp_path / "one", params, evaluate=lambda _encoder: {"ca": 0.5, "asr": None})
+def in_two_processes(
+    tmp_path: Path, model: str, passes: int, defense: str
+) -> subprocess.CompletedProcess[str]:
+    """Train into ``tmp_path``/two, as torchrun starts it."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    done = subprocess.run(
+    return subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
             *(str(script), str(tmp_path / "two"), model),
@@ -149,6 +167,14 @@ def test_two_processes_learn_what_one_does(defense, passes, model, tmp_path):
         timeout=300,
         check=False,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("defense", "passes"), [("plain", 1), ("plain", 2), ("cleanclip", 2), ("roclip", 1)])
+def test_two_processes_learn_what_one_does(defense, passes, model, tmp_path):
+    params = tiny_params(model, batch_size=8, defense=defense, checkpoint_every=3, eps=EPS)
+    train(toy_set(), tmp_path / "one", params, evaluate=lambda _encoder: {"ca": 0.5, "asr": None})
+    done = in_two_processes(tmp_path, model, passes, defense)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("measured") == 2  # once an epoch, by the first process
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
@@ -156,3 +182,12 @@ def test_two_processes_learn_what_one_does(defense, passes, model, tmp_path):
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6, msg=name)
     assert len((tmp_path / "two" / "metrics.jsonl").read_text().splitlines()) == 7
     assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_the_first_processs_defence_chooses_for_all(model, tmp_path):
+    done = in_two_processes(tmp_path, model, 1, "apart")
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"weight (\d) (\d\.\d)", done.stdout)  # both write to it
+    assert {rank for rank, _ in told} == {"0", "1"}
+    assert {weight for _, weight in told} == {"1.0", "2.0"}

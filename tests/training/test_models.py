@@ -14,7 +14,7 @@ from torch.nn.functional import cosine_similarity, normalize
 from cfbd_core.demo.scenes import draw_scenes
 from cfbd_core.encoders import load_encoder
 from cfbd_core.errors import TrainingError
-from cfbd_core.training.models import SCRATCH, as_encoder, build_model
+from cfbd_core.training.models import SCRATCH, as_encoder, build_model, whole_spec
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.unfold import is_folded, unfold_batchnorm
 from tests.training.tiny import tiny_folder, toy_set
@@ -131,3 +131,16 @@ def test_mini_is_unfolded_so_that_training_starts_near_it():
     assert cosine_similarity(before, training).mean() >= 0.9
     assert cosine_similarity(before, later).mean() >= 0.99
     assert unfold_batchnorm(trained, pairs) == 0
+
+
+def test_paths_in_a_specification_become_whole_and_names_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "w.pt").write_text("")
+    for name in ("mini", "RN50", "RN50/openai", "hf-hub:o/m", "RN50@none.pt", "none"):
+        assert whole_spec(name) == name
+    assert whole_spec("tiny") == str(tmp_path / "tiny")
+    assert whole_spec("local-dir:tiny") == f"local-dir:{tmp_path / 'tiny'}"
+    assert whole_spec("RN50@w.pt") == f"RN50@{tmp_path / 'w.pt'}"
+    assert whole_spec("mini@w.pt") == f"mini@{tmp_path / 'w.pt'}"
+    assert whole_spec("tiny@w.pt") == f"{tmp_path / 'tiny'}@{tmp_path / 'w.pt'}"

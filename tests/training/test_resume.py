@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from cfbd_core.errors import TrainingError
 from cfbd_core.training import loop as loops
 from cfbd_core.training.run import train
-from cfbd_core.training.tracking import read_metrics
+from cfbd_core.training.tracking import Tracking, read_metrics
 from tests.training.tiny import tiny_folder, tiny_params, toy_set
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -121,6 +121,23 @@ def test_it_goes_on_with_other_workers_and_checkpoints_but_not_with_another_rate
     assert (
         train(toy_set(), tmp_path / "run", tiny_params(model, checkpoint_every=7, workers=1))["steps"] == 10
     )
+
+
+def test_a_stop_while_a_step_is_logged_loses_no_line(model, tmp_path, monkeypatch):
+    params, write = tiny_params(model, log_every=1), Tracking.__call__
+
+    def stopped(self, line):
+        if line["step"] == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        write(self, line)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Tracking, "__call__", stopped)
+        train(toy_set(), tmp_path / "broken", params)
+    assert [line["step"] for line in read_metrics(tmp_path / "broken")] == [1, 2, 3, 4]
+    train(toy_set(), tmp_path / "broken", params)
+    train(toy_set(), tmp_path / "whole", params)
+    assert told(tmp_path / "broken") == told(tmp_path / "whole")
 
 
 SCRIPT = """

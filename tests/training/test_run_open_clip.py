@@ -65,6 +65,9 @@ def test_it_leaves_what_our_own_loop_leaves(model, tmp_path):
     assert train_with_open_clip(toy_set(), run, params) == result
     with pytest.raises(TrainingError, match="holds another run"):
         train(toy_set(), run, params)
+    (run / "result.json").unlink()  # killed at its end: no step is left to make
+    again = train_with_open_clip(toy_set(), run, params)
+    assert (again["loss"], again["pairs_per_s"], again["ca"]) == (result["loss"], result["pairs_per_s"], None)
 
 
 @needs_packages
@@ -78,3 +81,8 @@ def test_what_it_cannot_do_is_refused_and_leaves_nothing(model, tmp_path):
         with pytest.raises((TrainingError, ParameterError), match=said):
             train_with_open_clip(toy_set(), run, tiny_params(model, workers=1, **wrong))
         assert not run.exists()
+    run.mkdir()
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="--engine own"):
+            train_with_open_clip(toy_set(), run, tiny_params(model, workers=1, defense="cleanclip"))
+        assert {path.name for path in run.iterdir()} <= {"audit.lock"}

@@ -1,0 +1,106 @@
+"""What a run was asked for, as its folder keeps it: ``run.json``, an audit's pairs by key, what it is measured on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cfbd_core.encoders import load_encoder
+from cfbd_core.errors import TrainingError
+from cfbd_core.files import read_json, write_json, written_beside
+from cfbd_core.training.place import ASKED, MODEL, RESULT
+from cfbd_core.training.record import record
+from cfbd_core.training.tracking import Tracking, forget_evaluations, read_metrics
+
+if TYPE_CHECKING:
+    from cfbd_core.training.loop import Evaluate
+    from cfbd_core.training.sets import TrainingSet
+
+KEYS = "pairs.parquet"
+
+
+def keep(out: Path, asked: dict[str, Any], pairs: TrainingSet) -> bool:
+    """Write ``run.json`` of a run that begins; returns whether something changed.
+
+    Of one that goes on, or is done, it is told anew where its pairs lie, and on what it is measured where ``asked``
+    says so; evaluations on something else go from its log. An audit's pairs are kept by their keys.
+    """
+    held = read_json(out / ASKED)
+    told = asked
+    if held is not None:
+        told = held | {name: asked[name] for name in ("audit", "data")}
+        if is_measured_otherwise(held, asked):
+            forget_evaluations(out)
+            told["measured_on"] = asked["measured_on"]
+    if told != held:
+        write_json(out / ASKED, told)
+    if asked["audit"] and not (out / KEYS).exists():
+        with written_beside(out / KEYS) as beside:
+            pq.write_table(pa.table({"key": pa.array(pairs.keys, pa.string())}), beside)
+    return told != held
+
+
+def held_keys(run: Path) -> list[str] | None:
+    """The keys of the pairs of an audit that the run in this folder trains on, in their order; None for others."""
+    path = run / KEYS
+    if not path.is_file():
+        return None
+    try:
+        keys: list[str] = pq.read_table(path, columns=["key"])["key"].to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise TrainingError(
+            f"{path}: cannot be read ({type(error).__name__}); begin a run in a new folder"
+        ) from error
+    return keys
+
+
+def is_measured_otherwise(held: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether a run is to be measured on something else than it was so far."""
+    measured_on = asked["measured_on"]
+    return any(measured_on.values()) and measured_on != held.get("measured_on")
+
+
+def is_logged(run: Path, step: int) -> bool:
+    """Whether the log holds an evaluation after this step."""
+    return any(line["kind"] == "eval" and line["step"] == step for line in read_metrics(run))
+
+
+def finished(
+    out: Path,
+    result: dict[str, Any],
+    asked: dict[str, Any],
+    pairs: TrainingSet,
+    evaluate: Evaluate | None,
+    device: str,
+) -> dict[str, Any]:
+    """The result of a run that is done; its model is measured if it was not yet, or on something else.
+
+    ``run.json``, ``result.json``, the log and the database then tell of it.
+    """
+    steps = result["steps"]
+    is_new = is_measured_otherwise(read_json(out / ASKED) or {}, asked) or not is_logged(out, steps)
+    measured = {}
+    if evaluate is not None and is_new:
+        measured = json.loads(json.dumps(dict(evaluate(load_encoder(str(out / MODEL), device)))))
+        result = result | {"ca": None, "asr": None} | measured
+        write_json(out / RESULT, result)
+    if keep(out, asked, pairs) or measured:
+        if measured:
+            with Tracking(out, steps, steps - 1) as log:
+                log(
+                    {
+                        "kind": "eval",
+                        "epoch": result["epochs"] - 1,
+                        "step": steps,
+                        **measured,
+                        "time": time.time(),
+                    }
+                )
+        record(out)
+    return result
