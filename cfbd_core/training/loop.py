@@ -161,17 +161,16 @@ class Loop:
 
     def _chosen(self) -> np.ndarray | None:
         """The rows of the epoch, None for all, as the first process's defence chooses; the others learn of it."""
-        chosen = None
+        if self.group.size == 1:
+            return self.defense.begin_epoch(self.at.epoch, self.epochs, self._embed).rows
+        chosen: tuple[np.ndarray | None, dict[str, torch.Tensor]] = (None, {})
         if self.group.is_first:
             rows = self.defense.begin_epoch(self.at.epoch, self.epochs, self._embed).rows
-            if self.group.size == 1:
-                return rows
-            state = {name: value.detach().cpu() for name, value in self.defense.state_dict().items()}
-            chosen = (rows, state)
-        rows, state = self.group.told(chosen)
+            chosen = rows, {name: value.cpu() for name, value in self.defense.state_dict().items()}
+        chosen = self.group.told(chosen)
         if not self.group.is_first:
-            self.defense.load_state_dict(state)
-        return rows
+            self.defense.load_state_dict(chosen[1])
+        return chosen[0]
 
     def _steps(self, batches: Iterator[Batch]) -> None:
         at, params = self.at, self.params

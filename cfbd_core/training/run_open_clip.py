@@ -82,7 +82,8 @@ def train_with_open_clip(
                     at = {"kind": "eval", "epoch": job.epochs - 1, "step": job.steps}
                     tracking(at | measured | {"time": time.time()})
             # Of the log: where an earlier call was killed at its end, this one has made no step.
-            last = next((line for line in reversed(read_metrics(out)) if line["kind"] == "step"), {})
+            steps = [line for line in read_metrics(out) if line["kind"] == "step"]
+            last = steps[-1] if steps else {}
             figures = {
                 "steps": job.steps,
                 "epochs": job.epochs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ from PIL import Image
 
 from cfbd_core.errors import ParameterError, TrainingError
 from cfbd_core.images import BadImage, decode_image, read_image_bytes
+from cfbd_core.places import real
 from cfbd_core.sources import SourceOptions, open_source
 from cfbd_core.training.config import Subset
 
 if TYPE_CHECKING:
     from cfbd_core.audit import Audit
 
+Place = tuple[str, int | None, int | None]  # a file, and where in it
 WHERE: dict[Subset, tuple[str | None, str]] = {  # a condition on audit_pairs, and what its pairs are called
     "all": (None, "pairs"),
     "kept": ("final = 'kept'", "kept pairs"),
@@ -35,7 +38,7 @@ class TrainingSet:
 
     ``about`` says where they come from, as plain JSON; ``fingerprint`` changes with the pairs. ``arrays`` uint8
     (n, S, S, 3) or ``places``, what :func:`cfbd_core.images.read_image_bytes` takes, hold the pictures;
-    ``protected`` are the files and folders they lie in.
+    ``protected`` are the files and folders they lie in, where no run may be.
     """
 
     keys: Sequence[str]
@@ -43,7 +46,7 @@ class TrainingSet:
     about: dict[str, Any]
     fingerprint: str
     arrays: np.ndarray | None = None
-    places: Sequence[tuple[str, int | None, int | None]] = ()
+    places: Sequence[Place] = ()
     protected: Sequence[Path] = ()
 
     def __len__(self) -> int:
@@ -65,7 +68,7 @@ class TrainingSet:
         """A number for each pair's picture, int64 (n,), from 0; pairs of one picture share it."""
         if self.arrays is not None:
             return np.arange(len(self))
-        numbers: dict[tuple[str, int | None, int | None], int] = {}
+        numbers: dict[Place, int] = {}
         return np.array([numbers.setdefault(place, len(numbers)) for place in self.places])
 
     @classmethod
@@ -94,7 +97,8 @@ class TrainingSet:
                 "look at the split, or give another --subset"
             )
         about = {"audit": str(audit.folder.resolve()), "data": None, "subset": subset}
-        return cls._from_table(table, about, [Path(file) for file in status["source"]["files"]])
+        files = [Path(file) for file in status["source"]["files"]]
+        return cls._from_table(table, about, files, Path(audit.source() or ""), audit.folder)
 
     @classmethod
     def from_data(cls, data: str | Path, options: SourceOptions | None = None) -> TrainingSet:
@@ -104,9 +108,8 @@ class TrainingSet:
         table = pa.Table.from_batches(batches) if batches else None
         if table is None or not table.num_rows:
             raise TrainingError(f"{data}: holds no pairs; give an export with some")
-        protected = [*source.files(), *([Path(data)] if Path(data).is_dir() else [])]
         about = {"audit": None, "data": str(Path(data).absolute()), "subset": None}
-        return cls._from_table(table, about, protected)
+        return cls._from_table(table, about, source.files(), Path(data))
 
     @classmethod
     def from_arrays(
@@ -129,7 +132,14 @@ class TrainingSet:
         return cls(names, list(captions), about, digest.hexdigest(), arrays=images)
 
     @classmethod
-    def _from_table(cls, table: pa.Table, about: dict[str, Any], protected: Sequence[Path]) -> TrainingSet:
+    def _from_table(
+        cls,
+        table: pa.Table,
+        about: dict[str, Any],
+        files: Sequence[Path],
+        source: Path,
+        audit: Path | None = None,
+    ) -> TrainingSet:
         columns = ("image", "image_offset", "image_size")
         places = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
         keys, captions = table["key"].to_pylist(), table["caption"].to_pylist()
@@ -142,7 +152,23 @@ class TrainingSet:
         for key, caption, (image, offset, size) in zip(keys, captions, places, strict=True):
             name = image.rpartition("/")[2]  # the folder may move
             digest.update(json.dumps([key, caption, name, offset, size]).encode())
+        protected = [*files, *_folders(places, source, audit)]
         return cls(keys, captions, about, digest.hexdigest(), places=places, protected=protected)
+
+
+def _folders(places: Sequence[Place], source: Path, audit: Path | None) -> list[Path]:
+    """Folders that a run must not lie in: the source, and those of pictures that are files of their own.
+
+    A folder that holds a table beside its pictures, or the audit, may hold the run as well.
+    """
+    folders = {
+        Path(name) for name in {os.path.dirname(image) for image, offset, _ in places if offset is None}
+    }
+    holds = [] if source.is_dir() else [real(source)]
+    if audit is not None:
+        holds.append(real(audit))
+    inside = folders | ({source} if source.is_dir() else set())
+    return sorted(folder for folder in inside if not any(one.is_relative_to(real(folder)) for one in holds))
 
 
 def _with_keys(audit: Audit, keys: Sequence[str]) -> pa.Table:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from cfbd_core import Audit
 from cfbd_core.errors import ParameterError, SourceError, TrainingError
+from cfbd_core.training.place import check_place
 from cfbd_core.training.sets import TrainingSet
 from tests.training.tiny import toy_set
 
@@ -79,3 +80,48 @@ def test_a_picture_keeps_its_colours(tmp_path):
     Image.new("RGB", (9, 7), (10, 200, 30)).save(tmp_path / "a.png")
     (tmp_path / "pairs.csv").write_text("key,image,caption\nk,a.png,green\n")
     assert TrainingSet.from_data(tmp_path / "pairs.csv").picture(0).getpixel((4, 4)) == (10, 200, 30)
+
+
+@pytest.fixture
+def pictures_below(tmp_path):
+    """A table with its pictures in a folder beside it."""
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "a" / "1.png")
+    table = tmp_path / "kept.csv"
+    table.write_text("key,image,caption\nk,images/a/1.png,black\n")
+    return table
+
+
+def test_a_run_may_lie_beside_a_table_but_not_among_its_pictures(pictures_below):
+    home, pairs = pictures_below.parent, TrainingSet.from_data(pictures_below)
+    check_place(home / "runs" / "a", pairs)
+    for inside in ("run", "b/run"):
+        with pytest.raises(ParameterError, match="lies inside the source .*images/a"):
+            check_place(home / "images" / "a" / inside, pairs)
+
+
+def test_pictures_beside_their_table_forbid_no_folder_beside_them(toy_source):
+    source = toy_source(5)
+    check_place(source.parent / "runs" / "a", TrainingSet.from_data(source))
+
+
+def test_an_audits_pictures_are_protected_and_its_own_runs_are_not(pictures_below):
+    home = pictures_below.parent
+    audit = Audit.create(home / "audit")
+    audit.ingest(pictures_below)
+    pairs = TrainingSet.from_audit(audit, "all")
+    check_place(home / "runs" / "a", pairs)
+    with pytest.raises(ParameterError, match="lies inside the source"):
+        check_place(home / "images" / "a" / "run", pairs)
+
+    (home / "images" / "a" / "1.txt").write_text("black")
+    within = Audit.create(home / "images" / "audit")
+    within.ingest(home / "images")
+    pairs = TrainingSet.from_audit(within, "all")
+    check_place(within.folder / "runs" / "a", pairs)
+    with pytest.raises(ParameterError, match="lies inside the source"):
+        check_place(home / "images" / "a" / "run", pairs)
+    beside = Audit.create(home / "beside")
+    beside.ingest(home / "images")
+    with pytest.raises(ParameterError, match="lies inside the source"):
+        check_place(home / "images" / "run", TrainingSet.from_audit(beside, "all"))
