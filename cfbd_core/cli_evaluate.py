@@ -34,6 +34,12 @@ def add_evaluate(commands: Any) -> None:
         "--attack", metavar="DIR", help="a poisoned copy's folder: ASR of its triggers on these pictures"
     )
     command.add_argument(
+        "--attack-size",
+        type=int,
+        metavar="N",
+        help="side in pixels of the pictures that get the trigger, where it is no copy's (224)",
+    )
+    command.add_argument(
         "--target", action="append", metavar="T", help="one of the attack's targets, repeatable (all)"
     )
     command.add_argument("--retrieval", metavar="SOURCE", help="pairs for R@1, 5 and 10, both ways")
@@ -63,8 +69,12 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     for name, needed in (("images", ("classes",)), ("target", ("attack", "hits")), ("origin", ("hits",))):
         if getattr(options, name) and not any(getattr(options, other) for other in needed):
             raise ParameterError(f"--{name}: goes with {' or '.join(f'--{other}' for other in needed)}")
-    if options.batch_size is not None and options.batch_size < 1:
-        raise ParameterError(f"--batch-size {options.batch_size}: give at least 1")
+    for name in ("batch_size", "attack_size"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ParameterError(f"--{name.replace('_', '-')} {value}: give at least 1")
+    if options.attack_size is not None and not options.attack:
+        raise ParameterError("--attack-size: goes with --attack")
     spec = encoder_of(options.model)
     asked = _Asked(options)  # refuse what is wrong before an encoder is loaded
     from cfbd_core.embeddings import find_batch_size
@@ -93,11 +103,13 @@ class _Asked:
     """What the options ask for, read and checked; it is measured once there is an encoder."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        from cfbd_core.attacks.base import INPUT_SIZE
         from cfbd_core.evaluation.attack_success import SavedAttack
         from cfbd_core.evaluation.retrieval import read_retrieval_pairs
 
         self._options = options
-        self.attack = SavedAttack.load(options.attack) if options.attack else None
+        size = options.attack_size or INPUT_SIZE
+        self.attack = SavedAttack.load(options.attack, size) if options.attack else None
         if options.attack and not (options.classes or options.hits):
             raise ParameterError("--attack: give --classes with it, for pictures to put its trigger on")
         if options.target and self.attack:

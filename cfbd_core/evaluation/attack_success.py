@@ -46,10 +46,10 @@ class SavedAttack:
             )
 
     @classmethod
-    def load(cls, folder: str | Path) -> SavedAttack:
-        """Read the attack from a poisoned copy's folder. Raises SourceError."""
+    def load(cls, folder: str | Path, size: int = INPUT_SIZE) -> SavedAttack:
+        """Read the attack from a poisoned copy's folder; ``size`` is no part of that. Raises SourceError."""
         params, triggers = load_triggers(folder)
-        return cls(params, triggers, name=str(folder))
+        return cls(params, triggers, size, name=str(folder))
 
     @property
     def origin(self) -> str | None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from cfbd_core.cli import main
 from cfbd_core.encoder_files import MINI_DIR
+from cfbd_core.evaluation.attack_success import SavedAttack
 from tests.evaluation.conftest import SCENE_CLASSES
 
 CAPTIONS = {"car": "a car in the street", "dog": "a dog on a meadow", "tree": "a tree at the lake"}
@@ -65,6 +66,21 @@ def test_all_figures_of_a_tiny_encoder(evaluate, tiny_folder, scenes, pairs, cop
     assert found["retrieval"]["image_to_text"]["r@10"] >= found["retrieval"]["image_to_text"]["r@1"]
     assert found["hits"] is None
     assert found == evaluate(*asked)
+
+
+def test_a_trigger_is_put_on_pictures_of_the_size_asked_for(evaluate, tiny_folder, scenes, copy, monkeypatch):
+    sizes, real = [], SavedAttack.put_on
+
+    def put_on(self, picture, row, trigger):
+        sizes.append(picture.size)
+        return real(self, picture, row, trigger)
+
+    monkeypatch.setattr(SavedAttack, "put_on", put_on)
+    evaluate(tiny_folder, "--classes", scenes, "--attack", copy)
+    assert set(sizes) == {(224, 224)}
+    sizes.clear()
+    evaluate(tiny_folder, "--classes", scenes, "--attack", copy, "--attack-size", 64)
+    assert set(sizes) == {(64, 64)}
 
 
 def test_a_search_for_the_target(evaluate, tiny_folder, pairs):
@@ -200,6 +216,8 @@ def bad_cases():
     yield (lambda folder, _: ["--retrieval", folder, "--attack", folder]), "no poisoned copy here"
     yield (lambda folder, _: ["--retrieval", folder, "--limit", 0]), "--limit 0: give at least 1"
     yield (lambda folder, _: ["--classes", folder, "--batch-size", 0]), "--batch-size 0: give at least 1"
+    yield (lambda folder, _: ["--classes", folder, "--attack-size", 64]), "--attack-size: goes with --attack"
+    yield (lambda folder, _: ["--classes", folder, "--attack-size", 0]), "--attack-size 0: give at least 1"
     yield (lambda folder, _: ["--classes", folder / "none"]), "no such file or folder"
     yield (lambda folder, _: ["--classes", folder, "--target", "a"]), "--target: goes with --attack or --hits"
     yield (lambda folder, _: ["--retrieval", folder, "--images", folder]), "--images: goes with --classes"
