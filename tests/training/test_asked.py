@@ -99,12 +99,10 @@ def test_only_an_audits_pairs_are_kept_by_key(model, tmp_path):
     assert held_keys(tmp_path / "run") is None
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), duckdb.IOException("No space left")]
-)
-def test_a_database_that_cannot_be_written_does_not_cost_a_run(error, model, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("kind", [OSError, duckdb.IOException])
+def test_a_database_that_cannot_be_written_does_not_cost_a_run(kind, model, tmp_path, monkeypatch, caplog):
     def full(*_):
-        raise error
+        raise kind("No space left on device")
 
     monkeypatch.setattr(records.training, "put_run", full)
     assert train(toy_set(), tmp_path / "run", tiny_params(model))["steps"] == 10
