@@ -33,7 +33,8 @@ class AblHeads(Detector):
 
     def detect(self, pairs: Pairs) -> Detection:
         """Train on the pairs that have a score, in the order of their keys, and judge them by their mean loss."""
-        known = np.array(sorted(np.flatnonzero(pairs.scored), key=pairs.keys.__getitem__), np.int64)
+        by_key = sorted(np.flatnonzero(pairs.scored).tolist(), key=lambda row: pairs.keys[row])
+        known = np.array(by_key, np.int64)
         losses = np.full(len(pairs.scored), np.nan)
         if len(known) > 1:
             losses[known] = self._losses(pairs.image[known], pairs.text[known], pairs.seed)
