@@ -210,6 +210,18 @@ def test_tables_show_means_spread_and_the_paper(model) -> None:
     assert {trace.name for trace in chart.data} == {"Train on clean", "No defense", "CFBD (coarse to fine)"}
 
 
+def test_detectors_that_train_have_a_table() -> None:
+    judged = {"tpr": 0.5, "fpr": 0.1, "auroc": 0.75, "auprc": 0.25}
+    badnets = {"attack": "badnets", "seed": 0}
+    cells = [
+        Cell("0", "train none", badnets, {"ca": 0.5, "asr": 0.9, "detectors": {"dao": judged}}, 1.0),
+        Cell("0", "train abl", badnets, {"ca": 0.5, "asr": 0.9, **judged}, 1.0),
+    ]
+    text = tables.markdown(cells, ["badnets"])
+    assert "| ABL | BadNets | 0.7500 | 0.2500 | 50.00 | 10.00 |" in text
+    assert "| DAO | BadNets | 0.7500 | 0.2500 | 50.00 | 10.00 |" in text
+
+
 def photos_folder(folder: Path, encoder_size: int = 48) -> Path:
     """Sixty numbered photos of noise with captions."""
     folder.mkdir()
