@@ -101,8 +101,8 @@ def _ranked(cells: Sequence[Cell], attacks: Sequence[str]) -> str:
                 rates = [mean_and_spread([100 * one[key] for one in judged], 2) for key in ("tpr", "fpr")]
                 lines.append(line([title, ATTACKS[attack].title, *ranks, *rates]))
     told = (
-        "ABL ranks by a pair's mean loss while the model of its row learns, and flags 1 %; the others look for outliers "
-        "among picture embeddings by the model that was trained on all pairs (no defense), and flag 10 %."
+        "ABL ranks by a pair's mean loss while the model of its row learns, and flags 1 %; the others look for "
+        "outliers among picture embeddings by the model that was trained on all pairs (no defense), and flag 10 %."
     )
     return "\n".join([told, "", *lines])
 
