@@ -67,11 +67,12 @@ class ScenesBase(Base):
 
 BUDGET = Budget(
     model=str(MODEL),
-    steps=468,
-    batch_size=256,
-    lr=1e-3,
-    fine_tuning_steps=78,  # ten epochs of 2,000 pairs
+    steps=700,  # nine epochs of 10,000 pairs
+    batch_size=128,
+    lr=7e-4,
+    fine_tuning_steps=156,  # ten epochs of 2,000 pairs
     fine_tuning_lr=1e-4,
+    crop_scale=1.0,  # a crop is resized, and a trigger of 16 px then hardly learned
     options={"safeclip": {"warmup_epochs": 2}},
 )
 
