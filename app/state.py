@@ -12,14 +12,15 @@ import streamlit as st
 
 from app.settings import JOBS, Settings
 from app.words import escaped
-from cfbd_core import Audit, SplitParams
+from cfbd_core import Audit, SplitParams, filter_query
 from cfbd_core.errors import CfbdError, ParameterError
 from cfbd_core.explorer import Explorer
 from cfbd_core.jobs import Jobs
 from cfbd_core.preview import Preview
 
 IN_URL = ("k", "gamma", "q", "gamma_z", "rule", "recheck")
-OF_ONE_AUDIT = ("params", "undo", "text", "range_c", "range_z")
+FILTER = "filter"  # of the pairs, in the session: app.filters
+OF_ONE_AUDIT = ("params", "undo", FILTER)
 
 
 def settings() -> Settings:
@@ -40,7 +41,7 @@ def open_audit(folder: Path) -> None:
     st.session_state["audit"] = str(folder)
     for name in OF_ONE_AUDIT:
         st.session_state.pop(name, None)
-    for name in IN_URL:
+    for name in (*IN_URL, *filter_query.NAMES):
         st.query_params.pop(name, None)
 
 
@@ -151,7 +152,7 @@ def _fitted(held: SplitParams, pairs: int) -> SplitParams:
 
 
 def write_url() -> None:
-    """Put the audit and the sliders into the URL, so that a link reopens this view."""
+    """Put the audit, the sliders and the filter into the URL, so that a link reopens this view."""
     folder = audit_folder()
     if folder is None:
         return
@@ -160,7 +161,11 @@ def write_url() -> None:
     wanted["gamma_z"] = held.gamma_z_rule if held.gamma_z is None else repr(held.gamma_z)
     wanted |= {"rule": held.rule} if held.rule != "quantile" else {}
     wanted |= {} if held.recheck else {"recheck": "0"}
-    shown = {name: st.query_params.get(name) for name in ("audit", *IN_URL) if name in st.query_params}
+    names: tuple[str, ...] = ("audit", *IN_URL)
+    if FILTER in st.session_state:  # else the address may hold one that no page has read yet
+        wanted |= filter_query.to_query(st.session_state[FILTER])
+        names += filter_query.NAMES
+    shown = {name: st.query_params.get(name) for name in names if name in st.query_params}
     if shown != wanted:
         for name in shown.keys() - wanted.keys():
             st.query_params.pop(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import streamlit as st
@@ -90,15 +90,22 @@ def _moved(name: str, key: str) -> None:
     state.change(**{name: st.session_state[key]})
 
 
-def chart(drawn: Chart) -> None:
-    """A chart, its picture by the camera in its corner (PNG or SVG), its data as CSV."""
+def chart(drawn: Chart, on_outline: Callable[[], None] | None = None) -> None:
+    """A chart, its picture by the camera in its corner (PNG or SVG), its data as CSV.
+
+    With ``on_outline`` places can be outlined; it is called then, and finds what was outlined in the session.
+    """
     kind = st.session_state.get("picture_format", "PNG").lower()
+    outlines = [] if on_outline else ["select2d", "lasso2d"]
     config = {
         "displaylogo": False,
-        "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+        "modeBarButtonsToRemove": [*outlines, "autoScale2d", "zoomIn2d", "zoomOut2d"],
         "toImageButtonOptions": {"format": kind, "filename": f"cfbd_{drawn.name}", "scale": 2},
     }
-    st.plotly_chart(drawn.figure, key=f"chart_{drawn.name}", config=config, alt=drawn.alt)
+    st.plotly_chart(
+        drawn.figure, key=f"chart_{drawn.name}", config=config, alt=drawn.alt,
+        on_select=on_outline or "ignore", selection_mode=("box", "lasso"),
+    )  # fmt: skip
     with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         data_button(drawn.name, drawn.data)
 

@@ -15,7 +15,7 @@ from cfbd_core.config import SplitParams
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import told_in_one_line, write_json
 from cfbd_core.shards import EmbeddingFolder
-from cfbd_core.store import Database, columns, queries, training
+from cfbd_core.store import Database, columns, queries, training, views
 
 SLIDERS_NAME = "sliders.json"
 
@@ -96,6 +96,21 @@ class AuditColumns:
         """The settings of the split that the verdicts stored here come from, or None."""
         held = self._meta("split")
         return None if held is None else SplitParams(**held["settings"])
+
+    def saved_views(self) -> dict[str, dict[str, str]]:
+        """Named views: a filter's parameters (:func:`cfbd_core.filter_query.to_query`) by name, as they were saved."""
+        with self._database.reading() as connection:
+            return views.saved_views(connection)
+
+    def save_view(self, name: str, query: dict[str, str]) -> None:
+        """Keep a view; one of this name is replaced."""
+        with told_in_one_line(self.folder), self._database.writing() as connection:
+            views.save_view(connection, name, query)
+
+    def forget_view(self, name: str) -> None:
+        """Take a view out."""
+        with told_in_one_line(self.folder), self._database.writing() as connection:
+            views.forget_view(connection, name)
 
     def keep_sliders(self, params: SplitParams) -> None:
         """Keep what the app's sliders stand at; verdicts stay as they are until :meth:`split`."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from cfbd_core.errors import ParameterError
+from cfbd_core.lasso import Lasso
 from cfbd_core.preview import Preview
+from cfbd_core.projection import load_map
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.store.queries import SUBSETS
+
+if TYPE_CHECKING:
+    from cfbd_core.explorer import Explorer
 
 Show = Literal["removed", "kept", "all"]
 Sort = Literal["z", "consistency", "row"]
@@ -26,7 +31,8 @@ class PairFilter:
 
     ``show`` is what an export does with them (verdict and decisions), ``subsets`` the coarse stage,
     ``decisions`` names of ``DECISIONS``, ``c`` and ``z`` closed ranges, ``text`` a part of the caption
-    or key, ``truth`` known poisons or known clean pairs.
+    or key, ``truth`` known poisons or known clean pairs, ``lasso`` an outline on the map last made: pairs that
+    are not on the map lie outside of it.
     """
 
     show: Show = "removed"
@@ -36,6 +42,7 @@ class PairFilter:
     z: tuple[float, float] | None = None
     text: str = ""
     truth: bool | None = None
+    lasso: Lasso | None = None
     sort: Sort = "z"
     descending: bool = True
 
@@ -61,6 +68,8 @@ class PairFilter:
                 chosen &= (values >= bounds[0]) & (values <= bounds[1])
         if self.truth is not None:
             chosen &= explorer.truth == int(self.truth)
+        if self.lasso is not None:
+            chosen &= _outlined(explorer, self.lasso)
         if self.text.strip():
             chosen &= explorer.search(self.text.strip())
         return chosen
@@ -80,6 +89,13 @@ class PairFilter:
         order = column.order if self.descending else column.rising
         picked: np.ndarray = order[chosen[order]]
         return picked
+
+
+def _outlined(explorer: Explorer, lasso: Lasso) -> np.ndarray:
+    made = load_map(explorer.audit.folder, lasso.space)
+    if made is None:
+        return np.zeros(len(explorer), bool)
+    return explorer.mask_of(explorer.positions_of(made.rows[lasso.holds(made.xy)]))
 
 
 def _one_of(codes: np.ndarray, wanted: list[int]) -> np.ndarray:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from cfbd_core.audit import Audit
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import one_job, told_in_one_line, write_json
+from cfbd_core.lasso import Space
 from cfbd_core.layout import lay_out
 from cfbd_core.places import DATABASE_NAME
 from cfbd_core.scores import gather, unit_rows
@@ -31,7 +32,6 @@ from cfbd_core.sprites import COLUMNS, PER_SHEET, TILE, write_sheets
 from cfbd_core.store import Database, queries
 from cfbd_core.thumbnails import Locator, Thumbnails
 
-Space = Literal["captions", "images"]
 SPACES: tuple[Space, ...] = get_args(Space)
 LEAST, MOST = 10, 100_000  # points; neighbours are found among all pairs of points
 FLAGGED_SHARE = 0.8  # of the points, at most: a map of flagged pairs alone shows no contrast

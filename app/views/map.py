@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
-from app import charts, running, state, widgets, words
+from app import charts, filters, running, state, widgets, words
 from app.hover import hover_pictures
 from cfbd_core.errors import CfbdError
+from cfbd_core.lasso import Lasso, Space
+from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 from cfbd_core.projection import Map, load_map
 
@@ -55,7 +59,39 @@ def page() -> None:
                 "go on working meanwhile. **Make the map** starts it.",
             )
         return
+    _selection(preview)
     _draw(preview, made, colour)
+
+
+def _selection(preview: Preview) -> None:
+    """What is outlined, and what can be done with it."""
+    held = filters.chosen()
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium", height=40, key="outlined"):
+        if held.lasso is None:
+            st.caption(
+                ":material/lasso_select: To select pairs, take the lasso or the box in the chart's corner and draw."
+            )
+            return
+        selected = int(held.mask(preview).sum())
+        st.markdown(f"**{selected:,}** pairs outlined", width="content")
+        st.page_link("views/pairs.py", label="Look at them", icon=":material/photo_library:")
+        st.button(
+            "Clear", key="clear_outline", icon=":material/close:", type="tertiary",
+            on_click=filters.choose, args=[replace(held, lasso=None)],
+        )  # fmt: skip
+
+
+def _outlined(space: Space) -> None:
+    """Take the outline that was drawn into the filter of all pages; an empty one is no outline."""
+    drawn = st.session_state["chart_map"]["selection"]
+    with state.told():
+        lasso = None
+        if drawn["lasso"]:
+            lasso = Lasso.drawn(space, drawn["lasso"][0]["x"], drawn["lasso"][0]["y"])
+        elif drawn["box"]:
+            lasso = Lasso.box(space, drawn["box"][0]["x"], drawn["box"][0]["y"])
+        if lasso is not None:
+            filters.choose(PairFilter(show="all", lasso=lasso))
 
 
 def _make_anew(folder: Path, space: str) -> None:
@@ -97,7 +133,7 @@ def _draw(preview: Preview, made: Map, colour: str) -> None:
         removed = preview.removed()[at]
         groups = {"kept": (charts.GREY, ~removed), "removed": (charts.ORANGE, removed)}
     groups = {name: group for name, group in groups.items() if group[1].any()}
-    widgets.chart(charts.scatter_map(xy, groups, values, index))
+    widgets.chart(charts.scatter_map(xy, groups, values, index), partial(_outlined, made.space))
     hover_pictures(made, *_told(preview, at, index))
     missing = int((preview.removed() & ~explorer.mask_of(at)).sum())
     if missing:

@@ -1,0 +1,192 @@
+"""The one filter of all pages: drawn as controls and as chips, kept in the session and in the address."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import state
+from app.words import escaped
+from cfbd_core.errors import ParameterError
+from cfbd_core.filter_query import NAMES, from_query, parts, to_query
+from cfbd_core.pair_filter import PairFilter, Sort
+from cfbd_core.preview import Preview
+from cfbd_core.store.columns import DECISIONS
+
+SHOW = {"removed": "Removed", "kept": "Kept", "all": "All"}
+SUBSETS = {"poisoned": "D_p", "suspicious": "D_s", "benign": "D_b"}
+SORT: dict[tuple[Sort, bool], str] = {
+    ("z", True): "z, high first",
+    ("z", False): "z, low first",
+    ("consistency", True): "c, high first",
+    ("consistency", False): "c, low first",
+    ("row", False): "as read",
+}
+TRUTH = {None: "all", True: "known poisons", False: "known clean"}
+
+
+def chosen() -> PairFilter:
+    """The filter that stands: of this session, else of the address, else what is removed."""
+    if state.FILTER not in st.session_state:
+        given = {name: st.query_params[name] for name in NAMES if name in st.query_params}
+        try:
+            st.session_state[state.FILTER] = from_query(given)
+        except ParameterError as error:
+            st.session_state[state.FILTER] = PairFilter()
+            st.toast(
+                f"The link's filter was left out: {escaped(str(error), 200)}", icon=":material/link_off:"
+            )
+    held: PairFilter = st.session_state[state.FILTER]
+    return held
+
+
+def choose(found: PairFilter) -> None:
+    """Make this the filter of all pages; a view begins at its first page."""
+    st.session_state[state.FILTER] = found
+    st.session_state["pairs_view"] = st.session_state.get("pairs_view", 0) + 1
+
+
+def address() -> dict[str, str]:
+    """The filter's parameters of the address."""
+    return to_query(chosen())
+
+
+def controls(preview: Preview) -> None:
+    """Draw what changes the filter: each control shows the filter as it stands, whoever changed it."""
+    held = chosen()
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        _stand("show", held.show)
+        st.segmented_control(
+            "Show", list(SHOW), format_func=SHOW.__getitem__, required=True, key="show",
+            on_change=_changed, args=["show"],
+        )  # fmt: skip
+        _stand("subsets", list(held.subsets))
+        st.pills(
+            "Coarse subset", list(SUBSETS), format_func=SUBSETS.__getitem__, selection_mode="multi",
+            key="subsets", on_change=_changed, args=["subsets"],
+        )  # fmt: skip
+        _stand(
+            "sort", (held.sort, held.descending) if (held.sort, held.descending) in SORT else ("row", False)
+        )
+        st.selectbox(
+            "Sort by", list(SORT), format_func=SORT.__getitem__, key="sort", width=150,
+            on_change=_changed, args=["sort"],
+        )  # fmt: skip
+        _stand("text", held.text)
+        st.text_input(
+            "Search", placeholder="captions and keys", key="text", max_chars=200, width=190,
+            on_change=_changed, args=["text"],
+        )  # fmt: skip
+        with st.popover("More filters", icon=":material/filter_list:"):
+            _more(preview, held)
+        _views(held)
+
+
+def chips() -> None:
+    """Draw every part of the filter as a chip that takes it out."""
+    found = parts(chosen())
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):
+        for place, part in enumerate(found):
+            st.button(
+                escaped(part.words, 60), key=f"chip_{place}", icon=":material/close:", on_click=choose,
+                args=[part.without], help="Take this out of the filter", type="secondary",
+            )  # fmt: skip
+        if len(found) > 1:
+            st.button(
+                "Show all", key="chip_none", on_click=choose, args=[PairFilter(show="all")], type="tertiary"
+            )
+
+
+def _more(preview: Preview, held: PairFilter) -> None:
+    _stand("decided", list(held.decisions))
+    st.pills(
+        "Decided", DECISIONS, format_func=lambda name: name or "undecided", selection_mode="multi",
+        key="decided", on_change=_changed, args=["decisions"],
+    )  # fmt: skip
+    for name, label, column, bounds in (
+        ("c", "Consistency c", preview.explorer.consistency_column, held.c),
+        ("z", "Textual correlation z", preview.z, held.z),
+    ):
+        low, high = float(np.floor(column.edges[0] * 100) / 100), float(np.ceil(column.edges[-1] * 100) / 100)
+        at = bounds or (low, high)
+        _stand(f"range_{name}", (max(low, min(at[0], high)), min(high, max(at[1], low))))
+        st.session_state[f"whole_{name}"] = (low, high)
+        st.slider(label, low, high, step=0.01, key=f"range_{name}", on_change=_changed, args=[name])
+    if preview.explorer.has_truth:
+        _stand("truth", held.truth)
+        st.selectbox(
+            "Truth",
+            list(TRUTH),
+            format_func=TRUTH.__getitem__,
+            key="truth",
+            on_change=_changed,
+            args=["truth"],
+        )
+
+
+def _views(held: PairFilter) -> None:
+    """Named views: open one, save this one, take one out."""
+    audit = state.explorer().audit
+    views = audit.saved_views()
+    with st.popover("Views", icon=":material/bookmark:", help="Filters that were saved under a name"):
+        for place, (name, query) in enumerate(views.items()):
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                st.button(
+                    escaped(name, 40), key=f"view_{place}", on_click=_open_view, args=[query], width="stretch"
+                )
+                st.button(
+                    "", key=f"forget_{place}", icon=":material/delete:", type="tertiary",
+                    on_click=_forget_view, args=[name], help="Take this view out",
+                )  # fmt: skip
+        if not views:
+            st.caption("No view is saved yet. Filter, then give it a name.")
+        st.text_input("Name", key="view_name", max_chars=40, placeholder="such as: bananas to look at")
+        st.button("Save this view", key="save_view", on_click=_save_view, args=[held], type="primary")
+        st.caption("The address of this page reopens it, too: copy it to send it to someone.")
+
+
+def _open_view(query: dict[str, str]) -> None:
+    with state.told():
+        choose(from_query(query))
+
+
+def _save_view(held: PairFilter) -> None:
+    name = " ".join(str(st.session_state.get("view_name") or "").split())
+    if not name:
+        st.toast("Give the view a name.", icon=":material/edit:")
+        return
+    with state.told():
+        state.explorer().audit.save_view(name, to_query(held))
+        st.session_state["view_name"] = ""
+
+
+def _forget_view(name: str) -> None:
+    with state.told():
+        state.explorer().audit.forget_view(name)
+
+
+def _stand(key: str, value: Any) -> None:
+    """Let a control show the filter: it may have been changed by a chip, a view, an address or another page."""
+    st.session_state[key] = value
+
+
+def _changed(name: str) -> None:
+    """Take over what a control was set to."""
+    held, values = chosen(), st.session_state
+    if name == "sort":
+        sort, descending = values["sort"]
+        changed = {"sort": sort, "descending": descending}
+    elif name in ("c", "z"):
+        bounds = tuple(values[f"range_{name}"])
+        changed = {name: None if bounds == values[f"whole_{name}"] else bounds}
+    elif name == "decisions":
+        changed = {name: tuple(values["decided"])}
+    elif name == "subsets":
+        changed = {name: tuple(values["subsets"])}
+    else:
+        changed = {name: values[name]}
+    with state.told():
+        choose(replace(held, **changed))

@@ -1,0 +1,26 @@
+"""Named views of the pairs: a filter's address by name, kept in the audit for everyone."""
+
+from __future__ import annotations
+
+import duckdb
+
+from cfbd_core.store.queries import get_meta, set_meta
+
+NAME = "views"
+
+
+def saved_views(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+    """Every view's parameters by its name, in the order in which they were saved."""
+    return dict(get_meta(connection, NAME) or {})
+
+
+def save_view(connection: duckdb.DuckDBPyConnection, name: str, query: dict[str, str]) -> None:
+    """Keep a view; one of this name is replaced."""
+    set_meta(connection, NAME, saved_views(connection) | {name: query})
+
+
+def forget_view(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Take a view out; nothing happens where there is none."""
+    views = saved_views(connection)
+    if views.pop(name, None) is not None:
+        set_meta(connection, NAME, views)
