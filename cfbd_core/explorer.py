@@ -18,6 +18,8 @@ import pyarrow as pa
 
 from cfbd_core.config import MAX_K, SplitParams
 from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.groups.explored import Groups, common_direction, estimate_of, group_pairs
+from cfbd_core.groups.trigger_estimate import TriggerEstimate
 from cfbd_core.mixture import Mixture, fit_mixture
 from cfbd_core.preview import Preview
 from cfbd_core.score_column import ScoreColumn
@@ -67,6 +69,12 @@ class Explorer:
     def texts(self) -> Sequence[np.ndarray]:
         """Caption shards, mapped; AuditError where they are not whole."""
         shards = self.audit.shards.texts()
+        return list(shards) if len(shards) <= OPEN_SHARDS else shards
+
+    @cached_property
+    def images(self) -> Sequence[np.ndarray]:
+        """Image shards, mapped; AuditError where they are not whole."""
+        shards = self.audit.shards.images()
         return list(shards) if len(shards) <= OPEN_SHARDS else shards
 
     @cached_property
@@ -147,6 +155,35 @@ class Explorer:
             return ScoreColumn(z if whole else z[self.rows], self.truth)
 
         return _kept(self._correlations, np.sort(probe).tobytes(), KEPT_CORRELATIONS, make)
+
+    # --- groups ------------------------------------------------------------------------------------
+
+    def groups(self, mask: np.ndarray, z: np.ndarray | None = None) -> Groups:
+        """The pairs in ``mask`` bool (n,) by what their captions say; :attr:`Preview.groups` are the flagged ones'."""
+        return group_pairs(self, np.flatnonzero(mask), z)
+
+    def trigger_estimate(
+        self,
+        positions: np.ndarray,
+        suspected: np.ndarray,
+        seed: int = 0,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> TriggerEstimate:
+        """What the pictures at ``positions`` (m,) share that those of pairs not in ``suspected`` bool (n,) do not.
+
+        Takes seconds: it reads up to 512 pictures; ``stop()`` True ends the reading early.
+        """
+        return estimate_of(self, positions, suspected, seed, stop)
+
+    @cached_property
+    def caption_mean(self) -> np.ndarray:
+        """What all captions' embeddings have in common, float32 (d,)."""
+        return common_direction(self.texts, self.rows)
+
+    @cached_property
+    def image_mean(self) -> np.ndarray:
+        """What all images' embeddings have in common, float32 (d,)."""
+        return common_direction(self.images, self.rows)
 
     # --- decisions and words -----------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +11,9 @@ import numpy as np
 
 from cfbd_core.config import SplitParams
 from cfbd_core.evidence import Evidence, evidence
+from cfbd_core.groups.explored import Groups, group_pairs
+from cfbd_core.groups.group import Group
+from cfbd_core.groups.trigger_estimate import TriggerEstimate
 from cfbd_core.mixture import Mixture
 from cfbd_core.score_column import ScoreColumn
 from cfbd_core.split import BENIGN, POISONED, SUSPICIOUS, CoarseSplit, GammaZ, all_warnings
@@ -91,6 +95,17 @@ class Preview:
         explorer, rows = self.explorer, self.explorer.rows
         probe, captions_of = rows[self.coarse.probe], explorer.audit.captions_of
         return evidence(explorer.texts, probe, rows, captions_of=captions_of, seed=self.params.seed)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The flagged pairs by what their captions say, largest group first."""
+        return group_pairs(self.explorer, np.flatnonzero(self.flagged), self.z.values)
+
+    def trigger_estimate(
+        self, group: Group, seed: int = 0, stop: Callable[[], bool] = lambda: False
+    ) -> TriggerEstimate:
+        """What the pictures of a group share, against pairs that are kept; takes seconds."""
+        return self.explorer.trigger_estimate(group.positions, self.flagged, seed, stop)
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

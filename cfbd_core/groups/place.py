@@ -1,0 +1,60 @@
+"""Where pictures agree: the rectangle whose content hardly varies from one picture to the next."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+HALVED = 0.7  # of log variance: below half of what is usual, a pixel counts for a rectangle, else against it
+FLOOR = (1.5 / 255) ** 2  # variance that rounding and mild compression leave
+SMOOTH = 3  # px
+LEAST = 4  # px, a side
+
+Box = tuple[int, int, int, int]  # left, top, width, height
+
+
+def variance(pictures: np.ndarray) -> np.ndarray:
+    """Mean variance of the three colours at each pixel, (h, w) on 0..1, of pictures uint8 (n, h, w, 3)."""
+    n = len(pictures)
+    total, square = np.zeros(pictures.shape[1:]), np.zeros(pictures.shape[1:])
+    for picture in pictures:
+        wide = picture.astype(np.float64) / 255
+        total += wide
+        square += wide**2
+    found: np.ndarray = (np.maximum(square - total**2 / n, 0) / max(1, n - 1)).mean(2)
+    return found
+
+
+def agreement(group: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """How much less ``group`` uint8 (n, h, w, 3) varies at each pixel than ``usual`` (h, w): log ratio (h, w).
+
+    What holds over the whole picture, as for a group of pale pictures, is taken out.
+    """
+    ratio = np.log(usual + FLOOR) - np.log(variance(group) + FLOOR)
+    smooth = uniform_filter(ratio, SMOOTH)
+    found: np.ndarray = smooth - np.median(smooth)
+    return found
+
+
+def best_rectangle(gain: np.ndarray) -> tuple[Box, float]:
+    """The rectangle with the largest sum of ``gain`` (h, w), and that sum; all of one pixel where none is positive.
+
+    Kadane's algorithm over columns for every pair of rows: O(h² · w).
+    """
+    height, width = gain.shape
+    down = np.zeros((height + 1, width))
+    np.cumsum(gain, axis=0, out=down[1:])
+    best, box = -np.inf, (0, 0, 1, 1)
+    for top in range(height):
+        strips = down[top + 1 :] - down[top]  # all rectangles that begin at this row, (rows, w)
+        sums = np.zeros((len(strips), width + 1))
+        np.cumsum(strips, axis=1, out=sums[:, 1:])
+        lowest = np.minimum.accumulate(sums[:, :-1], axis=1)
+        reach = sums[:, 1:] - lowest
+        at = int(reach.argmax())
+        if reach.flat[at] > best:
+            best = float(reach.flat[at])
+            row, right = divmod(at, width)
+            left = int(sums[row, : right + 1].argmin())
+            box = (left, top, right + 1 - left, row + 1)
+    return box, best

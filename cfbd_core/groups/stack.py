@@ -1,0 +1,105 @@
+"""Pictures of pairs at one square size, as one array; those that cannot be read, or come again, are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from cfbd_core.images import BadImage, decode_image, read_image_bytes
+from cfbd_core.thumbnails import Locator
+from cfbd_core.workers import usable_cores
+
+SIDE = 224  # px: what usual encoders see, 150 KB a picture
+SIGNATURE = 16  # px
+SAME = 0.97  # correlation of two signatures
+BLOCK = 32  # pictures read at a time
+
+Where = TypeVar("Where")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """``pictures`` uint8 (n, s, s, 3), and for each its place ``index`` int (n,) among what was asked for.
+
+    ``missing`` pictures could not be read; ``repeats`` show the same scene as an earlier one.
+    """
+
+    pictures: np.ndarray
+    index: np.ndarray
+    missing: int = 0
+    repeats: int = 0
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+def read_locator(locator: Locator) -> Image.Image:
+    """Decode the picture at (image, image_offset, image_size). Raises BadImage."""
+    image, offset, size = locator
+    if not image:
+        raise BadImage("missing file", "no image came with the pair")
+    return decode_image(read_image_bytes(image, offset, size))
+
+
+def read_stack(
+    places: Sequence[Where],
+    read: Callable[[Where], Image.Image],
+    most: int,
+    side: int = SIDE,
+    stop: Callable[[], bool] = lambda: False,
+) -> Stack:
+    """Read pictures in the order of ``places`` until there are ``most`` different ones; the whole of each, squeezed.
+
+    One scene may come with several captions: its copies would seem to share everything, so only the first is kept.
+    ``stop()`` True ends it early.
+    """
+
+    def squeezed(place: Where) -> np.ndarray | None:
+        try:
+            picture = read(place).convert("RGB")
+        except BadImage:
+            return None
+        if picture.size != (side, side):
+            picture = picture.resize((side, side), Image.Resampling.BICUBIC)
+        return np.asarray(picture)
+
+    kept: list[np.ndarray] = []
+    index: list[int] = []
+    signatures = np.empty((0, SIGNATURE**2), np.float32)
+    missing = repeats = 0
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for at in range(0, len(places), BLOCK):
+            if len(kept) >= most or stop():
+                break
+            for number, picture in enumerate(pool.map(squeezed, places[at : at + BLOCK]), at):
+                if len(kept) >= most:
+                    break
+                if picture is None:
+                    missing += 1
+                    continue
+                mine = signature(picture)
+                if len(signatures) and (signatures @ mine).max() > SAME:
+                    repeats += 1
+                    continue
+                signatures = np.vstack([signatures, mine])
+                kept.append(picture)
+                index.append(number)
+    pictures = np.stack(kept) if kept else np.empty((0, side, side, 3), np.uint8)
+    return Stack(pictures, np.array(index, np.int64), missing, repeats)
+
+
+def signature(picture: np.ndarray) -> np.ndarray:
+    """A tiny grey version of uint8 (s, s, 3) as a unit vector: near 1 with that of the same scene."""
+    small = Image.fromarray(picture).convert("L").resize((SIGNATURE, SIGNATURE), Image.Resampling.BOX)
+    values = np.asarray(small, np.float32).ravel()
+    values = values - values.mean()
+    length = float(np.linalg.norm(values))
+    if length < 1e-3:  # one colour: it is like every other plain picture of its brightness, and none else
+        values = np.zeros(SIGNATURE**2, np.float32)
+        values[int(np.asarray(small)[0, 0])] = length = 1.0
+    return values / length
