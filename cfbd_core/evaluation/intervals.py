@@ -1,6 +1,8 @@
-"""Shares with their Clopper–Pearson intervals."""
+"""Shares with their Clopper–Pearson intervals, and the same for the hits in a finite pool."""
 
 from __future__ import annotations
+
+import numpy as np
 
 LEVEL = 0.95
 
@@ -19,6 +21,42 @@ def clopper_pearson(hits: int, n: int, level: float = LEVEL) -> tuple[float, flo
     low = float(betaincinv(hits, n - hits + 1, tail)) if hits else 0.0
     high = float(betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
     return low, high
+
+
+def most_hits(hits: int, n: int, pool: int, tail: float) -> int:
+    """Return the largest number of hits in a ``pool`` of which ``hits`` or fewer among n drawn have a chance > tail.
+
+    The upper Clopper–Pearson bound for n drawn without replacement (the hypergeometric in the binomial's place): for
+    a large pool pool × that of the share, for n = pool exactly ``hits``. Raises ValueError unless
+    0 ≤ hits ≤ n ≤ pool.
+    """
+    if not 0 <= hits <= n <= pool:
+        raise ValueError(f"{hits} of {n} drawn from {pool} is no share")
+    low, high = hits, pool - (n - hits)  # the chance falls as the hits in the pool rise
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _chance_of_few(hits, n, pool, middle) > tail:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _chance_of_few(hits: int, n: int, pool: int, inside: int) -> float:
+    """P(at most ``hits``) when n are drawn from a pool that holds ``inside``: the hypergeometric's terms, summed."""
+    from scipy.special import gammaln, logsumexp
+
+    def ways(of: int | np.ndarray, chosen: int | np.ndarray) -> np.ndarray:
+        counted: np.ndarray = gammaln(of + 1) - gammaln(chosen + 1) - gammaln(of - chosen + 1)
+        return counted
+
+    k = np.arange(max(0, n - (pool - inside)), min(hits, inside) + 1)
+    return float(np.exp(logsumexp(ways(inside, k) + ways(pool - inside, n - k) - ways(pool, n))))
+
+
+def least_hits(hits: int, n: int, pool: int, tail: float) -> int:
+    """Return the lower bound that belongs to :func:`most_hits`: all but the most misses."""
+    return pool - most_hits(n - hits, n, pool, tail)
 
 
 def share_of(hits: int, n: int) -> float | None:
