@@ -16,6 +16,8 @@ PAGES = (
     ("audits", "Audits", ":material/folder_open:"),
     ("coarse", "Coarse", ":material/filter_1:"),
     ("fine", "Fine", ":material/filter_2:"),
+    ("groups", "Suspected targets", ":material/target:"),
+    ("review", "Review", ":material/rate_review:"),
     ("pairs", "Suspicious pairs", ":material/photo_library:"),
     ("map", "Map", ":material/scatter_plot:"),
     ("evaluate", "Evaluate", ":material/monitoring:"),

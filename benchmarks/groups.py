@@ -294,7 +294,7 @@ def three(poisoner: Poisoner, rate: float, captions: Any, seed: int) -> str:
     for name in TARGETS:
         if not groups.groups:
             continue
-        group = max(groups.groups, key=lambda one: (target[one.positions] == name).sum())  # noqa: B023
+        group = max(groups.groups, key=lambda one: (target[one.positions] == name).sum())
         inside = int((target[group.positions] == name).sum())
         share = f"{inside} of {int((target[detection.flagged] == name).sum())}"
         told.append(f"{name} {share}, {100 * inside / len(group):.0f} %")

@@ -74,7 +74,13 @@ def parser() -> argparse.ArgumentParser:
     add_embed(command("embed", _embed, "embed images and captions; goes on where it was stopped"))
     add_score(command("score", _score, "consistency and the other scores of every pair"))
     add_split(command("split", _split, "coarse and fine stage: a verdict for every pair"))
-    command("report", _report, "counts of every subset, evidence, and the truth where it is known")
+    report = command("report", _report, "counts of every subset, evidence, and the truth where it is known")
+    report.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE.html",
+        help="write it all as one page to hand on: charts, groups, pictures",
+    )
 
     drawn = command("map", _map, "lay flagged pairs and a sample of the rest out in the plane, with pictures")
     drawn.add_argument("--space", choices=("captions", "images"), default="captions")
@@ -185,8 +191,15 @@ def _split(options: argparse.Namespace) -> Result:
 def _report(options: argparse.Namespace) -> Result:
     from cfbd_core.report import text
 
-    result = _open(options).report()
-    return result, text(result)
+    audit = _open(options)
+    result = audit.report()
+    if getattr(options, "html", None) is None:  # `run` and `split` report, too
+        return result, text(result)
+    from cfbd_core.explorer import Explorer
+    from cfbd_core.html_report import write_html_report
+
+    made = write_html_report(Explorer(audit), options.html)
+    return result | {"html": made}, f"{text(result)}\n\nas a page: {made['out']}"
 
 
 def _map(options: argparse.Namespace) -> Result:

@@ -10,7 +10,7 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.lasso import Lasso
 from cfbd_core.pair_filter import PairFilter
 
-NAMES = ("show", "subset", "decided", "c", "z", "text", "truth", "lasso", "sort")
+NAMES = ("show", "subset", "decided", "c", "z", "text", "truth", "group", "lasso", "sort")
 SUBSET_WORDS = {"benign": "D_b", "poisoned": "D_p", "suspicious": "D_s"}
 DECISION_WORDS = {"": "undecided", "keep": "decided: keep", "remove": "decided: remove", "unsure": "unsure"}
 SHOW_WORDS = {"removed": "removed", "kept": "kept"}
@@ -37,6 +37,7 @@ def to_query(chosen: PairFilter) -> dict[str, str]:
         "z": _range(chosen.z),
         "text": chosen.text,
         "truth": "" if chosen.truth is None else ("poisoned" if chosen.truth else "clean"),
+        "group": chosen.group,
         "lasso": chosen.lasso.to_text() if chosen.lasso else "",
     }
     if (chosen.sort, chosen.descending) != (usual.sort, usual.descending):
@@ -76,6 +77,8 @@ def parts(chosen: PairFilter) -> list[Part]:
         add("text", f"“{chosen.text.strip()}”", text="")
     if chosen.truth is not None:
         add("truth", "known poisons" if chosen.truth else "known clean", truth=None)
+    if chosen.group:
+        add("group", f"group of {chosen.group}", group="")
     if chosen.lasso is not None:
         add("lasso", f"outlined on the map of {chosen.lasso.space}", lasso=None)
     return found
@@ -112,6 +115,7 @@ _READ: dict[str, Callable[[str], dict[str, Any]]] = {
     "z": _read_range("z"),
     "text": lambda text: {"text": text},
     "truth": lambda text: {"truth": {"poisoned": True, "clean": False}[text]},
+    "group": lambda text: {"group": text},
     "lasso": lambda text: {"lasso": Lasso.from_text(text)},
     "sort": _read_sort,
 }

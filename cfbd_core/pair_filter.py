@@ -32,7 +32,7 @@ class PairFilter:
     ``show`` is what an export does with them (verdict and decisions), ``subsets`` the coarse stage,
     ``decisions`` names of ``DECISIONS``, ``c`` and ``z`` closed ranges, ``text`` a part of the caption
     or key, ``truth`` known poisons or known clean pairs, ``lasso`` an outline on the map last made: pairs that
-    are not on the map lie outside of it.
+    are not on the map lie outside of it. ``group`` is the id of a group of flagged pairs, or the key of one in it.
     """
 
     show: Show = "removed"
@@ -43,6 +43,7 @@ class PairFilter:
     text: str = ""
     truth: bool | None = None
     lasso: Lasso | None = None
+    group: str = ""
     sort: Sort = "z"
     descending: bool = True
 
@@ -70,6 +71,9 @@ class PairFilter:
             chosen &= explorer.truth == int(self.truth)
         if self.lasso is not None:
             chosen &= _outlined(explorer, self.lasso)
+        if self.group:
+            found = preview.groups.find(self.group)
+            chosen &= explorer.mask_of(np.zeros(0, np.int64) if found is None else found.positions)
         if self.text.strip():
             chosen &= explorer.search(self.text.strip())
         return chosen

@@ -25,6 +25,7 @@ FILTERS = st.builds(
     z=BOUNDS,
     text=st.text(max_size=20),
     truth=st.sampled_from([None, True, False]),
+    group=st.sampled_from(["", "000123", "a/b c"]),
     lasso=st.sampled_from([None, SQUARE]),
     sort=st.sampled_from(SORTS),
     descending=st.booleans(),

@@ -1,0 +1,30 @@
+"""Keys that press buttons, and a key for help; dead while someone types."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+_SCRIPT = """
+export default function ({ data }) {
+  const typing = (target) => target && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
+  const press = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || typing(event.target)) return;
+    const key = data.keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!key) return;
+    const button = document.querySelector(`.st-key-${key} button`);
+    if (!button || button.disabled) return;
+    event.preventDefault();
+    event.stopPropagation();
+    button.click();
+  };
+  window.addEventListener("keydown", press, true);
+  return () => window.removeEventListener("keydown", press, true);
+}
+"""
+
+_component = st.components.v2.component("cfbd_keys", js=_SCRIPT)
+
+
+def press_buttons(keys: dict[str, str]) -> None:
+    """Let each key (``event.key``, letters in lower case) press the button of this widget key on the page."""
+    _component(data={"keys": keys}, key="keys", height=1)

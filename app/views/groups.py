@@ -1,0 +1,186 @@
+"""Suspected targets: flagged pairs grouped by what their captions say, a card a group."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from app import deciding, filters, state, widgets
+from app.words import escaped, plain
+from cfbd_core.groups.group import Group
+from cfbd_core.groups.trigger_estimate import TriggerEstimate
+from cfbd_core.pair_filter import PairFilter
+from cfbd_core.preview import Preview
+from cfbd_core.thumbnails import Thumbnails
+
+PAGE = 8
+SHOWN = 8  # pictures of a card
+KINDS = {
+    "poison-like": ("red", ":material/warning:"),
+    "benign topic": ("green", ":material/check_circle:"),
+    "duplicates": ("blue", ":material/content_copy:"),
+    "unclear": ("gray", ":material/help:"),
+}
+FRAME = (213, 94, 0)  # round a patch, on a picture
+
+
+def page() -> None:
+    """Draw the page."""
+    widgets.head(
+        "Suspected targets",
+        "Flagged pairs, grouped by what their captions say. Poison has alike captions beside unlike pictures; a benign "
+        "topic has both alike. Decide on a whole group, or look into it first.",
+    )
+    preview = state.preview()
+    if not preview.flagged.any():
+        widgets.empty(
+            ":material/check_circle:",
+            "Nothing is flagged",
+            "No caption stands out as those of poisoned pairs do, so there is nothing to group. That is what clean "
+            "data looks like.",
+        )
+        return
+    with st.spinner("Grouping the flagged pairs …"):
+        groups = preview.groups
+    singles = len(groups.singles)
+    together = sum(len(group) for group in groups.groups)
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.markdown(
+            f"**{together:,}** flagged pairs in **{len(groups):,}** groups; **{singles:,}** like no other",
+            width="content",
+        )
+    pages = max(1, -(-len(groups) // PAGE))
+    number = min(int(st.session_state.get("groups_page", 1)), pages)
+    for group in groups.groups[(number - 1) * PAGE : number * PAGE]:
+        _card(preview, group)
+    if pages > 1:
+        st.pagination(pages, key="groups_page", persist_state="session")
+
+
+def name_of(group: Group) -> str:
+    """What a group's captions say: the phrases that define it, else its most typical caption."""
+    words = [phrase.text for phrase in group.phrases[:3]]
+    return " · ".join(words) or group.caption
+
+
+def _card(preview: Preview, group: Group) -> None:
+    colour, icon = KINDS[group.kind]
+    decided = preview.explorer.decisions[group.positions]
+    with st.container(border=True, key=f"group_{group.medoid}"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+            st.markdown(f"#### {escaped(name_of(group), 80)}", width="content")
+            st.badge(group.kind, color=colour, icon=icon)
+            st.markdown(f"**{len(group):,}** pairs", width="content")
+            if (decided > 0).any():
+                st.caption(f"{int((decided > 0).sum()):,} decided", width="content")
+        st.markdown(f"{escaped(group.reason[:1].upper() + group.reason[1:])}.")
+        st.html(
+            _strip(preview, group.samples[:SHOWN])
+            + f'<div class="cfbd-typical">{plain(group.caption, 160)}</div>'
+        )
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            deciding.on_all(
+                group.positions, f"group_{group.medoid}", {"group": group.id}, f"the group “{name_of(group)}”"
+            )
+            if st.button(
+                "Look at them", key=f"look_{group.medoid}", icon=":material/photo_library:", type="tertiary",
+                on_click=filters.choose, args=[PairFilter(show="all", group=group.id)],
+            ):  # fmt: skip
+                st.switch_page("views/pairs.py")
+            st.toggle("What do the pictures share?", key=f"share_{group.medoid}")
+            st.caption(_numbers(group), width="content")
+        if st.session_state.get(f"share_{group.medoid}"):
+            _shared(preview, group)
+
+
+def _numbers(group: Group) -> str:
+    parts = [
+        ("captions alike", group.cohesion),
+        ("images alike", group.image_cohesion),
+        ("mean c", group.mean_c),
+        ("mean z", group.mean_z),
+    ]
+    return " · ".join(f"{name} {value:.2f}" for name, value in parts if value is not None)
+
+
+def _strip(preview: Preview, positions: np.ndarray) -> str:
+    """Pictures of a group side by side, each with its caption as its title."""
+    pairs = preview.explorer.pairs_at(positions).to_pylist()
+    pictures = Thumbnails(preview.explorer.audit.folder).get(
+        [(pair["image"], pair["image_offset"], pair["image_size"]) for pair in pairs]
+    )
+    tiles = []
+    for pair, picture in zip(pairs, pictures, strict=True):
+        title = html.escape(pair["caption"][:300], quote=True)
+        if picture.data is None:
+            tiles.append(f'<div class="cfbd-tile" title="{title}">{html.escape(picture.reason or "")}</div>')
+        else:
+            data = base64.b64encode(picture.data).decode()
+            tiles.append(
+                f'<div class="cfbd-tile"><img alt="" title="{title}" src="data:image/webp;base64,{data}"></div>'
+            )
+    return f'<div class="cfbd-strip">{"".join(tiles)}</div>'
+
+
+def _shared(preview: Preview, group: Group) -> None:
+    """The estimate of the trigger."""
+    made = st.session_state.setdefault("estimates", {})
+    key = (str(preview.explorer.audit.folder), preview.params.id, group.id)
+    if key not in made:
+        with st.spinner("Comparing the group's pictures with kept ones …"):
+            made[key] = preview.trigger_estimate(group)
+    found: TriggerEstimate = made[key]
+    icon = ":material/search:" if found.seen else ":material/search_off:"
+    st.markdown(
+        f"{icon} **{escaped(found.kind if found.seen else 'No trigger seen')}** – {escaped(found.reason)}"
+    )
+    looked = f"{found.pictures} pictures of the group against {found.control} kept ones"
+    st.caption(looked + (f"; {found.missing} could not be read" if found.missing else ""))
+    figures = [
+        ("Mean picture", found.mean),
+        ("What is left of it beside kept pictures", found.residual),
+        ("What repeats", found.zoom),
+    ]
+    shown = [(words, array) for words, array in figures if array is not None]
+    shown += [
+        ("Found here", _framed(picture, box))
+        for picture, box in zip(found.samples[:4], found.sample_boxes[:4], strict=True)
+        if found.seen and box[2:].all()
+    ]
+    st.html(
+        '<div class="cfbd-shared">'
+        + "".join(
+            f'<figure><img alt="" src="{_png(array)}"><figcaption>{words}</figcaption></figure>'
+            for words, array in shown
+        )
+        + "</div>"
+    )
+
+
+def _framed(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The picture with a frame round the box (left, top, width, height)."""
+    framed = picture.copy()
+    left, top = (max(int(value) - 2, 0) for value in box[:2])
+    right, bottom = int(box[0] + box[2]) + 2, int(box[1] + box[3]) + 2
+    for rows, columns in (
+        (slice(top, top + 2), slice(left, right)),
+        (slice(bottom - 2, bottom), slice(left, right)),
+        (slice(top, bottom), slice(left, left + 2)),
+        (slice(top, bottom), slice(right - 2, right)),
+    ):
+        framed[rows, columns] = FRAME
+    return framed
+
+
+def _png(array: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+page()

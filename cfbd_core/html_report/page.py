@@ -1,0 +1,225 @@
+"""The report as a page: verdict, parameters, charts, groups, decisions, what is left, versions and hashes."""
+
+from __future__ import annotations
+
+import html
+import json
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cfbd_core.errors import ParameterError
+from cfbd_core.explorer import Explorer
+from cfbd_core.files import told_in_one_line, written_beside
+from cfbd_core.groups.group import Group
+from cfbd_core.html_report.drawing import histogram, listed, picture, png, table, text
+from cfbd_core.preview import Preview
+from cfbd_core.report import evidence_sentence
+from cfbd_core.store.columns import DECISIONS
+from cfbd_core.thumbnails import Thumbnails
+
+GROUPS, ESTIMATES = 20, 5  # groups shown, and of how many the pictures are compared
+SUBSETS = ("D_b, benign", "D_p, the top q", "D_s, the rest")
+PACKAGES = ("duckdb", "numpy", "open_clip_torch", "scikit-learn", "torch")
+STYLE = """
+:root { color-scheme: light dark; } body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
+padding: 0 1rem; } h1 { margin-bottom: .2rem; } h2 { margin-top: 2.2rem; } table { border-collapse: collapse; }
+td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid #8884; }
+.t { overflow-wrap: anywhere; white-space: pre-wrap; } figure { margin: 1rem 0; } svg { width: 100%; font-size: 11px;
+fill: currentColor; } figcaption { font-weight: 600; } .k { font-weight: 400; margin-left: .8rem; } .k i { display:
+inline-block; width: .7rem; height: .7rem; margin-right: .3rem; } .g { border: 1px solid #8886; border-radius: 8px;
+padding: 1rem; margin: 1rem 0; } .s { display: grid; grid-template-columns: repeat(auto-fill, minmax(90px, 1fr));
+gap: 6px; margin: .6rem 0; } .p { aspect-ratio: 1; background: #8882; border-radius: 6px; overflow: hidden;
+display: flex; align-items: center; justify-content: center; } .p img { width: 100%; height: 100%; object-fit: cover; }
+small { opacity: .7; } .big { font-size: 1.15rem; }
+"""
+
+
+def write_html_report(explorer: Explorer, out: str | Path) -> dict[str, Any]:
+    """Write what the audit's own split and people's decisions say to the HTML file ``out``.
+
+    Returns ``out``, ``groups`` shown and ``bytes``. The file loads nothing and runs nothing. Raises ParameterError for
+    a name that is not ``.html``, AuditError before the first split.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ParameterError(f"--html {out}: give a name that ends in .html")
+    found = explorer.audit.report()
+    params = explorer.audit.applied_params()
+    assert params is not None  # the report has one
+    preview = explorer.preview(params)
+    parts = [
+        _verdict(explorer, found),
+        _parameters(found),
+        _charts(preview),
+        _groups(preview),
+        _decisions(preview),
+        _origin(explorer, found),
+    ]
+    whole = _document(f"Audit of {explorer.audit.folder.name}", "\n".join(parts))
+    with told_in_one_line(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with written_beside(out) as beside:
+            beside.write_text(whole, encoding="utf-8")
+    return {
+        "out": str(out),
+        "groups": min(len(preview.groups), GROUPS),
+        "bytes": len(whole.encode()),
+    }
+
+
+def _document(title: str, body: str) -> str:
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title>"
+        f"<style>{STYLE}</style></head><body>\n<h1>{text(title)}</h1>\n{body}\n</body></html>\n"
+    )
+
+
+def _verdict(explorer: Explorer, found: dict[str, Any]) -> str:
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return (
+        f"<p><small>CFBD Auditor {version('cfbd-auditor')}, {made}</small></p>"
+        f'<p class="big">{text(evidence_sentence(found["evidence"]))}</p>'
+        f"<p><b>{found['flagged']:,}</b> of {found['pairs']:,} pairs are removed, {found['kept']:,} kept"
+        + (f", {found['skipped']:,} were skipped" if found["skipped"] else "")
+        + ".</p>"
+        + "".join(f"<p>{text(warning)}</p>" for warning in found["warnings"])
+        + _truth(found["truth_final"])
+    )
+
+
+def _truth(truth: dict[str, Any] | None) -> str:
+    if not truth:
+        return ""
+    shares = {
+        "poisons known": f"{truth['poisons']:,}",
+        "of them removed (TPR)": _share(truth["tpr"]),
+        "clean pairs removed (FPR)": _share(truth["fpr"]),
+        "poisons kept": f"{truth['poisons_kept']:,}",
+    }
+    return "<h2>Against the known truth</h2>" + listed(shares)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"
+
+
+def _parameters(found: dict[str, Any]) -> str:
+    params, evidence = found["params"], found["evidence"]
+    return "<h2>Parameters</h2>" + listed(
+        {
+            "K": params["k"],
+            "γ": f"{params['gamma']:g}",
+            "q": params["q"],
+            "γ_z": f"{params['gamma_z']:.4f} ({params['gamma_z_rule']})"
+            if params["gamma_z"] is not None
+            else "–",
+            "recheck": "yes" if params["recheck"] else "no, as published",
+            "cohesion of D_p": f"{evidence['cohesion']:.4f}" if evidence["cohesion"] is not None else "–",
+            "random draws' at most": f"{evidence['null_max']:.4f}"
+            if evidence["null_max"] is not None
+            else "–",
+            "D_b / D_p / D_s": " / ".join(
+                f"{found[name]:,}" for name in ("benign", "poisoned", "suspicious")
+            ),
+        }
+    )
+
+
+def _charts(preview: Preview) -> str:
+    c, z, subset = preview.explorer.consistency_column, preview.z, preview.coarse.subset
+    return (
+        "<h2>Scores</h2>"
+        + histogram("Consistency gap c of all pairs", c.edges, c.histogram(subset, 3), SUBSETS)
+        + histogram(
+            "Textual correlation z; pairs right of the line are flagged",
+            z.edges,
+            z.histogram(subset, 3),
+            SUBSETS,
+            preview.gamma_z.value,
+        )
+    )
+
+
+def _groups(preview: Preview) -> str:
+    groups = preview.groups
+    if not len(groups):
+        return "<h2>Suspected targets</h2><p>No flagged pairs are alike enough to form a group.</p>"
+    cards = [_card(preview, group, place < ESTIMATES) for place, group in enumerate(groups.groups[:GROUPS])]
+    more = len(groups) - len(cards)
+    told = f"{len(groups):,} groups" + (f", the largest {len(cards)} are shown" if more > 0 else "")
+    return (
+        f"<h2>Suspected targets</h2><p>{told}; {len(groups.singles):,} flagged pairs are like no other.</p>"
+        + "".join(cards)
+    )
+
+
+def _card(preview: Preview, group: Group, compare: bool) -> str:
+    name = " · ".join(phrase.text for phrase in group.phrases[:3]) or group.caption
+    decided = preview.explorer.decisions[group.positions]
+    numbers = {
+        "captions alike": group.cohesion,
+        "images alike": group.image_cohesion,
+        "mean c": group.mean_c,
+        "mean z": group.mean_z,
+    }
+    shown = " · ".join(f"{words} {value:.2f}" for words, value in numbers.items() if value is not None)
+    by_hand = int((decided > 0).sum())
+    trigger = ""
+    if compare and group.kind == "poison-like":
+        found = preview.trigger_estimate(group)
+        pictures = [("mean picture", found.mean), ("residual", found.residual), ("what repeats", found.zoom)]
+        trigger = f"<p>{text(found.reason)}</p>" + (
+            '<div class="s">'
+            + "".join(picture(png(array), words, "png") for words, array in pictures if array is not None)
+            + "</div>"
+            if found.seen
+            else ""
+        )
+    return (
+        f'<div class="g"><b>{text(name, 120)}</b> – {len(group):,} pairs, {group.kind}<br>'
+        f"<small>{shown}{f' · {by_hand:,} decided by hand' if by_hand else ''}</small>"
+        f"<p>{text(group.reason[:1].upper() + group.reason[1:])}. Typical: <i>{text(group.caption, 200)}</i></p>"
+        f'<div class="s">{_samples(preview, group.samples[:8])}</div>{trigger}</div>'
+    )
+
+
+def _samples(preview: Preview, positions: np.ndarray) -> str:
+    pairs = preview.explorer.pairs_at(positions).to_pylist()
+    thumbnails = Thumbnails(preview.explorer.audit.folder).get(
+        [(pair["image"], pair["image_offset"], pair["image_size"]) for pair in pairs]
+    )
+    return "".join(
+        picture(thumbnail.data, pair["caption"]) for pair, thumbnail in zip(pairs, thumbnails, strict=True)
+    )
+
+
+def _decisions(preview: Preview) -> str:
+    held = np.bincount(preview.explorer.decisions, minlength=len(DECISIONS))
+    removed = preview.removed()
+    rows = [(name, f"{held[code]:,}") for code, name in enumerate(DECISIONS) if name]
+    rows.append(("kept though flagged", f"{int((preview.flagged & ~removed).sum()):,}"))
+    rows.append(("removed though not flagged", f"{int((removed & ~preview.flagged).sum()):,}"))
+    return "<h2>People's decisions</h2>" + table(("decision", "pairs"), rows)
+
+
+def _origin(explorer: Explorer, found: dict[str, Any]) -> str:
+    source = found["source"] or {}
+    embedding, mapping = found["embedding"] or {}, found["mapping"] or {}
+    values: dict[str, object] = {
+        "audit": explorer.audit.folder.resolve(),
+        "source": source.get("source") or source.get("path") or "–",
+        "source's fingerprint": source.get("fingerprint", "–"),
+        "encoder": f"{embedding.get('encoder', '–')}, SHA-256 {embedding.get('sha256', '–')}",
+        "mapping F": f"{mapping.get('name', '–')}, SHA-256 {mapping.get('sha256', '–')}",
+        "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        "split": json.dumps(found["params"]),
+    }
+    return "<h2>Where this comes from</h2>" + listed(values)

@@ -1,0 +1,104 @@
+"""The report as one page: what it holds, that it loads and runs nothing, strangers' text, bad input."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from cfbd_core import Audit, SplitParams
+from cfbd_core.cli import main
+from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.explorer import Explorer
+from cfbd_core.html_report import write_html_report
+from cfbd_core.html_report.drawing import histogram, picture, text
+from tests.explored import scored_audit
+
+VOID = {"meta", "img", "br", "rect", "line"}
+
+
+class Checked(HTMLParser):
+    """Notes tags and what they load; fails on tags that are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        assert not any(name.startswith("on") for name, _ in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory) -> Explorer:
+    audit: Audit = scored_audit(tmp_path_factory.mktemp("report") / "made")
+    audit.split(SplitParams(k=3, q=20))
+    found = Explorer(audit)
+    found.decide(np.array([0, 1]), np.array([1, 2], np.int8))
+    return found
+
+
+def test_the_page_holds_the_report_and_loads_nothing(explored, tmp_path) -> None:
+    made = write_html_report(explored, tmp_path / "new" / "report.html")
+    page = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
+    checked = Checked()
+    checked.feed(page)
+    assert not checked.open
+    assert "script" not in checked.tags
+    assert all(found.startswith("data:image/") for found in checked.loads)
+    assert "default-src 'none'" in page
+    report = explored.audit.report()
+    assert f"<b>{report['flagged']:,}</b> of {report['pairs']:,} pairs are removed" in page
+    assert report["embedding"]["sha256"] in page
+    assert page.count("<svg") == 2
+    assert made["bytes"] == len(page.encode())
+    for title in ("Parameters", "Scores", "Suspected targets", "People's decisions", "Where this comes from"):
+        assert f"<h2>{title}</h2>" in page
+
+
+@pytest.mark.parametrize(
+    "words", ["<script>alert(1)</script>", '"><img src=x onerror=y>', "&lt;", "a\u202eb", "x" * 9999]
+)
+def test_strangers_text_is_shown_letter_by_letter(words) -> None:
+    shown = text(words)
+    assert re.fullmatch(r'<span dir="auto" class="t">[^<>]*</span>', shown)
+    assert len(shown) < 3000
+    held = Checked()
+    held.feed(picture(None, words))
+    assert held.tags == ["div", "small"]
+
+
+def test_bars_are_as_high_as_the_logarithm_says_and_the_cut_stands_where_it_is() -> None:
+    counts = np.array([[0, 9, 0, 99], [0, 0, 0, 0]])
+    drawn = histogram("c", np.linspace(0, 1, 5), counts, ("a", "b"), cut=0.5)
+    heights = [float(found) for found in re.findall(r'height="([\d.]+)" fill', drawn)]
+    assert heights == [pytest.approx(70, abs=0.1), pytest.approx(140, abs=0.1)]
+    assert '<line x1="320.0" x2="320.0"' in drawn
+
+
+def test_a_file_that_is_no_page_and_an_audit_without_a_split_are_refused(explored, tmp_path) -> None:
+    with pytest.raises(ParameterError, match=r"ends in \.html"):
+        write_html_report(explored, tmp_path / "report.txt")
+    fresh = Explorer(scored_audit(tmp_path / "made"))
+    with pytest.raises(AuditError, match="not split yet"):
+        write_html_report(fresh, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_command_writes_it(explored, tmp_path, capsys) -> None:
+    out = tmp_path / "r.html"
+    assert main(["report", "--audit", str(explored.audit.folder), "--html", str(out), "--json"]) == 0
+    assert out.is_file()
+    assert '"html"' in capsys.readouterr().out
+    assert main(["report", "--audit", str(explored.audit.folder), "--html", str(tmp_path / "r.pdf")]) == 2
