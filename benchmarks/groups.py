@@ -91,9 +91,8 @@ def main() -> None:
     for rate in (0.018, 0.006):
         for captions in ("templates", "natural"):
             print(f"| {three(poisoner, rate, captions, options.seed)} |", flush=True)
-    print(
-        "\n| 20,000 flagged pairs | groups, singles | purity, recall of 3 planted targets | seconds |\n|---|---|---|---|"
-    )
+    print("\n| 20,000 flagged pairs | groups, singles | purity, recall of 3 planted targets | seconds |")
+    print("|---|---|---|---|")
     for line in many(poisoner.base, options.seed):
         print(f"| {line} |", flush=True)
 
@@ -125,7 +124,7 @@ def grouped(scenario: Scenario, flagged: np.ndarray, z: np.ndarray) -> tuple[Gro
         __len__=lambda: len(rows),
     )
     began = time.perf_counter()
-    found = group_pairs(_Sized(held), np.flatnonzero(flagged), z)  # type: ignore[arg-type]
+    found = group_pairs(_Sized(held), np.flatnonzero(flagged), z)
     return found, time.perf_counter() - began
 
 
@@ -143,7 +142,8 @@ def row(poisoner: Poisoner, params: PoisonParams, pictures: Path | None) -> str:
     scenario = poisoner.scenario(params)
     detection = Cfbd().detect(scenario.pairs)
     truth, flagged = scenario.truth, detection.flagged
-    name = f"{ATTACKS[params.attack].title} | {100 * params.rate:.1f} %, {params.captions or ATTACKS[params.attack].captions}"
+    attack = ATTACKS[params.attack]
+    name = f"{attack.title} | {100 * params.rate:.1f} %, {params.captions or attack.captions}"
     caught = f"{flagged.sum()} ({(flagged & truth).sum()} of {truth.sum()})"
     groups, seconds = grouped(scenario, flagged, detection.score)
     if not groups.groups:
@@ -186,11 +186,13 @@ class Shown:
         self.triggers = self.poisoner.triggers(self.scenario.params)
 
     def picture(self, pair: int) -> Image.Image:
+        """The picture of a pair, with its trigger if it is poisoned."""
         picture = self.poisoner.base.picture(pair)
         poison = self.poisons.get(pair)
         return triggered(picture, poison, self.scenario.params, self.triggers) if poison else picture
 
     def estimate(self, positions: np.ndarray, flagged: np.ndarray) -> TriggerEstimate:
+        """The estimate for a group, its pictures in random order, against pairs that are not flagged."""
         rng = np.random.default_rng(0)
         self.drawn = [int(pair) for pair in rng.permutation(positions)]
         kept = [int(pair) for pair in rng.choice(np.flatnonzero(~flagged), 4 * MOST_PICTURES, replace=False)]

@@ -66,14 +66,13 @@ def judged(
     share = image_cohesion / cohesion if cohesion > 0 else 1.0
     if share <= UNLIKE:
         return "poison-like", f"the captions say the same, the images show different things ({numbers})"
-    if share < ALIKE:
-        return "unclear", f"the images are a little alike, less than a topic's ({numbers})"
-    if fits:
+    if share >= ALIKE and fits:
         return "benign topic", f"captions and images are alike: one topic ({numbers})"
-    return (
-        "unclear",
-        f"images alike to the encoder that do not fit their captions: one patch can do that ({numbers})",
-    )
+    if share >= ALIKE:
+        why = "images alike to the encoder that do not fit their captions: one patch can do that"
+    else:
+        why = "the images are a little alike, less than a topic's"
+    return "unclear", f"{why} ({numbers})"
 
 
 def cohesion(vectors: np.ndarray) -> float | None:

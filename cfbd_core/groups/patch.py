@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfbd_core.groups.place import HALVED, LEAST, Box, agreement, best_rectangle, variance
+from cfbd_core.groups.place import HALVED, LEAST, Box, agreeing_rectangle, best_rectangle, variance
 from cfbd_core.groups.repeated import WINDOW, repeated_patch
 from cfbd_core.groups.whiten import Whitener
 
@@ -59,13 +59,13 @@ def shared_patch(group: np.ndarray, control: np.ndarray, seed: int = 0) -> Patch
 
 def fixed_patch(group: np.ndarray, control: np.ndarray, seed: int = 0) -> Patch:
     """The rectangle whose content varies least over the group; seen if it beats control pictures' by far."""
-    box, gain = _rectangle(group, variance(control))
+    box, gain = agreeing_rectangle(group, variance(control))
     rng = np.random.default_rng(seed)
     null = np.zeros(DRAWS)
     size = min(len(group), len(control) // 2)
     for draw in range(DRAWS):
         order = rng.permutation(len(control))
-        null[draw] = _rectangle(control[order[:size]], variance(control[order[size:]]))[1]
+        null[draw] = agreeing_rectangle(control[order[:size]], variance(control[order[size:]]))[1]
     left, top, width, height = box
     views = group[:, top : top + height, left : left + width]
     content = views.mean(0)
@@ -129,11 +129,6 @@ def contrast(content: np.ndarray) -> float:
     """Mean standard deviation of the colours of ``content`` (h, w, 3), on 0..1 whatever its own scale is."""
     scale = 255 if content.max(initial=0) > 1 else 1
     return float((content / scale).std((0, 1)).mean())
-
-
-def _rectangle(group: np.ndarray, usual: np.ndarray) -> tuple[Box, float]:
-    gain = agreement(group, usual) - HALVED
-    return best_rectangle(gain)
 
 
 def _around(group: np.ndarray, corners: np.ndarray) -> np.ndarray:

@@ -85,8 +85,9 @@ def strongest_wave(spectrum: np.ndarray, side: int) -> tuple[float, float, float
     columns = np.arange(max(0, across - 1), min(energy.shape[1], across + 2))
     near = energy[np.ix_(rows, columns)]
     signed = down - side if down > side // 2 else down
-    y = signed + float((near.sum(1) * np.arange(-1, 2)).sum() / near.sum())
-    x = float((near.sum(0) * columns).sum() / near.sum())
+    size = np.sqrt(near)  # sizes, not energies, fall in proportion to the distance from the wave
+    y = signed + float((size.sum(1) * np.arange(-1, 2)).sum() / size.sum())
+    x = float((size.sum(0) * columns).sum() / size.sum())
     return x, y, float(near.sum()) / total
 
 

@@ -25,14 +25,28 @@ def variance(pictures: np.ndarray) -> np.ndarray:
     return found
 
 
-def agreement(group: np.ndarray, usual: np.ndarray) -> np.ndarray:
+def agreeing_rectangle(group: np.ndarray, usual: np.ndarray) -> tuple[Box, float]:
+    """The rectangle where ``group`` varies far less than ``usual``, and how far, in log units summed over its pixels.
+
+    It is looked for in smoothed agreement, so that a few pixels by chance are none; then its edges are made exact.
+    """
+    sharp = agreement(group, usual, smooth=1) - HALVED
+    (left, top, width, height), gain = best_rectangle(agreement(group, usual) - HALVED)
+    x, y = max(0, left - SMOOTH), max(0, top - SMOOTH)
+    part = sharp[y : top + height + SMOOTH, x : left + width + SMOOTH]
+    (left, top, width, height), _ = best_rectangle(part)
+    return (left + x, top + y, width, height), gain
+
+
+def agreement(group: np.ndarray, usual: np.ndarray, smooth: int = SMOOTH) -> np.ndarray:
     """How much less ``group`` uint8 (n, h, w, 3) varies at each pixel than ``usual`` (h, w): log ratio (h, w).
 
     What holds over the whole picture, as for a group of pale pictures, is taken out.
     """
     ratio = np.log(usual + FLOOR) - np.log(variance(group) + FLOOR)
-    smooth = uniform_filter(ratio, SMOOTH)
-    found: np.ndarray = smooth - np.median(smooth)
+    if smooth > 1:
+        ratio = uniform_filter(ratio, smooth)
+    found: np.ndarray = ratio - np.median(ratio)
     return found
 
 
