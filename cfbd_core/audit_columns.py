@@ -15,7 +15,7 @@ from cfbd_core.config import SplitParams
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import told_in_one_line, write_json
 from cfbd_core.shards import EmbeddingFolder
-from cfbd_core.store import Database, columns, queries, training, views
+from cfbd_core.store import Database, columns, duplicates, queries, training, views
 
 SLIDERS_NAME = "sliders.json"
 
@@ -91,6 +91,16 @@ class AuditColumns:
         """Rows, ascending, whose caption or key contains ``text``, whatever its case."""
         with self._database.reading() as connection:
             return columns.search_captions(connection, text)
+
+    def caption_labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (n,) of all pairs, ascending, and labels (n,), equal where captions read the same."""
+        with self._database.reading() as connection:
+            return duplicates.caption_labels(connection)
+
+    def image_labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (n,) of all pairs, ascending, and labels (n,), equal where images come from one place."""
+        with self._database.reading() as connection:
+            return duplicates.image_labels(connection)
 
     def applied_params(self) -> SplitParams | None:
         """The settings of the split that the verdicts stored here come from, or None."""

@@ -65,14 +65,16 @@ class ControlSample:
     def order(self) -> np.ndarray:
         """All positions drawn, (m,), shuffled: the order says nothing about z or the verdict."""
         every = _joined(self.members)
-        return np.random.default_rng([self.seed, len(self.side)]).permutation(every)
+        shuffled: np.ndarray = np.random.default_rng([self.seed, len(self.side)]).permutation(every)
+        return shuffled
 
     def pending(self, decisions: np.ndarray) -> np.ndarray:
         """Positions drawn that nobody has looked at yet (m,), in the order to show them."""
-        return self.order[decisions[self.order] == 0]
+        waiting: np.ndarray = self.order[decisions[self.order] == 0]
+        return waiting
 
     def strayed(self, removed: np.ndarray) -> int:
-        """How many undecided pairs of the pool have changed sides since: ``removed`` bool (n,) is the verdict now.
+        """How many pairs of the pool have changed sides since: ``removed`` bool (n,) is the verdict now.
 
         Where they are many, the estimate is of sets that are no more; draw anew.
         """
@@ -197,4 +199,5 @@ def read_control(path: Path, rows: np.ndarray) -> ControlSample | None:
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.empty(0, np.int64), *parts])
+    whole: np.ndarray = np.concatenate([np.empty(0, np.int64), *parts])
+    return whole

@@ -105,14 +105,8 @@ def reviews_needed(
     now = needed(0)
     if now is not None:
         return now
-    low, high = (
-        0,
-        sum(
-            size - drawn
-            for size, drawn, its in zip(control.sizes, control.drawn, control.side, strict=True)
-            if its == side
-        ),
-    )
+    mine = [number for number, its in enumerate(control.side) if its == side]
+    low, high = 0, sum(control.sizes[number] - control.drawn[number] for number in mine)
     found = needed(high) if high else None
     while found is not None and high - low > 1:
         middle = (low + high) // 2

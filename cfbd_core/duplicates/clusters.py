@@ -1,0 +1,86 @@
+"""Pairs that are alike, as cluster numbers: counts, the largest clusters, one representative of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Cluster numbers ``of`` int64 (n,) from 0, by first member; a pair that is like no other is alone in one."""
+
+    of: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """Pairs in each cluster, int64 (m,)."""
+        return np.bincount(self.of)
+
+    @cached_property
+    def first(self) -> np.ndarray:
+        """The first pair of each cluster, its representative, int64 (m,)."""
+        return np.unique(self.of, return_index=True)[1].astype(np.int64)
+
+    @property
+    def first_of(self) -> np.ndarray:
+        """The representative of each pair, int64 (n,)."""
+        found: np.ndarray = self.first[self.of]
+        return found
+
+    @cached_property
+    def representatives(self) -> np.ndarray:
+        """One pair of each cluster, bool (n,): what statistics see once duplicates are collapsed."""
+        mask = np.zeros(len(self.of), bool)
+        mask[self.first] = True
+        return mask
+
+    @property
+    def repeated(self) -> np.ndarray:
+        """Which pairs are like another, bool (n,)."""
+        mask: np.ndarray = self.sizes[self.of] > 1
+        return mask
+
+    def counts(self) -> dict[str, int]:
+        """Clusters of two and more pairs, the pairs in them, how many of these collapsing hides, the largest."""
+        several = self.sizes[self.sizes > 1]
+        inside = int(several.sum())
+        return {
+            "clusters": len(several),
+            "pairs": inside,
+            "hidden": inside - len(several),
+            "largest": int(several.max(initial=0)),
+        }
+
+    def largest(self, count: int) -> list[np.ndarray]:
+        """The pairs, ascending, of the largest clusters of two and more; of equal ones the first."""
+        several = np.flatnonzero(self.sizes > 1)
+        chosen = several[np.argsort(-self.sizes[several], kind="stable")][:count]
+        inside = np.flatnonzero(np.isin(self.of, chosen))
+        inside = inside[np.argsort(self.of[inside], kind="stable")]
+        parts = np.split(inside, np.flatnonzero(np.diff(self.of[inside])) + 1) if len(inside) else []
+        by_number = {int(self.of[part[0]]): part for part in parts}
+        return [by_number[int(number)] for number in chosen]
+
+
+def of_labels(labels: np.ndarray) -> Clusters:
+    """Pairs of equal ``labels`` (n,) are one cluster."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first, kind="stable")] = np.arange(len(first))
+    return Clusters(rank[inverse])
+
+
+def alone(n: int) -> Clusters:
+    """No two of n pairs are alike."""
+    return Clusters(np.arange(n))
+
+
+def both(one: Clusters, other: Clusters) -> Clusters:
+    """Pairs that are alike in both ways: of images and of captions, these are the ones that may be collapsed."""
+    return of_labels(one.of * len(other) + other.of)

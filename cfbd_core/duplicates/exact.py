@@ -1,0 +1,62 @@
+"""Exact duplicates in an audit: captions that read the same, images of the same bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cfbd_core.audit_columns import AuditColumns
+from cfbd_core.duplicates.clusters import Clusters, both, of_labels
+from cfbd_core.errors import AuditError
+
+
+def same_captions(audit: AuditColumns, rows: np.ndarray) -> Clusters:
+    """Cluster the pairs at ``rows`` int64 (n,) whose captions are equal but for case, spaces and unseen marks.
+
+    Raises AuditError where the audit does not hold these rows.
+    """
+    return of_labels(_chosen(audit, *audit.caption_labels(), rows))
+
+
+def same_images(audit: AuditColumns, rows: np.ndarray) -> Clusters:
+    """Cluster the pairs at ``rows`` int64 (n,) whose images have the same bytes.
+
+    By the hashes taken while embedding; embeddings that came ready have none, and there images are the same that come
+    from one place. The captions of one record share their image. Raises AuditError as :func:`same_captions` does.
+    """
+    places = of_labels(_chosen(audit, *audit.image_labels(), rows))
+    hashes = _hashes(audit, rows)
+    if hashes is None:
+        return places
+    known = hashes != b""
+    labels = np.where(known, of_labels(hashes).of, len(rows) + places.of)
+    return of_labels(labels)
+
+
+def collapsible(audit: AuditColumns, rows: np.ndarray) -> Clusters:
+    """Cluster the pairs at ``rows`` int64 (n,) whose image and caption both repeat: what one switch collapses."""
+    return both(same_images(audit, rows), same_captions(audit, rows))
+
+
+def _chosen(audit: AuditColumns, held: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    at = np.minimum(np.searchsorted(held, rows), max(len(held) - 1, 0))
+    if len(rows) and (not len(held) or not (held[at] == rows).all()):
+        raise AuditError(f"{audit.folder}: its pairs have changed meanwhile; open it again")
+    chosen: np.ndarray = labels[at]
+    return chosen
+
+
+def _hashes(audit: AuditColumns, rows: np.ndarray) -> np.ndarray | None:
+    """The image hash of each row, 16 bytes (n,), empty where there is none; None where not all shards have them."""
+    plan = audit.shards.plan()
+    if plan is None:
+        return None
+    found = np.zeros(len(rows), "S16")
+    number_of = rows // plan["shard_size"]
+    for number in np.unique(number_of):
+        mine = number_of == number
+        try:
+            hashes = np.load(audit.shards.hash_path(int(number)), allow_pickle=False)
+            found[mine] = hashes[rows[mine] - number * plan["shard_size"], 0]
+        except (OSError, ValueError, EOFError, IndexError):
+            return None
+    return found
