@@ -52,6 +52,11 @@ class AuditColumns:
         with self._database.reading() as connection:
             return columns.score_version(connection), *columns.scored(connection)
 
+    def other_scores(self) -> np.ndarray:
+        """s_o, s_g, residual and m of the pairs of :meth:`scored_columns`, float32 (n, 4)."""
+        with self._database.reading() as connection:
+            return columns.other_scores(connection)
+
     def decided_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows (m,) with a decision, and its code int8 (m,): a place in ``store.columns.DECISIONS``."""
         with self._database.reading() as connection:

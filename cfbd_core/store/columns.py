@@ -37,6 +37,17 @@ def scored(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarra
     return rows, consistency, truth
 
 
+def other_scores(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
+    """s_o, s_g, residual and m of all scored pairs, float32 (n, 4), by row; NaN where there is none."""
+    found = connection.execute(
+        "SELECT row, s_o, s_g, residual, intra FROM scores WHERE consistency IS NOT NULL"
+    ).fetchnumpy()
+    values = [
+        np.ma.filled(found[name].astype(np.float32), np.nan) for name in ("s_o", "s_g", "residual", "intra")
+    ]
+    return np.column_stack(values)[np.argsort(np.asarray(found["row"]), kind="stable")]
+
+
 def decided(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray]:
     """Rows int64 (m,) that people decided on, and what: int8 (m,), the place in ``DECISIONS``."""
     found = connection.execute(

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfbd_core.review import ReviewPairs
+from cfbd_core import SplitParams
+from cfbd_core.explorer import Explorer
+from cfbd_core.review import ReviewPairs, learn
 from cfbd_core.review import features as module
 from cfbd_core.review.features import CLIP, standardised
+from tests.explored import scored_audit
 from tests.review.made import poisoned_pairs
 
 
@@ -72,3 +75,20 @@ def test_standardised_is_centred_clipped_and_keeps_the_order(values) -> None:
     known = ~np.isnan(column)
     order = np.argsort(column[known], kind="stable")
     assert (np.diff(found[known][order]) >= 0).all()
+
+
+def test_an_audits_features_are_its_scores_and_embeddings(tmp_path) -> None:
+    explorer = Explorer(scored_audit(tmp_path / "made"))
+    preview = explorer.preview(SplitParams(q=20))
+    pairs = ReviewPairs.of_preview(preview)
+    assert len(pairs) == len(explorer)
+    np.testing.assert_array_equal(pairs.scores[:, 0], standardised(preview.z.values))
+    np.testing.assert_array_equal(pairs.scores[:, 1], standardised(explorer.consistency))
+    np.testing.assert_array_equal(pairs.scores[:, 5], standardised(explorer.consistency))  # scored_audit's m
+    text = np.concatenate(list(explorer.texts))[explorer.rows]
+    image = np.concatenate(list(explorer.audit.shards.images()))[explorer.rows]
+    at = np.arange(0, len(pairs), 7)
+    plain = ReviewPairs.of(np.column_stack([preview.z.values] * 6), text, image)
+    np.testing.assert_allclose(pairs.of_pairs(at)[:, 6:], plain.of_pairs(at)[:, 6:], atol=1e-6)
+    risk = learn(pairs, explorer.decisions, preview.z.values)
+    assert not risk.learned
