@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 
 from cfbd_core import export as exporting
 from cfbd_core import ingest, report
-from cfbd_core.audit_columns import AuditColumns
+from cfbd_core.audit_log import AuditLog
 from cfbd_core.config import EmbedParams, SplitParams
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import LOCK_NAME, one_job, told_in_one_line
 from cfbd_core.places import DATABASE_NAME
 from cfbd_core.sources import SourceOptions
 from cfbd_core.splitting import split_pairs
-from cfbd_core.store import Database, columns, queries, schema
+from cfbd_core.store import Database, queries, schema
 
 if TYPE_CHECKING:
     from cfbd_core.encoders import Encoder
@@ -34,7 +34,7 @@ Progress = Callable[[int], None]
 _known: dict[Path, tuple[int, ...]] = {}  # audits whose version was looked at, and their file's stamp then
 
 
-class Audit(AuditColumns):
+class Audit(AuditLog):
     """An audit in ``folder``; make one with :meth:`create`, come back with :meth:`open`.
 
     ``ingest → embed → score → split`` build on each other; each can be called again, and does only
@@ -67,12 +67,7 @@ class Audit(AuditColumns):
         if _known.get(path) == stamp:  # opening the file takes longer than all else here
             return audit
         with audit._database.reading() as connection:
-            found = schema.version(connection, folder)
-        if found > schema.SCHEMA_VERSION:
-            raise AuditError(
-                f"{folder}: made by a newer version of CFBD Auditor (schema {found}, this one knows "
-                f"{schema.SCHEMA_VERSION}); update it to open this audit"
-            )
+            schema.version(connection, folder)
         _known[path] = stamp
         return audit
 
@@ -183,19 +178,6 @@ class Audit(AuditColumns):
         """Pairs with scores, verdicts and decisions (``audit_pairs``) as an Arrow table."""
         with self._database.reading() as connection:
             return self._located(queries.select_pairs(connection, where, order_by, limit))
-
-    def decide(self, decisions: pa.Table) -> int:
-        """Store people's decisions (key, decision keep|remove|unsure|'', note); returns how many."""
-        values = set(decisions["decision"].to_pylist()) - set(columns.DECISIONS)
-        if values:
-            raise ParameterError(f"decision {values.pop()!r}: give keep, remove, unsure or nothing")
-        with told_in_one_line(self.folder), self._database.writing() as connection:
-            unknown = queries.add_decisions(connection, decisions)
-            if unknown:
-                raise ParameterError(
-                    f"key {unknown[0]!r} is not in the audit ({len(unknown)} such keys); nothing was stored"
-                )
-        return int(decisions.num_rows)
 
     def export(
         self,

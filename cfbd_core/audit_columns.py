@@ -1,9 +1,8 @@
-"""What the app keeps at hand of an audit: whole columns, pages of pairs, decisions, sliders."""
+"""What the app keeps at hand of an audit: whole columns, pages of pairs, sliders."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ SLIDERS_NAME = "sliders.json"
 
 
 class AuditColumns:
-    """The part of :class:`cfbd_core.audit.Audit` that computes nothing: it reads, and stores what people say.
+    """The part of :class:`cfbd_core.audit.Audit` that computes nothing: it reads, and keeps sliders.
 
     Rows are those of the pairs in the embedding shards. Every call opens the audit's file for itself.
     """
@@ -32,11 +31,16 @@ class AuditColumns:
 
     def stamp(self) -> tuple[int, ...]:
         """Changes whenever the audit's file is written."""
+        path = self._database.path
         try:
-            status = self._database.path.stat()
+            status = path.stat()
         except OSError as error:
             raise AuditError(f"{self.folder}: the audit is gone ({error.strerror})") from error
-        return status.st_mtime_ns, status.st_size
+        try:  # left by a writer that was killed after its commit
+            ahead = path.with_name(f"{path.name}.wal").stat()
+        except OSError:
+            return status.st_mtime_ns, status.st_size
+        return status.st_mtime_ns, status.st_size, ahead.st_mtime_ns, ahead.st_size
 
     def score_version(self) -> str | None:
         """A name that changes whenever the scores do; None before the first scoring."""
@@ -61,16 +65,6 @@ class AuditColumns:
         """Rows (m,) with a decision, and its code int8 (m,): a place in ``store.columns.DECISIONS``."""
         with self._database.reading() as connection:
             return columns.decided(connection)
-
-    def decide_rows(
-        self, rows: np.ndarray, codes: np.ndarray, notes: Sequence[str | None] | None = None
-    ) -> list[str | None]:
-        """Store decisions by row; code 0 takes one back. Returns the notes (m,) from before.
-
-        Without ``notes`` (m,) a decision that gives way to another keeps its note.
-        """
-        with told_in_one_line(self.folder), self._database.writing() as connection:
-            return columns.decide_rows(connection, rows, codes, notes)
 
     def notes_of(self, rows: np.ndarray) -> list[str | None]:
         """The notes of the decisions on ``rows`` (m,), in that order; None where there is none."""

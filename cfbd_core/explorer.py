@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,9 +26,11 @@ from cfbd_core.preview import Preview
 from cfbd_core.score_column import ScoreColumn
 from cfbd_core.scores import textual_correlation
 from cfbd_core.split import benign_cut, both_stages
+from cfbd_core.store.log import Action
 
 if TYPE_CHECKING:
     from cfbd_core.audit import Audit
+    from cfbd_core.audit_log import Mark
 
 KEPT_PREVIEWS = 4
 KEPT_CORRELATIONS = 4
@@ -43,7 +46,8 @@ class Explorer:
 
     ``rows`` int64 (n,) are the pairs' rows in the shards, ascending; ``consistency`` float32 (n,);
     ``truth`` int8 (n,): 1 poisoned, 0 clean, −1 unknown; ``decisions`` int8 (n,): the place in
-    ``DECISIONS``. A pair's place in these arrays is called its position. Safe to use from many threads.
+    ``DECISIONS``; ``undone`` the actions of the log that do not count. A pair's place in these arrays is
+    called its position. Safe to use from many threads.
     """
 
     def __init__(self, audit: Audit) -> None:
@@ -53,7 +57,9 @@ class Explorer:
         if not len(self.rows):
             raise AuditError(f"{audit.folder}: not scored yet; `cfbd score --audit {audit.folder}` does it")
         self.decisions = np.zeros(len(self.rows), np.int8)
+        self.undone: frozenset[int] = frozenset()
         self._stamp: tuple[int, ...] | None = None
+        self._seen: Mark | None = None
         self._lock, self._fitting = threading.RLock(), threading.Lock()
         self._warming: threading.Thread | None = None
         self._mixtures: dict[tuple[int, int], Mixture] = {}
@@ -193,24 +199,46 @@ class Explorer:
         with self._lock:
             if stamp == self._stamp:
                 return
-            rows, codes = self.audit.decided_rows()
-            at = self.positions_of(rows)
-            decisions = np.zeros(len(self), np.int8)
-            decisions[at[at >= 0]] = codes[at >= 0]
-            self.decisions, self._stamp = decisions, stamp  # at once: others may be reading them
+            news = self.audit.decision_news(self._seen)
+            at = self.positions_of(news.rows)
+            decisions = np.zeros(len(self), np.int8) if news.is_whole else self.decisions.copy()
+            decisions[at[at >= 0]] = news.codes[at >= 0]
+            self.decisions, self.undone = decisions, news.undone  # at once: others may be reading them
+            self._seen, self._stamp = news.mark, stamp
 
     def decide(
-        self, positions: np.ndarray, codes: np.ndarray, notes: Sequence[str | None] | None = None
-    ) -> tuple[np.ndarray, list[str | None]]:
-        """Store decisions, codes int8 (m,) for positions (m,), and their notes as :meth:`Audit.decide_rows` does.
+        self,
+        positions: np.ndarray,
+        codes: np.ndarray | int,
+        notes: Sequence[str | None] | None = None,
+        *,
+        who: str | None = None,
+        note: str | None = None,
+        filter: Mapping[str, Any] | None = None,
+        params: SplitParams | None = None,
+    ) -> Action:
+        """Store decisions on the pairs at positions (m,) as one action; see :meth:`Audit.decide_rows`."""
+        rows = self.rows[positions]
+        done = self.audit.decide_rows(rows, codes, notes, who=who, note=note, filter=filter, params=params)
+        self._refresh_if_possible()
+        return done
 
-        Returns the codes and the notes from before: ``decide(positions, *before)`` undoes it.
-        """
-        with self._lock:
-            before: np.ndarray = self.decisions[positions].copy()
-            notes_before = self.audit.decide_rows(self.rows[positions], codes, notes)
-            self.decisions[positions] = codes
-            return before, notes_before
+    def undo(self, action: int, *, who: str | None = None) -> Action:
+        """Undo an action; see :meth:`Audit.undo`."""
+        done = self.audit.undo(action, who=who)
+        self._refresh_if_possible()
+        return done
+
+    def redo(self, action: int, *, who: str | None = None) -> Action:
+        """Let an action that was undone count again; see :meth:`Audit.redo`."""
+        done = self.audit.redo(action, who=who)
+        self._refresh_if_possible()
+        return done
+
+    def _refresh_if_possible(self) -> None:
+        """What is stored is stored: a file that is busy by now is read at the next refresh."""
+        with suppress(AuditError):
+            self.refresh_decisions()
 
     def search(self, text: str) -> np.ndarray:
         """Which pairs' caption or key contains ``text``, whatever its case: bool (n,)."""

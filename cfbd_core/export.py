@@ -189,14 +189,14 @@ def _write_csv(
         file.write((",".join(COLUMNS) + "\r\n").encode())
         for batch in batches:
             part = batch.select(list(COLUMNS))
-            arrow_csv.write_csv(_neutralised(part) if spreadsheet_safe else part, file, CSV_OPTIONS)
+            arrow_csv.write_csv(neutralised(part) if spreadsheet_safe else part, file, CSV_OPTIONS)
             pairs += batch.num_rows
             if progress:
                 progress(batch.num_rows)
     return pairs
 
 
-def _neutralised(batch: pa.RecordBatch) -> pa.RecordBatch:
+def neutralised(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Put a quote before the cells that a spreadsheet would run."""
     for index, column in enumerate(batch.columns):
         if pa.types.is_string(column.type):

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from cfbd_core.errors import AuditError
-from cfbd_core.store.database import Database
+from cfbd_core.store.database import DuckFile
 
 _TABLE = """
 CREATE TABLE cells (
@@ -50,7 +50,7 @@ class BenchResults:
                 connection.execute(_TABLE)
                 connection.execute("INSERT INTO about VALUES (?)", [json.dumps(about)])
             fresh.rename(path)
-        self._database = Database(path)
+        self._database = DuckFile(path)
         with self._database.reading() as connection:
             try:
                 found = connection.execute("SELECT value FROM about").fetchall()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-
 import duckdb
 import numpy as np
 import pyarrow as pa
@@ -58,44 +55,6 @@ def decided(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarr
         {"names": list(DECISIONS)},
     ).fetchnumpy()
     return np.asarray(found["row"], np.int64), np.asarray(found["code"], np.int8)
-
-
-def decide_rows(
-    connection: duckdb.DuckDBPyConnection,
-    rows: np.ndarray,
-    codes: np.ndarray,
-    notes: Sequence[str | None] | None = None,
-) -> list[str | None]:
-    """Store decisions: rows int64 (m,), codes int8 (m,) as in :func:`decided`; code 0 takes one back.
-
-    ``notes`` (m,) go with them; without notes a decision that gives way to another keeps its own. Returns
-    the notes (m,) from before.
-    """
-    before = notes_of(connection, rows)
-    made = pa.table(
-        {
-            "row": rows,
-            "decision": [DECISIONS[code] for code in codes],
-            "note": pa.array(before if notes is None else notes, pa.string()),
-        }
-    )
-    connection.register("made", made)
-    connection.execute(
-        """
-        DELETE FROM decisions WHERE key IN
-        (SELECT p.key FROM pairs p JOIN made ON made.row = p.row WHERE made.decision = '')
-        """
-    )
-    connection.execute(
-        """
-        INSERT OR REPLACE INTO decisions
-        SELECT p.key, made.decision::decision, made.note, ? FROM pairs p JOIN made ON made.row = p.row
-        WHERE made.decision <> ''
-        """,
-        [datetime.now(UTC)],
-    )
-    connection.unregister("made")
-    return before
 
 
 def notes_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> list[str | None]:

@@ -4,10 +4,13 @@ DuckDB lets one process write while no other has the file open, even to read; wi
 file is open to read or to write, not both. So nobody keeps a connection: every request opens one, does
 its work and closes it, and a busy file is tried again for ten seconds. Threads write one after another:
 their transactions would else conflict where they touch the same rows.
+
+An audit of an older version is brought up to date before it is first written to; what it was stays beside it.
 """
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections import defaultdict
@@ -29,21 +32,11 @@ _BUSY_HERE = (
 _writers: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # of this process, by file
 
 
-class Database:
-    """The file ``audit.duckdb`` at ``path``; see :mod:`cfbd_core.store.schema` for what is in it."""
+class DuckFile:
+    """A DuckDB file at ``path``, whatever is in it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @classmethod
-    def create(cls, path: Path) -> Database:
-        """Make a new file with empty tables; written beside and renamed, so a crash leaves none."""
-        fresh = path.with_name(path.name + ".new")
-        fresh.unlink(missing_ok=True)
-        with duckdb.connect(str(fresh)) as connection:
-            schema.create(connection)
-        fresh.rename(path)
-        return cls(path)
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -55,6 +48,7 @@ class Database:
     def writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open to write, in one transaction: an exception leaves the file as it was."""
         with self._only_writer(), self._connect(read_only=False) as connection:
+            self._bring_up_to_date(connection)
             connection.execute("BEGIN")
             try:
                 yield connection
@@ -62,6 +56,9 @@ class Database:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+
+    def _bring_up_to_date(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """For a file that has versions."""
 
     @contextmanager
     def _only_writer(self) -> Iterator[None]:
@@ -108,6 +105,47 @@ class Database:
             f"{self.path}: another session of this app has had the audit open for {BUSY_SECONDS:.0f} s; "
             "try again when it is done"
         )
+
+
+class Database(DuckFile):
+    """The file ``audit.duckdb`` at ``path``; see :mod:`cfbd_core.store.schema` for what is in it."""
+
+    @classmethod
+    def create(cls, path: Path) -> Database:
+        """Make a new file with empty tables; written beside and renamed, so a crash leaves none."""
+        fresh = path.with_name(path.name + ".new")
+        fresh.unlink(missing_ok=True)
+        with duckdb.connect(str(fresh)) as connection:
+            schema.create(connection)
+        fresh.rename(path)
+        return cls(path)
+
+    def _bring_up_to_date(self, connection: duckdb.DuckDBPyConnection) -> None:
+        found = schema.version(connection, self.path.parent)
+        if found == schema.SCHEMA_VERSION:
+            return
+        connection.execute("CHECKPOINT")  # from here on the file is whole without its log
+        self._back_up(self.path.with_name(f"{self.path.name}.v{found}.bak"))
+        connection.execute("BEGIN")
+        schema.upgrade(connection)
+        connection.execute("COMMIT")
+
+    def _back_up(self, backup: Path) -> None:
+        """Copy the file, which this process has open and locked.
+
+        By another process: were the file opened and closed in this one, its lock would be gone.
+        """
+        beside = backup.with_name(f"{backup.name}.part")
+        try:
+            subprocess.run(["cp", "--", self.path, beside], check=True, capture_output=True, text=True)
+            beside.replace(backup)
+        except (OSError, subprocess.CalledProcessError) as error:
+            beside.unlink(missing_ok=True)
+            reason = " ".join(str(getattr(error, "stderr", None) or error).split())
+            raise AuditError(
+                f"{self.path.parent}: this audit is of an older version and must be copied before its update, "
+                f"which failed ({reason}); nothing was changed"
+            ) from error
 
 
 def _first_line(error: Exception) -> str:

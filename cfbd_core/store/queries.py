@@ -247,27 +247,6 @@ def spool_pairs(connection: duckdb.DuckDBPyConnection, final: str | None, path: 
     )
 
 
-def add_decisions(connection: duckdb.DuckDBPyConnection, decisions: pa.Table) -> list[str]:
-    """Store decisions (key, decision, note; '' takes one back). Returns keys that are not in the audit."""
-    connection.register("new_decisions", decisions)
-    unknown = connection.execute(
-        "SELECT key FROM new_decisions WHERE key NOT IN (SELECT key FROM pairs) ORDER BY key"
-    ).fetchall()
-    if not unknown:
-        connection.execute(
-            "DELETE FROM decisions WHERE key IN (SELECT key FROM new_decisions WHERE decision = '')"
-        )
-        connection.execute(
-            """
-            INSERT OR REPLACE INTO decisions
-            SELECT key, decision::decision, note, ? FROM new_decisions WHERE decision <> ''
-            """,
-            [datetime.now(UTC)],
-        )
-    connection.unregister("new_decisions")
-    return [key for (key,) in unknown]
-
-
 def record_run(
     connection: duckdb.DuckDBPyConnection,
     kind: str,

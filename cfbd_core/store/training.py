@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from cfbd_core.store import schema
-from cfbd_core.store.database import Database
+from cfbd_core.store.database import DuckFile
 
 _NUMBERS = ("loss", "lr", "logit_scale", "pairs_per_s", "ca", "asr", "time")
 _METRICS = pa.schema(
@@ -37,15 +37,7 @@ def writing_run(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         with duckdb.connect(str(fresh)) as connection:
             connection.execute(schema.TRAINING)
         fresh.rename(path)
-    with Database(path).writing() as connection:
-        yield connection
-
-
-@contextmanager
-def writing_audit(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an audit's file ``path`` to write; one of an older version gets the tables."""
-    with Database(path).writing() as connection:
-        schema.upgrade(connection)
+    with DuckFile(path).writing() as connection:
         yield connection
 
 

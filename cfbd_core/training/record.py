@@ -11,7 +11,7 @@ import duckdb
 from cfbd_core.errors import CfbdError
 from cfbd_core.files import read_json
 from cfbd_core.places import DATABASE_NAME
-from cfbd_core.store import training
+from cfbd_core.store import Database, training
 from cfbd_core.training.place import ASKED, RESULT
 from cfbd_core.training.tracking import read_metrics
 
@@ -34,7 +34,7 @@ def record(run: Path) -> bool:
             with training.writing_run(run / OWN_NAME) as connection:
                 training.put_run(connection, ".", *told)
         else:
-            with training.writing_audit(audit / DATABASE_NAME) as connection:
+            with Database(audit / DATABASE_NAME).writing() as connection:
                 training.put_run(connection, folder_name(run, audit), *told)
     except (CfbdError, OSError, duckdb.Error) as error:  # such as a full disk
         logging.getLogger(__name__).warning("the run is not in the database yet: %s", error)

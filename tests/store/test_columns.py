@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cfbd_core.store import Database, columns, queries
+from cfbd_core.store import Database, columns, log, queries
 
 CAPTIONS = [
     "100% off",
@@ -64,7 +64,7 @@ def put_scores(database: Database, rows: list[int], c: list[float | None]) -> No
 
 def decide(database: Database, rows: list[int], codes: list[int]) -> None:
     with database.writing() as connection:
-        columns.decide_rows(connection, np.array(rows, np.int64), np.array(codes, np.int8))
+        log.decide_rows(connection, np.array(rows, np.int64), np.array(codes, np.int8), log.By("ada"))
 
 
 def decided(database: Database) -> dict[int, int]:
@@ -167,23 +167,13 @@ def test_a_row_that_is_gone_cannot_be_decided_on(database):
 def test_a_decision_by_key_is_seen_by_row_and_its_note_stays_until_it_is_taken_back(database):
     made = pa.table({"key": ["Key7"], "decision": ["unsure"], "note": ["hm"]})
     with database.writing() as connection:
-        queries.add_decisions(connection, made)
+        log.decide_keys(connection, made, log.By("ada"), "import")
     assert decided(database) == {7: 3}
     decide(database, [7], [1])
     with database.reading() as connection:
         assert connection.execute("SELECT key, note FROM decisions").fetchall() == [("Key7", "hm")]
     decide(database, [7], [0])
     assert decided(database) == {}
-
-
-def test_notes_are_stored_with_their_decisions_in_any_order_of_rows(database):
-    with database.writing() as connection:
-        codes = np.array([1, 2, 0], np.int8)
-        before = columns.decide_rows(connection, np.array([30, 0, 4]), codes, ["b", None, "gone"])
-        assert before == [None, None, None]
-        assert columns.notes_of(connection, np.array([0, 4, 30, 3])) == [None, None, "b", None]
-        assert columns.decide_rows(connection, np.array([30]), np.array([2], np.int8)) == ["b"]
-        assert columns.notes_of(connection, np.array([30])) == ["b"]
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,6 +7,7 @@ import pytest
 
 from cfbd_core.errors import AuditError
 from cfbd_core.store import Database, schema, training
+from tests.store.older import make_older
 
 ASKED = {"id": "a", "params": {"defense": "plain"}, "started": "2026-11-25T12:00:00+00:00"}
 LINES = [
@@ -21,7 +22,7 @@ def database(tmp_path) -> Database:
 
 
 def test_a_run_is_put_in_place_of_what_was_told_before(database):
-    with training.writing_audit(database.path) as connection:
+    with database.writing() as connection:
         training.put_run(connection, "runs/a", ASKED, None, LINES[:1])
         training.put_run(connection, "runs/b", ASKED, None, LINES)
         training.put_run(connection, "runs/a", ASKED, {"ca": 0.5}, LINES)
@@ -38,7 +39,7 @@ def test_a_run_is_put_in_place_of_what_was_told_before(database):
 
 
 def test_a_run_without_lines(database):
-    with training.writing_audit(database.path) as connection:
+    with database.writing() as connection:
         training.put_run(connection, "runs/a", ASKED, None, [])
     with database.reading() as connection:
         assert training.metrics(connection, "runs/a").num_rows == 0
@@ -46,13 +47,11 @@ def test_a_run_without_lines(database):
 
 
 def test_an_audit_of_version_1_reads_as_without_runs_and_is_brought_up_to_date_by_the_first(database):
-    with database.writing() as connection:
-        connection.execute("DROP TABLE training_runs; DROP TABLE training_metrics")
-        connection.execute("UPDATE meta SET value = '1' WHERE name = 'schema_version'")
+    make_older(database.path, 1)
     with database.reading() as connection:
         assert training.runs(connection) == []
         assert training.metrics(connection, "runs/a").column_names[:2] == ["folder", "kind"]
-    with training.writing_audit(database.path) as connection:
+    with database.writing() as connection:
         training.put_run(connection, "runs/a", ASKED, None, LINES)
     with database.reading() as connection:
         assert schema.version(connection, database.path.parent) == schema.SCHEMA_VERSION
@@ -70,5 +69,5 @@ def test_a_run_without_an_audit_has_a_file_of_its_own(tmp_path):
 
 
 def test_an_audit_that_is_gone_is_told(tmp_path):
-    with pytest.raises(AuditError), training.writing_audit(tmp_path / "audit.duckdb"):
+    with pytest.raises(AuditError), Database(tmp_path / "audit.duckdb").writing():
         pass
