@@ -20,6 +20,8 @@ def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: st
     with st.popover(
         f"Decide on all {len(positions):,}", icon=":material/done_all:", disabled=not len(positions)
     ):
+        if not len(positions):
+            return
         held = np.bincount(state.explorer().decisions[positions], minlength=len(DECISIONS))
         st.markdown(f"**{len(positions):,}** pairs: {escaped(words, 100)}")
         told = [f"{held[code]:,} {name or 'undecided'}" for code, name in enumerate(DECISIONS) if held[code]]
@@ -44,9 +46,8 @@ def _decide(positions: np.ndarray, decision: str, key: str, chosen: dict[str, An
 def store(positions: np.ndarray, code: int, note: str | None, chosen: Mapping[str, Any] | None) -> None:
     """Store one action: the decision ``code`` on the pairs at ``positions`` (m,), and remember it for undo."""
     explorer = state.explorer()
-    codes = np.full(len(positions), code, np.int8)
-    before = explorer.decide(positions, codes, None if note is None else [note] * len(positions))
-    st.session_state.setdefault("done", []).append((explorer.rows[positions], before))
+    done = explorer.decide(positions, code, note=note, filter=chosen, params=state.params())
+    st.session_state.setdefault("done", []).append((done.id, int(explorer.rows[positions[0]])))
 
 
 def undoable() -> bool:
@@ -56,7 +57,6 @@ def undoable() -> bool:
 
 def undo_last() -> int | None:
     """Take this session's last action back; returns the row of a pair that it touched."""
-    rows, before = st.session_state["done"].pop()
-    explorer = state.explorer()
-    explorer.decide(explorer.positions_of(rows), *before)
-    return int(rows[0])
+    action, row = st.session_state["done"].pop()
+    state.explorer().undo(action)
+    return int(row)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 
-from app import cards, filters, state, widgets
+from app import cards, deciding, filters, state, widgets
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 
@@ -23,7 +24,7 @@ def page() -> None:
     filters.chips()
     chosen = filters.chosen()
     positions = chosen.positions(preview)
-    _toolbar(len(positions))
+    _toolbar(positions)
     if not len(positions):
         _nothing(preview, chosen)
         return
@@ -36,10 +37,11 @@ def page() -> None:
         st.pagination(pages, key=key, persist_state="session")
 
 
-def _toolbar(matching: int) -> None:
+def _toolbar(positions: np.ndarray) -> None:
     undo = st.session_state.setdefault("undo", [])
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        st.markdown(f"**{matching:,}** pairs match", width="content")
+        st.markdown(f"**{len(positions):,}** pairs match", width="content")
+        deciding.on_all(positions, "filter", filters.address(), "all that match the filter")
         st.button(
             f"Undo: {undo[-1]['words']}" if undo else "Undo",
             on_click=cards.undo,
