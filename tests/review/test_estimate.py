@@ -94,6 +94,7 @@ def test_bounds_hold_in_at_least_95_percent_of_audits(poisons: int, told: float,
     assert (wrong / seeds <= 0.05).all(), wrong / seeds
 
 
+@pytest.mark.slow
 def test_looking_again_and_again_stays_within_the_error() -> None:
     """Someone extends the sample until the bound suits: it is wrong in 5 % of audits at most all the same."""
     wrong = 0
