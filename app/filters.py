@@ -82,7 +82,6 @@ def controls(preview: Preview) -> None:
         )  # fmt: skip
         with st.popover("More filters", icon=":material/filter_list:"):
             _more(preview, held)
-        _views(held)
 
 
 def chips() -> None:
@@ -94,6 +93,7 @@ def chips() -> None:
                 escaped(part.words, 60), key=f"chip_{place}", icon=":material/close:", on_click=choose,
                 args=[part.without], help="Take this out of the filter", type="secondary",
             )  # fmt: skip
+        _views(chosen())
         if len(found) > 1:
             st.button(
                 "Show all", key="chip_none", on_click=choose, args=[PairFilter(show="all")], type="tertiary"

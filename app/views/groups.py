@@ -51,7 +51,8 @@ def page() -> None:
     together = sum(len(group) for group in groups.groups)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.markdown(
-            f"**{together:,}** flagged pairs in **{len(groups):,}** groups; **{singles:,}** like no other",
+            f"**{together:,}** flagged pairs in **{len(groups):,}** {'group' if len(groups) == 1 else 'groups'}; "
+            f"**{singles:,}** like no other",
             width="content",
         )
     pages = max(1, -(-len(groups) // PAGE))
@@ -105,7 +106,7 @@ def _numbers(group: Group) -> str:
         ("mean c", group.mean_c),
         ("mean z", group.mean_z),
     ]
-    return " · ".join(f"{name} {value:.2f}" for name, value in parts if value is not None)
+    return " · ".join(f"{name} {round(value, 2) + 0.0:.2f}" for name, value in parts if value is not None)
 
 
 def _strip(preview: Preview, positions: np.ndarray) -> str:

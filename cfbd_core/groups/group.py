@@ -58,7 +58,7 @@ def judged(
     """
     if cohesion is None or image_cohesion is None:
         return "unclear", "fewer than two captions, or images, that can be compared"
-    numbers = f"captions {cohesion:.2f}, images {image_cohesion:.2f}"
+    numbers = f"captions {cohesion:.2f}, images {round(image_cohesion, 2) + 0.0:.2f}"
     if cohesion >= IDENTICAL and image_cohesion >= IDENTICAL:
         return "duplicates", f"captions and images are the same ({numbers})"
     if size < ENOUGH:

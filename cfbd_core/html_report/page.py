@@ -154,7 +154,8 @@ def _groups(preview: Preview) -> str:
         return "<h2>Suspected targets</h2><p>No flagged pairs are alike enough to form a group.</p>"
     cards = [_card(preview, group, place < ESTIMATES) for place, group in enumerate(groups.groups[:GROUPS])]
     more = len(groups) - len(cards)
-    told = f"{len(groups):,} groups" + (f", the largest {len(cards)} are shown" if more > 0 else "")
+    told = f"{len(groups):,} {'group' if len(groups) == 1 else 'groups'}"
+    told += f", the largest {len(cards)} are shown" if more > 0 else ""
     return (
         f"<h2>Suspected targets</h2><p>{told}; {len(groups.singles):,} flagged pairs are like no other.</p>"
         + "".join(cards)
@@ -170,7 +171,9 @@ def _card(preview: Preview, group: Group, compare: bool) -> str:
         "mean c": group.mean_c,
         "mean z": group.mean_z,
     }
-    shown = " · ".join(f"{words} {value:.2f}" for words, value in numbers.items() if value is not None)
+    shown = " · ".join(
+        f"{words} {round(value, 2) + 0.0:.2f}" for words, value in numbers.items() if value is not None
+    )
     by_hand = int((decided > 0).sum())
     trigger = ""
     if compare and group.kind == "poison-like":
