@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from cfbd_core import __version__
 from cfbd_core.cli_attack import add_attack
 from cfbd_core.cli_bench import add_bench
+from cfbd_core.cli_decide import add_decide, add_log, add_turn, decide, redo, show_log, undo
 from cfbd_core.cli_evaluate import add_evaluate
 from cfbd_core.cli_options import (
     OneLineParser,
@@ -26,6 +27,7 @@ from cfbd_core.cli_options import (
     add_score,
     add_split,
     embed_params,
+    printable,
     source_options,
     split_params,
 )
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result, text = options.run(options)
     except CfbdError as error:
-        print(f"cfbd {options.command}: {_printable(str(error))}", file=sys.stderr)
+        print(f"cfbd {options.command}: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"cfbd {options.command}: stopped; call it again to go on", file=sys.stderr)
@@ -95,15 +97,10 @@ def parser() -> argparse.ArgumentParser:
         "--spreadsheet-safe", action="store_true", help="CSV: quote cells that a spreadsheet would run"
     )
 
-    decide = command("decide", _decide, "store decisions made elsewhere")
-    decide.add_argument(
-        "--from",
-        dest="decisions",
-        required=True,
-        type=Path,
-        metavar="CSV",
-        help="columns key,decision[,note]",
-    )
+    add_decide(command("decide", decide, "store decisions made elsewhere, as one action of the log"))
+    add_log(command("log", show_log, "who decided what, when and why, newest first; or write it to a file"))
+    add_turn(command("undo", undo, "undo an action of the log, or the last that counts"))
+    add_turn(command("redo", redo, "let an action count again that was undone"))
 
     add_attack(commands)
     add_bench(commands)
@@ -227,13 +224,6 @@ def _export(options: argparse.Namespace) -> Result:
     )
 
 
-def _decide(options: argparse.Namespace) -> Result:
-    from cfbd_core.decisions import read_decisions
-
-    stored = _open(options).decide(read_decisions(options.decisions))
-    return {"decisions": stored}, f"{stored:,} decisions stored"
-
-
 def _demo(options: argparse.Namespace) -> Result:
     from cfbd_core.demo_audit import make_demo
 
@@ -312,11 +302,6 @@ def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     return audit, found
 
 
-def _printable(text: str) -> str:
-    """A hostile file name must not steer the terminal, nor make two lines of one."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
-
-
 def validation_text(found: dict[str, Any]) -> str:
     """The validation report for a terminal."""
     lines = [f"{found['pairs']:,} pairs read, {found['skipped']:,} skipped"]
@@ -324,5 +309,5 @@ def validation_text(found: dict[str, Any]) -> str:
         lines.append(f"  {reason['pairs']:,} × {reason['reason']}")
         for example in reason["examples"]:
             detail = f" – {example['detail']}" if example["detail"] else ""
-            lines.append(f"      {_printable(example['position'] + detail)}")
+            lines.append(f"      {printable(example['position'] + detail)}")
     return "\n".join(lines)

@@ -114,3 +114,8 @@ def split_params(options: argparse.Namespace) -> SplitParams:
 def names_of(text: str | None) -> tuple[str, ...] | None:
     """The names in ``A,B``, or None where none is given."""
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None
+
+
+def printable(text: str) -> str:
+    """A hostile file name must not steer the terminal, nor make two lines of one."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from cfbd_core.errors import AuditError
 from cfbd_core.metrics import detection_metrics
 from cfbd_core.store import Database, queries
+from cfbd_core.store.columns import DECISIONS
 
 EVIDENCE_SENTENCES = {
     "none": "No evidence of poisoning: the captions of D_p are no more alike than random ones.",
@@ -36,6 +37,8 @@ def report(database: Database) -> dict[str, Any]:
         health = queries.get_meta(connection, "health")
 
     poisoned = _equal(outcome["verdict"], "poisoned")
+    removed_by_hand = int((_equal(outcome["final"], "removed") & ~poisoned).sum())
+    kept_by_hand = int((_equal(outcome["final"], "kept") & poisoned).sum())
     return {
         "pairs": outcome.num_rows,
         **{subset: int(_equal(outcome["subset"], subset).sum()) for subset in queries.SUBSETS},
@@ -44,8 +47,10 @@ def report(database: Database) -> dict[str, Any]:
         "skipped": sum(reason["pairs"] for reason in reasons),
         "skip_reasons": reasons,
         "decided": {
-            "removed_by_hand": int((_equal(outcome["final"], "removed") & ~poisoned).sum()),
-            "kept_by_hand": int((_equal(outcome["final"], "kept") & poisoned).sum()),
+            "removed_by_hand": removed_by_hand,
+            "kept_by_hand": kept_by_hand,
+            "overruled": removed_by_hand + kept_by_hand,
+            **{name: int(_equal(outcome["decision"], name).sum()) for name in DECISIONS if name},
         },
         "params": split["params"],
         "mixture": split["mixture"],
@@ -62,6 +67,7 @@ def report(database: Database) -> dict[str, Any]:
 def text(result: dict[str, Any]) -> str:
     """The report for a terminal."""
     params, evidence, truth = result["params"], result["evidence"], result["truth"]
+    decided = result["decided"]
     lines = [
         f"{result['pairs']:,} pairs: {result['benign']:,} benign (D_b), "
         f"{result['poisoned']:,} poisoned (D_p), {result['suspicious']:,} suspicious (D_s)",
@@ -74,6 +80,12 @@ def text(result: dict[str, Any]) -> str:
         f"{'recheck' if params['recheck'] else 'as published'}",
         f"encoder {result['embedding']['encoder']}, mapping {result['mapping']['name']}",
     ]
+    if any(decided.values()):
+        lines.append(
+            f"decided by hand: {decided['keep']:,} keep, {decided['remove']:,} remove, {decided['unsure']:,} unsure; "
+            f"{decided['overruled']:,} overrule the verdict ({decided['kept_by_hand']:,} kept though flagged, "
+            f"{decided['removed_by_hand']:,} removed though clean)"
+        )
     if truth:
         lines.append(
             f"against the truth, {truth['poisons']:,} poisons: TPR {_share(truth['tpr'])}, "

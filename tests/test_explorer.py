@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from statistics import NormalDist
 
 import duckdb
@@ -258,16 +260,22 @@ def test_benign_by_counts_what_a_preview_finds_before_the_probe_is_taken_out(exp
 # --- decisions ---------------------------------------------------------------------------------------------
 
 
-def test_a_decision_is_stored_at_once_and_can_be_undone(own) -> None:
+def test_a_decision_is_stored_at_once_and_can_be_undone_and_redone(own) -> None:
     explored = Explorer(own)
     explored.decide(np.array([0, 5]), np.array([1, 3], np.int8))
     positions = np.array([5, 300, 0])
-    before = explored.decide(positions, np.array([2, 2, 0], np.int8))
-    assert before[0].tolist() == [3, 0, 1]
+    done = explored.decide(positions, np.array([2, 2, 0], np.int8), who="ada", params=SLIDERS)
+    assert (done.who, done.params, done.pairs) == ("ada", SLIDERS.to_dict(), 3)
     rows = explored.rows[positions].tolist()
-    assert codes_in(own) == codes_held(explored) == {rows[0]: "remove", rows[1]: "remove"}
-    explored.decide(positions, *before)
+    after = {rows[0]: "remove", rows[1]: "remove"}
+    assert codes_in(own) == codes_held(explored) == after
+    assert explored.undo(done.id, who="bob").pairs == 3
+    assert explored.undone == {done.id}
     assert codes_in(own) == codes_held(explored) == {rows[2]: "keep", rows[0]: "unsure"}
+    assert explored.redo(done.id).target == done.id
+    assert explored.undone == frozenset()
+    assert codes_in(own) == codes_held(explored) == after
+    assert [(one.kind, one.who) for one in own.history(3)][1:] == [("undo", "bob"), ("decide", "ada")]
 
 
 @pytest.mark.parametrize("code", range(4))
@@ -277,12 +285,51 @@ def test_undoing_brings_back_the_notes_too(own, code) -> None:
     keys = explored.pairs_at(positions)["key"].to_pylist()
     own.decide(pa.table({"key": keys[:2], "decision": ["keep", "unsure"], "note": ["looked at", ""]}))
     explored.refresh_decisions()
-    before = explored.decide(positions, np.full(3, code, np.int8))
-    assert before[1] == ["looked at", "", None]
-    assert own.notes_of(explored.rows[positions]) == ([None] * 3 if code == 0 else before[1])
-    explored.decide(positions, *before)
-    assert own.notes_of(explored.rows[positions]) == ["looked at", "", None]
+    before = own.notes_of(explored.rows[positions])
+    assert before == ["looked at", "", None]
+    done = explored.decide(positions, code)
+    assert own.notes_of(explored.rows[positions]) == ([None] * 3 if code == 0 else before)
+    explored.undo(done.id)
+    assert own.notes_of(explored.rows[positions]) == before
     assert codes_in(own) == codes_held(explored) == {7: "keep", 5: "unsure"}
+
+
+def test_an_explorer_notices_that_another_file_was_put_in_the_audit_s_place(own) -> None:
+    explored = Explorer(own)
+    path = own.folder / "audit.duckdb"
+    copy = shutil.copy(path, own.folder / "copy")
+    explored.decide(np.array([1, 2]), 1)
+    Path(copy).replace(path)
+    Explorer(Audit.open(own.folder)).decide(np.array([3]), 2)
+    explored.refresh_decisions()
+    assert codes_held(explored) == codes_in(own) == {int(explored.rows[3]): "remove"}
+
+
+def test_an_undo_of_another_session_is_seen_after_a_refresh(own) -> None:
+    explored, other = Explorer(own), Explorer(Audit.open(own.folder))
+    done = explored.decide(np.array([1, 2]), 1)
+    other.undo(done.id)
+    explored.refresh_decisions()
+    assert (codes_held(explored), explored.undone) == ({}, {done.id})
+
+
+def test_what_a_killed_writer_left_ahead_of_the_file_is_seen_after_a_refresh(own) -> None:
+    explored = Explorer(own)
+    program = (
+        "import numpy as np, os, signal, sys\nfrom cfbd_core import Audit\nfrom cfbd_core.store import database\n"
+        "real = database.duckdb.connect\n"
+        "class Dies:\n"
+        "    def __init__(self, held): self.held = held\n"
+        "    def __getattr__(self, name): return getattr(self.held, name)\n"
+        "    def close(self): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "audit = Audit.open(sys.argv[1])\n"
+        "database.duckdb.connect = lambda *a, **k: Dies(real(*a, **k))\n"
+        "audit.decide_rows(np.array([7]), 1)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(own.folder)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    explored.refresh_decisions()
+    assert codes_held(explored) == codes_in(own) == {7: "keep"}
 
 
 def test_decisions_made_elsewhere_are_seen_after_a_refresh(own) -> None:
@@ -309,7 +356,7 @@ def test_decisions_of_another_process_are_seen_after_a_refresh(own) -> None:
 
 def test_a_refresh_reads_nothing_while_the_file_is_unchanged(own, monkeypatch) -> None:
     explored = Explorer(own)
-    reads = counting(monkeypatch, own, "decided_rows")
+    reads = counting(monkeypatch, own, "decision_news")
     explored.refresh_decisions()
     assert not reads
     own.decide_rows(np.array([1]), np.array([1], np.int8))

@@ -307,7 +307,7 @@ def decided_since(connection: duckdb.DuckDBPyConnection, action: int) -> tuple[n
 def pairs_of_log(connection: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
     """Every pair of every action, oldest first: action, key, before, after, note_before, note_after."""
     show_log(connection)
-    return connection.execute(
+    return connection.sql(
         """
         SELECT action, key, coalesce(before::VARCHAR, '') AS before, coalesce(after::VARCHAR, '') AS after,
             note_before, note_after

@@ -203,9 +203,9 @@ def _texts_of(connection: duckdb.DuckDBPyConnection, column: str, rows: np.ndarr
 
 
 def outcome(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """Truth, scores and verdict of every pair, by row: poisoned, consistency, z, subset, verdict, final."""
+    """Truth, scores and verdict of every pair, by row: poisoned, consistency, z, subset, verdict, decision, final."""
     return connection.sql(
-        "SELECT poisoned, consistency, z, subset, verdict, final FROM audit_pairs ORDER BY row"
+        "SELECT poisoned, consistency, z, subset, verdict, decision, final FROM audit_pairs ORDER BY row"
     ).to_arrow_table()
 
 

@@ -60,7 +60,7 @@ def test_an_audit_that_another_process_writes_is_told_and_opens_afterwards(page,
 def test_what_is_pressed_while_the_audit_is_busy_is_told_and_not_lost(page, audit, monkeypatch):
     from cfbd_core.errors import AuditError
 
-    def busy(*_):
+    def busy(*_, **__):
         raise AuditError("busy :rocket: <b>")
 
     test = page("pairs")
@@ -74,7 +74,7 @@ def test_what_is_pressed_while_the_audit_is_busy_is_told_and_not_lost(page, audi
         assert test.button(key="undo_button").disabled
     test.button(key=f"keep_{row}").click().run()
     with monkeypatch.context() as patch:
-        patch.setattr(Audit, "decide_rows", busy)
+        patch.setattr(Audit, "undo", busy)
         test.button(key="undo_button").click().run()
         assert not test.button(key="undo_button").disabled
     test.button(key="undo_button").click().run()
