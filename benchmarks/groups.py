@@ -227,10 +227,10 @@ class Shown:
         self, estimate: TriggerEstimate, pairs: list[int], pattern: np.ndarray, mask: np.ndarray | None
     ) -> tuple[float | None, float | None]:
         patch = estimate.patch
-        held = [
-            i for i, pair in enumerate(pairs) if patch is not None and patch.found[i] and pair in self.poisons
-        ]
-        if not estimate.seen or patch is None or not held:
+        if patch is None or not patch.seen:
+            return None, None
+        held = [i for i, pair in enumerate(pairs) if patch.found[i] and pair in self.poisons]
+        if not held:
             return None, None
         true = np.array([self._place(self.poisons[pairs[i]], mask) for i in held])
         mine = patch.boxes[held]

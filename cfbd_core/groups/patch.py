@@ -59,16 +59,18 @@ def shared_patch(group: np.ndarray, control: np.ndarray, seed: int = 0) -> Patch
 
 def fixed_patch(group: np.ndarray, control: np.ndarray, seed: int = 0) -> Patch:
     """The rectangle whose content varies least over the group; seen if it beats control pictures' by far."""
-    box, gain = agreeing_rectangle(group, variance(control))
+    box, gain = _agreeing(group, variance(control))
     rng = np.random.default_rng(seed)
     null = np.zeros(DRAWS)
     size = min(len(group), len(control) // 2)
     for draw in range(DRAWS):
         order = rng.permutation(len(control))
-        null[draw] = agreeing_rectangle(control[order[:size]], variance(control[order[size:]]))[1]
+        null[draw] = _agreeing(control[order[:size]], variance(control[order[size:]]))[1]
     left, top, width, height = box
     views = group[:, top : top + height, left : left + width]
     content = views.mean(0)
+    if (likeness(views, content) >= LIKE).any():
+        content = views[likeness(views, content) >= LIKE].mean(0)
     found = likeness(views, content) >= LIKE
     others = likeness(control[:, top : top + height, left : left + width], content) >= LIKE
     seen = (
@@ -129,6 +131,19 @@ def contrast(content: np.ndarray) -> float:
     """Mean standard deviation of the colours of ``content`` (h, w, 3), on 0..1 whatever its own scale is."""
     scale = 255 if content.max(initial=0) > 1 else 1
     return float((content / scale).std((0, 1)).mean())
+
+
+def _agreeing(group: np.ndarray, usual: np.ndarray) -> tuple[Box, float]:
+    """Where the pictures agree, and how far; looked for again among those that hold it, without false alarms."""
+    box, gain = agreeing_rectangle(group, usual)
+    left, top, width, height = box
+    views = group[:, top : top + height, left : left + width]
+    held = likeness(views, views.mean(0)) >= LIKE
+    if min(width, height) < LEAST or not max(2 * LEAST_PICTURES, SHARE * len(group)) <= held.sum() < len(
+        group
+    ):
+        return box, gain
+    return agreeing_rectangle(group[held], usual)
 
 
 def _around(group: np.ndarray, corners: np.ndarray) -> np.ndarray:

@@ -81,14 +81,20 @@ def strongest_wave(spectrum: np.ndarray, side: int) -> tuple[float, float, float
     if not total:
         return 0.0, 0.0, 0.0
     down, across = np.unravel_index(energy.argmax(), energy.shape)
-    rows = (np.arange(-1, 2) + down) % side
-    columns = np.arange(max(0, across - 1), min(energy.shape[1], across + 2))
-    near = energy[np.ix_(rows, columns)]
+    rows, columns = (np.arange(-1, 2) + down) % side, np.arange(across - 1, across + 2)
+    near = np.zeros((3, 3))
+    inside = (columns >= 0) & (columns < energy.shape[1])
+    near[:, inside] = energy[np.ix_(rows, columns[inside])]
     signed = down - side if down > side // 2 else down
-    size = np.sqrt(near)  # sizes, not energies, fall in proportion to the distance from the wave
-    y = signed + float((size.sum(1) * np.arange(-1, 2)).sum() / size.sum())
-    x = float((size.sum(0) * columns).sum() / size.sum())
+    y, x = float(signed + _beside(near.sum(1))), float(across + _beside(near.sum(0)))
     return x, y, float(near.sum()) / total
+
+
+def _beside(energy: np.ndarray) -> float:
+    """How far a wave is from the middle of three frequencies: sizes fall in proportion to the distance from it."""
+    lower, here, upper = np.sqrt(energy)
+    side, other = (1, upper) if upper > lower else (-1, lower)
+    return float(side * other / (here + other))
 
 
 _Sums = tuple[int, np.ndarray, np.ndarray]  # pictures; sum of their spectra, and of the squared sizes
