@@ -1,0 +1,140 @@
+"""Groups, review and one filter for all pages, on a toy audit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cfbd_core import Audit
+from cfbd_core.explorer import Explorer
+from tests.app.test_pages import words
+
+
+def flagged_rows(audit: Audit) -> list[int]:
+    found: list[int] = audit.pairs("verdict = 'poisoned'", order_by="z DESC, row")["row"].to_pylist()
+    return found
+
+
+def held(test) -> dict:
+    queue: dict = test.session_state["review"]
+    return queue
+
+
+# --- groups --------------------------------------------------------------------------------------------
+
+
+def test_flagged_pairs_are_shown_as_a_group_that_can_be_decided_on(page, audit) -> None:
+    test = page("groups")
+    flagged = flagged_rows(audit)
+    assert "banana" in words(test)
+    (group, *_) = Explorer(audit).preview(audit.applied_params()).groups.groups
+    assert len(group) >= len(flagged) * 0.9
+    test.text_input(key=f"why_group_{group.medoid}").set_value(" all of   one target ").run()
+    test.button(key=f"all_remove_group_{group.medoid}").click().run()
+    rows = Explorer(audit).rows[group.positions]
+    stored = audit.pairs(f"row IN ({', '.join(map(str, rows))})")["decision"].to_pylist()
+    assert set(stored) == {"remove"}
+    (action, *_) = audit.history(limit=1)
+    assert (action.pairs, action.decision, action.note) == (len(group), "remove", "all of one target")
+    assert action.filter == {"group": group.id}
+    assert f"{len(group)} decided" in words(test)
+
+
+def test_without_flagged_pairs_the_page_says_so_calmly(page, audit) -> None:
+    params = audit.applied_params()
+    audit.split(type(params)(**params.to_dict() | {"gamma_z": 0.999, "gamma_z_rule": "manual"}))
+    test = page("groups")
+    assert not test.exception
+    assert "Nothing is flagged" in words(test)
+
+
+# --- review --------------------------------------------------------------------------------------------
+
+
+def test_a_decision_is_stored_and_brings_the_next_pair(page, audit) -> None:
+    test = page("review")
+    flagged = flagged_rows(audit)
+    assert held(test)["rows"].tolist() == flagged
+    test.button(key="review_keep").click().run()
+    test.button(key="review_remove").click().run()
+    test.button(key="review_unsure").click().run()
+    stored = {row: audit.pairs(f"row = {row}")["decision"][0].as_py() for row in flagged[:3]}
+    assert list(stored.values()) == ["keep", "remove", "unsure"]
+    assert held(test)["at"] == 3
+    test.button(key="review_undo").click().run()
+    assert held(test)["at"] == 2
+    assert audit.pairs(f"row = {flagged[2]}")["decision"].to_pylist() == [""]
+    test.button(key="review_previous").click().run()
+    assert held(test)["at"] == 1
+    test.button(key="review_next").click().run()
+    assert held(test)["at"] == 2
+
+
+def test_the_learned_order_gives_undecided_pairs_and_says_why(page, audit) -> None:
+    flagged = flagged_rows(audit)
+    explorer = Explorer(audit)
+    explorer.decide(explorer.positions_of(np.array(flagged[:3])), 2)
+    test = page("review")
+    test.segmented_control(key="review_order").set_value("learned").run()
+    assert not test.exception
+    queue = held(test)
+    assert not set(queue["rows"]) & set(flagged[:3])
+    assert len(queue["reasons"]) == len(queue["rows"])
+    assert "so far" in queue["told"]
+
+
+def test_a_filter_that_matches_nothing_is_told(page, audit) -> None:
+    test = page("pairs")
+    test.text_input(key="text").set_value("no such words").run()
+    assert "No pair matches" in words(test)
+
+
+# --- one filter ----------------------------------------------------------------------------------------
+
+
+def test_a_chip_takes_its_part_out(page, audit) -> None:
+    test = page("pairs")
+    test.text_input(key="text").set_value("banana").run()
+    labels = [button.label for button in test.button if (button.key or "").startswith("chip_")]
+    assert any("removed" in label for label in labels)
+    test.button(key="chip_0").click().run()
+    assert test.segmented_control(key="show").value == "all"
+    assert test.text_input(key="text").value == "banana"
+
+
+def test_an_address_reopens_the_filter_and_one_that_is_none_is_told(page, audit) -> None:
+    test = page("pairs", show="all", text="banana", sort="consistency-up")
+    assert test.segmented_control(key="show").value == "all"
+    assert test.text_input(key="text").value == "banana"
+    assert test.selectbox(key="sort").value == ("consistency", False)
+    broken = page("pairs", c="nonsense")
+    assert not broken.exception
+    assert any("filter was left out" in toast.value for toast in broken.toast)
+
+
+def test_a_view_is_saved_opened_and_taken_out(page, audit) -> None:
+    test = page("pairs")
+    test.text_input(key="text").set_value("banana").run()
+    test.text_input(key="view_name").set_value(" my <b>view ").run()
+    test.button(key="save_view").click().run()
+    assert audit.saved_views() == {"my <b>view": {"text": "banana"}}
+    test.text_input(key="text").set_value("").run()
+    test.button(key="view_0").click().run()
+    assert test.text_input(key="text").value == "banana"
+    test.button(key="forget_0").click().run()
+    assert audit.saved_views() == {}
+
+
+@pytest.mark.parametrize("decision", ["keep", ""])
+def test_all_that_match_are_decided_on_at_once_under_their_filter(page, audit, decision) -> None:
+    explorer = Explorer(audit)
+    explorer.decide(np.arange(5), 3)
+    test = page("pairs")
+    test.segmented_control(key="show").set_value("all").run()
+    test.pills(key="decided").set_value(["unsure"]).run()
+    assert "**5** pairs match" in words(test)
+    test.button(key=f"all_{decision or 'clear'}_filter").click().run()
+    rows = ", ".join(map(str, explorer.rows[:5]))
+    assert set(audit.pairs(f"row IN ({rows})")["decision"].to_pylist()) == {decision}
+    (action, *_) = audit.history(limit=1)
+    assert action.filter == {"show": "all", "decided": "unsure"}
