@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import state, words
+from app import state, undo, who, words
 from cfbd_core.errors import AuditError
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
@@ -17,7 +17,6 @@ from cfbd_core.thumbnails import Thumbnail, Thumbnails
 
 SUBSETS = ("D_b", "D_p", "D_s")
 CHOICES = {"keep": "Keep", "remove": "Remove", "unsure": "?"}
-KEPT_UNDOS = 100
 
 
 def gallery(preview: Preview, positions: np.ndarray) -> None:
@@ -80,49 +79,11 @@ def _words(preview: Preview, position: int, pair: dict[str, Any]) -> str:
 
 
 def _decide(row: int, key: str, decision: str) -> None:
-    """Store a decision and remember that before it; a busy audit is told, and nothing is lost."""
+    """Store a decision, wherever the pair stands by now; a busy audit is told, and nothing is lost."""
     with state.told():
-        code = DECISIONS.index(decision)
-        before, note = _stored(row, code)
-        told = f"{decision or 'clear'} {words.escaped(key, 24)}"
-        action = {"row": row, "before": (before, note), "made": (code, note if code else None), "words": told}
-        undo_stack = st.session_state.setdefault("undo", [])
-        undo_stack.append(action)
-        del undo_stack[:-KEPT_UNDOS]
-
-
-def _stored(row: int, code: int, *note: str | None) -> tuple[int, str | None]:
-    """Store a decision on the pair at ``row``, wherever it stands by now; returns code and note before.
-
-    A note that is not given stays.
-    """
-    explorer = state.explorer()
-    position = explorer.positions_of(np.array([row]))
-    if position[0] < 0:
-        raise AuditError("this pair is no longer in the audit")
-    codes, notes = explorer.decide(position, np.array([code], np.int8), note or None)
-    return int(codes[0]), notes[0]
-
-
-def undo() -> None:
-    """Take the last action back."""
-    undo_stack = st.session_state.get("undo", [])
-    if undo_stack:
-        with state.told():
-            last = undo_stack[-1]
-            if _held(last["row"]) == last["made"]:
-                _stored(last["row"], *last["before"])
-            else:
-                st.toast(
-                    "Someone has decided on this pair since: nothing was undone.", icon=":material/info:"
-                )
-            undo_stack.pop()
-
-
-def _held(row: int) -> tuple[int, str | None] | None:
-    """The decision on the pair at ``row`` and its note as they stand in the audit; None where the pair is gone."""
-    explorer = state.explorer()
-    position = int(explorer.positions_of(np.array([row]))[0])
-    if position < 0:
-        return None
-    return int(explorer.decisions[position]), explorer.audit.notes_of(np.array([row]))[0]
+        explorer = state.explorer()
+        position = explorer.positions_of(np.array([row]))
+        if position[0] < 0:
+            raise AuditError("this pair is no longer in the audit")
+        done = explorer.decide(position, DECISIONS.index(decision), who=who.name(), params=state.params())
+        undo.remember(done, f"{decision or 'clear'} {words.escaped(key, 24)}")

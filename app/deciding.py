@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import state
+from app import state, undo, who
 from app.words import escaped
 from cfbd_core.store.columns import DECISIONS
 
@@ -39,24 +39,20 @@ def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: st
 def _decide(positions: np.ndarray, decision: str, key: str, chosen: dict[str, Any], words: str) -> None:
     with state.told():
         note = " ".join(str(st.session_state.get(f"why_{key}") or "").split()) or None
-        store(positions, DECISIONS.index(decision), note, chosen)
+        told = f"{decision or 'clear'} {len(positions):,} pairs"
+        store(positions, DECISIONS.index(decision), note, chosen, told)
         st.toast(f"{len(positions):,} pairs: {decision or 'cleared'}", icon=":material/check:")
 
 
-def store(positions: np.ndarray, code: int, note: str | None, chosen: Mapping[str, Any] | None) -> None:
-    """Store one action: the decision ``code`` on the pairs at ``positions`` (m,), and remember it for undo."""
-    explorer = state.explorer()
-    done = explorer.decide(positions, code, note=note, filter=chosen, params=state.params())
-    st.session_state.setdefault("done", []).append((done.id, int(explorer.rows[positions[0]])))
+def store(
+    positions: np.ndarray, code: int, note: str | None, chosen: Mapping[str, Any] | None, told: str
+) -> int:
+    """Store one action: the decision ``code`` on the pairs at ``positions`` (m,); ``told`` says it on the undo button.
 
-
-def undoable() -> bool:
-    """Whether there is an action of this session to take back."""
-    return bool(st.session_state.get("done"))
-
-
-def undo_last() -> int | None:
-    """Take this session's last action back; returns the row of a pair that it touched."""
-    action, row = st.session_state["done"].pop()
-    state.explorer().undo(action)
-    return int(row)
+    Returns the action's number in the log.
+    """
+    done = state.explorer().decide(
+        positions, code, who=who.name(), note=note, filter=chosen, params=state.params()
+    )
+    undo.remember(done, told)
+    return done.id

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import state, widgets, words
+from app import state, who, widgets, words
 from app.login import require_login
 from cfbd_core.audit import Audit
 from cfbd_core.errors import CfbdError
@@ -21,6 +21,7 @@ PAGES = (
     ("pairs", "Suspicious pairs", ":material/photo_library:"),
     ("map", "Map", ":material/scatter_plot:"),
     ("evaluate", "Evaluate", ":material/monitoring:"),
+    ("log", "Log", ":material/history:"),
     ("export", "Export", ":material/download:"),
     ("train", "Train", ":material/model_training:"),
     ("lab", "Attack lab", ":material/science:"),
@@ -110,6 +111,8 @@ def _sidebar() -> None:
         _apply_or_reset()
     except CfbdError as error:
         st.caption(f":material/error: {words.escaped(str(error))}")
+    with st.expander("You", icon=":material/person:"):
+        who.ask()
     with st.expander("Charts", icon=":material/image:"):
         widgets.picture_format()
 

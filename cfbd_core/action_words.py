@@ -27,6 +27,14 @@ def filter_words(chosen: Mapping[str, Any] | None) -> str:
     return "; ".join(filter(None, (_part(name, value) for name, value in chosen.items())))
 
 
+def params_words(params: Mapping[str, Any] | None) -> str:
+    """The split's settings in one line: "K 5 · γ 0.9 · q 50 · γ_z auto"; empty where there was no split."""
+    if not params:
+        return ""
+    cut = params.get("gamma_z") if params.get("gamma_z") is not None else params.get("gamma_z_rule")
+    return f"K {params.get('k')} · γ {params.get('gamma')} · q {params.get('q')} · γ_z {cut}"
+
+
 def filter_json(chosen: PairFilter) -> dict[str, Any]:
     """A filter as the log holds it: plain JSON values, without what asks for all pairs and without the order."""
     held = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(chosen).items()}

@@ -117,6 +117,11 @@ class AuditLog(AuditColumns):
         with self._database.reading() as connection:
             return log.get(connection, number)
 
+    def examples(self, actions: Sequence[int]) -> dict[int, list[str]]:
+        """The first few keys that each of these actions touched."""
+        with self._database.reading() as connection:
+            return log.examples(connection, actions)
+
     def decision_news(self, seen: Mark | None) -> DecisionNews:
         """What was decided since ``seen``, the mark of earlier news; all that stands where that is None."""
         with self._database.reading() as connection:

@@ -54,11 +54,16 @@ def _summary(preview: Preview) -> None:
     with st.container(horizontal=True, gap="medium"):
         st.metric("Kept", f"{int((~removed).sum()):,}", width="content")
         st.metric("Removed", f"{int(removed.sum()):,}", width="content")
-        st.metric("Removed by you alone", f"{by_hand:,}", width="content")
-        st.metric("Flagged, kept by you", f"{spared:,}", width="content")
+        st.metric("Kept though flagged", f"{spared:,}", width="content", help="By hand, against the verdict.")
+        st.metric(
+            "Removed though clean", f"{by_hand:,}", width="content", help="By hand, against the verdict."
+        )
     decided = int(((decisions == KEEP) | (decisions == REMOVE)).sum())
+    if decided:
+        st.page_link("views/log.py", label="Who decided what, and when", icon=":material/history:")
     st.caption(
-        f"{decided:,} of your decisions count; {by_hand + spared:,} of them overrule the verdict."
+        f"{decided:,} decision{' counts' if decided == 1 else 's count'}; {by_hand + spared:,} "
+        f"overrule{'s' if by_hand + spared == 1 else ''} the verdict."
         + ("" if state.params() == state.applied() else " The sliders' split is stored in the audit first.")
     )
 

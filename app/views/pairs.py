@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import cards, deciding, filters, state, widgets
+from app import cards, deciding, filters, state, undo, widgets
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 
@@ -38,17 +38,10 @@ def page() -> None:
 
 
 def _toolbar(positions: np.ndarray) -> None:
-    undo = st.session_state.setdefault("undo", [])
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.markdown(f"**{len(positions):,}** pairs match", width="content")
         deciding.on_all(positions, "filter", filters.address(), "all that match the filter")
-        st.button(
-            f"Undo: {undo[-1]['words']}" if undo else "Undo",
-            on_click=cards.undo,
-            disabled=not undo,
-            icon=":material/undo:",
-            key="undo_button",
-        )
+        undo.buttons()
 
 
 def _nothing(preview: Preview, chosen: PairFilter) -> None:

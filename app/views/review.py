@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import deciding, filters, keys, state, widgets
+from app import deciding, filters, keys, state, undo, widgets
 from app.words import plain
 from cfbd_core.images import BadImage, decode_image, read_image_bytes
 from cfbd_core.neighbours import nearest_rows
@@ -80,7 +80,7 @@ def _queue(preview: Preview) -> dict[str, Any]:
     undecided = np.flatnonzero(explorer.decisions[positions] == 0)
     queue = {
         "of": made_of, "rows": rows, "reasons": reasons, "told": told, "at": int(undecided[0]) if len(undecided) else 0,
-        "began": time.monotonic(), "made": 0,
+        "began": time.monotonic(), "made": 0, "acted": {},
     }  # fmt: skip
     st.session_state["review"] = queue
     return queue
@@ -108,11 +108,11 @@ def _one(queue: dict[str, Any]) -> None:
     _progress(preview, queue, at)
     if not found:
         st.info("This pair is no longer in the audit.", icon=":material/info:")
-        _buttons(queue, None, "")
+        _buttons(queue, None, "", "")
         return
     pair = found[0]
     decided = DECISIONS[explorer.decisions[position]]
-    _buttons(queue, position, decided)
+    _buttons(queue, position, pair["key"], decided)
     st.html(_large(preview, position, pair, queue["reasons"][at] if queue["reasons"] else ""))
     if len(explorer) <= COMPARED:
         _neighbours(preview, position)
@@ -132,7 +132,7 @@ def _progress(preview: Preview, queue: dict[str, Any], at: int) -> None:
     )
 
 
-def _buttons(queue: dict[str, Any], position: int | None, decided: str) -> None:
+def _buttons(queue: dict[str, Any], position: int | None, key_of: str, decided: str) -> None:
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="review_buttons"):
         for decision, label, key in (
             ("keep", "Keep", "K"),
@@ -140,12 +140,10 @@ def _buttons(queue: dict[str, Any], position: int | None, decided: str) -> None:
             ("unsure", "Unsure", "U"),
         ):
             st.button(
-                f"{label}  `{key}`", key=f"review_{decision}", on_click=_decide, args=[queue, position, decision],
+                f"{label}  `{key}`", key=f"review_{decision}", on_click=_decide, args=[queue, position, key_of, decision],
                 type="primary" if decided == decision else "secondary", disabled=position is None,
             )  # fmt: skip
-        st.button(
-            "Undo  `Z`", key="review_undo", on_click=_undo, args=[queue], disabled=not deciding.undoable()
-        )
+        st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[queue], disabled=not undo.undoable())
         st.button("Back  `P`", key="review_previous", on_click=_go, args=[queue, -1], type="tertiary")
         st.button("Next  `N`", key="review_next", on_click=_go, args=[queue, 1], type="tertiary")
         st.button("", key="review_help", icon=":material/help:", on_click=_help, type="tertiary", help="Keys")
@@ -166,9 +164,11 @@ def _keys() -> None:
     )
 
 
-def _decide(queue: dict[str, Any], position: int, decision: str) -> None:
+def _decide(queue: dict[str, Any], position: int, key: str, decision: str) -> None:
     with state.told():
-        deciding.store(np.array([position]), DECISIONS.index(decision), None, None)
+        told = f"{decision} {escaped(key, 24)}"
+        action = deciding.store(np.array([position]), DECISIONS.index(decision), None, None, told)
+        queue["acted"][action] = queue["at"]
         queue["made"] += 1
         _to_next_undecided(queue)
 
@@ -188,10 +188,7 @@ def _to_next_undecided(queue: dict[str, Any]) -> None:
 
 def _undo(queue: dict[str, Any]) -> None:
     with state.told():
-        row = deciding.undo_last()
-        places = np.flatnonzero(queue["rows"] == row) if row is not None else []
-        if len(places):
-            queue["at"] = int(places[0])
+        queue["at"] = queue["acted"].pop(undo.undo_last(), queue["at"])
 
 
 def _go(queue: dict[str, Any], step: int) -> None:

@@ -270,6 +270,19 @@ def history(
     return [_action(row, row[0] in undone) for row in found]
 
 
+def examples(
+    connection: duckdb.DuckDBPyConnection, actions: Sequence[int], most: int = 3
+) -> dict[int, list[str]]:
+    """The first keys, at most ``most``, that each of these actions touched; none for one that touched no pair."""
+    show_log(connection)
+    found = connection.execute(
+        f"SELECT action, min(key, {int(most)}) FROM action_pairs WHERE list_contains($actions, action) "
+        "AND action BETWEEN $low AND $high GROUP BY action",
+        {"actions": list(actions), "low": min(actions, default=0), "high": max(actions, default=-1)},
+    ).fetchall()
+    return dict(found)
+
+
 def undone_actions(connection: duckdb.DuckDBPyConnection) -> frozenset[int]:
     """The actions that do not count at present."""
     show_log(connection)

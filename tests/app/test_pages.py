@@ -399,7 +399,7 @@ def test_a_written_export_holds_the_kept_pairs_and_can_be_fetched(page, root, au
     shown = metrics(test)
     report = audit.report()
     assert int(shown["Kept"]) == report["kept"] == PAIRS - int(shown["Removed"])
-    assert (shown["Removed by you alone"], shown["Flagged, kept by you"]) == ("0", "1")
+    assert (shown["Removed though clean"], shown["Kept though flagged"]) == ("0", "1")
     test.button(key="write").click().run()
     jobs = Jobs(root / ".cfbd-jobs")
     deadline = time.monotonic() + 60

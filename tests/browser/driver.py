@@ -23,7 +23,7 @@ FLAGS = (
 )  # fmt: skip
 PAGES = {
     "audits": "Audits", "coarse": "Coarse stage", "fine": "Fine stage", "pairs": "Suspicious pairs",
-    "map": "Map", "evaluate": "Evaluate", "export": "Export", "train": "Train", "lab": "Attack lab",
+    "map": "Map", "evaluate": "Evaluate", "log": "Log", "export": "Export", "train": "Train", "lab": "Attack lab",
 }  # fmt: skip
 SLOW = 30_000  # ms: for a loaded machine; a test waits for what it needs, never for a time
 
