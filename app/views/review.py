@@ -12,7 +12,7 @@ import numpy as np
 import streamlit as st
 
 from app import deciding, filters, keys, state, undo, widgets
-from app.words import plain
+from app.words import escaped, plain
 from cfbd_core.images import BadImage, decode_image, read_image_bytes
 from cfbd_core.neighbours import nearest_rows
 from cfbd_core.preview import Preview
