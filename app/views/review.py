@@ -140,7 +140,8 @@ def _buttons(queue: dict[str, Any], position: int | None, key_of: str, decided: 
             ("unsure", "Unsure", "U"),
         ):
             st.button(
-                f"{label}  `{key}`", key=f"review_{decision}", on_click=_decide, args=[queue, position, key_of, decision],
+                f"{label}  `{key}`", key=f"review_{decision}", on_click=_decide,
+                args=[queue, position, key_of, decision],
                 type="primary" if decided == decision else "secondary", disabled=position is None,
             )  # fmt: skip
         st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[queue], disabled=not undo.undoable())
