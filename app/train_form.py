@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -13,6 +12,7 @@ import streamlit as st
 from app import state, train, train_runs, words
 from app.train_runs import Run
 from cfbd_core.errors import CfbdError
+from cfbd_core.option_help import help_of
 from cfbd_core.training import DEFENSES, Defense
 from cfbd_core.training.config import TrainParams
 
@@ -137,24 +137,25 @@ def _own(defense: type[Defense]) -> dict[str, Any]:
         return {}
     kinds, values = get_type_hints(defense.options), {}
     with st.expander(f"Options of {defense.title}", icon=":material/shield:", type="compact"):
-        st.caption(inspect.cleandoc(defense.options.__doc__ or "").replace("``", "`"))
         for first in range(0, len(fields), 3):  # row by row, so that a phone keeps their order
             for column, one in zip(st.columns(3), fields[first : first + 3], strict=False):
                 with column:
-                    values[one.name] = _field(
-                        one.name, kinds[one.name], one.default, f"train_{defense.name}_{one.name}"
-                    )
+                    values[one.name] = _field(one, kinds[one.name], f"train_{defense.name}_{one.name}")
     return {one.name: values[one.name] for one in fields if values[one.name] != one.default}
 
 
-def _field(name: str, kind: Any, default: Any, key: str) -> Any:
-    label = name.replace("_", " ").capitalize()
+def _field(field: dataclasses.Field[Any], kind: Any, key: str) -> Any:
+    label, told = field.name.replace("_", " ").capitalize(), help_of(field)
     if get_origin(kind) is Literal:
         choices = list(get_args(kind))
-        return st.selectbox(label, choices, choices.index(default), key=key, **KEPT)
-    if isinstance(default, float):
-        return st.number_input(label, value=default, step=0.01, format="%.4g", key=key, **KEPT)
-    return st.number_input(label, value=default, step=1, key=key, placeholder="by itself", **KEPT)
+        return st.selectbox(label, choices, choices.index(field.default), key=key, help=told, **KEPT)
+    if isinstance(field.default, float):
+        return st.number_input(
+            label, value=field.default, step=0.01, format="%.4g", key=key, help=told, **KEPT
+        )
+    return st.number_input(
+        label, value=field.default, step=1, key=key, help=told, placeholder="by itself", **KEPT
+    )
 
 
 def _measured(audit: Path) -> tuple[str | None, str | None]:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cfbd_core.attacks import ATTACKS, Attack
-from cfbd_core.attacks.fields import help_of, own_options
+from cfbd_core.attacks.fields import own_options
 from cfbd_core.attacks.poison_params import CONTROL, PoisonParams
 from cfbd_core.attacks.traps import TRAPS
 from cfbd_core.attacks.wording import counted
 from cfbd_core.cli_options import OneLineParser, add_columns, source_options
 from cfbd_core.cli_progress import StageBars
+from cfbd_core.option_help import help_of
 
 RULES = {
     "templates": "a random one of the 80 ImageNet templates with the target",

@@ -12,9 +12,10 @@ import pytest
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.copies import CopyOptions, load_triggers, plan_copy, title_of
-from cfbd_core.attacks.fields import help_of, own_options
+from cfbd_core.attacks.fields import own_options
 from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.cli import main
+from cfbd_core.option_help import help_of
 from cfbd_core.sources import open_source
 
 

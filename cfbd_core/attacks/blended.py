@@ -9,8 +9,9 @@ from PIL import Image
 
 from cfbd_core.attacks.base import Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed, check_share, check_size
-from cfbd_core.attacks.fields import option, picture_size
+from cfbd_core.attacks.fields import picture_size
 from cfbd_core.attacks.pixels import as_numbers, as_picture
+from cfbd_core.option_help import option
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,14 @@
-"""The fields of an attack's parameters: which are the user's to set, each with a line of help."""
+"""The fields of an attack's parameters: which are the user's to set."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any
 
 from cfbd_core.attacks.base import INPUT_SIZE
+from cfbd_core.option_help import HELP
 
-_HELP, _PICTURE_SIZE = "help", "picture size"
-T = TypeVar("T")
-
-
-def option(default: T, help: str) -> T:
-    """A field that the command line and the lab offer with this line of help."""
-    value: T = dataclasses.field(default=default, metadata={_HELP: help})
-    return value
+_PICTURE_SIZE = "picture size"
 
 
 def picture_size() -> int:
@@ -25,13 +19,7 @@ def picture_size() -> int:
 
 def own_options(params: type[Any]) -> dict[str, dataclasses.Field[Any]]:
     """Return the user's fields of a parameters class by name; the seed is not one, it is that of the copy."""
-    return {one.name: one for one in dataclasses.fields(params) if _HELP in one.metadata}
-
-
-def help_of(field: dataclasses.Field[Any]) -> str:
-    """Return the line of help of a field of :func:`own_options`."""
-    line: str = field.metadata[_HELP]
-    return line
+    return {one.name: one for one in dataclasses.fields(params) if HELP in one.metadata}
 
 
 def picture_size_of(params: Any) -> int:

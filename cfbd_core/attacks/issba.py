@@ -18,9 +18,9 @@ from PIL import Image
 
 from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed, check_share
-from cfbd_core.attacks.fields import option
 from cfbd_core.encoder_files import check_published_hash, file_sha256
 from cfbd_core.errors import EncoderError, ParameterError
+from cfbd_core.option_help import option
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,9 +10,10 @@ from PIL import Image
 
 from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed
-from cfbd_core.attacks.fields import option, picture_size
+from cfbd_core.attacks.fields import picture_size
 from cfbd_core.attacks.pixels import as_numbers, as_picture
 from cfbd_core.errors import ParameterError
+from cfbd_core.option_help import option
 
 _PUBLISHED: dict[str, tuple[int, float]] = {"wanet": (4, 0.5), "clip": (INPUT_SIZE, 1.0)}  # k, s
 _SMALLEST = 4  # control points, and pixels, a side: fewer make no field

@@ -11,6 +11,7 @@ import numpy as np
 
 from cfbd_core.detectors.abl import lowest
 from cfbd_core.errors import ParameterError, TrainingError
+from cfbd_core.option_help import option
 from cfbd_core.training.base import Defense, Embed, Epoch, Loss, Step
 from cfbd_core.training.contrast import clip_loss, clip_losses
 from cfbd_core.training.option_checks import check_number, check_weights, check_whole
@@ -33,11 +34,16 @@ class AblOptions:
     ``gamma`` (nats); see :class:`Abl`. ``unlearn_weight`` of the isolated pairs' loss.
     """
 
-    isolation_epochs: int | None = None
-    share: float = 0.01
-    ascent: Literal["none", "lga", "flooding"] = "none"
-    gamma: float = 0.5
-    unlearn_weight: float = 1.0
+    isolation_epochs: int | None = option(
+        None, "epochs whose losses rank the pairs: by itself 10, and half of a run of fewer than 20"
+    )
+    share: float = option(0.01, "of the pairs that is isolated: 0.01 is 1 %")
+    ascent: Literal["none", "lga", "flooding"] = option(
+        "none",
+        "what is done in those epochs to losses below gamma: nothing, local ascent by pair, or flooding",
+    )
+    gamma: float = option(0.5, "the loss, in nats, that ascent holds pairs at")
+    unlearn_weight: float = option(1.0, "of the isolated pairs' loss, once they are unlearned")
 
     def __post_init__(self) -> None:
         if self.isolation_epochs is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cfbd_core.errors import ParameterError
+from cfbd_core.option_help import option
 from cfbd_core.training.base import Defense, Loss, Step
 from cfbd_core.training.contrast import clip_loss, in_modal_loss
 from cfbd_core.training.option_checks import check_weights
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 class CleanClipOptions:
     """``clip_weight`` and ``in_modal_weight`` of the two losses, at least 0: λ₁ and λ₂ of the paper, both 1 there."""
 
-    clip_weight: float = 1.0
-    in_modal_weight: float = 1.0
+    clip_weight: float = option(1.0, "of CLIP's loss: λ₁ of the paper")
+    in_modal_weight: float = option(
+        1.0, "of the loss that compares pictures with pictures, captions with captions: λ₂"
+    )
 
     def __post_init__(self) -> None:
         check_weights("cleanclip", self, "clip_weight", "in_modal_weight")

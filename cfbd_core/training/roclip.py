@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfbd_core.option_help import option
 from cfbd_core.training.base import Defense, Embed, Epoch, Loss, Step
 from cfbd_core.training.contrast import clip_loss
 from cfbd_core.training.option_checks import check_number, check_whole
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class RoClipOptions:
     """``every``: the last epoch of so many matches (the paper's K). ``pool``: its size as a share of the pairs."""
 
-    every: int = 2
-    pool: float = 0.02
+    every: int = option(2, "the last epoch of so many matches with the pool")
+    pool: float = option(0.02, "the pool's size as a share of the pairs")
 
     def __post_init__(self) -> None:
         check_whole("roclip", self, 1, "every")

@@ -12,6 +12,7 @@ import numpy as np
 from cfbd_core.detectors.safeclip import log_odds_of_lower
 from cfbd_core.errors import TrainingError
 from cfbd_core.mixture import fit_mixture
+from cfbd_core.option_help import option
 from cfbd_core.training.base import Defense, Embed, Epoch, Loss, Step
 from cfbd_core.training.cleanclip import both_in_modal_losses
 from cfbd_core.training.contrast import clip_loss
@@ -32,12 +33,12 @@ class SafeClipOptions:
     grows by ``growth``, up to ``most``.
     """
 
-    warmup_epochs: int = 5
-    clip_epochs: int = 1
-    clip_weight: float = 0.01
-    threshold: float = 0.9
-    growth: float = 0.01
-    most: float = 0.85
+    warmup_epochs: int = option(5, "epochs within each modality alone")
+    clip_epochs: int = option(1, "epochs after them with a little of CLIP's loss")
+    clip_weight: float = option(0.01, "how little: the weight of CLIP's loss in those epochs")
+    threshold: float = option(0.9, "the posterior above which a pair is safe, the first time")
+    growth: float = option(0.01, "by how much the safe share grows every later epoch")
+    most: float = option(0.85, "the largest safe share")
 
     def __post_init__(self) -> None:
         check_whole("safeclip", self, 0, "warmup_epochs", "clip_epochs")
