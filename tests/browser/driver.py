@@ -22,15 +22,16 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 PAGES = {
-    "audits": "Audits", "coarse": "Coarse stage", "fine": "Fine stage", "pairs": "Suspicious pairs",
+    "audits": "Audits", "coarse": "Coarse stage", "fine": "Fine stage",
+    "groups": "Suspected targets", "review": "Review", "pairs": "Suspicious pairs",
     "map": "Map", "evaluate": "Evaluate", "log": "Log", "export": "Export", "train": "Train", "lab": "Attack lab",
 }  # fmt: skip
 SLOW = 30_000  # ms: for a loaded machine; a test waits for what it needs, never for a time
 
 
 @contextmanager
-def app(root: Path, audit: Path) -> Iterator[str]:
-    """Run ``cfbd app`` on ``audit``; yields its address."""
+def app(root: Path, audit: Path, killed: bool = False) -> Iterator[str]:
+    """Run ``cfbd app`` on ``audit``; yields its address. At the end it is asked to stop, or ``killed``."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -45,7 +46,7 @@ def app(root: Path, audit: Path) -> Iterator[str]:
         _wait_for(url, server, root / "app.log")
         yield url
     finally:
-        server.send_signal(signal.SIGINT)
+        server.send_signal(signal.SIGKILL if killed else signal.SIGINT)
         server.wait(20)
         log.close()
 

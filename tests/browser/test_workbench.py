@@ -1,0 +1,197 @@
+"""The workbench in a real Chromium: decisions by key, the lasso, views, two people at once, the app killed."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+from playwright.sync_api import Page
+
+from cfbd_core import Audit
+from tests.browser import driver
+from tests.browser.driver import go, visit, wait_until_idle
+
+WIDE = {"width": 1440, "height": 900}
+PAIRS = 30
+
+
+def decisions(audit: Path) -> list[str]:
+    """What stands for the flagged pairs, in the order in which they are reviewed."""
+    found: list[str] = (
+        Audit.open(audit).pairs("verdict = 'poisoned'", order_by="z DESC, row")["decision"].to_pylist()
+    )
+    return found
+
+
+def place(page: Page) -> str:
+    """Which pair is shown, of how many."""
+    return page.locator("[data-testid=stProgress]").inner_text().split("·")[0].strip()
+
+
+def press(page: Page, key: str, at: str) -> None:
+    """Press a key and wait until the pair with this number is shown."""
+    page.keyboard.press(key)
+    page.get_by_text(f"pair {at} of").first.wait_for(timeout=driver.SLOW)
+
+
+def test_thirty_pairs_are_decided_by_key_with_undo_and_keys_are_dead_while_typing(browser, opened):
+    url, audit = opened
+    page = browser.new_context(viewport=WIDE).new_page()
+    visit(page, url, "review")
+    page.locator(".cfbd-large img").wait_for(timeout=driver.SLOW)
+    assert place(page).startswith("pair 1 of")
+    keys = ["xkux"[number % 4] for number in range(PAIRS)]
+    for number, key in enumerate(keys):
+        press(page, key, f"{number + 2:,}")
+    names = {"x": "remove", "k": "keep", "u": "unsure"}
+    assert decisions(audit)[:PAIRS] == [names[key] for key in keys]
+    press(page, "z", f"{PAIRS}")
+    assert decisions(audit)[PAIRS - 1] == ""
+    press(page, "k", f"{PAIRS + 1}")
+    assert decisions(audit)[PAIRS - 1] == "keep"
+    press(page, "ArrowLeft", f"{PAIRS}")
+    press(page, "n", f"{PAIRS + 1}")
+
+    page.keyboard.press("?")
+    page.get_by_role("dialog").wait_for(timeout=driver.SLOW)
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="detached", timeout=driver.SLOW)
+    name = page.get_by_label("Your name")
+    name.fill("")
+    name.press_sequentially("kuzx")
+    name.press("Enter")
+    wait_until_idle(page)
+    assert place(page).startswith(f"pair {PAIRS + 1} of")
+    assert decisions(audit)[PAIRS] == ""
+    page.locator("h1").click()
+    press(page, "x", f"{PAIRS + 2}")
+    assert Audit.open(audit).history(1)[0].who == "kuzx"
+
+
+def test_what_is_outlined_on_the_map_is_decided_on_at_once(browser, opened):
+    url, audit = opened
+    page = browser.new_context(viewport=WIDE).new_page()
+    visit(page, url, "map")
+    page.get_by_role("button", name="Make the map").click()
+    page.locator(".st-key-make_map button").click()
+    page.locator(".st-key-chart_map .js-plotly-plot").wait_for(timeout=240_000)
+    wait_until_idle(page)
+    page.locator(".st-key-chart_map").hover()
+    page.locator('.st-key-chart_map [data-title="Lasso Select"]').click()
+    box = page.locator(".st-key-chart_map .js-plotly-plot .nsewdrag").first.bounding_box()
+    angles = np.linspace(0, 2 * np.pi, 30)
+    points = [
+        (
+            box["x"] + box["width"] * (0.5 + 0.4 * np.cos(a)),
+            box["y"] + box["height"] * (0.5 + 0.4 * np.sin(a)),
+        )
+        for a in angles
+    ]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point)
+    page.mouse.up()
+    page.get_by_text("pairs outlined").wait_for(timeout=driver.SLOW)
+    told = page.locator(".st-key-outlined").inner_text()
+    count = int(told.split()[0].replace(",", ""))
+    assert count > 0
+    wait_until_idle(page)
+    page.get_by_role("link", name="Look at them").click()
+    page.get_by_text(f"{count:,} pairs match").wait_for(timeout=driver.SLOW)
+    page.get_by_role("button", name=f"Decide on all {count:,}").click()
+    page.locator(".st-key-all_unsure_filter button").click()
+    page.get_by_text(f"{count:,} pairs: unsure").first.wait_for(timeout=driver.SLOW)
+    (action,) = Audit.open(audit).history()
+    assert (action.pairs, action.decision) == (count, "unsure")
+    assert action.filter is not None
+    assert action.filter["lasso"].startswith("captions:")
+    page.locator(".st-key-undo_button button").click()
+    page.locator(".st-key-redo_button button:not([disabled])").wait_for(timeout=driver.SLOW)
+    assert not Audit.open(audit).decided_rows()[0].size
+
+
+def test_an_address_reopens_a_view_for_someone_else(browser, opened):
+    url, _ = opened
+    page = browser.new_context(viewport=WIDE).new_page()
+    visit(page, url, "pairs")
+    page.get_by_label("Search").fill("banana")
+    page.get_by_label("Search").press("Enter")
+    page.get_by_role("button", name="“banana”").wait_for(timeout=driver.SLOW)
+    wait_until_idle(page)
+    assert parse_qs(urlsplit(page.url).query)["text"] == ["banana"]
+    told = page.get_by_text("pairs match").inner_text()
+    page.get_by_role("button", name="Views").click()
+    page.get_by_label("Name", exact=True).fill("bananas")
+    page.get_by_label("Name", exact=True).press("Enter")
+    page.locator(".st-key-save_view button").click()
+    page.locator(".st-key-view_0 button").wait_for(timeout=driver.SLOW)
+    wait_until_idle(page)
+
+    other = browser.new_context(viewport=WIDE).new_page()
+    other.goto(page.url)
+    other.get_by_role("button", name="“banana”").wait_for(timeout=driver.SLOW)
+    assert other.get_by_text("pairs match").inner_text() == told
+    other.get_by_role("button", name="“banana”").click()
+    other.get_by_role("button", name="“banana”").wait_for(state="detached", timeout=driver.SLOW)
+    wait_until_idle(other)
+    other.get_by_role("button", name="Views").click()
+    other.locator(".st-key-view_0 button").click()
+    other.get_by_role("button", name="“banana”").wait_for(timeout=driver.SLOW)
+
+
+def test_two_people_at_once_lose_no_decision(browser, opened):
+    url, audit = opened
+    people = [browser.new_context(viewport=WIDE).new_page() for _ in range(2)]
+    for page, order in zip(people, ("z-down", "z-up"), strict=True):
+        page.goto(f"{url}/review?show=removed&sort={order}")
+        page.locator(".cfbd-large img").wait_for(timeout=driver.SLOW)
+        wait_until_idle(page)
+    for _ in range(8):
+        for page in people:
+            page.keyboard.press("x")
+        for page in people:
+            wait_until_idle(page)
+    deadline = time.monotonic() + driver.SLOW / 1000
+    while time.monotonic() < deadline and decisions(audit).count("remove") < 16:
+        time.sleep(0.2)
+    stood = decisions(audit)
+    assert stood[:8] == ["remove"] * 8
+    assert stood[-8:] == ["remove"] * 8
+    assert len(Audit.open(audit).history()) == 16
+
+
+def test_an_app_that_is_killed_loses_no_decision(browser, demo, tmp_path):
+    import shutil
+
+    audit = tmp_path / "audits" / "demo"
+    shutil.copytree(demo, audit)
+    page = browser.new_context(viewport=WIDE).new_page()
+    with driver.app(tmp_path, audit, killed=True) as url:
+        visit(page, url, "review")
+        page.locator(".cfbd-large img").wait_for(timeout=driver.SLOW)
+        for number in range(3):
+            press(page, "k", f"{number + 2}")
+    assert decisions(audit)[:3] == ["keep"] * 3
+    with driver.app(tmp_path, audit) as url:
+        visit(page, url, "review")
+        page.locator(".cfbd-large img").wait_for(timeout=driver.SLOW)
+        assert Audit.open(audit).report()["flagged"] == len(decisions(audit)) - 3
+        go(page, "log")
+        page.get_by_text("3 actions").wait_for(timeout=driver.SLOW)
+
+
+def test_groups_show_the_trigger_and_every_page_has_its_picture_taken(browser, opened):
+    url, audit = opened
+    page = browser.new_context(viewport=WIDE).new_page()
+    visit(page, url, "groups")
+    page.get_by_text("poison-like").first.wait_for(timeout=driver.SLOW)
+    page.locator('[class*="st-key-share_"] label').first.click()
+    page.locator(".cfbd-shared img").first.wait_for(timeout=120_000)
+    wait_until_idle(page)
+    truth = json.dumps(Audit.open(audit).report()["truth"])
+    assert '"tpr": 1.0' in truth
+    assert page.locator(".cfbd-shared figure").count() >= 3
