@@ -43,6 +43,7 @@ from cfbd_core.groups.trigger_estimate import MOST_PICTURES, TriggerEstimate, es
 from cfbd_core.scores import unit_rows
 
 TARGETS = ("banana", "cheeseburger", "volcano")
+MOST = 600
 SCENARIOS: tuple[tuple[str, float, str | None], ...] = (
     *((attack, rate, None) for attack in ("badnets", "blended", "sig", "badclip") for rate in (0.006, 0.003)),
     *((attack, 0.006, None) for attack in ("trojan", "issba", "wanet")),
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("source")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pictures", type=Path, help="a contact sheet of each estimate goes here")
-    parser.add_argument("--only", nargs="+", default=[], help="attacks")
+    parser.add_argument("--only", nargs="+", default=[], help="attacks, three (targets), many (pairs)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     poisoner = poisoner_of(options.source, options.out)
@@ -79,22 +80,26 @@ def main() -> None:
         f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, load "
         f"{os.getloadavg()[0]:.1f}; N = {len(poisoner.base.keys):,} pairs, seed {options.seed}\n"
     )
-    print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
-    for attack, rate, captions in SCENARIOS:
-        if not options.only or attack in options.only:
-            params = PoisonParams(attack, rate, captions=captions, seed=options.seed)
-            print(f"| {row(poisoner, params, options.pictures)} |", flush=True)
-    print(
-        "\n| three targets | flagged (poisons) | group: poisons of all, purity | other groups, largest | seconds |"
-    )
-    print("|---|---|---|---|---|")
-    for rate in (0.018, 0.006):
-        for captions in ("templates", "natural"):
-            print(f"| {three(poisoner, rate, captions, options.seed)} |", flush=True)
-    print("\n| 20,000 flagged pairs | groups, singles | purity, recall of 3 planted targets | seconds |")
-    print("|---|---|---|---|")
-    for line in many(poisoner.base, options.seed):
-        print(f"| {line} |", flush=True)
+    chosen = [one for one in SCENARIOS if not options.only or one[0] in options.only]
+    if chosen:
+        print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
+    for attack, rate, captions in chosen:
+        params = PoisonParams(attack, rate, captions=captions, seed=options.seed)
+        print(f"| {row(poisoner, params, options.pictures)} |", flush=True)
+    if not options.only or "three" in options.only:
+        print(
+            "\n| three targets | flagged (poisons) | group: poisons of all, purity | other groups | seconds |"
+        )
+        print("|---|---|---|---|---|")
+        for rate in (0.018, 0.006):
+            for captions in ("templates", "natural"):
+                for line in three(poisoner, rate, captions, options.seed):
+                    print(f"| {line} |", flush=True)
+    if not options.only or "many" in options.only:
+        print("\n| 20,000 flagged pairs | groups, singles | purity, recall of 3 planted targets | seconds |")
+        print("|---|---|---|---|")
+        for line in many(poisoner.base, options.seed):
+            print(f"| {line} |", flush=True)
 
 
 def poisoner_of(source: str, out: Path) -> Poisoner:
@@ -284,29 +289,39 @@ def sheet(estimate: TriggerEstimate, most: int = 4) -> Image.Image:
     return whole
 
 
-def three(poisoner: Poisoner, rate: float, captions: Any, seed: int) -> str:
+def three(poisoner: Poisoner, rate: float, captions: Any, seed: int) -> list[str]:
+    """Rows for what the default flags, and for the ``MOST`` pairs with the largest z."""
     params = PoisonParams("badnets", rate, targets=TARGETS, captions=captions, seed=seed)
     scenario = poisoner.scenario(params)
     detection = Cfbd().detect(scenario.pairs)
-    groups, seconds = grouped(scenario, detection.flagged, detection.score)
+    largest = np.zeros(len(scenario.truth), bool)
+    largest[np.argsort(-detection.score, kind="stable")[:MOST]] = True
     target = np.full(len(scenario.truth), "", object)
     for poison in scenario.plan.poisons:
         target[poison.pair] = poison.target
-    told, best = [], []
+    told = []
+    for name, flagged in (("default", detection.flagged), (f"{MOST} largest z", largest)):
+        groups, seconds = grouped(scenario, flagged, detection.score)
+        caught = f"{flagged.sum()} ({(flagged & scenario.truth).sum()} of {scenario.truth.sum()})"
+        found, others = _by_target(groups, target, flagged)
+        rest = f"{len(others)}, largest {max(others, default=0)}; {len(groups.singles)} singles"
+        told.append(f"{100 * rate:.1f} %, {captions}, {name} | {caught} | {found} | {rest} | {seconds:.1f}")
+    return told
+
+
+def _by_target(groups: Groups, target: np.ndarray, flagged: np.ndarray) -> tuple[str, list[int]]:
+    """What the group with most poisons of each target holds, and the sizes of the other groups."""
+    told, best = [], set()
     for name in TARGETS:
-        if not groups.groups:
+        inside = [int((target[group.positions] == name).sum()) for group in groups.groups]
+        if not inside or not max(inside):
+            told.append(f"{name} –")
             continue
-        group = max(groups.groups, key=lambda one: (target[one.positions] == name).sum())
-        inside = int((target[group.positions] == name).sum())
-        share = f"{inside} of {int((target[detection.flagged] == name).sum())}"
-        told.append(f"{name} {share}, {100 * inside / len(group):.0f} %")
-        best.append(group)
-    others = [len(group) for group in groups.groups if group not in best]
-    caught = (
-        f"{detection.flagged.sum()} ({(detection.flagged & scenario.truth).sum()} of {scenario.truth.sum()})"
-    )
-    rest = f"{len(others)} groups, {max(others, default=0)}; {len(groups.singles)} singles"
-    return f"{100 * rate:.1f} %, {captions} | {caught} | {'; '.join(told)} | {rest} | {seconds:.1f}"
+        place = int(np.argmax(inside))
+        best.add(place)
+        share = f"{inside[place]} of {int((target[flagged] == name).sum())}"
+        told.append(f"{name} {share}, {100 * inside[place] / len(groups.groups[place]):.0f} %")
+    return "; ".join(told), [len(group) for i, group in enumerate(groups.groups) if i not in best]
 
 
 def many(base: Base, seed: int) -> list[str]:

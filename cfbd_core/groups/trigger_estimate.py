@@ -136,6 +136,12 @@ def _told(patch: Patch, pattern: Pattern, laid_over: bool, n: int, m: int) -> tu
         change = 255 * float(pattern.pattern.std())
         reason = f"a pattern of {change:.1f} grey levels lies over the whole picture: {agree}"
         return "pattern", pattern.agreement, chance, reason
+    if pattern.agreement >= AGREES:
+        reason = (
+            f"a trace of {255 * float(pattern.pattern.std()):.2f} grey levels, such as editing or re-encoding leaves, "
+            f"too faint to be told from it: {agree}"
+        )
+        return "none", pattern.agreement, chance, reason
     reason = f"{n} pictures share no patch and no pattern beyond what {m} control pictures do"
     return "none", max(0.0, pattern.agreement), chance, reason
 
