@@ -1,4 +1,4 @@
-"""Keys that press buttons, and a key for help; dead while someone types."""
+"""Keys that press buttons; dead while someone types, and while the page is changing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ export default function ({ data }) {
     if (!button || button.disabled) return;
     event.preventDefault();
     event.stopPropagation();
+    const app = document.querySelector('[data-testid="stApp"]');
+    if (app && app.dataset.testScriptState === "running") return;  // what is shown is on its way out
     button.click();
   };
   window.addEventListener("keydown", press, true);

@@ -10,8 +10,9 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from app import deciding, filters, state, widgets
+from app import background, deciding, filters, state, widgets
 from app.words import escaped, plain
+from cfbd_core.groups.explored import Groups
 from cfbd_core.groups.group import Group
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
 from cfbd_core.pair_filter import PairFilter
@@ -45,8 +46,11 @@ def page() -> None:
             "data looks like.",
         )
         return
-    with st.spinner("Grouping the flagged pairs …"):
-        groups = preview.groups
+    groups: Groups | None = background.made(
+        ("groups", *_of(preview)), lambda: preview.groups, "Grouping the flagged pairs"
+    )
+    if groups is None:
+        return
     singles = len(groups.singles)
     together = sum(len(group) for group in groups.groups)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
@@ -61,6 +65,12 @@ def page() -> None:
         _card(preview, group)
     if pages > 1:
         st.pagination(pages, key="groups_page", persist_state="session")
+
+
+def _of(preview: Preview) -> tuple[str, ...]:
+    """What groups and estimates depend on."""
+    explorer = preview.explorer
+    return str(explorer.audit.folder), str(explorer.version), preview.params.id
 
 
 def name_of(group: Group) -> str:
@@ -130,12 +140,13 @@ def _strip(preview: Preview, positions: np.ndarray) -> str:
 
 def _shared(preview: Preview, group: Group) -> None:
     """The estimate of the trigger."""
-    made = st.session_state.setdefault("estimates", {})
-    key = (str(preview.explorer.audit.folder), preview.params.id, group.id)
-    if key not in made:
-        with st.spinner("Comparing the group's pictures with kept ones …"):
-            made[key] = preview.trigger_estimate(group)
-    found: TriggerEstimate = made[key]
+    found: TriggerEstimate | None = background.made(
+        ("trigger", *_of(preview), group.id),
+        lambda: preview.trigger_estimate(group),
+        "Comparing the pictures with kept ones",
+    )
+    if found is None:
+        return
     icon = ":material/search:" if found.seen else ":material/search_off:"
     st.markdown(
         f"{icon} **{escaped(found.kind if found.seen else 'No trigger seen')}** – {escaped(found.reason)}"

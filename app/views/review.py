@@ -99,6 +99,8 @@ def _learned(preview: Preview) -> tuple[np.ndarray, list[str], str]:
 @st.fragment
 def _one(queue: dict[str, Any]) -> None:
     """One pair; a key runs this part of the page alone."""
+    if queue.get("is_over"):
+        st.rerun()  # the page learns what comes next
     preview = state.preview()
     explorer = preview.explorer
     at = min(queue["at"], len(queue["rows"]) - 1)
@@ -141,7 +143,7 @@ def _buttons(queue: dict[str, Any], position: int | None, key_of: str, decided: 
         ):
             st.button(
                 f"{label}  `{key}`", key=f"review_{decision}", on_click=_decide,
-                args=[queue, position, key_of, decision],
+                args=[queue, queue["at"], position, key_of, decision],
                 type="primary" if decided == decision else "secondary", disabled=position is None,
             )  # fmt: skip
         st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[queue], disabled=not undo.undoable())
@@ -165,7 +167,10 @@ def _keys() -> None:
     )
 
 
-def _decide(queue: dict[str, Any], position: int, key: str, decision: str) -> None:
+def _decide(queue: dict[str, Any], at: int, position: int, key: str, decision: str) -> None:
+    """Decide on the pair that was shown; a second press that came before the next pair did is none."""
+    if at != queue["at"]:
+        return
     with state.told():
         told = f"{decision} {escaped(key, 24)}"
         action = deciding.store(np.array([position]), DECISIONS.index(decision), None, None, told)
@@ -181,8 +186,8 @@ def _to_next_undecided(queue: dict[str, Any]) -> None:
     if len(open_ones):
         queue["at"] += 1 + int(open_ones[0])
     elif st.session_state.get("review_order") == "learned":
-        st.session_state.pop("review", None)  # the next ones are learned anew
-        st.rerun()
+        st.session_state.pop("review", None)
+        queue["is_over"] = True
     else:
         queue["at"] = min(queue["at"] + 1, len(queue["rows"]) - 1)
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from app import background
 from cfbd_core import Audit
 from cfbd_core.explorer import Explorer
 from tests.app.test_pages import words
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch) -> None:
+    """Wait for what is made in the background: a test has no browser that looks again."""
+    monkeypatch.setattr(background, "AT_ONCE", 60.0)
 
 
 def flagged_rows(audit: Audit) -> list[int]:

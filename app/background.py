@@ -1,0 +1,53 @@
+"""What takes seconds, made in a thread while the page stays usable; kept for the session."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from typing import Any
+
+import streamlit as st
+
+from app import widgets
+from cfbd_core.errors import CfbdError
+
+KEPT = 32
+AT_ONCE = 0.4  # seconds: what is made sooner is shown without a word
+EVERY = 0.7  # seconds between looks
+
+
+def made(name: Hashable, make: Callable[[], Any], words: str) -> Any:
+    """Return what ``make`` gave, or None while it is at work: then the page says so, and is drawn anew at the end.
+
+    ``name`` says what it depends on. An error that a user can mend is told in its place; it is tried again when the
+    page is opened again.
+    """
+    held: OrderedDict[Hashable, Future[Any]] = st.session_state.setdefault("background", OrderedDict())
+    if name not in held:
+        held[name] = _workers().submit(make)
+        while len(held) > KEPT:
+            held.popitem(last=False)
+    work = held[name]
+    try:
+        return work.result(AT_ONCE)
+    except TimeoutError:
+        if work.done():  # it was the work itself that timed out
+            raise
+        _wait(work, words)
+    except CfbdError as error:
+        del held[name]
+        widgets.problem(error)
+    return None
+
+
+@st.fragment(run_every=EVERY)
+def _wait(work: Future[Any], words: str) -> None:
+    if work.done():
+        st.rerun()
+    st.caption(f":material/hourglass_top: {words} … You can go on meanwhile.")
+
+
+@st.cache_resource
+def _workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2, thread_name_prefix="background")
