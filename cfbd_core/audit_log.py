@@ -41,7 +41,7 @@ class AuditLog(AuditColumns):
     """The part of :class:`cfbd_core.audit.Audit` that keeps decisions, as a log (:mod:`cfbd_core.store.log`).
 
     ``who`` is a person's name; None is the name of the account that this process runs under. ``filter`` says how
-    many pairs were chosen at once: plain JSON values, those of a :class:`cfbd_core.pair_filter.PairFilter` for
+    many pairs were chosen at once, in plain JSON values: :func:`cfbd_core.filter_query.to_query` of a filter, for
     one. ``params`` are the sliders that the person saw; None are those of the split that the audit holds.
     """
 

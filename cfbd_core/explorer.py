@@ -220,6 +220,12 @@ class Explorer:
         """Store decisions on the pairs at positions (m,) as one action; see :meth:`Audit.decide_rows`."""
         rows = self.rows[positions]
         done = self.audit.decide_rows(rows, codes, notes, who=who, note=note, filter=filter, params=params)
+        with self._lock:
+            if self._seen is not None and self._seen[0] == done.id - 1 and done.pairs == len(positions):
+                decisions = self.decisions.copy()  # others may be reading them
+                decisions[positions] = codes
+                self.decisions, self._seen = decisions, done.mark
+                return done  # nobody has decided in between: what there is to know is known
         self._refresh_if_possible()
         return done
 

@@ -96,7 +96,10 @@ def _card(preview: Preview, group: Group) -> None:
         )
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             deciding.on_all(
-                group.positions, f"group_{group.medoid}", {"group": group.id}, f"the group “{name_of(group)}”"
+                group.positions,
+                f"group_{group.medoid}",
+                {"show": "all", "group": group.id},
+                f"the group “{name_of(group)}”",
             )
             if st.button(
                 "Look at them", key=f"look_{group.medoid}", icon=":material/photo_library:", type="tertiary",

@@ -127,7 +127,7 @@ def test_an_empty_log_is_a_calm_page(page, root):
 
 def test_the_log_tells_and_turns_every_action(page, audit):
     rows = np.array(flagged(audit))
-    bulk = audit.decide_rows(rows, 2, who="bob", note="bananas", filter={"text": "banana", "z": [0.5, 1.0]})
+    bulk = audit.decide_rows(rows, 2, who="bob", note="bananas", filter={"text": "banana", "z": "0.5_1.0"})
     later = audit.decide_rows(rows[:1], 1, who="ada")
     test = page("log")
     told = lines(test)
@@ -139,7 +139,7 @@ def test_the_log_tells_and_turns_every_action(page, audit):
         "bob",
         "remove, 3 pairs",
         "“bananas”",
-        "text “banana”; z 0.500 to 1.000",
+        "removed; z 0.50 to 1.00; “banana”",
         "K 2 · γ 0.9 · q 8",
     ):
         assert part in told[1]
