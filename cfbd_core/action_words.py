@@ -9,7 +9,7 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.filter_query import NAMES, from_query, parts
 from cfbd_core.store.log import Action
 
-DONE = {"keep": "keep", "remove": "remove", "unsure": "unsure", "": "take back", None: "decide"}
+DONE = {"": "take back", None: "various"}
 
 
 def action_words(action: Action) -> str:

@@ -26,7 +26,7 @@ def action(**values: Any) -> Action:
         ({"decision": "keep"}, "keep, 1 pair"),
         ({"decision": "remove", "pairs": 100_000}, "remove, 100,000 pairs"),
         ({"decision": "", "pairs": 0}, "take back, 0 pairs"),
-        ({"kind": "import", "pairs": 2}, "import: decide, 2 pairs"),
+        ({"kind": "import", "pairs": 2}, "import: various, 2 pairs"),
         ({"kind": "undo", "target": 1, "pairs": 5}, "undo #1, 5 pairs changed"),
         ({"kind": "redo", "target": 1}, "redo #1, 1 pair changed"),
     ],

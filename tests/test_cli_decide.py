@@ -52,7 +52,7 @@ def test_the_log_is_printed_newest_first(own, cfbd, mine):
     assert len(lines) == 2
     assert lines[0].startswith("#2  ")
     assert lines[0].endswith("Bob  undo #1, 3 pairs changed")
-    assert "import: decide, 3 pairs  odd  from the file mine.csv  (undone)" in lines[1]
+    assert "import: various, 3 pairs  odd  from the file mine.csv  (undone)" in lines[1]
     assert "\x1b" not in lines[1]
     assert cfbd("log", "--limit", 1)[1].splitlines() == lines[:1]
     told = json.loads(cfbd("log", "--json")[1])["actions"]

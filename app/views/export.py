@@ -59,13 +59,13 @@ def _summary(preview: Preview) -> None:
             "Removed though clean", f"{by_hand:,}", width="content", help="By hand, against the verdict."
         )
     decided = int(((decisions == KEEP) | (decisions == REMOVE)).sum())
-    if decided:
-        st.page_link("views/log.py", label="Who decided what, and when", icon=":material/history:")
     st.caption(
         f"{decided:,} decision{' counts' if decided == 1 else 's count'}; {by_hand + spared:,} "
         f"overrule{'s' if by_hand + spared == 1 else ''} the verdict."
         + ("" if state.params() == state.applied() else " The sliders' split is stored in the audit first.")
     )
+    if decided:
+        st.page_link("views/log.py", label="Who decided what, and when", icon=":material/history:")
 
 
 def _look(preview: Preview, subset: str) -> None:

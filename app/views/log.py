@@ -65,34 +65,37 @@ def _toolbar(audit: Audit, count: int) -> None:
 
 
 def _line(action: Action, examples: list[str], zone: tzinfo) -> None:
-    turns = action.target is None
-    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small"):
-        st.html(_told(action, examples, zone), width="stretch")
-        if turns:
-            what = "Redo" if action.undone else "Undo"
-            st.button(
-                what, key=f"turn_{action.id}", icon=f":material/{what.lower()}:", on_click=_turn,
-                args=[action.id, action.pairs, not action.undone], help=f"{what} action {action.id}",
-            )  # fmt: skip
+    text = _told(action, examples, zone)
+    with st.container(border=True):
+        if action.target is not None:  # an undo or redo: its target's line has the button
+            st.html(text)
+            return
+        told, turn = st.columns([8, 1], vertical_alignment="center", gap="small")
+        told.html(text)
+        what = "Redo" if action.undone else "Undo"
+        turn.button(
+            what, key=f"turn_{action.id}", icon=f":material/{what.lower()}:", on_click=_turn,
+            args=[action.id, action.pairs, not action.undone],
+        )  # fmt: skip
 
 
 def _told(action: Action, examples: list[str], zone: tzinfo) -> str:
     """The line as HTML."""
     shown = [words.plain(key, 60) for key in examples]
     pairs = ("" if len(shown) == action.pairs else "among them ") + ", ".join(shown)
+    by = filter_words(action.filter)
     why = [
-        f"“{action.note}”" if action.note else "",
-        filter_words(action.filter),
-        params_words(action.params),
+        f"“{words.plain(action.note, 300)}”" if action.note else "",
+        words.plain(by if action.kind == "import" else f"filter: {by}", 300) if by else "",
+        words.plain(params_words(action.params)) if action.params else "",
     ]
-    because = " · ".join(words.plain(part, 300) for part in why if part)
     undone = ' <span class="cfbd-tag">undone</span>' if action.undone else ""
     return (
         f'<div class="cfbd-action{" cfbd-undone" if action.undone else ""}">'
         f'<div class="cfbd-when">#{action.id} · {_when(action.time, zone)} · {words.plain(action.who, 60)}</div>'
         f'<div><span class="cfbd-what">{words.plain(action_words(action))}</span>{undone} '
         f'<span class="cfbd-pairs">{pairs}</span></div>'
-        f'<div class="cfbd-why">{because}</div></div>'
+        f'<div class="cfbd-why">{" · ".join(part for part in why if part)}</div></div>'
     )
 
 

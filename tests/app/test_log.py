@@ -138,7 +138,7 @@ def test_the_log_tells_and_turns_every_action(page, audit):
         "#1",
         "bob",
         "remove, 3 pairs",
-        "“bananas”",
+        "“ bananas ”",
         "removed; z 0.50 to 1.00; “banana”",
         "K 2 · γ 0.9 · q 8",
     ):
