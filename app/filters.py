@@ -12,6 +12,7 @@ from app import state
 from app.words import escaped
 from cfbd_core.errors import ParameterError
 from cfbd_core.filter_query import NAMES, from_query, parts, to_query
+from cfbd_core.likeness import Like
 from cfbd_core.pair_filter import PairFilter, Sort
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
@@ -101,6 +102,11 @@ def chips() -> None:
 
 
 def _more(preview: Preview, held: PairFilter) -> None:
+    _stand("shows", held.like.value if held.like and held.like.kind == "text" else "")
+    st.text_input(
+        "Pictures that show", placeholder="such as: a dog on a beach", key="shows", max_chars=200,
+        on_change=_changed, args=["like"], help="The 100 pairs whose pictures the audit's encoder finds nearest.",
+    )  # fmt: skip
     _stand("decided", list(held.decisions))
     st.pills(
         "Decided", DECISIONS, format_func=lambda name: name or "undecided", selection_mode="multi",
@@ -182,6 +188,9 @@ def _changed(name: str) -> None:
     elif name in ("c", "z"):
         bounds = tuple(values[f"range_{name}"])
         changed = {name: None if bounds == values[f"whole_{name}"] else bounds}
+    elif name == "like":
+        words = values["shows"].strip()
+        changed = {name: Like("text", words) if words else None}
     elif name == "decisions":
         changed = {name: tuple(values["decided"])}
     elif name == "subsets":

@@ -71,6 +71,11 @@ class AuditColumns:
         with self._database.reading() as connection:
             return columns.notes_of(connection, rows)
 
+    def row_of(self, key: str) -> int | None:
+        """The row of the pair with this key, or None."""
+        with self._database.reading() as connection:
+            return queries.row_of(connection, key)
+
     def keys_of(self, rows: np.ndarray) -> list[str]:
         """Keys of the pairs at ``rows`` (m,), in that order."""
         with self._database.reading() as connection:

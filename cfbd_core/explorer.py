@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from cfbd_core.config import MAX_K, SplitParams
+from cfbd_core.encoders import Encoder, load_encoder
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.groups.explored import Groups, common_direction, estimate_of, group_pairs
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
@@ -31,6 +32,7 @@ from cfbd_core.store.log import Action
 if TYPE_CHECKING:
     from cfbd_core.audit import Audit
     from cfbd_core.audit_log import Mark
+    from cfbd_core.likeness import Like
 
 KEPT_PREVIEWS = 4
 KEPT_CORRELATIONS = 4
@@ -254,6 +256,20 @@ class Explorer:
 
         with self._lock:
             return _kept(self._searches, text, KEPT_SEARCHES, make)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The audit's own encoder, for searches by text. Raises EncoderError where it cannot be loaded."""
+        return load_encoder(self.audit.status()["embedding"]["encoder"])
+
+    def like(self, wanted: Like) -> np.ndarray:
+        """Which pairs are nearest to what is wanted, bool (n,): at most 100."""
+
+        def make() -> np.ndarray:
+            return self.mask_of(self.positions_of(wanted.rows(self)))
+
+        with self._lock:
+            return _kept(self._searches, f"\0{wanted.to_text()}", KEPT_SEARCHES, make)
 
     def positions_of(self, rows: np.ndarray) -> np.ndarray:
         """Positions (m,) of the pairs at ``rows`` (m,); −1 for a row without a score."""

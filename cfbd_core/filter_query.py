@@ -8,12 +8,14 @@ from typing import Any
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.lasso import Lasso
+from cfbd_core.likeness import Like
 from cfbd_core.pair_filter import PairFilter
 
-NAMES = ("show", "subset", "decided", "c", "z", "text", "truth", "group", "lasso", "sort")
+NAMES = ("show", "subset", "decided", "c", "z", "text", "truth", "like", "group", "lasso", "sort")
 SUBSET_WORDS = {"benign": "D_b", "poisoned": "D_p", "suspicious": "D_s"}
 DECISION_WORDS = {"": "undecided", "keep": "decided: keep", "remove": "decided: remove", "unsure": "unsure"}
 SHOW_WORDS = {"removed": "removed", "kept": "kept"}
+LIKE_WORDS = {"text": "shows “{}”", "image": "pictures like {}", "caption": "captions like {}"}
 UNDECIDED = "undecided"  # in an address: an empty word would be lost
 
 
@@ -37,6 +39,7 @@ def to_query(chosen: PairFilter) -> dict[str, str]:
         "z": _range(chosen.z),
         "text": chosen.text,
         "truth": "" if chosen.truth is None else ("poisoned" if chosen.truth else "clean"),
+        "like": chosen.like.to_text() if chosen.like else "",
         "group": chosen.group,
         "lasso": chosen.lasso.to_text() if chosen.lasso else "",
     }
@@ -77,6 +80,8 @@ def parts(chosen: PairFilter) -> list[Part]:
         add("text", f"“{chosen.text.strip()}”", text="")
     if chosen.truth is not None:
         add("truth", "known poisons" if chosen.truth else "known clean", truth=None)
+    if chosen.like is not None:
+        add("like", LIKE_WORDS[chosen.like.kind].format(chosen.like.value), like=None)
     if chosen.group:
         add("group", f"group of {chosen.group}", group="")
     if chosen.lasso is not None:
@@ -115,6 +120,7 @@ _READ: dict[str, Callable[[str], dict[str, Any]]] = {
     "z": _read_range("z"),
     "text": lambda text: {"text": text},
     "truth": lambda text: {"truth": {"poisoned": True, "clean": False}[text]},
+    "like": lambda text: {"like": Like.from_text(text)},
     "group": lambda text: {"group": text},
     "lasso": lambda text: {"lasso": Lasso.from_text(text)},
     "sort": _read_sort,

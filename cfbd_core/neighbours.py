@@ -16,7 +16,17 @@ def nearest_rows(embeddings: Rows, row: int, count: int, allowed: np.ndarray | N
     Of equal ones the first. ``embeddings`` (N, d) is one array or shards.
     """
     shards = shards_of(embeddings)
-    query = unit_rows(gather(shards, np.array([row])))[0]
+    others = np.ones(sum(map(len, shards)), bool) if allowed is None else allowed.copy()
+    others[row] = False
+    return nearest_to(shards, gather(shards, np.array([row]))[0], count, others)
+
+
+def nearest_to(
+    embeddings: Rows, vector: np.ndarray, count: int, allowed: np.ndarray | None = None
+) -> np.ndarray:
+    """Rows as :func:`nearest_rows` gives them, of those nearest to ``vector`` (d,); none for a vector of zeros."""
+    shards = shards_of(embeddings)
+    query = unit_rows(np.asarray(vector, np.float32)[None])[0]
     if not np.isfinite(query).all():
         return np.empty(0, np.int64)
     cosine = np.full(sum(map(len, shards)), -np.inf, np.float32)
@@ -28,11 +38,10 @@ def nearest_rows(embeddings: Rows, row: int, count: int, allowed: np.ndarray | N
                 found = (part @ query) / np.sqrt(np.einsum("ij,ij->i", part, part))
             cosine[start + first : start + first + len(part)] = np.nan_to_num(found, nan=-np.inf)
         start += len(shard)
-    cosine[row] = -np.inf
     if allowed is not None:
         cosine[~allowed] = -np.inf
     count = min(count, int((cosine > -np.inf).sum()))
-    if not count:
+    if count <= 0:
         return np.empty(0, np.int64)
     least = np.partition(cosine, len(cosine) - count)[len(cosine) - count]
     near = np.flatnonzero(cosine >= least)

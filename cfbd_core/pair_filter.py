@@ -9,6 +9,7 @@ import numpy as np
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.lasso import Lasso
+from cfbd_core.likeness import Like
 from cfbd_core.preview import Preview
 from cfbd_core.projection import load_map
 from cfbd_core.store.columns import DECISIONS
@@ -33,6 +34,7 @@ class PairFilter:
     ``decisions`` names of ``DECISIONS``, ``c`` and ``z`` closed ranges, ``text`` a part of the caption
     or key, ``truth`` known poisons or known clean pairs, ``lasso`` an outline on the map last made: pairs that
     are not on the map lie outside of it. ``group`` is the id of a group of flagged pairs, or the key of one in it.
+    ``like`` asks for the 100 pairs that the encoder finds nearest.
     """
 
     show: Show = "removed"
@@ -44,6 +46,7 @@ class PairFilter:
     truth: bool | None = None
     lasso: Lasso | None = None
     group: str = ""
+    like: Like | None = None
     sort: Sort = "z"
     descending: bool = True
 
@@ -74,6 +77,8 @@ class PairFilter:
         if self.group:
             found = preview.groups.find(self.group)
             chosen &= explorer.mask_of(np.zeros(0, np.int64) if found is None else found.positions)
+        if self.like is not None:
+            chosen &= explorer.like(self.like)
         if self.text.strip():
             chosen &= explorer.search(self.text.strip())
         return chosen

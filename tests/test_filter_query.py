@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cfbd_core.errors import ParameterError
 from cfbd_core.filter_query import NAMES, from_query, parts, to_query
 from cfbd_core.lasso import Lasso
+from cfbd_core.likeness import Like
 from cfbd_core.pair_filter import SHOWN, SORTS, SUBSET_CODES, PairFilter
 from cfbd_core.store.columns import DECISIONS
 
@@ -25,6 +26,7 @@ FILTERS = st.builds(
     z=BOUNDS,
     text=st.text(max_size=20),
     truth=st.sampled_from([None, True, False]),
+    like=st.sampled_from([None, Like("text", "a: dog"), Like("image", "k/1")]),
     group=st.sampled_from(["", "000123", "a/b c"]),
     lasso=st.sampled_from([None, SQUARE]),
     sort=st.sampled_from(SORTS),
@@ -72,7 +74,8 @@ def test_a_part_takes_out_itself_alone(chosen) -> None:
     "query",
     [
         {"show": "some"}, {"subset": "D_q"}, {"decided": "yes"}, {"c": "1"}, {"c": "a_b"}, {"z": "1_2_3"},
-        {"truth": "maybe"}, {"lasso": "circle"}, {"sort": "z"}, {"sort": "size-up"},
+        {"truth": "maybe"}, {"lasso": "circle"}, {"like": "sound:x"}, {"like": "text: "}, {"sort": "z"},
+        {"sort": "size-up"},
     ],
 )  # fmt: skip
 def test_an_address_that_is_no_filter_is_refused_in_one_line(query) -> None:

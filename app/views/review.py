@@ -14,7 +14,9 @@ import streamlit as st
 from app import deciding, filters, keys, state, undo, widgets
 from app.words import escaped, plain
 from cfbd_core.images import BadImage, decode_image, read_image_bytes
+from cfbd_core.likeness import Like
 from cfbd_core.neighbours import nearest_rows
+from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 from cfbd_core.review import ReviewPairs, learn, next_queue
 from cfbd_core.score_column import ScoreColumn
@@ -117,7 +119,7 @@ def _one(queue: dict[str, Any]) -> None:
     _buttons(queue, position, pair["key"], decided)
     st.html(_large(preview, position, pair, queue["reasons"][at] if queue["reasons"] else ""))
     if len(explorer) <= COMPARED:
-        _neighbours(preview, position)
+        _neighbours(preview, position, pair["key"])
 
 
 def _progress(preview: Preview, queue: dict[str, Any], at: int) -> None:
@@ -277,7 +279,7 @@ def _histogram(column: ScoreColumn, value: float, cut: float | None) -> str:
     return f'<div class="cfbd-where"><img alt="{told}" src="data:image/svg+xml;base64,{encoded}"></div>'
 
 
-def _neighbours(preview: Preview, position: int) -> None:
+def _neighbours(preview: Preview, position: int, key: str) -> None:
     """What is near by picture among kept pairs, and near by caption among all."""
     explorer = preview.explorer
     row = int(explorer.rows[position])
@@ -286,11 +288,14 @@ def _neighbours(preview: Preview, position: int) -> None:
     kept[explorer.rows[~preview.removed()]] = True
     by_image = nearest_rows(explorer.images, row, NEAR, kept)
     by_caption = nearest_rows(explorer.texts, row, NEAR)
-    for title, rows in (
-        ("Kept pairs with similar pictures say", by_image),
-        ("Pairs with similar captions show", by_caption),
+    for kind, title, rows in (
+        ("image", "Kept pairs with similar pictures say", by_image),
+        ("caption", "Pairs with similar captions show", by_caption),
     ):
         st.html(f'<div class="cfbd-label">{title}</div>' + _small(preview, rows))
+        if st.button("Show the 100 nearest", key=f"like_{kind}", icon=":material/search:", type="tertiary"):
+            filters.choose(PairFilter(show="all", like=Like(kind, key)))  # type: ignore[arg-type]
+            st.switch_page("views/pairs.py")
 
 
 def _small(preview: Preview, rows: np.ndarray) -> str:

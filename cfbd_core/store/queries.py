@@ -21,6 +21,12 @@ _PAIR_COLUMNS = (
 )
 
 
+def row_of(connection: duckdb.DuckDBPyConnection, key: str) -> int | None:
+    """The row of the pair with this key, or None."""
+    found = connection.execute("SELECT row FROM pairs WHERE key = ? LIMIT 1", [key]).fetchall()
+    return int(found[0][0]) if found else None
+
+
 def get_meta(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
     """The JSON value stored under ``name``, or None."""
     found = connection.execute("SELECT value FROM meta WHERE name = ?", [name]).fetchall()
