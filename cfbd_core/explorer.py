@@ -24,6 +24,7 @@ from cfbd_core.groups.explored import Groups, common_direction, estimate_of, gro
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
 from cfbd_core.mixture import Mixture, fit_mixture
 from cfbd_core.preview import Preview
+from cfbd_core.review.left import KeptControl
 from cfbd_core.score_column import ScoreColumn
 from cfbd_core.scores import textual_correlation
 from cfbd_core.split import benign_cut, both_stages
@@ -194,6 +195,11 @@ class Explorer:
         return common_direction(self.images, self.rows)
 
     # --- decisions and words -----------------------------------------------------------------------
+
+    @cached_property
+    def control(self) -> KeptControl:
+        """The control sample that the audit's folder keeps."""
+        return KeptControl(self.audit.folder, self.rows)
 
     def refresh_decisions(self) -> None:
         """Take in decisions that were made elsewhere; next to free while the audit's file is unchanged."""

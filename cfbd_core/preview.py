@@ -15,6 +15,9 @@ from cfbd_core.groups.explored import Groups, group_pairs
 from cfbd_core.groups.group import Group
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
 from cfbd_core.mixture import Mixture
+from cfbd_core.review.control import ControlSample
+from cfbd_core.review.features import ReviewPairs
+from cfbd_core.review.left import DRAWN_FIRST, WhatIsLeft
 from cfbd_core.score_column import ScoreColumn
 from cfbd_core.split import BENIGN, POISONED, SUSPICIOUS, CoarseSplit, GammaZ, all_warnings
 from cfbd_core.store.columns import DECISIONS
@@ -117,6 +120,29 @@ class Preview:
         decisions = self.explorer.decisions
         removed: np.ndarray = (self.flagged & (decisions != KEEP)) | (decisions == REMOVE)
         return removed
+
+    # --- what is left ------------------------------------------------------------------------------
+
+    @cached_property
+    def review_pairs(self) -> ReviewPairs:
+        """The pairs as features to learn from; raises AuditError as :meth:`ReviewPairs.of_preview` does."""
+        return ReviewPairs.of_preview(self)
+
+    def draw_control(self, total: int = DRAWN_FIRST, *, anew: bool = False) -> ControlSample:
+        """Draw and keep a control sample of this verdict's sides; one that is there stays, unless ``anew``."""
+        kept = self.explorer.control
+        return kept.draw(
+            self.z.values, self.flagged, self.explorer.decisions, total, anew=anew, seed=self.params.seed
+        )
+
+    def what_is_left(self) -> WhatIsLeft | None:
+        """What the kept sample says is left, None before one is drawn. Raises AuditError: it cannot be read."""
+        control = self.explorer.control.get()
+        if control is None:
+            return None
+        return WhatIsLeft.of(control, self.flagged, self.explorer.decisions)
+
+    # --- charts and truth --------------------------------------------------------------------------
 
     def consistency_histogram(self) -> tuple[np.ndarray, np.ndarray]:
         """Bin edges of c (B + 1,) and counts (3, B) of D_b, D_p and D_s."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import running, state, widgets, words
+from app import left, running, state, widgets, words
 from app.settings import AUDITS, EXPORTS
 from cfbd_core import Audit
 from cfbd_core.errors import CfbdError
@@ -44,6 +44,7 @@ def page() -> None:
     )
     _look(preview, subset)
     _write(subset, kind, safe)
+    left.panel(preview, "export", needed=True)
 
 
 def _summary(preview: Preview) -> None:

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import deciding, filters, keys, state, undo, widgets
+from app import deciding, filters, keys, left, state, undo, widgets
 from app.words import escaped, plain
+from cfbd_core.errors import AuditError
 from cfbd_core.images import BadImage, decode_image, read_image_bytes
 from cfbd_core.likeness import Like
 from cfbd_core.neighbours import nearest_rows
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
-from cfbd_core.review import ReviewPairs, learn, next_queue
+from cfbd_core.review import ControlSample, learn, next_queue
 from cfbd_core.score_column import ScoreColumn
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.thumbnails import Thumbnails
@@ -27,7 +28,7 @@ LARGE = 900  # px, the long side of the picture
 NEAR = 4
 QUEUE = 40  # pairs learned about at a time
 COMPARED = 1_000_000  # pairs, at most, among which neighbours are looked for while one waits
-ORDERS = {"filter": "As filtered", "learned": "Learned from you"}
+ORDERS = {"filter": "As filtered", "learned": "Learned from you", "control": "Control sample"}
 KEYS = {
     "k": "review_keep", "x": "review_remove", "u": "review_unsure", "z": "review_undo", "n": "review_next",
     "ArrowRight": "review_next", "p": "review_previous", "ArrowLeft": "review_previous", "?": "review_help",
@@ -52,30 +53,57 @@ def page() -> None:
             "Order", list(ORDERS), format_func=ORDERS.__getitem__, default="filter", required=True,
             key="review_order", persist_state="session",
             help="As filtered: the pairs of the page Suspicious pairs, in its order. Learned from you: the riskiest "
-            "that are left, some that teach most, and a random control sample.",
+            "that are left, some that teach most, and some of the control sample, once it is drawn. Control sample: "
+            "its pairs alone, which were drawn at random and tell how much is left.",
         )  # fmt: skip
     filters.chips()
     queue = _queue(preview)
     if not len(queue["rows"]):
-        widgets.empty(
-            ":material/task_alt:", "Nothing to review", "No pair matches the filter. Take a chip out, or show all.",
-        )  # fmt: skip
+        _nothing(preview)
         return
     keys.press_buttons(KEYS)
     _one(queue)
+
+
+def _nothing(preview: Preview) -> None:
+    order = st.session_state.get("review_order", "filter")
+    if order == "filter":
+        title, text = "Nothing to review", "No pair matches the filter. Take a chip out, or show all."
+    elif order == "learned":
+        title, text = "Nothing to review", "Every pair is decided."
+    elif _control(preview) is None:
+        title, text = "No control sample yet", "Draw one below, and its pairs come one by one."
+    else:
+        title, text = "The control sample is done", "Every pair of it was looked at. Draw more to know more."
+    widgets.empty(":material/task_alt:", title, text)
+    if order != "filter":
+        left.panel(preview, "review")
+
+
+def _control(preview: Preview) -> ControlSample | None:
+    """The control sample; one that cannot be read is told by the panel below."""
+    try:
+        return preview.explorer.control.get()
+    except AuditError:
+        return None
 
 
 def _queue(preview: Preview) -> dict[str, Any]:
     """The pairs in their order, as a list that stands while they are decided; another filter makes another."""
     order = st.session_state.get("review_order", "filter")
     explorer = preview.explorer
-    made_of = (str(explorer.audit.folder), order, filters.chosen(), preview.params.id)
+    control = _control(preview) if order != "filter" else None
+    drawn = None if control is None else (control.look, control.drawn)
+    made_of = (str(explorer.audit.folder), order, filters.chosen(), preview.params.id, drawn)
     held: dict[str, Any] | None = st.session_state.get("review")
     if held is not None and held["of"] == made_of:
         return held
     reasons: list[str] = []
     if order == "learned":
-        positions, reasons, told = _learned(preview)
+        positions, reasons, told = _learned(preview, control)
+    elif order == "control":
+        positions = np.empty(0, np.int64) if control is None else control.pending(explorer.decisions)
+        reasons, told = [WHY["control"]] * len(positions), ""
     else:
         positions, told = filters.chosen().positions(preview), ""
     rows = explorer.rows[positions]
@@ -88,21 +116,19 @@ def _queue(preview: Preview) -> dict[str, Any]:
     return queue
 
 
-def _learned(preview: Preview) -> tuple[np.ndarray, list[str], str]:
+def _learned(preview: Preview, control: ControlSample | None) -> tuple[np.ndarray, list[str], str]:
     explorer = preview.explorer
     with st.spinner("Learning from the decisions so far …"):
-        scores = np.column_stack([preview.z.values, explorer.consistency])
-        pairs = ReviewPairs.of(scores, explorer.texts, explorer.images, explorer.rows)
-        risk = learn(pairs, explorer.decisions, preview.z.values)
-        queue = next_queue(risk, explorer.consistency, explorer.decisions, count=QUEUE)
+        risk = learn(preview.review_pairs, explorer.decisions, preview.z.values)
+        queue = next_queue(risk, explorer.consistency, explorer.decisions, control, count=QUEUE)
     return queue.positions, [WHY[reason] for reason in queue.reasons], risk.told
 
 
 @st.fragment
 def _one(queue: dict[str, Any]) -> None:
     """One pair; a key runs this part of the page alone."""
-    if queue.get("is_over"):
-        st.rerun()  # the page learns what comes next
+    if st.session_state.get("review") is not queue:
+        st.rerun()  # the queue is used up: the page makes the next one
     preview = state.preview()
     explorer = preview.explorer
     at = min(queue["at"], len(queue["rows"]) - 1)
@@ -118,6 +144,8 @@ def _one(queue: dict[str, Any]) -> None:
     decided = DECISIONS[explorer.decisions[position]]
     _buttons(queue, position, pair["key"], decided)
     st.html(_large(preview, position, pair, queue["reasons"][at] if queue["reasons"] else ""))
+    if st.session_state.get("review_order", "filter") != "filter":
+        left.panel(preview, "review")
     if len(explorer) <= COMPARED:
         _neighbours(preview, position, pair["key"])
 
@@ -188,8 +216,7 @@ def _to_next_undecided(queue: dict[str, Any]) -> None:
     if len(open_ones):
         queue["at"] += 1 + int(open_ones[0])
     elif st.session_state.get("review_order") == "learned":
-        st.session_state.pop("review", None)
-        queue["is_over"] = True
+        st.session_state.pop("review", None)  # the next ones are learned anew
     else:
         queue["at"] = min(queue["at"] + 1, len(queue["rows"]) - 1)
 

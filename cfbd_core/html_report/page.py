@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cfbd_core.errors import ParameterError
+from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.explorer import Explorer
 from cfbd_core.files import told_in_one_line, written_beside
 from cfbd_core.groups.group import Group
@@ -57,6 +57,7 @@ def write_html_report(explorer: Explorer, out: str | Path) -> dict[str, Any]:
         _charts(preview),
         _groups(preview),
         _decisions(preview),
+        _left(preview),
         _origin(explorer, found),
     ]
     whole = _document(f"Audit of {explorer.audit.folder.name}", "\n".join(parts))
@@ -211,6 +212,18 @@ def _decisions(preview: Preview) -> str:
     rows.append(("kept though flagged", f"{int((preview.flagged & ~removed).sum()):,}"))
     rows.append(("removed though not flagged", f"{int((removed & ~preview.flagged).sum()):,}"))
     return "<h2>People's decisions</h2>" + table(("decision", "pairs"), rows)
+
+
+def _left(preview: Preview) -> str:
+    """What the control sample says is still hidden; nothing where none was drawn."""
+    try:
+        left = preview.what_is_left()
+    except AuditError as error:
+        return f"<h2>What may be left</h2><p>{text(error)}</p>"
+    if left is None:
+        return ""
+    told = [*left.sentences, left.needed_sentence(), left.moved_sentence]
+    return "<h2>What may be left</h2>" + "".join(f"<p>{text(part, 1000)}</p>" for part in told if part)
 
 
 def _origin(explorer: Explorer, found: dict[str, Any]) -> str:

@@ -48,14 +48,17 @@ class ControlSample:
         return tuple(int(count) for count in counts)
 
     @cached_property
+    def shuffled(self) -> tuple[np.ndarray, ...]:
+        """All positions of each stratum, in the order of drawing."""
+        return tuple(
+            np.random.default_rng([self.seed, number]).permutation(np.flatnonzero(self.stratum == number))
+            for number in range(len(self.side))
+        )
+
+    @cached_property
     def members(self) -> tuple[np.ndarray, ...]:
         """Positions drawn from each stratum, in the order of drawing."""
-        return tuple(
-            np.random.default_rng([self.seed, number]).permutation(np.flatnonzero(self.stratum == number))[
-                :count
-            ]
-            for number, count in enumerate(self.drawn)
-        )
+        return tuple(order[:count] for order, count in zip(self.shuffled, self.drawn, strict=True))
 
     def members_of(self, side: int) -> np.ndarray:
         """Positions drawn from all strata of ``KEPT`` or ``REMOVED``."""
@@ -131,7 +134,11 @@ def extended(control: ControlSample, kept_more: int = 0, removed_more: int = 0) 
         grown = allocated([control.sizes[number] for number in mine], sum(held) + more, held)
         for number, count in zip(mine, grown, strict=True):
             drawn[number] = count
-    return replace(control, drawn=tuple(drawn), look=control.look + 1)
+    larger = replace(control, drawn=tuple(drawn), look=control.look + 1)
+    for name in ("shuffled", "sizes"):  # of the pool, and so the same; what has been worked out goes along
+        if name in vars(control):
+            vars(larger)[name] = vars(control)[name]
+    return larger
 
 
 def allocated(sizes: list[int], total: int, least: list[int] | None = None) -> list[int]:

@@ -85,10 +85,10 @@ def reviews_needed(
 ) -> int | None:
     """How many more control pairs have to be looked at to say "at most ``most`` are left" at ``level``.
 
-    Of the kept side, or with ``removed`` of the removed one; pairs drawn but not looked at are among them. It is the
-    least there can be: every further answer is taken to confirm the verdict, and the sample to be extended once. None
-    where even all pairs would not do: too many are unsure. Raises ParameterError as :func:`estimate` does, and for
-    ``most`` below 0.
+    Of the kept side, or with ``removed`` of the removed one; pairs drawn but not looked at come first, in their order.
+    It is the least there can be: every further answer is taken to confirm the verdict, and the sample to be extended
+    once. None where even all pairs would not do: too many are unsure. Raises ParameterError as :func:`estimate` does,
+    and for ``most`` below 0.
     """
     if most < 0:
         raise ParameterError(f"at most {most} left: give 0 or more")
@@ -100,11 +100,10 @@ def reviews_needed(
         asked = drawn[decisions[drawn] == 0]
         answered = decisions.copy()
         answered[asked] = REMOVE + KEEP - HIT[side]
-        return len(asked) if _left(larger, answered, side, level).at_most <= most else None
+        return len(asked) if _at_most(larger, answered, side, level) <= most else None
 
-    now = needed(0)
-    if now is not None:
-        return now
+    if needed(0) is not None:
+        return _of_the_drawn(control, decisions, most, side, level)
     mine = [number for number, its in enumerate(control.side) if its == side]
     low, high = 0, sum(control.sizes[number] - control.drawn[number] for number in mine)
     found = needed(high) if high else None
@@ -115,15 +114,47 @@ def reviews_needed(
     return found
 
 
+def _of_the_drawn(control: ControlSample, decisions: np.ndarray, most: int, side: int, level: float) -> int:
+    """How many of the pairs drawn already have to be looked at, in their order, where all of them would do."""
+    pending = control.pending(decisions)
+    asked = pending[np.isin(pending, control.members_of(side))]
+    low, high = -1, len(asked)
+    while high - low > 1:
+        middle = (low + high) // 2
+        answered = decisions.copy()
+        answered[asked[:middle]] = REMOVE + KEEP - HIT[side]
+        enough = _at_most(control, answered, side, level) <= most
+        low, high = (low, middle) if enough else (middle, high)
+    return high
+
+
+def _at_most(control: ControlSample, decisions: np.ndarray, side: int, level: float) -> int:
+    """``at_most`` of :func:`_left` alone, which is quicker."""
+    hit, confirmed = HIT[side], REMOVE + KEEP - HIT[side]
+    mine, error = _share_of_error(control, side, level)
+    total = 0
+    for number in mine:
+        size, n, order = control.sizes[number], control.drawn[number], decisions[control.shuffled[number]]
+        overruled, agreed = (int(np.count_nonzero(order == code)) for code in (hit, confirmed))
+        misses = int(np.count_nonzero(order[:n] == confirmed))
+        bound = most_hits(n - misses, n, size, error)
+        total += min(max(bound - overruled, 0), size - overruled - agreed)
+    return total
+
+
+def _share_of_error(control: ControlSample, side: int, level: float) -> tuple[list[int], float]:
+    """The strata of a side, and the error that each which is not read whole may have."""
+    mine = [number for number, its in enumerate(control.side) if its == side]
+    open_ones = sum(control.drawn[number] < control.sizes[number] for number in mine)
+    return mine, allowed_error(level, control.look) / max(1, open_ones)
+
+
 def _left(control: ControlSample, decisions: np.ndarray, side: int, level: float) -> Left:
     hit, confirmed = HIT[side], REMOVE + KEEP - HIT[side]
-    mine = [number for number, its in enumerate(control.side) if its == side]
-    open_ones = sum(
-        control.drawn[number] < control.sizes[number] for number in mine
-    )  # the others are known whole
-    error = allowed_error(level, control.look) / max(1, open_ones)
+    mine, error = _share_of_error(control, side, level)
     point: float | None = 0.0
-    low = high = at_most = pool = drawn = answered = unsure = hits = found = 0
+    at_most = _at_most(control, decisions, side, level)
+    low = high = pool = drawn = answered = unsure = hits = found = 0
     for number in mine:
         size, n = control.sizes[number], control.drawn[number]
         in_pool, in_sample = decisions[control.stratum == number], decisions[control.members[number]]
@@ -137,7 +168,6 @@ def _left(control: ControlSample, decisions: np.ndarray, side: int, level: float
 
         low += int(left(least_hits(seen, n, size, error / 2)))
         high += int(left(most_hits(n - misses, n, size, error / 2)))
-        at_most += int(left(most_hits(n - misses, n, size, error)))
         known = seen + misses
         point = None if point is None or not known else point + left(size * seen / known)
         pool, drawn, answered, hits, found = (

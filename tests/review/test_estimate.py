@@ -187,16 +187,17 @@ def test_so_many_reviews_suffice_and_fewer_do_not(most: int) -> None:
     needed = reviews_needed(control, decisions, most)
     assert needed is not None
 
-    def bound(more: int) -> int:
-        larger = extended(control, kept_more=more)
-        return estimate(larger, answered(truth, decisions, larger.order)).kept.at_most
+    kept = control.order[~removed[control.order]]
 
-    assert bound(needed - 40) <= most
-    assert (needed == 40) == (
-        estimate(control, answered(truth, decisions, control.order)).kept.at_most <= most
-    )
-    if needed > 40:
-        assert bound(needed - 41) > most
+    def bound(looked: int) -> int:
+        """After so many reviews, of the pairs drawn first."""
+        larger = extended(control, kept_more=looked - 40) if looked > 40 else control
+        seen = larger.order if looked > 40 else kept[:looked]
+        return estimate(larger, answered(truth, decisions, seen)).kept.at_most
+
+    assert bound(needed) <= most
+    if needed:
+        assert bound(needed - 1) > most
 
 
 def test_reviews_needed_of_the_removed_and_where_none_suffice() -> None:

@@ -1,0 +1,102 @@
+"""What is left, in the app: drawn, extended, reviewed, told on the pages Review and Export."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cfbd_core.explorer import Explorer
+from cfbd_core.review.left import CONTROL_NAME
+from tests.app.conftest import PAIRS, words
+
+
+def in_order(test, order: str):
+    return test.segmented_control(key="review_order").set_value(order).run()
+
+
+def test_a_sample_is_drawn_and_reviewed_and_the_numbers_follow(page, audit):
+    test = in_order(page("review"), "control")
+    assert "No control sample yet" in words(test)
+    test.button(key="left_draw_review").click().run()
+    assert not test.exception
+    preview = Explorer(audit).preview(audit.applied_params())
+    control = preview.what_is_left().control
+    assert test.session_state["review"]["rows"].tolist() == preview.explorer.rows[control.order].tolist()
+    assert f"from {PAIRS} random pairs, 0 looked at" in words(test)  # the toy has fewer than 260
+    test.button(key="review_keep").click().run()
+    test.button(key="review_unsure").click().run()
+    assert f"from {PAIRS} random pairs, 2 looked at, 1 of them unsure" in words(test)
+    assert Explorer(audit).decisions[control.order[:2]].tolist() == [1, 3]
+
+
+def test_more_is_drawn_from_the_panel_and_the_queue_takes_it(page, audit):
+    explorer = Explorer(audit)
+    explorer.preview(audit.applied_params()).draw_control(30)
+    test = in_order(page("review"), "control")
+    assert len(test.session_state["review"]["rows"]) == 30
+    test.button(key="left_more_review").click().run()
+    assert len(test.session_state["review"]["rows"]) == 130
+    assert "from 130 random pairs, 0 looked at" in words(test)
+    assert "more" not in [toggle.label for toggle in test.toggle]
+    test.toggle(key="left_needed_review").set_value(True).run()
+    assert "Reviews to say how many poisons are left" in words(test)
+
+
+def test_the_learned_order_mixes_the_sample_in(page, audit):
+    control = Explorer(audit).preview(audit.applied_params()).draw_control(60)
+    test = in_order(page("review"), "learned")
+    assert not test.exception
+    queue = test.session_state["review"]
+    at_random = [
+        row for row, why in zip(queue["rows"], queue["reasons"], strict=True) if why.startswith("drawn")
+    ]
+    assert 0 < len(at_random) < len(queue["rows"])
+    assert np.isin(at_random, Explorer(audit).rows[control.order]).all()
+
+
+def test_used_up_a_learned_queue_is_made_anew(page, audit):
+    test = in_order(page("review"), "learned")
+    first = test.session_state["review"]["rows"]
+    explorer = Explorer(audit)
+    at = explorer.positions_of(first)
+    explorer.decide(at[1:], 1)
+    test.button(key="review_keep").click().run()
+    assert not test.exception
+    assert not np.isin(test.session_state["review"]["rows"], first).any()
+
+
+def test_a_sample_that_is_done_says_so(page, audit):
+    explorer = Explorer(audit)
+    control = explorer.preview(audit.applied_params()).draw_control(10)
+    explorer.decide(control.order, 1)
+    test = in_order(page("review"), "control")
+    assert "The control sample is done" in words(test)
+    assert not test.button(key="left_more_review").disabled
+
+
+def test_the_export_page_tells_it_with_the_reviews_needed(page, audit):
+    test = page("export")
+    assert "What is left" in words(test)
+    test.button(key="left_draw_export").click().run()
+    assert not test.exception
+    assert "poisons are left among the" in words(test)
+    assert "Reviews to say how many poisons are left" in words(test)
+
+
+def test_sliders_that_moved_since_are_told_and_a_new_sample_offered(page, audit):
+    Explorer(audit).preview(audit.applied_params()).draw_control(40)
+    test = page("export", gamma_z="-0.2", k="2", q="8")
+    assert "changed sides since the sample was drawn" in " ".join(info.value for info in test.info)
+    test.button(key="left_draw_export").click().run()
+    assert not any("changed sides" in info.value for info in test.info)
+
+
+def test_a_damaged_sample_is_told_and_drawn_anew(page, audit):
+    path = audit.folder / CONTROL_NAME
+    path.parent.mkdir()
+    path.write_bytes(b"none")
+    test = page("export")
+    assert "damaged" in words(test)
+    test.button(key="left_draw_export").click().run()
+    assert "damaged" not in words(test)
+    path.write_bytes(b"none")
+    assert not in_order(page("review"), "control").exception
