@@ -19,6 +19,7 @@ PAGES = (
     ("groups", "Suspected targets", ":material/target:"),
     ("review", "Review", ":material/rate_review:"),
     ("pairs", "Suspicious pairs", ":material/photo_library:"),
+    ("duplicates", "Duplicates", ":material/content_copy:"),
     ("map", "Map", ":material/scatter_plot:"),
     ("evaluate", "Evaluate", ":material/monitoring:"),
     ("log", "Log", ":material/history:"),

@@ -18,7 +18,7 @@ from cfbd_core.explorer import Explorer
 from cfbd_core.jobs import Jobs
 from cfbd_core.preview import Preview
 
-IN_URL = ("k", "gamma", "q", "gamma_z", "rule", "recheck")
+IN_URL = ("k", "gamma", "q", "gamma_z", "rule", "recheck", "collapse_duplicates")
 FILTER = "filter"  # of the pairs, in the session: app.filters
 OF_ONE_AUDIT = ("params", "undo", "log_page", "review", FILTER)
 
@@ -139,14 +139,15 @@ def applied() -> SplitParams | None:
 def preview() -> Preview:
     """What the sliders find; every fit that K can ask for is made in the background from now on."""
     explored = explorer()
-    held = st.session_state["params"] = _fitted(params(), len(explored))
+    held = st.session_state["params"] = _fitted(params(), explored)
     found = explored.preview(held)
-    explored.warm(held.seed)
+    explored.warm(held.seed, held.collapse_duplicates)
     return found
 
 
-def _fitted(held: SplitParams, pairs: int) -> SplitParams:
+def _fitted(held: SplitParams, explored: Explorer) -> SplitParams:
     """The values that an audit of few pairs can have: a K and a q that it has pairs for."""
+    pairs = len(explored.rows[explored.counted(held.collapse_duplicates)])
     q = held.q if held.q <= pairs else max(1, pairs // 10)
     return replace(held, k=min(held.k, pairs), q=q)
 
@@ -161,6 +162,7 @@ def write_url() -> None:
     wanted["gamma_z"] = held.gamma_z_rule if held.gamma_z is None else repr(held.gamma_z)
     wanted |= {"rule": held.rule} if held.rule != "quantile" else {}
     wanted |= {} if held.recheck else {"recheck": "0"}
+    wanted |= {"collapse_duplicates": "1"} if held.collapse_duplicates else {}
     names: tuple[str, ...] = ("audit", *IN_URL)
     if FILTER in st.session_state:  # else the address may hold one that no page has read yet
         wanted |= filter_query.to_query(st.session_state[FILTER])
@@ -178,6 +180,7 @@ def _from_url() -> SplitParams | None:
     if not given:
         return None
     kinds = {"k": int, "gamma": float, "q": int, "rule": str, "recheck": lambda text: text != "0"}
+    kinds["collapse_duplicates"] = lambda text: text == "1"
     try:
         values = {name: kinds[name](text) for name, text in given.items() if name != "gamma_z"}
         others = _kept() or applied() or SplitParams()

@@ -155,4 +155,5 @@ def described(params: SplitParams, gamma_z: float) -> str:
     """The sliders in one line."""
     cut = f"{gamma_z:.3f}" if gamma_z < float("inf") else "∞"
     kind = "" if params.gamma_z_rule == "manual" else f" ({params.gamma_z_rule})"
-    return f"K {params.k} · γ {params.gamma:g} · q {params.q:,} · γ_z {cut}{kind}"
+    once = " · duplicates once" if params.collapse_duplicates else ""
+    return f"K {params.k} · γ {params.gamma:g} · q {params.q:,} · γ_z {cut}{kind}{once}"

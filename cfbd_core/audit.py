@@ -18,6 +18,7 @@ from cfbd_core import export as exporting
 from cfbd_core import ingest, report
 from cfbd_core.audit_log import AuditLog
 from cfbd_core.config import EmbedParams, SplitParams
+from cfbd_core.duplicates import collapsible
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import LOCK_NAME, one_job, told_in_one_line
 from cfbd_core.places import DATABASE_NAME
@@ -153,8 +154,9 @@ class Audit(AuditLog):
             started = datetime.now(UTC)
             with self._database.reading() as connection:
                 rows, consistency = queries.consistency(connection)
+            clusters = collapsible(self, rows) if params.collapse_duplicates else None
             result = split_pairs(
-                rows, consistency, self.shards.texts(), params, self.keys_of, self.captions_of
+                rows, consistency, self.shards.texts(), params, self.keys_of, self.captions_of, clusters
             )
             with self._database.writing() as connection:
                 queries.replace_verdicts(connection, rows, result.z, result.subset, result.poisoned)

@@ -97,6 +97,11 @@ def add_split(command: argparse.ArgumentParser) -> None:
         default=defaults.recheck,
         help="every verdict follows z (default); --no-recheck is the published rule",
     )
+    group.add_argument(
+        "--collapse-duplicates",
+        action="store_true",
+        help="pairs whose image and caption repeat count once for the mixture, D_p and γ_z; copies get its verdict",
+    )
 
 
 def split_params(options: argparse.Namespace) -> SplitParams:
@@ -108,6 +113,7 @@ def split_params(options: argparse.Namespace) -> SplitParams:
         q=options.q,
         rule=options.rule,
         recheck=options.recheck,
+        collapse_duplicates=options.collapse_duplicates,
     )
 
 

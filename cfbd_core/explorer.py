@@ -12,12 +12,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from cfbd_core.config import MAX_K, SplitParams
+from cfbd_core.duplicates import Clusters, both, same_captions, same_images, stages_of_distinct
 from cfbd_core.encoders import Encoder, load_encoder
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.groups.explored import Groups, common_direction, estimate_of, group_pairs
@@ -27,7 +28,7 @@ from cfbd_core.preview import Preview
 from cfbd_core.review.left import KeptControl
 from cfbd_core.score_column import ScoreColumn
 from cfbd_core.scores import textual_correlation
-from cfbd_core.split import benign_cut, both_stages
+from cfbd_core.split import benign_cut
 from cfbd_core.store.log import Action
 
 if TYPE_CHECKING:
@@ -42,6 +43,14 @@ OPEN_SHARDS = 256  # more might exceed the files a process may open: then they a
 
 Name = TypeVar("Name")
 Value = TypeVar("Value")
+
+
+class Duplicates(NamedTuple):
+    """Clusters of positions: equal in image and caption (what one switch collapses), in caption, in image."""
+
+    pairs: Clusters
+    captions: Clusters
+    images: Clusters
 
 
 class Explorer:
@@ -65,9 +74,10 @@ class Explorer:
         self._seen: Mark | None = None
         self._lock, self._fitting = threading.RLock(), threading.Lock()
         self._warming: threading.Thread | None = None
-        self._mixtures: dict[tuple[int, int], Mixture] = {}
+        self._warmed: tuple[int, bool] | None = None
+        self._mixtures: dict[tuple[int, int, bool], Mixture] = {}
         self._previews: OrderedDict[str, Preview] = OrderedDict()
-        self._correlations: OrderedDict[bytes, ScoreColumn] = OrderedDict()
+        self._correlations: OrderedDict[tuple[bytes, bool], ScoreColumn] = OrderedDict()
         self._searches: OrderedDict[str, np.ndarray] = OrderedDict()
         self.refresh_decisions()
 
@@ -100,28 +110,44 @@ class Explorer:
 
     def check(self, params: SplitParams) -> None:
         """Raise ParameterError where these pairs are too few for the parameters."""
-        if params.q > len(self):
-            raise ParameterError(f"q = {params.q}: the audit has {len(self):,} scored pairs; choose fewer")
-        if params.k > len(self):
-            raise ParameterError(f"K = {params.k}: the audit has {len(self):,} scored pairs; choose fewer")
+        pairs = len(self.rows[self.counted(params.collapse_duplicates)])
+        kind = "distinct" if params.collapse_duplicates else "scored"
+        if params.q > pairs:
+            raise ParameterError(f"q = {params.q}: the audit has {pairs:,} {kind} pairs; choose fewer")
+        if params.k > pairs:
+            raise ParameterError(f"K = {params.k}: the audit has {pairs:,} {kind} pairs; choose fewer")
 
-    def mixture(self, k: int, seed: int = 0) -> Mixture:
-        """The fit of K = ``k`` components to c; each is made once."""
+    def mixture(self, k: int, seed: int = 0, collapse: bool = False) -> Mixture:
+        """The fit of K = ``k`` components to c, with ``collapse`` of distinct pairs; each is made once."""
         with self._fitting:  # its own lock: a view that needs no new fit need not wait for one
-            if (k, seed) not in self._mixtures:
-                self._mixtures[k, seed] = fit_mixture(self.consistency, k, seed=seed)
-            return self._mixtures[k, seed]
+            name = k, seed, collapse
+            if name not in self._mixtures:
+                self._mixtures[name] = fit_mixture(self.consistency[self.counted(collapse)], k, seed=seed)
+            return self._mixtures[name]
+
+    # --- duplicates --------------------------------------------------------------------------------
+
+    @cached_property
+    def duplicates(self) -> Duplicates:
+        """What repeats exactly, by position; raises AuditError where the audit's pairs have changed."""
+        images, captions = (find(self.audit, self.rows) for find in (same_images, same_captions))
+        return Duplicates(both(images, captions), captions, images)
+
+    def counted(self, collapse: bool) -> np.ndarray | slice:
+        """What chooses the pairs that statistics see, in their order: all, or with ``collapse`` one of each."""
+        return self.duplicates.pairs.first if collapse else slice(None)
 
     @property
     def is_warm(self) -> bool:
         """Whether every fit that the K slider can ask for has been made."""
         return self._warming is not None and not self._warming.is_alive()
 
-    def warm(self, seed: int = 0) -> None:
-        """Begin to make every fit that the K slider can ask for, in a thread, once."""
+    def warm(self, seed: int = 0, collapse: bool = False) -> None:
+        """Begin to make every fit that the K slider can ask for, in a thread; once, while the arguments stay."""
         with self._lock:
-            if self._warming is None:
-                self._warming = threading.Thread(target=self.fit_all, args=[seed], daemon=True)
+            if self._warmed != (seed, collapse):
+                self._warmed = seed, collapse
+                self._warming = threading.Thread(target=self.fit_all, args=[seed, collapse], daemon=True)
                 self._warming.start()
 
     def wait_until_warm(self) -> None:
@@ -129,11 +155,11 @@ class Explorer:
         if self._warming is not None:
             self._warming.join()
 
-    def fit_all(self, seed: int = 0) -> None:
+    def fit_all(self, seed: int = 0, collapse: bool = False) -> None:
         """Make every fit that the K slider can ask for."""
         for k in range(1, min(MAX_K, len(self)) + 1):
             try:
-                self.mixture(k, seed)
+                self.mixture(k, seed, collapse)
             except ParameterError:  # too few pairs, or all alike: whoever asks for this K is told
                 return
 
@@ -144,26 +170,33 @@ class Explorer:
 
     def _make(self, params: SplitParams) -> Preview:
         self.check(params)
-        mixture = self.mixture(params.k, params.seed)
-        stages = both_stages(
+        collapse = params.collapse_duplicates
+        clusters = self.duplicates.pairs if collapse else None
+        mixture = self.mixture(params.k, params.seed, collapse)
+        stages = stages_of_distinct(
             self.consistency,
+            clusters,
             mixture,
             params,
-            correlate=lambda probe: self._correlation(probe).values,
+            correlate=lambda probe: self._correlation(probe, clusters).values,
             keys_of=lambda at: self.audit.keys_of(self.rows[at]),
         )
-        z = self._correlation(stages.coarse.probe)  # kept from within: with its bins, order and curves
+        z = self._correlation(
+            stages.coarse.probe, clusters
+        )  # kept from within: with its bins, order and curves
         return Preview(self, params, mixture, stages.coarse, z, stages.gamma_z, stages.flagged)
 
-    def _correlation(self, probe: np.ndarray) -> ScoreColumn:
-        """z of every pair for the D_p at the positions ``probe`` (q,)."""
+    def _correlation(self, probe: np.ndarray, clusters: Clusters | None) -> ScoreColumn:
+        """z of every pair, of copies that of the first, for the D_p at the positions ``probe`` (q,)."""
 
         def make() -> ScoreColumn:
             z = textual_correlation(self.texts, self.rows[probe])
             whole = len(z) == len(self.rows)  # nothing was skipped: rows are 0 … n − 1
-            return ScoreColumn(z if whole else z[self.rows], self.truth)
+            z = z if whole else z[self.rows]
+            return ScoreColumn(z if clusters is None else z[clusters.first_of], self.truth)
 
-        return _kept(self._correlations, np.sort(probe).tobytes(), KEPT_CORRELATIONS, make)
+        name = np.sort(probe).tobytes(), clusters is not None
+        return _kept(self._correlations, name, KEPT_CORRELATIONS, make)
 
     # --- groups ------------------------------------------------------------------------------------
 
@@ -305,17 +338,22 @@ class Explorer:
         """c of all pairs and of the known poisons, both ascending."""
         return np.sort(self.consistency), np.sort(self.consistency[self.poisons])
 
+    @cached_property
+    def _ordered_collapsed(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same with c of copies that of the first of them."""
+        c = self.consistency[self.duplicates.pairs.first_of]
+        return np.sort(c), np.sort(c[self.poisons])
+
     def benign_by(
-        self, ks: Sequence[int], gammas: Sequence[float], seed: int = 0
+        self, ks: Sequence[int], gammas: Sequence[float], seed: int = 0, collapse: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """|D_b| and the known poisons in D_b for each K and γ (Fig. 6a), each int (len(ks), len(gammas)).
 
         By the rule "quantile", before D_p is taken out of D_b.
         """
-        every, poisons = self._ordered
-        cuts = np.array(
-            [[benign_cut(self.mixture(k, seed), gamma) for gamma in gammas] for k in ks], np.float32
-        )
+        every, poisons = self._ordered_collapsed if collapse else self._ordered
+        fits = [self.mixture(k, seed, collapse) for k in ks]
+        cuts = np.array([[benign_cut(fit, gamma) for gamma in gammas] for fit in fits], np.float32)
         return np.searchsorted(every, cuts, side="right"), np.searchsorted(poisons, cuts, side="right")
 
 

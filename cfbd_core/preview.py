@@ -97,7 +97,8 @@ class Preview:
         """How far the captions of D_p cohere, see :mod:`cfbd_core.evidence`."""
         explorer, rows = self.explorer, self.explorer.rows
         probe, captions_of = rows[self.coarse.probe], explorer.audit.captions_of
-        return evidence(explorer.texts, probe, rows, captions_of=captions_of, seed=self.params.seed)
+        counted = rows[explorer.counted(self.params.collapse_duplicates)]
+        return evidence(explorer.texts, probe, counted, captions_of=captions_of, seed=self.params.seed)
 
     @cached_property
     def groups(self) -> Groups:

@@ -53,6 +53,7 @@ def report(database: Database) -> dict[str, Any]:
             **{name: int(_equal(outcome["decision"], name).sum()) for name in DECISIONS if name},
         },
         "params": split["params"],
+        "duplicates": split.get("duplicates"),
         "mixture": split["mixture"],
         "gamma_z_detail": split["gamma_z_detail"],
         "evidence": split["evidence"],
@@ -85,6 +86,11 @@ def text(result: dict[str, Any]) -> str:
             f"decided by hand: {decided['keep']:,} keep, {decided['remove']:,} remove, {decided['unsure']:,} unsure; "
             f"{decided['overruled']:,} overrule the verdict ({decided['kept_by_hand']:,} kept though flagged, "
             f"{decided['removed_by_hand']:,} removed though clean)"
+        )
+    if result.get("duplicates"):
+        lines.append(
+            f"duplicates collapsed: {result['duplicates']['hidden']:,} pairs take the verdict of one with the same "
+            "image and caption"
         )
     if truth:
         lines.append(

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from cfbd_core.config import SplitParams
+from cfbd_core.duplicates import Clusters, stages_of_distinct
 from cfbd_core.errors import ParameterError
 from cfbd_core.evidence import evidence
 from cfbd_core.mixture import fit_mixture
 from cfbd_core.scores import textual_correlation
-from cfbd_core.split import all_warnings, both_stages
+from cfbd_core.split import all_warnings
 
 
 @dataclass(frozen=True)
@@ -33,27 +34,32 @@ def split_pairs(
     params: SplitParams,
     keys_of: Callable[[np.ndarray], list[str]],
     captions_of: Callable[[np.ndarray], list[str]],
+    clusters: Clusters | None = None,
 ) -> SplitResult:
     """Split scored pairs; ``rows`` (n,) are their rows in the shards ``texts``, ascending.
 
     ``keys_of(rows)`` gives keys, asked only where values tie at the q-th place; ``captions_of(rows)`` captions,
-    asked for those of D_p.
+    asked for those of D_p. With ``clusters`` of the pairs, one of each counts for statistics.
     Raises ParameterError: fewer pairs than q or K, or nothing to fit.
     """
-    if params.q > len(rows):
+    counted = slice(None) if clusters is None else clusters.first
+    pairs = len(rows[counted])
+    if params.q > pairs:
+        kind = "scored" if clusters is None else "distinct"
         raise ParameterError(
-            f"--q {params.q}: the audit has {len(rows)} scored pairs; give --q {max(1, len(rows) // 10)}"
+            f"--q {params.q}: the audit has {pairs} {kind} pairs; give --q {max(1, pairs // 10)}"
         )
-    mixture = fit_mixture(consistency, params.k, seed=params.seed)
-    stages = both_stages(
+    mixture = fit_mixture(consistency[counted], params.k, seed=params.seed)
+    stages = stages_of_distinct(
         consistency,
+        clusters,
         mixture,
         params,
         correlate=lambda probe: textual_correlation(texts, rows[probe])[rows],
         keys_of=lambda places: keys_of(rows[places]),
     )
     coarse, gamma_z, poisoned = stages.coarse, stages.gamma_z, stages.flagged
-    found = evidence(texts, rows[coarse.probe], rows, captions_of=captions_of, seed=params.seed)
+    found = evidence(texts, rows[coarse.probe], rows[counted], captions_of=captions_of, seed=params.seed)
     finite = gamma_z.value if np.isfinite(gamma_z.value) else None
     summary = {
         "params": {
@@ -67,6 +73,7 @@ def split_pairs(
         },
         "settings": params.to_dict(),
         "settings_id": params.id,
+        "duplicates": None if clusters is None else clusters.counts(),
         "mixture": mixture.to_dict(),
         "coarse_cut": coarse.cut,
         "gamma_z_detail": gamma_z.detail,

@@ -95,7 +95,7 @@ def _heat_maps(preview: Preview) -> None:
         with st.skeleton(charts.HEIGHT):
             explored.wait_until_warm()
     ks = [k for k in range(1, MAX_K + 1) if k <= len(explored)]
-    benign, poisons = explored.benign_by(ks, GAMMAS, preview.params.seed)
+    benign, poisons = explored.benign_by(ks, GAMMAS, preview.params.seed, preview.params.collapse_duplicates)
     is_quantile = preview.params.rule == "quantile"
     at = (preview.params.k, preview.params.gamma) if is_quantile else None
     st.caption("By the rule *quantile*, before the top q are taken out of D_b.")

@@ -123,6 +123,9 @@ def _parameters(found: dict[str, Any]) -> str:
             if params["gamma_z"] is not None
             else "–",
             "recheck": "yes" if params["recheck"] else "no, as published",
+            "duplicates": "counted one by one"
+            if not found["duplicates"]
+            else f"collapsed: {found['duplicates']['hidden']:,} pairs take the verdict of their like",
             "cohesion of D_p": f"{evidence['cohesion']:.4f}" if evidence["cohesion"] is not None else "–",
             "random draws' at most": f"{evidence['null_max']:.4f}"
             if evidence["null_max"] is not None

@@ -22,7 +22,9 @@ from cfbd_core.scoring import MAPPING_NAME
 from tests.toy import COLOURS, ToyEncoder, banana_caption, toy_caption, toy_picture
 
 MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
-VIEWS = ("audits", "coarse", "fine", "groups", "review", "pairs", "map", "evaluate", "log", "export", "train")
+VIEWS = (
+    "audits", "coarse", "fine", "groups", "review", "pairs", "duplicates", "map", "evaluate", "log", "export", "train",
+)  # fmt: skip
 PAIRS, POISONS = 200, tuple(range(5, 200, 20))
 HOSTILE = (
     "<script>window.owned = 1</script><b>bold</b>",

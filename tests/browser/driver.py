@@ -23,7 +23,7 @@ FLAGS = (
 )  # fmt: skip
 PAGES = {
     "audits": "Audits", "coarse": "Coarse stage", "fine": "Fine stage",
-    "groups": "Suspected targets", "review": "Review", "pairs": "Suspicious pairs",
+    "groups": "Suspected targets", "review": "Review", "pairs": "Suspicious pairs", "duplicates": "Duplicates",
     "map": "Map", "evaluate": "Evaluate", "log": "Log", "export": "Export", "train": "Train", "lab": "Attack lab",
 }  # fmt: skip
 SLOW = 30_000  # ms: for a loaded machine; a test waits for what it needs, never for a time

@@ -1,0 +1,143 @@
+"""Duplicates: what repeats exactly, what nearly does among the flagged pairs, and the switch that counts it once."""
+
+from __future__ import annotations
+
+import base64
+import html
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import state, widgets
+from app.words import escaped, plain
+from cfbd_core.duplicates import Clusters, near_clusters
+from cfbd_core.duplicates.near import NEAR_CAPTION, NEAR_IMAGE
+from cfbd_core.errors import ParameterError
+from cfbd_core.preview import Preview
+from cfbd_core.scores import gather
+from cfbd_core.thumbnails import Thumbnails
+
+LARGEST = 12  # clusters shown
+KINDS = {"pairs": "Image and caption", "captions": "Captions", "images": "Images"}
+NEAR_KINDS = {"captions": "Captions", "images": "Images"}
+
+
+def page() -> None:
+    """Draw the page."""
+    widgets.head(
+        "Duplicates",
+        "Captions and images that repeat. Repeats alone are no poisoning: web data is full of them, and poisoned "
+        "pairs share captions, too. But a picture posted a thousand times should not count a thousand times.",
+    )
+    preview = state.preview()
+    with st.spinner("Looking for duplicates …"):
+        found = preview.explorer.duplicates
+    _counts({label: getattr(found, kind) for kind, label in KINDS.items()}, "copies")
+    _switch(preview, found.pairs)
+    st.markdown("#### The largest")
+    kind = st.segmented_control(
+        "Repeats", list(KINDS), format_func=KINDS.__getitem__, default="pairs", required=True,
+        key="duplicates_kind",
+    )  # fmt: skip
+    _largest(preview, getattr(found, kind), np.arange(len(preview.explorer)))
+    _near(preview)
+
+
+def _counts(kinds: dict[str, Clusters], copies: str) -> None:
+    counts = {label: clusters.counts() for label, clusters in kinds.items()}
+    columns = {"clusters": "Clusters", "pairs": "Pairs in them", "hidden": copies, "largest": "Largest"}
+    table: dict[str, list[Any]] = {"What repeats": list(counts)}
+    table |= {
+        name.capitalize(): [count[field] for count in counts.values()] for field, name in columns.items()
+    }
+    st.dataframe(table, hide_index=True, width="content", key=f"duplicates_{copies}")
+
+
+def _switch(preview: Preview, pairs: Clusters) -> None:
+    hidden = pairs.counts()["hidden"]
+    st.session_state["collapse"] = preview.params.collapse_duplicates
+    st.toggle("Collapse duplicates before statistics", key="collapse", on_change=_collapse)
+    st.caption(
+        f"Of pairs whose image and caption both repeat, one counts for the mixture, D_p and γ_z: {hidden:,} copies are "
+        "left out there. They take its verdict. Nothing is deleted; exports hold every pair."
+    )
+
+
+def _collapse() -> None:
+    state.change(collapse_duplicates=bool(st.session_state["collapse"]))
+
+
+def _largest(preview: Preview, clusters: Clusters, positions: np.ndarray) -> None:
+    """The largest clusters of the pairs at ``positions`` (m,), each as its first picture and caption."""
+    parts = [positions[part] for part in clusters.largest(LARGEST)]
+    if not parts:
+        st.caption(":material/check: Nothing repeats.")
+        return
+    explorer = preview.explorer
+    firsts = np.array([part[0] for part in parts])
+    found = {pair["row"]: pair for pair in explorer.pairs_at(firsts).to_pylist()}
+    shown = [
+        (found[row], part) for row, part in zip(explorer.rows[firsts], parts, strict=True) if row in found
+    ]
+    pictures = Thumbnails(explorer.audit.folder).get(
+        [(pair["image"], pair["image_offset"], pair["image_size"]) for pair, _ in shown]
+    )
+    cards = []
+    for (pair, part), thumbnail in zip(shown, pictures, strict=True):
+        picture = html.escape(thumbnail.reason or "")
+        if thumbnail.data is not None:
+            data = base64.b64encode(thumbnail.data).decode()
+            picture = f'<img alt="" src="data:image/webp;base64,{data}">'
+        flagged = int(preview.flagged[part].sum())
+        cards.append(
+            f'<div class="cfbd-near"><div class="cfbd-tile">{picture}</div><div>'
+            f"<b>{len(part):,} pairs</b>, {flagged:,} flagged"
+            f'<div class="cfbd-nearsaid">{plain(pair["caption"], 140)}</div></div></div>'
+        )
+    st.html(f'<div class="cfbd-nears">{"".join(cards)}</div>')
+
+
+# --- near duplicates -------------------------------------------------------------------------------------------
+
+
+def _near(preview: Preview) -> None:
+    """Near duplicates among the flagged pairs, looked for when asked."""
+    st.markdown("#### Nearly the same, among the flagged")
+    flagged = np.flatnonzero(preview.flagged)
+    if len(flagged) < 2:
+        st.caption("Fewer than two pairs are flagged.")
+        return
+    st.caption(
+        f"By embeddings: captions with a cosine of at least {NEAR_CAPTION}, images of at least {NEAR_IMAGE}. Poisoned "
+        "pairs have nearly the same captions over unlike pictures."
+    )
+    of = (str(preview.explorer.audit.folder), preview.explorer.version, preview.params.id)
+    if st.button(f"Look among the {len(flagged):,} flagged pairs", icon=":material/search:", key="near"):
+        try:
+            with st.spinner("Comparing …"):
+                st.session_state["near_found"] = of, _near_of(preview, flagged)
+        except ParameterError as error:
+            st.error(escaped(str(error)), icon=":material/error:")
+    held = st.session_state.get("near_found")
+    if held is None or held[0] != of:
+        return
+    found: dict[str, Clusters] = held[1]
+    _counts({label: found[kind] for kind, label in NEAR_KINDS.items()}, "more of the like")
+    kind = st.segmented_control(
+        "Nearly the same", list(NEAR_KINDS), format_func=NEAR_KINDS.__getitem__, default="captions",
+        required=True, key="near_kind",
+    )  # fmt: skip
+    _largest(preview, found[kind], flagged)
+
+
+def _near_of(preview: Preview, positions: np.ndarray) -> dict[str, Clusters]:
+    explorer = preview.explorer
+    rows = explorer.rows[positions]
+    return {
+        "captions": near_clusters(gather(explorer.texts, rows), NEAR_CAPTION),
+        "images": near_clusters(gather(explorer.images, rows), NEAR_IMAGE),
+    }
+
+
+page()
