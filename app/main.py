@@ -47,7 +47,7 @@ def main() -> None:
     ]
     # The bare address leads to the open audit, or to the list of them; each page has an address of its own.
     home = st.Page(lambda: None, title="CFBD Auditor", url_path="home", default=True, visibility="hidden")
-    page = st.navigation([home, *pages])
+    page = st.navigation([home, *pages], expanded=True)
     folder = _folder()
     if page == home:
         st.switch_page(pages[0] if folder is None else pages[1])
