@@ -44,6 +44,7 @@ def add_bench(commands: Any) -> None:
         metavar="A,B",
         help="some of table3, table4, table5, natural, adaptive, several, traps, figures",
     )
+    detection.add_argument("--detectors", metavar="A,B", help="default: all; others are not run")
     detection.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N − 1 (3)")
     detection.add_argument(
         "--target",
@@ -83,6 +84,7 @@ def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         origin=options.origin,
         captions_file=options.captions_file,
         pool=options.pool,
+        detectors=names_of(options.detectors),
     )
     with StageBars({"copy": "records", "trigger": "steps", "cells": "cells"}) as bars:
         found = bench_detection(

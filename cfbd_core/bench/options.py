@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from cfbd_core.attacks.source_pairs import Keys
 from cfbd_core.bench.detection import ALL_ATTACKS, SEEDS, Experiment, experiments
+from cfbd_core.detectors import DETECTORS
 from cfbd_core.errors import ParameterError
 
 
@@ -19,6 +20,7 @@ class BenchOptions:
     on every scenario's pairs) or a file. ``targets`` (empty: the built-in ones) and ``origin`` are those of
     :func:`cfbd_core.bench.detection.experiments`; ``captions_file`` holds natural captions of the targets, one a
     line. ``pool`` is the source whose pictures optimised attacks work with.
+    ``detectors`` None: all; those that are left out are not run.
     """
 
     captions: Literal["first", "all"] = "first"
@@ -32,6 +34,7 @@ class BenchOptions:
     origin: str | None = None
     captions_file: Path | None = None
     pool: str | None = None
+    detectors: tuple[str, ...] | None = None
 
     def chosen(self) -> list[Experiment]:
         """The experiments asked for.
@@ -43,9 +46,21 @@ class BenchOptions:
         unknown = sorted(set(asked) - set(every))
         if unknown:
             raise ParameterError(f"--only {unknown[0]!r}: give some of {', '.join(every)}")
-        found = [every[name] for name in asked]
+        found = [self._without_others(every[name]) for name in asked]
         if not any(experiment.scenarios for experiment in found):
             raise ParameterError(
                 f"--only {','.join(asked)}: has no scenario of {', '.join(self.attacks)}; give other --attacks"
             )
         return found
+
+    def _without_others(self, experiment: Experiment) -> Experiment:
+        """The experiment with the detectors asked for alone. Raises ParameterError for one that is not known."""
+        if self.detectors is None:
+            return experiment
+        known = [name for name, detector in DETECTORS.items() if not detector.trains]
+        unknown = sorted(set(self.detectors) - set(known))
+        if unknown:
+            raise ParameterError(f"--detectors {unknown[0]!r}: give some of {', '.join(known)}")
+        wanted = {f"detector {name}" for name in self.detectors}
+        left = tuple(one for one in experiment.analyses if one in wanted or not one.startswith("detector "))
+        return replace(experiment, analyses=left)

@@ -389,3 +389,12 @@ def test_one_killed_as_it_began_its_base_goes_on(toy_source, tmp_path, left) -> 
     (out / job.BASE_NAME / left).write_bytes(b"half")
     assert bench(source, out, *TABLE_4) == 0
     assert not (out / job.BASE_NAME / left).exists()
+
+
+def test_only_the_detectors_asked_for_are_run(toy_source, tmp_path, capsys, refused) -> None:
+    source, out = toy_source(120), tmp_path / "out"
+    assert bench(source, out, *TABLE_4, "--detectors", "cfbd") == 0
+    assert json.loads(capsys.readouterr().out)["cells"] == CELLS / 2
+    assert bench(source, out, *TABLE_4) == 0  # and the others later
+    assert json.loads(capsys.readouterr().out)["cells"] == CELLS
+    assert "--detectors 'magic'" in refused(bench(source, tmp_path / "new", *TABLE_4, "--detectors", "magic"))
