@@ -19,6 +19,7 @@ from cfbd_core import __version__
 from cfbd_core.cli_attack import add_attack
 from cfbd_core.cli_bench import add_bench
 from cfbd_core.cli_decide import add_decide, add_log, add_turn, decide, redo, show_log, undo
+from cfbd_core.cli_estimate import add_estimate, estimate
 from cfbd_core.cli_evaluate import add_evaluate
 from cfbd_core.cli_options import (
     OneLineParser,
@@ -33,7 +34,7 @@ from cfbd_core.cli_options import (
 )
 from cfbd_core.cli_progress import Bar, StageBars, TrainBar
 from cfbd_core.cli_train import add_train
-from cfbd_core.errors import AuditError, CfbdError, ParameterError
+from cfbd_core.errors import CfbdError, ParameterError
 
 Result = tuple[dict[str, Any], str]
 
@@ -95,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     add_turn(command("undo", undo, "undo an action of the log, or the last that counts"))
     add_turn(command("redo", redo, "let an action count again that was undone"))
 
-    _add_estimate(command("estimate", _estimate, "how many poisons may be left, by a random control sample"))
+    add_estimate(command("estimate", estimate, "how many poisons may be left, by a random control sample"))
 
     add_attack(commands)
     add_bench(commands)
@@ -141,16 +142,6 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--spreadsheet-safe", action="store_true", help="CSV: quote cells that a spreadsheet would run"
     )
-
-
-def _add_estimate(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--draw",
-        type=int,
-        metavar="N",
-        help="draw a control sample of N pairs; where there is one, N more pairs of its pool",
-    )
-    command.add_argument("--anew", action="store_true", help="with --draw: put a new sample in its place")
 
 
 # --- commands -----------------------------------------------------------------------------------------
@@ -236,32 +227,6 @@ def _export(options: argparse.Namespace) -> Result:
         record,
         f"{record['pairs']:,} pairs written to {options.out}, how they were made to {options.out}.json",
     )
-
-
-def _estimate(options: argparse.Namespace) -> Result:
-    from cfbd_core.explorer import Explorer
-
-    audit = _open(options)
-    params = audit.applied_params()
-    if params is None:
-        raise AuditError(f"{audit.folder}: not split yet; run `cfbd split --audit {audit.folder}` first")
-    if options.anew and options.draw is None:
-        raise ParameterError("--anew: say with --draw N how many pairs to draw")
-    preview = Explorer(audit).preview(params)
-    if options.draw is not None:
-        if options.anew or preview.explorer.control.get() is None:
-            preview.draw_control(options.draw, anew=options.anew)
-        else:
-            preview.explorer.control.draw_more(options.draw)
-    left = preview.what_is_left()
-    if left is None:
-        raise AuditError(f"{audit.folder}: no control sample yet; --draw 260 draws one")
-    pending = left.control.pending(left.decisions)
-    keys = audit.keys_of(preview.explorer.rows[pending])
-    told = [*left.sentences, left.needed_sentence(), left.moved_sentence]
-    if len(keys):
-        told.append(f"{len(keys):,} drawn pairs wait for a decision: in the app, or by key with --json.")
-    return left.to_dict() | {"pending_keys": keys}, "\n".join(part for part in told if part)
 
 
 def _demo(options: argparse.Namespace) -> Result:

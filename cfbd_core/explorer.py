@@ -12,13 +12,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from cfbd_core.config import MAX_K, SplitParams
-from cfbd_core.duplicates import Clusters, both, same_captions, same_images, stages_of_distinct
+from cfbd_core.duplicates import Clusters, Duplicates, exact_duplicates, stages_of_distinct
 from cfbd_core.encoders import Encoder, load_encoder
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.groups.explored import Groups, common_direction, estimate_of, group_pairs
@@ -43,14 +43,6 @@ OPEN_SHARDS = 256  # more might exceed the files a process may open: then they a
 
 Name = TypeVar("Name")
 Value = TypeVar("Value")
-
-
-class Duplicates(NamedTuple):
-    """Clusters of positions: equal in image and caption (what one switch collapses), in caption, in image."""
-
-    pairs: Clusters
-    captions: Clusters
-    images: Clusters
 
 
 class Explorer:
@@ -130,8 +122,7 @@ class Explorer:
     @cached_property
     def duplicates(self) -> Duplicates:
         """What repeats exactly, by position; raises AuditError where the audit's pairs have changed."""
-        images, captions = (find(self.audit, self.rows) for find in (same_images, same_captions))
-        return Duplicates(both(images, captions), captions, images)
+        return exact_duplicates(self.audit, self.rows)
 
     def counted(self, collapse: bool) -> np.ndarray | slice:
         """What chooses the pairs that statistics see, in their order: all, or with ``collapse`` one of each."""

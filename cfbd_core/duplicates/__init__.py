@@ -18,14 +18,16 @@ count more than q pairs: q distinct ones, and their copies.
 
 from cfbd_core.duplicates.clusters import Clusters, alone, both, of_labels
 from cfbd_core.duplicates.collapsed import stages_of_distinct
-from cfbd_core.duplicates.exact import collapsible, same_captions, same_images
+from cfbd_core.duplicates.exact import Duplicates, collapsible, exact_duplicates, same_captions, same_images
 from cfbd_core.duplicates.near import near_clusters
 
 __all__ = [
     "Clusters",
+    "Duplicates",
     "alone",
     "both",
     "collapsible",
+    "exact_duplicates",
     "near_clusters",
     "of_labels",
     "same_captions",

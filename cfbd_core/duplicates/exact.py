@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from cfbd_core.audit_columns import AuditColumns
@@ -34,7 +36,21 @@ def same_images(audit: AuditColumns, rows: np.ndarray) -> Clusters:
 
 def collapsible(audit: AuditColumns, rows: np.ndarray) -> Clusters:
     """Cluster the pairs at ``rows`` int64 (n,) whose image and caption both repeat: what one switch collapses."""
-    return both(same_images(audit, rows), same_captions(audit, rows))
+    return exact_duplicates(audit, rows).pairs
+
+
+class Duplicates(NamedTuple):
+    """Pairs that are equal in image and caption, in caption, and in image."""
+
+    pairs: Clusters
+    captions: Clusters
+    images: Clusters
+
+
+def exact_duplicates(audit: AuditColumns, rows: np.ndarray) -> Duplicates:
+    """Cluster the pairs at ``rows`` int64 (n,) in each of the ways."""
+    images, captions = same_images(audit, rows), same_captions(audit, rows)
+    return Duplicates(both(images, captions), captions, images)
 
 
 def _chosen(audit: AuditColumns, held: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
