@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cfbd_core import Audit, SplitParams
+from cfbd_core import Audit, SplitParams, log_export
 from cfbd_core.errors import ParameterError
 from tests.explored import put_scores
 
@@ -211,6 +211,13 @@ def test_the_log_as_csv_and_as_json_say_the_same(logged, tmp_path):
     assert rows[0]["undone"] == "true"
     assert told["actions"][1]["filter"] == {"file": "mine.csv"}
     assert told["actions"][2]["pairs"] == 39  # bob's stays
+
+
+def test_an_empty_log_can_be_written_too(own, tmp_path):
+    for name, pairs in (("log.csv", False), ("pairs.csv", True), ("log.json", False)):
+        own.export_log(tmp_path / name, pairs=pairs)
+    assert (tmp_path / "log.csv").read_text().strip() == ",".join(log_export.COLUMNS)
+    assert json.loads((tmp_path / "log.json").read_text())["actions"] == []
 
 
 def test_a_spreadsheet_runs_nothing_of_a_safe_log(logged, tmp_path):
