@@ -12,7 +12,7 @@ from app import state, undo, who
 from app.words import escaped
 from cfbd_core.store.columns import DECISIONS
 
-CHOICES = {"remove": "Remove", "keep": "Keep", "unsure": "Unsure", "": "Clear"}
+CHOICES = {"remove": "Remove all", "keep": "Keep all", "unsure": "All unsure", "": "Clear all"}
 
 
 def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: str) -> None:

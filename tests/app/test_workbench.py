@@ -43,7 +43,7 @@ def test_flagged_pairs_are_shown_as_a_group_that_can_be_decided_on(page, audit) 
     assert set(stored) == {"remove"}
     (action, *_) = audit.history(limit=1)
     assert (action.pairs, action.decision, action.note) == (len(group), "remove", "all of one target")
-    assert action.filter == {"group": group.id}
+    assert action.filter == {"show": "all", "group": group.id}
     assert f"{len(group)} decided" in words(test)
 
 
