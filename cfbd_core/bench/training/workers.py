@@ -5,10 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import queue
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from cfbd_core.attacks.plan import PoisonParams
@@ -61,8 +64,9 @@ def side_by_side(make: MakeTrainer, work: Sequence[Work], jobs: int) -> Iterator
     processes = [
         context.Process(target=_work, args=(make, threads, waiting, told), daemon=True) for _ in range(jobs)
     ]
-    for process in processes:
-        process.start()
+    with _no_main():
+        for process in processes:
+            process.start()
     try:
         left = sum(len(rows) for _, rows in work)
         while left:
@@ -86,6 +90,17 @@ def side_by_side(make: MakeTrainer, work: Sequence[Work], jobs: int) -> Iterator
         for process in processes:
             process.terminate()
             process.join()
+
+
+@contextmanager
+def _no_main() -> Iterator[None]:
+    """Keep new processes from running this one's script again, as they would to find what is pickled by its name."""
+    held = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = held
 
 
 def _work(make: MakeTrainer, threads: int, waiting: Any, told: Any) -> None:
