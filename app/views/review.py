@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import time
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from app import deciding, filters, keys, left, state, undo, widgets
-from app.words import escaped, plain
+from app import deciding, filters, keys, left, pair_view, state, undo, widgets
+from app.words import escaped
 from cfbd_core.errors import AuditError
-from cfbd_core.images import BadImage, decode_image, read_image_bytes
-from cfbd_core.likeness import Like
-from cfbd_core.neighbours import nearest_rows
-from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 from cfbd_core.review import ControlSample, learn, next_queue
-from cfbd_core.score_column import ScoreColumn
 from cfbd_core.store.columns import DECISIONS
-from cfbd_core.thumbnails import Thumbnails
 
-LARGE = 900  # px, the long side of the picture
-NEAR = 4
 QUEUE = 40  # pairs learned about at a time
 COMPARED = 1_000_000  # pairs, at most, among which neighbours are looked for while one waits
 ORDERS = {"filter": "As filtered", "learned": "Learned from you", "control": "Control sample"}
@@ -143,11 +132,11 @@ def _one(queue: dict[str, Any]) -> None:
     pair = found[0]
     decided = DECISIONS[explorer.decisions[position]]
     _buttons(queue, position, pair["key"], decided)
-    st.html(_large(preview, position, pair, queue["reasons"][at] if queue["reasons"] else ""))
+    st.html(pair_view.large(preview, position, pair, queue["reasons"][at] if queue["reasons"] else ""))
     if st.session_state.get("review_order", "filter") != "filter":
         left.panel(preview, "review")
     if len(explorer) <= COMPARED:
-        _neighbours(preview, position, pair["key"])
+        pair_view.neighbours(preview, position, pair["key"])
 
 
 def _progress(preview: Preview, queue: dict[str, Any], at: int) -> None:
@@ -228,122 +217,6 @@ def _undo(queue: dict[str, Any]) -> None:
 
 def _go(queue: dict[str, Any], step: int) -> None:
     queue["at"] = max(0, min(queue["at"] + step, len(queue["rows"]) - 1))
-
-
-# --- what is shown -----------------------------------------------------------------------------------------
-
-
-def _large(preview: Preview, position: int, pair: dict[str, Any], reason: str) -> str:
-    explorer = preview.explorer
-    z, c = float(preview.z.values[position]), float(explorer.consistency[position])
-    verdict = "flagged" if preview.flagged[position] else "not flagged"
-    tags = [f'<span class="cfbd-tag {"cfbd-flag" if preview.flagged[position] else ""}">{verdict}</span>']
-    if pair["poisoned"] is not None:
-        tags.append(
-            f'<span class="cfbd-tag cfbd-truth">known {"poison" if pair["poisoned"] else "clean"}</span>'
-        )
-    if reason:
-        tags.append(f'<span class="cfbd-tag">{html.escape(reason)}</span>')
-    cut = preview.gamma_z.value
-    return (
-        f'<div class="cfbd-review"><div class="cfbd-large">{_picture(preview, pair)}</div><div>'
-        f'<div class="cfbd-said">{plain(pair["caption"], 2000)}</div>'
-        f'<div class="cfbd-tags">{"".join(tags)}</div>'
-        f'<div class="cfbd-label">z {z:.3f}: how much the caption is like those of D_p; flagged above {cut:.3f}</div>'
-        f"{_histogram(preview.z, z, cut)}"
-        f'<div class="cfbd-label">c {c:.3f}: how far the caption is from what the picture suggests</div>'
-        f"{_histogram(explorer.consistency_column, c, None)}"
-        f'<div class="cfbd-scores">{plain(pair["key"], 80)}</div></div></div>'
-    )
-
-
-def _picture(preview: Preview, pair: dict[str, Any]) -> str:
-    """The picture as large as it is, up to LARGE; where it is gone, its thumbnail and why."""
-    note = ""
-    if pair["image"] is not None:
-        try:
-            picture = decode_image(read_image_bytes(pair["image"], pair["image_offset"], pair["image_size"]))
-            picture.thumbnail((LARGE, LARGE))
-            buffer = io.BytesIO()
-            picture.save(buffer, "WEBP", quality=85, method=0)
-            return f'<img alt="" src="data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
-        except BadImage as bad:
-            note = str(bad)
-    (small,) = Thumbnails(preview.explorer.audit.folder).get(
-        [(pair["image"], pair["image_offset"], pair["image_size"])]
-    )
-    note = f'<div class="cfbd-gone">{html.escape(small.reason or note)}</div>'
-    if small.data is None:
-        return note
-    return f'<img alt="" src="data:image/webp;base64,{base64.b64encode(small.data).decode()}">{note}'
-
-
-def _histogram(column: ScoreColumn, value: float, cut: float | None) -> str:
-    """All pairs' values as a strip, with this pair's place and the cut."""
-    counts = np.bincount(column.bins, minlength=161)[:160].astype(float)
-    heights = np.log1p(counts) / max(np.log1p(counts).max(), 1e-9) * 30
-    low, high = float(column.edges[0]), float(column.edges[-1])
-    bars = "".join(
-        f'<rect x="{place}" y="{34 - height:.1f}" width="1" height="{height:.1f}"/>'
-        for place, height in enumerate(heights)
-        if height > 0
-    )
-
-    def mark(at: float, colour: str, width: float) -> str:
-        x = (min(max(at, low), high) - low) / (high - low) * 160
-        return f'<rect x="{x - width / 2:.2f}" y="0" width="{width}" height="34" fill="{colour}"/>'
-
-    marks = mark(cut, "#777777", 0.6) if cut is not None and np.isfinite(cut) else ""
-    marks += mark(value, "#D55E00", 1.6) if np.isfinite(value) else ""
-    drawn = (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 160 34" preserveAspectRatio="none" width="160" '
-        'height="34">'
-        f'<g fill="#999999" opacity="0.55">{bars}</g>{marks}</svg>'
-    )
-    # As a picture: the page's sanitiser takes drawings out.
-    encoded = base64.b64encode(drawn.encode()).decode()
-    told = "all pairs, this one marked"
-    return f'<div class="cfbd-where"><img alt="{told}" src="data:image/svg+xml;base64,{encoded}"></div>'
-
-
-def _neighbours(preview: Preview, position: int, key: str) -> None:
-    """What is near by picture among kept pairs, and near by caption among all."""
-    explorer = preview.explorer
-    row = int(explorer.rows[position])
-    total = sum(len(shard) for shard in explorer.texts)
-    kept = np.zeros(total, bool)
-    kept[explorer.rows[~preview.removed()]] = True
-    by_image = nearest_rows(explorer.images, row, NEAR, kept)
-    by_caption = nearest_rows(explorer.texts, row, NEAR)
-    for kind, title, rows in (
-        ("image", "Kept pairs with similar pictures say", by_image),
-        ("caption", "Pairs with similar captions show", by_caption),
-    ):
-        st.html(f'<div class="cfbd-label">{title}</div>' + _small(preview, rows))
-        if st.button("Show the 100 nearest", key=f"like_{kind}", icon=":material/search:", type="tertiary"):
-            filters.choose(PairFilter(show="all", like=Like(kind, key)))  # type: ignore[arg-type]
-            st.switch_page("views/pairs.py")
-
-
-def _small(preview: Preview, rows: np.ndarray) -> str:
-    explorer = preview.explorer
-    positions = explorer.positions_of(rows)
-    pairs = explorer.pairs_at(positions[positions >= 0]).to_pylist()
-    pictures = Thumbnails(explorer.audit.folder).get(
-        [(pair["image"], pair["image_offset"], pair["image_size"]) for pair in pairs]
-    )
-    cards = []
-    for pair, picture in zip(pairs, pictures, strict=True):
-        shown = html.escape(picture.reason or "")
-        if picture.data is not None:
-            shown = f'<img alt="" src="data:image/webp;base64,{base64.b64encode(picture.data).decode()}">'
-        cards.append(
-            f'<div class="cfbd-near"><div class="cfbd-tile">{shown}</div>'
-            f'<div class="cfbd-nearsaid">{plain(pair["caption"], 140)}</div></div>'
-        )
-    return (
-        f'<div class="cfbd-nears">{"".join(cards)}</div>' if cards else '<div class="cfbd-scores">none</div>'
-    )
 
 
 page()
