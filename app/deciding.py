@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import state, undo, who
 from app.words import escaped
+from cfbd_core.errors import AuditError
 from cfbd_core.store.columns import DECISIONS
 
 CHOICES = {"remove": "Remove all", "keep": "Keep all", "unsure": "All unsure", "": "Clear all"}
@@ -22,7 +23,9 @@ def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: st
     ):
         if not len(positions):
             return
-        held = np.bincount(state.explorer().decisions[positions], minlength=len(DECISIONS))
+        explorer = state.explorer()
+        rows = explorer.rows[positions]  # a new scoring may move positions before a button is pressed
+        held = np.bincount(explorer.decisions[positions], minlength=len(DECISIONS))
         st.markdown(f"**{len(positions):,}** pairs: {escaped(words, 100)}")
         told = [f"{held[code]:,} {name or 'undecided'}" for code, name in enumerate(DECISIONS) if held[code]]
         st.caption("Now: " + ", ".join(told))
@@ -31,28 +34,29 @@ def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: st
             for decision, label in CHOICES.items():
                 st.button(
                     label, key=f"all_{decision or 'clear'}_{key}", on_click=_decide,
-                    args=[positions, decision, key, dict(chosen), words],
+                    args=[rows, decision, key, dict(chosen)],
                     type="primary" if decision == "remove" else "secondary",
                 )  # fmt: skip
 
 
-def _decide(positions: np.ndarray, decision: str, key: str, chosen: dict[str, Any], words: str) -> None:
+def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any]) -> None:
     with state.told():
         note = " ".join(str(st.session_state.get(f"why_{key}") or "").split()) or None
-        told = f"{decision or 'clear'} {len(positions):,} pairs"
-        store(positions, DECISIONS.index(decision), note, chosen, told)
-        st.toast(f"{len(positions):,} pairs: {decision or 'cleared'}", icon=":material/check:")
+        told = f"{decision or 'clear'} {len(rows):,} pairs"
+        store(rows, DECISIONS.index(decision), note, chosen, told)
+        st.session_state[f"why_{key}"] = ""  # it was of this action
+        st.toast(f"{len(rows):,} pairs: {decision or 'cleared'}", icon=":material/check:")
 
 
-def store(
-    positions: np.ndarray, code: int, note: str | None, chosen: Mapping[str, Any] | None, told: str
-) -> int:
-    """Store one action: the decision ``code`` on the pairs at ``positions`` (m,); ``told`` says it on the undo button.
+def store(rows: np.ndarray, code: int, note: str | None, chosen: Mapping[str, Any] | None, told: str) -> int:
+    """Store one action: the decision ``code`` on the pairs at ``rows`` (m,); ``told`` says it on the undo button.
 
-    Returns the action's number in the log.
+    Returns the action's number in the log. Raises AuditError where a pair is no longer in the audit.
     """
-    done = state.explorer().decide(
-        positions, code, who=who.name(), note=note, filter=chosen, params=state.params()
-    )
+    explorer = state.explorer()
+    positions = explorer.positions_of(rows)
+    if (positions < 0).any():
+        raise AuditError("some of these pairs are no longer in the audit; open the page again")
+    done = explorer.decide(positions, code, who=who.name(), note=note, filter=chosen, params=state.params())
     undo.remember(done, told)
     return done.id

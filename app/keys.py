@@ -6,9 +6,11 @@ import streamlit as st
 
 _SCRIPT = """
 export default function ({ data }) {
-  const typing = (target) => target && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
+  const typing = (target) => target && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)
+    || (target.closest && target.closest('[role="radiogroup"], [role="slider"], [role="menu"], [role="listbox"]')));
   const press = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || typing(event.target)) return;
+    if (document.querySelector('[role="dialog"]')) return;
     const key = data.keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!key) return;
     const button = document.querySelector(`.st-key-${key} button`);

@@ -50,9 +50,9 @@ def undo_last() -> int | None:
     return step["action"] if step else None
 
 
-def undoable() -> bool:
-    """Whether there is a step to undo."""
-    return _steps()[0] is not None
+def last() -> dict[str, Any] | None:
+    """The last step that counts: its ``action`` in the log, its ``words``; None where there is none."""
+    return _steps()[0]
 
 
 def _steps() -> tuple[dict[str, Any] | None, dict[str, Any] | None]:

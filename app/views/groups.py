@@ -61,6 +61,7 @@ def page() -> None:
         )
     pages = max(1, -(-len(groups) // PAGE))
     number = min(int(st.session_state.get("groups_page", 1)), pages)
+    st.session_state["groups_page"] = number  # the last page may have gone with its last group
     for group in groups.groups[(number - 1) * PAGE : number * PAGE]:
         _card(preview, group)
     if pages > 1:

@@ -53,7 +53,7 @@ def _toolbar(audit: Audit, count: int) -> None:
             + ("; give your name in the sidebar." if who.name() == who.NOBODY else "."),
             width="content",
         )
-        name = words.escaped(audit.folder.name, 40)
+        name = audit.folder.name
         st.download_button(
             "CSV", lambda: log_export.as_csv(audit.history()[::-1], spreadsheet_safe=True), f"{name}_log.csv",
             "text/csv", icon=":material/download:", on_click="ignore", key="log_csv",

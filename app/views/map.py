@@ -13,7 +13,6 @@ from app import charts, filters, running, state, widgets, words
 from app.hover import hover_pictures
 from cfbd_core.errors import CfbdError
 from cfbd_core.lasso import Lasso, Space
-from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 from cfbd_core.projection import Map, load_map
 
@@ -59,6 +58,7 @@ def page() -> None:
                 "go on working meanwhile. **Make the map** starts it.",
             )
         return
+    filters.chips()
     _selection(preview)
     _draw(preview, made, colour)
 
@@ -91,7 +91,7 @@ def _outlined(space: Space) -> None:
         elif drawn["box"]:
             lasso = Lasso.box(space, drawn["box"][0]["x"], drawn["box"][0]["y"])
         if lasso is not None:
-            filters.choose(PairFilter(show="all", lasso=lasso))
+            filters.choose(replace(filters.chosen(), show="all", lasso=lasso))
 
 
 def _make_anew(folder: Path, space: str) -> None:

@@ -83,7 +83,14 @@ def _queue(preview: Preview) -> dict[str, Any]:
     explorer = preview.explorer
     control = _control(preview) if order != "filter" else None
     drawn = None if control is None else (control.look, control.drawn)
-    made_of = (str(explorer.audit.folder), order, filters.chosen(), preview.params.id, drawn)
+    made_of = (
+        str(explorer.audit.folder),
+        explorer.version,
+        order,
+        filters.chosen(),
+        preview.params.id,
+        drawn,
+    )
     held: dict[str, Any] | None = st.session_state.get("review")
     if held is not None and held["of"] == made_of:
         return held
@@ -99,7 +106,7 @@ def _queue(preview: Preview) -> dict[str, Any]:
     undecided = np.flatnonzero(explorer.decisions[positions] == 0)
     queue = {
         "of": made_of, "rows": rows, "reasons": reasons, "told": told, "at": int(undecided[0]) if len(undecided) else 0,
-        "began": time.monotonic(), "made": 0, "acted": {},
+        "began": time.monotonic(), "made": 0, "is_over": False,
     }  # fmt: skip
     st.session_state["review"] = queue
     return queue
@@ -125,6 +132,12 @@ def _one(queue: dict[str, Any]) -> None:
     position = int(explorer.positions_of(np.array([row]))[0])
     found = explorer.pairs_at(np.array([position])).to_pylist() if position >= 0 else []
     _progress(preview, queue, at)
+    if queue["is_over"]:
+        _buttons(queue, None, "", "")
+        st.success(
+            "Every pair of this queue is decided. Back shows the last ones again.", icon=":material/task_alt:"
+        )
+        return
     if not found:
         st.info("This pair is no longer in the audit.", icon=":material/info:")
         _buttons(queue, None, "", "")
@@ -162,10 +175,10 @@ def _buttons(queue: dict[str, Any], position: int | None, key_of: str, decided: 
         ):
             st.button(
                 f"{label}  `{key}`", key=f"review_{decision}", on_click=_decide,
-                args=[queue, queue["at"], position, key_of, decision],
+                args=[queue, queue["at"], key_of, decision],
                 type="primary" if decided == decision else "secondary", disabled=position is None,
             )  # fmt: skip
-        st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[queue], disabled=not undo.undoable())
+        st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[queue], disabled=not _acted())
         st.button("Back  `P`", key="review_previous", on_click=_go, args=[queue, -1], type="tertiary")
         st.button("Next  `N`", key="review_next", on_click=_go, args=[queue, 1], type="tertiary")
         st.button("", key="review_help", icon=":material/help:", on_click=_help, type="tertiary", help="Keys")
@@ -186,37 +199,55 @@ def _keys() -> None:
     )
 
 
-def _decide(queue: dict[str, Any], at: int, position: int, key: str, decision: str) -> None:
+def _acted() -> dict[int, int]:
+    """What was decided here in this session: the actions of the log, and the row of each one's pair."""
+    held: dict[int, int] = st.session_state.setdefault("review_acted", {})
+    return held
+
+
+def _decide(queue: dict[str, Any], at: int, key: str, decision: str) -> None:
     """Decide on the pair that was shown; a second press that came before the next pair did is none."""
-    if at != queue["at"]:
+    if at != queue["at"] or queue["is_over"]:
         return
     with state.told():
         told = f"{decision} {escaped(key, 24)}"
-        action = deciding.store(np.array([position]), DECISIONS.index(decision), None, None, told)
-        queue["acted"][action] = queue["at"]
+        row = int(queue["rows"][at])
+        _acted()[deciding.store(np.array([row]), DECISIONS.index(decision), None, None, told)] = row
         queue["made"] += 1
         _to_next_undecided(queue)
 
 
 def _to_next_undecided(queue: dict[str, Any]) -> None:
+    """The next one after this, else the first of all; where none is left the queue is over."""
     explorer = state.explorer()
-    after = explorer.positions_of(queue["rows"][queue["at"] + 1 :])
-    open_ones = np.flatnonzero((after >= 0) & (explorer.decisions[after] == 0))
-    if len(open_ones):
-        queue["at"] += 1 + int(open_ones[0])
-    elif st.session_state.get("review_order") == "learned":
-        st.session_state.pop("review", None)  # the next ones are learned anew
-    else:
-        queue["at"] = min(queue["at"] + 1, len(queue["rows"]) - 1)
+    for part in (slice(queue["at"] + 1, None), slice(0, queue["at"])):
+        positions = explorer.positions_of(queue["rows"][part])
+        open_ones = np.flatnonzero((positions >= 0) & (explorer.decisions[positions] == 0))
+        if len(open_ones):
+            queue["at"] = (part.start or 0) + int(open_ones[0])
+            return
+    queue["is_over"] = True
+    if st.session_state.get("review_order", "filter") != "filter":
+        st.session_state.pop("review", None)  # what comes next is learned or drawn anew
 
 
 def _undo(queue: dict[str, Any]) -> None:
+    """Undo the last decision that was made here; what was done elsewhere is undone there, where it is seen."""
     with state.told():
-        queue["at"] = queue["acted"].pop(undo.undo_last(), queue["at"])
+        last = undo.last()
+        if last is None or last["action"] not in _acted():
+            st.toast(
+                "Your last action was on another page; undo it there or in the Log.", icon=":material/info:"
+            )
+            return
+        undo.undo_last()
+        places = np.flatnonzero(queue["rows"] == _acted().pop(last["action"]))
+        queue["at"], queue["is_over"] = (int(places[0]) if len(places) else queue["at"]), False
 
 
 def _go(queue: dict[str, Any], step: int) -> None:
     queue["at"] = max(0, min(queue["at"] + step, len(queue["rows"]) - 1))
+    queue["is_over"] = False
 
 
 page()

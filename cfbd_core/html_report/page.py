@@ -156,7 +156,9 @@ def _groups(preview: Preview) -> str:
     groups = preview.groups
     if not len(groups):
         return "<h2>Suspected targets</h2><p>No flagged pairs are alike enough to form a group.</p>"
-    cards = [_card(preview, group, place < ESTIMATES) for place, group in enumerate(groups.groups[:GROUPS])]
+    shown = groups.groups[:GROUPS]
+    compared = [group for group in shown if group.kind == "poison-like"][:ESTIMATES]
+    cards = [_card(preview, group, any(group is one for one in compared)) for group in shown]
     more = len(groups) - len(cards)
     told = f"{len(groups):,} {'group' if len(groups) == 1 else 'groups'}"
     told += f", the largest {len(cards)} are shown" if more > 0 else ""
@@ -180,7 +182,7 @@ def _card(preview: Preview, group: Group, compare: bool) -> str:
     )
     by_hand = int((decided > 0).sum())
     trigger = ""
-    if compare and group.kind == "poison-like":
+    if compare:
         found = preview.trigger_estimate(group)
         pictures = [("mean picture", found.mean), ("residual", found.residual), ("what repeats", found.zoom)]
         trigger = f"<p>{text(found.reason)}</p>" + (
