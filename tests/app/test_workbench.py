@@ -45,6 +45,7 @@ def test_flagged_pairs_are_shown_as_a_group_that_can_be_decided_on(page, audit) 
     assert (action.pairs, action.decision, action.note) == (len(group), "remove", "all of one target")
     assert action.filter == {"show": "all", "group": group.id}
     assert f"{len(group)} decided" in words(test)
+    assert test.text_input(key=f"why_group_{group.medoid}").value == ""  # it was of this action
 
 
 def test_without_flagged_pairs_the_page_says_so_calmly(page, audit) -> None:
@@ -75,6 +76,37 @@ def test_a_decision_is_stored_and_brings_the_next_pair(page, audit) -> None:
     assert held(test)["at"] == 1
     test.button(key="review_next").click().run()
     assert held(test)["at"] == 2
+
+
+def test_undo_in_a_review_takes_back_what_was_decided_there_alone(page, audit) -> None:
+    test = page("groups")
+    (group, *_) = Explorer(audit).preview(audit.applied_params()).groups.groups
+    test.button(key=f"all_unsure_group_{group.medoid}").click().run()
+    test.switch_page("views/review.py").run()
+    assert test.button(key="review_undo").disabled
+    test.button(key="review_next").click().run()
+    test.button(key="review_keep").click().run()
+    test.button(key="review_undo").click().run()
+    rows = ", ".join(map(str, Explorer(audit).rows[group.positions]))
+    assert set(audit.pairs(f"row IN ({rows})")["decision"].to_pylist()) == {"unsure"}
+    assert [action.kind for action in audit.history(limit=2)] == ["undo", "decide"]
+
+
+def test_a_queue_goes_round_once_and_ends(page, audit) -> None:
+    flagged = flagged_rows(audit)
+    explorer = Explorer(audit)
+    explorer.decide(explorer.positions_of(np.array(flagged[2:])), 3)
+    test = page("review")
+    test.button(key="review_next").click().run()
+    test.button(key="review_remove").click().run()
+    assert held(test)["at"] == 0  # the one that was passed over
+    test.button(key="review_remove").click().run()
+    assert "Every pair of this queue is decided" in test.success[0].value
+    assert test.button(key="review_keep").disabled
+    before = len(audit.history())
+    test.button(key="review_previous").click().run()
+    assert not test.success
+    assert len(audit.history()) == before
 
 
 def test_the_learned_order_gives_undecided_pairs_and_says_why(page, audit) -> None:
