@@ -133,7 +133,7 @@ def test_decisions_come_back_from_a_csv(capsys, tmp_path, toy_source):
     run(capsys, "run", source, "--audit", tmp_path / "a", "--q", 5, "--k", 1, "--mapping", "self")
     (tmp_path / "mine.csv").write_text("key,decision,note\n0001,remove,odd\n0002,unsure,\n")
     code, out, _ = run(capsys, "decide", "--audit", tmp_path / "a", "--from", tmp_path / "mine.csv", "--json")
-    assert (code, json.loads(out)) == (0, {"decisions": 2})
+    assert (code, json.loads(out)) == (0, {"decisions": 2, "action": 1})
     report = json.loads(run(capsys, "report", "--audit", tmp_path / "a", "--json")[1])
     assert report["decided"]["removed_by_hand"] == 1
     (tmp_path / "bad.csv").write_text("key,decision\n0001,maybe\n")

@@ -21,6 +21,7 @@ from cfbd_core.cli_train import _text
 from cfbd_core.encoders import load_encoder
 from cfbd_core.files import one_job
 from cfbd_core.training.tracking import read_metrics
+from tests.store.older import make_older
 from tests.toy import COLOURS, ToyEncoder, banana_caption, toy_caption, toy_picture
 from tests.training.tiny import tiny_folder
 
@@ -384,9 +385,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_exits_130(toy_source, model, tmp_path):
 
 def test_an_audit_of_the_first_version_gets_the_tables(own, model, tmp_path, capsys):
     own.split(SPLIT)
-    with duckdb.connect(str(own.folder / "audit.duckdb")) as connection:
-        connection.execute("DROP TABLE training_runs; DROP TABLE training_metrics")
-        connection.execute("UPDATE meta SET value = '1' WHERE name = 'schema_version'")
+    make_older(own.folder / "audit.duckdb", version=1)
     assert Audit.open(own.folder).training_runs() == []
     assert Audit.open(own.folder).training_metrics(tmp_path).num_rows == 0
     assert cfbd(capsys, "--audit", own.folder, "--out", tmp_path / "run", "--model", model, *QUICK)[0] == 0

@@ -32,7 +32,8 @@ def place(page: Page) -> str:
 
 
 def press(page: Page, key: str, at: str) -> None:
-    """Press a key and wait until the pair with this number is shown."""
+    """Press a key, once the page is at rest, and wait until the pair with this number is shown."""
+    wait_until_idle(page)
     page.keyboard.press(key)
     page.get_by_text(f"pair {at} of").first.wait_for(timeout=driver.SLOW)
 
@@ -55,6 +56,7 @@ def test_thirty_pairs_are_decided_by_key_with_undo_and_keys_are_dead_while_typin
     press(page, "ArrowLeft", f"{PAIRS}")
     press(page, "n", f"{PAIRS + 1}")
 
+    wait_until_idle(page)
     page.keyboard.press("?")
     page.get_by_role("dialog").wait_for(timeout=driver.SLOW)
     page.keyboard.press("Escape")
@@ -150,11 +152,14 @@ def test_two_people_at_once_lose_no_decision(browser, opened):
         page.goto(f"{url}/review?show=removed&sort={order}")
         page.locator(".cfbd-large img").wait_for(timeout=driver.SLOW)
         wait_until_idle(page)
-    for _ in range(8):
-        for page in people:
-            page.keyboard.press("x")
+    for number in range(8):
         for page in people:
             wait_until_idle(page)
+            page.keyboard.press("x")
+        for page in people:
+            page.get_by_text(f"· {2 * number + 1} decided").or_(
+                page.get_by_text(f"· {2 * number + 2} decided")
+            ).first.wait_for(timeout=driver.SLOW)
     deadline = time.monotonic() + driver.SLOW / 1000
     while time.monotonic() < deadline and decisions(audit).count("remove") < 16:
         time.sleep(0.2)
