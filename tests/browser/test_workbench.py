@@ -167,7 +167,9 @@ def test_two_people_at_once_lose_no_decision(browser, opened):
         time.sleep(0.2)
     stood = decisions(audit)
     assert stood[:8] == ["remove"] * 8
-    assert stood[-8:] == ["remove"] * 8
+    assert (
+        stood.count("remove") == 16
+    )  # those of the other end: pairs with equal z may be in another order there
     assert len(Audit.open(audit).history()) == 16
 
 
