@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cfbd_core.scores import Rows, gather, shards_of, unit_rows
-
-CHUNK = 1 << 16
+from cfbd_core.scores import Rows, gather, products_with, shards_of, unit_rows
 
 
 def nearest_rows(embeddings: Rows, row: int, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
@@ -29,20 +27,17 @@ def nearest_to(
     query = unit_rows(np.asarray(vector, np.float32)[None])[0]
     if not np.isfinite(query).all():
         return np.empty(0, np.int64)
-    cosine = np.full(sum(map(len, shards)), -np.inf, np.float32)
-    start = 0
-    for shard in shards:
-        for first in range(0, len(shard), CHUNK):
-            part = np.asarray(shard[first : first + CHUNK], np.float32)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                found = (part @ query) / np.sqrt(np.einsum("ij,ij->i", part, part))
-            cosine[start + first : start + first + len(part)] = np.nan_to_num(found, nan=-np.inf)
-        start += len(shard)
+    cosine = np.nan_to_num(products_with(shards, query), nan=-np.inf)
     if allowed is not None:
         cosine[~allowed] = -np.inf
-    count = min(count, int((cosine > -np.inf).sum()))
-    if count <= 0:
+    return largest(cosine, min(count, int((cosine > -np.inf).sum())))
+
+
+def largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Places int64 (m,) of the at most ``count`` largest of ``values`` (n,), falling; of equal ones the first."""
+    if count <= 0 or not len(values):
         return np.empty(0, np.int64)
-    least = np.partition(cosine, len(cosine) - count)[len(cosine) - count]
-    near = np.flatnonzero(cosine >= least)
-    return near[np.argsort(-cosine[near], kind="stable")][:count]
+    count = min(count, len(values))
+    least = np.partition(values, len(values) - count)[len(values) - count]
+    enough = np.flatnonzero(values >= least)
+    return enough[np.argsort(-values[enough], kind="stable")][:count]

@@ -69,22 +69,31 @@ def textual_correlation(text: Rows, probe: np.ndarray) -> np.ndarray:
     embedded = np.isfinite(members).all(1)
     q = int(embedded.sum())
     total = members[embedded].sum(0, dtype=np.float64)
-    z = np.full(sum(map(len, shards)), np.nan, np.float32)
     if q == 0:
-        return z
-    direction = (total / q).astype(np.float32)
-    if len(z) >= COMPILED_FROM and all(shard.dtype == np.float16 for shard in shards):
-        half_cosines(shards, direction, z)
-    else:
-        start = 0
-        for shard in shards:
-            for rows in _chunks(len(shard), shard.shape[1]):
-                z[start + rows.start : start + rows.stop] = np.einsum(
-                    "ij,j->i", unit_rows(shard[rows]), direction
-                )
-            start += len(shard)
+        return np.full(sum(map(len, shards)), np.nan, np.float32)
+    z = products_with(shards, (total / q).astype(np.float32))
     z[probe] = (members @ total - 1) / (q - 1) if q > 1 else np.nan
     return z
+
+
+def products_with(embeddings: Rows, direction: np.ndarray) -> np.ndarray:
+    """⟨row / ‖row‖, direction⟩ of every row of embeddings (N, d), float32 (N,); NaN for one that is not usable.
+
+    ``direction`` float32 (d,): of unit length, these are cosines.
+    """
+    shards = shards_of(embeddings)
+    found = np.full(sum(map(len, shards)), np.nan, np.float32)
+    if len(found) >= COMPILED_FROM and all(shard.dtype == np.float16 for shard in shards):
+        half_cosines(shards, direction, found)
+        return found
+    start = 0
+    for shard in shards:
+        for rows in _chunks(len(shard), shard.shape[1]):
+            found[start + rows.start : start + rows.stop] = np.einsum(
+                "ij,j->i", unit_rows(shard[rows]), direction
+            )
+        start += len(shard)
+    return found
 
 
 def calibrated_residual(s_g: np.ndarray, residual: np.ndarray) -> np.ndarray:

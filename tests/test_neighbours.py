@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfbd_core import neighbours
+from cfbd_core import scores
 from cfbd_core.neighbours import nearest_rows
 
 
@@ -35,7 +35,7 @@ def test_the_nearest_are_those_of_a_literal_search(seed, row, count, some) -> No
 def test_blocks_do_not_matter(monkeypatch) -> None:
     vectors = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float16)
     whole = nearest_rows(vectors, 7, 10)
-    monkeypatch.setattr(neighbours, "CHUNK", 3)
+    monkeypatch.setattr(scores, "CHUNK_VALUES", 12)
     assert nearest_rows(vectors, 7, 10).tolist() == whole.tolist()
 
 

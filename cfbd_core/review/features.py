@@ -6,15 +6,13 @@ and one pass over the shards; no (n, features) array is ever made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cfbd_core.cosines import half_cosines
 from cfbd_core.errors import AuditError
-from cfbd_core.scores import CHUNK_VALUES, COMPILED_FROM, Rows, gather, shards_of, unit_rows
+from cfbd_core.scores import Rows, gather, products_with, shards_of, unit_rows
 
 if TYPE_CHECKING:
     from cfbd_core.preview import Preview
@@ -66,7 +64,7 @@ class Tower:
     def along(self, weights: np.ndarray) -> np.ndarray:
         """Coordinates @ ``weights`` (p,) of every pair, float64 (n,); 0 without an embedding."""
         direction = self.axes @ weights
-        cosines = _products(shards_of(self.embeddings), direction.astype(np.float32))[self.rows]
+        cosines = products_with(self.embeddings, direction.astype(np.float32))[self.rows]
         found: np.ndarray = np.nan_to_num(cosines.astype(np.float64) - self.mean @ direction)
         return found
 
@@ -145,20 +143,4 @@ def standardised(values: np.ndarray) -> np.ndarray:
         return np.zeros(len(values), np.float32)
     scaled = np.clip((values.astype(np.float64) - centre) / spread, -CLIP, CLIP)
     found: np.ndarray = np.nan_to_num(scaled).astype(np.float32)
-    return found
-
-
-def _products(shards: Sequence[np.ndarray], direction: np.ndarray) -> np.ndarray:
-    """Products float32 (N,) of the unit-length rows with ``direction`` (d,); NaN for a row without one."""
-    found = np.full(sum(map(len, shards)), np.nan, np.float32)
-    if len(found) >= COMPILED_FROM and all(shard.dtype == np.float16 for shard in shards):
-        half_cosines(shards, direction, found)
-        return found
-    start = 0
-    for shard in shards:
-        size = max(1, CHUNK_VALUES // max(1, shard.shape[1]))
-        for first in range(0, len(shard), size):
-            part = unit_rows(shard[first : first + size])
-            found[start + first : start + first + len(part)] = part @ direction
-        start += len(shard)
     return found

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from cfbd_core.errors import ParameterError
+from cfbd_core.neighbours import largest
 from cfbd_core.review.control import ControlSample
 from cfbd_core.review.learner import Risk
 
@@ -70,8 +71,8 @@ def next_queue(
         teaching, name = np.nan_to_num(consistency[open_ones].astype(np.float64), nan=-np.inf), REASONS[2]
     asked = np.empty(0, np.int64) if control is None else control.pending(decisions)
     kinds: dict[Reason, list[int]] = {
-        "riskiest": open_ones[_largest(values, 2 * count)].tolist(),
-        name: open_ones[_largest(teaching, 2 * count)].tolist(),
+        "riskiest": open_ones[largest(values, 2 * count)].tolist(),
+        name: open_ones[largest(teaching, 2 * count)].tolist(),
         "control": asked.tolist(),
     }
     parts = np.array([shares.riskiest, shares.teaching, shares.control]) / sum(
@@ -87,13 +88,3 @@ def next_queue(
                 taken[found] = kind
                 break
     return Queue(np.array(list(taken), np.int64), list(taken.values()))
-
-
-def _largest(values: np.ndarray, count: int) -> np.ndarray:
-    """Places of the ``count`` largest values, falling; of equal ones the first."""
-    if count <= 0 or not len(values):
-        return np.empty(0, np.int64)
-    count = min(count, len(values))
-    least = np.partition(values, len(values) - count)[len(values) - count]
-    enough = np.flatnonzero(values >= least)
-    return enough[np.argsort(-values[enough], kind="stable")][:count]
