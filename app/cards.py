@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import state, undo, who, words
-from cfbd_core.errors import AuditError
+from app import deciding, state, words
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.thumbnails import Thumbnail, Thumbnails
@@ -81,9 +80,5 @@ def _words(preview: Preview, position: int, pair: dict[str, Any]) -> str:
 def _decide(row: int, key: str, decision: str) -> None:
     """Store a decision, wherever the pair stands by now; a busy audit is told, and nothing is lost."""
     with state.told():
-        explorer = state.explorer()
-        position = explorer.positions_of(np.array([row]))
-        if position[0] < 0:
-            raise AuditError("this pair is no longer in the audit")
-        done = explorer.decide(position, DECISIONS.index(decision), who=who.name(), params=state.params())
-        undo.remember(done, f"{decision or 'clear'} {words.escaped(key, 24)}")
+        told = f"{decision or 'clear'} {words.escaped(key, 24)}"
+        deciding.store(np.array([row]), DECISIONS.index(decision), None, None, told)

@@ -56,7 +56,8 @@ def store(rows: np.ndarray, code: int, note: str | None, chosen: Mapping[str, An
     explorer = state.explorer()
     positions = explorer.positions_of(rows)
     if (positions < 0).any():
-        raise AuditError("some of these pairs are no longer in the audit; open the page again")
+        what = "this pair is" if len(rows) == 1 else "some of these pairs are"
+        raise AuditError(f"{what} no longer in the audit; open the page again")
     done = explorer.decide(positions, code, who=who.name(), note=note, filter=chosen, params=state.params())
     undo.remember(done, told)
     return done.id

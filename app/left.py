@@ -9,8 +9,9 @@ from app.words import escaped
 from cfbd_core.errors import AuditError
 from cfbd_core.preview import Preview
 from cfbd_core.review import WhatIsLeft
+from cfbd_core.review.left import DRAWN_FIRST
 
-FIRST, MORE = 260, 100  # pairs
+MORE = 100  # pairs
 
 
 def panel(preview: Preview, where: str, *, needed: bool = False) -> None:
@@ -25,8 +26,8 @@ def panel(preview: Preview, where: str, *, needed: bool = False) -> None:
             return
         if left is None:
             st.markdown(
-                f"A control sample is {FIRST} pairs drawn at random, to be reviewed like any other. From them alone "
-                "follows an honest bound on the poisons among the kept pairs and the clean pairs among the removed."
+                f"A control sample is {DRAWN_FIRST} pairs drawn at random, to be reviewed like any other. From them "
+                "alone follows an honest bound on the poisons among the kept pairs and the clean pairs among the removed."
             )
             _draw_button(where, "Draw a control sample")
             return
@@ -59,7 +60,7 @@ def _draw_button(where: str, label: str, *, anew: bool = False) -> None:
 
 def _draw(anew: bool) -> None:
     with state.told():
-        state.preview().draw_control(FIRST, anew=anew)
+        state.preview().draw_control(DRAWN_FIRST, anew=anew)
 
 
 def _draw_more() -> None:

@@ -42,12 +42,11 @@ def turned(done: Action, pairs: int) -> None:
     st.toast(told, icon=":material/info:")
 
 
-def undo_last() -> int | None:
-    """Undo the last step that counts; returns its number in the log, None where there is none."""
+def undo_last() -> None:
+    """Undo the last step that counts; nothing happens where there is none."""
     step = _steps()[0]
     if step:
         turned(state.explorer().undo(step["action"], who=who.name()), step["pairs"])
-    return step["action"] if step else None
 
 
 def last() -> dict[str, Any] | None:
