@@ -27,7 +27,8 @@ def panel(preview: Preview, where: str, *, needed: bool = False) -> None:
         if left is None:
             st.markdown(
                 f"A control sample is {DRAWN_FIRST} pairs drawn at random, to be reviewed like any other. From them "
-                "alone follows an honest bound on the poisons among the kept pairs and the clean pairs among the removed."
+                "alone follows an honest bound on the poisons among the kept pairs and the clean pairs among the "
+                "removed."
             )
             _draw_button(where, "Draw a control sample")
             return
