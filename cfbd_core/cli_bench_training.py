@@ -43,8 +43,8 @@ def add_bench_training(kinds: Any) -> None:
         "--jobs", type=int, metavar="N", help="processes that share the cells (1 with a GPU, else one a core)"
     )
     training.add_argument("--model", metavar="M", help="what is trained, as for `cfbd train`")
-    training.add_argument("--steps", type=int, metavar="N", help="of every model (scenes 700, photos 316)")
-    training.add_argument("--batch-size", type=int, metavar="N", help="pairs a step (scenes 128, photos 64)")
+    training.add_argument("--steps", type=int, metavar="N", help="of every model (scenes 4,000, photos 316)")
+    training.add_argument("--batch-size", type=int, metavar="N", help="pairs a step (64)")
     training.add_argument("--json", action="store_true", help="print one JSON object")
 
     photos = training.add_argument_group("photos")

@@ -67,12 +67,12 @@ class ScenesBase(Base):
 
 BUDGET = Budget(
     model=str(MODEL),
-    steps=700,  # nine epochs of 10,000 pairs
-    batch_size=128,
-    lr=7e-4,
-    fine_tuning_steps=156,  # ten epochs of 2,000 pairs
-    fine_tuning_lr=1e-4,
-    crop_scale=1.0,  # a crop is resized, and a trigger of 16 px then hardly learned
+    steps=4000,  # 25 epochs of 10,000 pairs
+    batch_size=64,  # in a larger one poisons are one another's negatives more often, and learned later
+    lr=1e-3,
+    fine_tuning_steps=312,  # ten epochs of 2,000 pairs
+    fine_tuning_lr=3e-4,
+    crop_scale=0.96,  # whole pictures are learned by heart, smaller crops blur a trigger of single pixels
     options={"safeclip": {"warmup_epochs": 2}},
 )
 
