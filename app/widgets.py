@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from app import state
+from app import hints, state
 from app.charts import Chart
 from app.words import escaped
 from cfbd_core.config import SplitParams
@@ -32,9 +32,11 @@ SENTENCES = {
 
 
 def head(title: str, sentence: str) -> None:
-    """A page's title and what it is for."""
-    st.title(title, anchor=False)
-    st.markdown(sentence)
+    """A page's title, what it is for, and at first what to do on it."""
+    with st.container(gap="small"):
+        st.title(title, anchor=False)
+        st.markdown(sentence)
+        hints.show(title)
 
 
 def empty(icon: str, title: str, text: str, page: str | None = None, label: str = "Open the audits") -> None:

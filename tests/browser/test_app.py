@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.hints import HINTS
 from cfbd_core import Audit
 from tests.browser import driver
 from tests.browser.driver import counts, go, move_slider, picture_of, visit, wait_until_idle
@@ -160,3 +161,22 @@ def test_a_chart_offers_its_data(browser, opened):
         rows = list(csv.DictReader(file))
     total = sum(int(row[name]) for row in rows for name in ("benign", "top_q", "suspicious"))
     assert total == counts(page)["Pairs"]
+
+
+def test_a_hint_is_shown_until_it_is_put_away_in_this_browser(browser, opened):
+    url, _ = opened
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    visit(page, url, "coarse")
+    hint = page.get_by_role("note")
+    hint.get_by_role("button", name="Got it").click()
+    hint.wait_for(state="hidden", timeout=driver.SLOW)
+    page.reload()
+    driver.wait_for_title(page, "Coarse stage")
+    wait_until_idle(page)
+    assert not hint.is_visible()
+    visit(page, url, "fine")
+    assert page.get_by_role("note").is_visible()
+
+
+def test_every_page_has_a_hint():
+    assert set(driver.PAGES.values()) == set(HINTS)
