@@ -29,6 +29,9 @@ _BUSY_HERE = (
     "different configuration",  # another thread of this process has it open the other way
     "Unique file handle conflict",  # another thread is about to close it
 )
+_opening = (
+    threading.Lock()
+)  # DuckDB's first connection to a file is not whole yet where a second gets it meanwhile
 _writers: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # of this process, by file
 
 
@@ -77,7 +80,8 @@ class DuckFile:
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                connection = duckdb.connect(str(self.path), read_only=read_only)
+                with _opening:
+                    connection = duckdb.connect(str(self.path), read_only=read_only)
                 break
             except duckdb.Error as error:
                 is_elsewhere = _BUSY_ELSEWHERE in str(error)

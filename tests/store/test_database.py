@@ -10,6 +10,7 @@ import pytest
 
 from cfbd_core.errors import AuditError
 from cfbd_core.store import Database, queries
+from cfbd_core.store import database as database_module
 
 
 @pytest.fixture
@@ -91,3 +92,27 @@ def test_threads_that_open_and_close_at_will_meet_no_error(database):
             done.result()
     with database.reading() as connection:
         assert queries.get_meta(connection, "count") == 20
+
+
+def test_threads_open_the_file_one_after_another(database, monkeypatch):
+    """A connection that a thread gets while another's first one is being made lacks DuckDB's own functions at times."""
+    opening, most, connect = [], [], database_module.duckdb.connect
+
+    def watched(*args, **options):
+        opening.append(1)
+        most.append(len(opening))
+        time.sleep(0.01)
+        try:
+            return connect(*args, **options)
+        finally:
+            opening.pop()
+
+    monkeypatch.setattr(database_module.duckdb, "connect", watched)
+
+    def read(_: int) -> None:
+        with database.reading() as connection:
+            queries.pair_rows(connection)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(read, range(12)))
+    assert max(most) == 1
