@@ -8,87 +8,70 @@ stay mapped, so a move of a slider touches neither DuckDB nor rows in Python. Th
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from cfbd_core.config import MAX_K, SplitParams
+from cfbd_core.decided_pairs import DecidedPairs
 from cfbd_core.duplicates import Clusters, Duplicates, exact_duplicates, stages_of_distinct
 from cfbd_core.encoders import Encoder, load_encoder
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.groups.explored import Groups, common_direction, estimate_of, group_pairs
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
+from cfbd_core.kept import Kept, once
 from cfbd_core.mixture import Mixture, fit_mixture
 from cfbd_core.preview import Preview
 from cfbd_core.review.left import KeptControl
 from cfbd_core.score_column import ScoreColumn
 from cfbd_core.scores import textual_correlation
 from cfbd_core.split import benign_cut
-from cfbd_core.store.log import Action
 
 if TYPE_CHECKING:
     from cfbd_core.audit import Audit
-    from cfbd_core.audit_log import Mark
     from cfbd_core.likeness import Like
 
+KEPT_FITS = 8 * MAX_K
 KEPT_PREVIEWS = 4
 KEPT_CORRELATIONS = 4
 KEPT_SEARCHES = 16
 OPEN_SHARDS = 256  # more might exceed the files a process may open: then they are mapped one at a time
 
-Name = TypeVar("Name")
-Value = TypeVar("Value")
 
-
-class Explorer:
+class Explorer(DecidedPairs):
     """The scored pairs of ``audit``; raises AuditError where it has no scores yet.
 
-    ``rows`` int64 (n,) are the pairs' rows in the shards, ascending; ``consistency`` float32 (n,);
-    ``truth`` int8 (n,): 1 poisoned, 0 clean, −1 unknown; ``decisions`` int8 (n,): the place in
-    ``DECISIONS``; ``undone`` the actions of the log that do not count. A pair's place in these arrays is
-    called its position. Safe to use from many threads.
+    ``rows`` int64 (n,) are the pairs' rows in the shards; ``consistency`` float32 (n,); ``truth`` int8 (n,):
+    1 poisoned, 0 clean, −1 unknown. What takes long is made once, and keeps nobody from deciding meanwhile.
     """
 
     def __init__(self, audit: Audit) -> None:
-        self.audit = audit
-        columns = audit.scored_columns()
-        self.version, self.rows, self.consistency, self.truth = columns
-        if not len(self.rows):
+        self.version, rows, self.consistency, self.truth = audit.scored_columns()
+        if not len(rows):
             raise AuditError(f"{audit.folder}: not scored yet; `cfbd score --audit {audit.folder}` does it")
-        self.decisions = np.zeros(len(self.rows), np.int8)
-        self.undone: frozenset[int] = frozenset()
-        self._stamp: tuple[int, ...] | None = None
-        self._seen: Mark | None = None
-        self._lock, self._fitting = threading.RLock(), threading.Lock()
+        self._warm_lock = threading.Lock()
         self._warming: threading.Thread | None = None
         self._warmed: tuple[int, bool] | None = None
-        self._mixtures: dict[tuple[int, int, bool], Mixture] = {}
-        self._previews: OrderedDict[str, Preview] = OrderedDict()
-        self._correlations: OrderedDict[tuple[bytes, bool], ScoreColumn] = OrderedDict()
-        self._searches: OrderedDict[str, np.ndarray] = OrderedDict()
-        self.refresh_decisions()
+        self._mixtures: Kept[tuple[int, int, bool], Mixture] = Kept(KEPT_FITS)
+        self._previews: Kept[str, Preview] = Kept(KEPT_PREVIEWS)
+        self._correlations: Kept[tuple[bytes, bool], ScoreColumn] = Kept(KEPT_CORRELATIONS)
+        self._searches: Kept[str, np.ndarray] = Kept(KEPT_SEARCHES)
+        super().__init__(audit, rows)
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @cached_property
+    @once
     def texts(self) -> Sequence[np.ndarray]:
         """Caption shards, mapped; AuditError where they are not whole."""
         shards = self.audit.shards.texts()
         return list(shards) if len(shards) <= OPEN_SHARDS else shards
 
-    @cached_property
+    @once
     def images(self) -> Sequence[np.ndarray]:
         """Image shards, mapped; AuditError where they are not whole."""
         shards = self.audit.shards.images()
         return list(shards) if len(shards) <= OPEN_SHARDS else shards
 
-    @cached_property
+    @once
     def poisons(self) -> np.ndarray:
         """Positions of the known poisons, ascending."""
         return np.flatnonzero(self.truth == 1)
@@ -111,15 +94,14 @@ class Explorer:
 
     def mixture(self, k: int, seed: int = 0, collapse: bool = False) -> Mixture:
         """The fit of K = ``k`` components to c, with ``collapse`` of distinct pairs; each is made once."""
-        with self._fitting:  # its own lock: a view that needs no new fit need not wait for one
-            name = k, seed, collapse
-            if name not in self._mixtures:
-                self._mixtures[name] = fit_mixture(self.consistency[self.counted(collapse)], k, seed=seed)
-            return self._mixtures[name]
+        return self._mixtures.get(
+            (k, seed, collapse),
+            lambda: fit_mixture(self.consistency[self.counted(collapse)], k, seed=seed),
+        )
 
     # --- duplicates --------------------------------------------------------------------------------
 
-    @cached_property
+    @once
     def duplicates(self) -> Duplicates:
         """What repeats exactly, by position; raises AuditError where the audit's pairs have changed."""
         return exact_duplicates(self.audit, self.rows)
@@ -135,7 +117,7 @@ class Explorer:
 
     def warm(self, seed: int = 0, collapse: bool = False) -> None:
         """Begin to make every fit that the K slider can ask for, in a thread; once, while the arguments stay."""
-        with self._lock:
+        with self._warm_lock:
             if self._warmed != (seed, collapse):
                 self._warmed = seed, collapse
                 self._warming = threading.Thread(target=self.fit_all, args=[seed, collapse], daemon=True)
@@ -156,8 +138,7 @@ class Explorer:
 
     def preview(self, params: SplitParams) -> Preview:
         """Both stages under ``params``; the last few are kept. Raises ParameterError as a split would."""
-        with self._lock:
-            return _kept(self._previews, params.id, KEPT_PREVIEWS, lambda: self._make(params))
+        return self._previews.get(params.id, lambda: self._make(params))
 
     def _make(self, params: SplitParams) -> Preview:
         self.check(params)
@@ -187,7 +168,7 @@ class Explorer:
             return ScoreColumn(z if clusters is None else z[clusters.first_of], self.truth)
 
         name = np.sort(probe).tobytes(), clusters is not None
-        return _kept(self._correlations, name, KEPT_CORRELATIONS, make)
+        return self._correlations.get(name, make)
 
     # --- groups ------------------------------------------------------------------------------------
 
@@ -208,75 +189,20 @@ class Explorer:
         """
         return estimate_of(self, positions, suspected, seed, stop)
 
-    @cached_property
+    @once
     def caption_mean(self) -> np.ndarray:
         """What all captions' embeddings have in common, float32 (d,)."""
         return common_direction(self.texts, self.rows)
 
-    @cached_property
+    @once
     def image_mean(self) -> np.ndarray:
         """What all images' embeddings have in common, float32 (d,)."""
         return common_direction(self.images, self.rows)
 
-    # --- decisions and words -----------------------------------------------------------------------
-
-    @cached_property
+    @once
     def control(self) -> KeptControl:
         """The control sample that the audit's folder keeps."""
         return KeptControl(self.audit.folder, self.rows)
-
-    def refresh_decisions(self) -> None:
-        """Take in decisions that were made elsewhere; next to free while the audit's file is unchanged."""
-        stamp = self.audit.stamp()
-        with self._lock:
-            if stamp == self._stamp:
-                return
-            news = self.audit.decision_news(self._seen)
-            at = self.positions_of(news.rows)
-            decisions = np.zeros(len(self), np.int8) if news.is_whole else self.decisions.copy()
-            decisions[at[at >= 0]] = news.codes[at >= 0]
-            self.decisions, self.undone = decisions, news.undone  # at once: others may be reading them
-            self._seen, self._stamp = news.mark, stamp
-
-    def decide(
-        self,
-        positions: np.ndarray,
-        codes: np.ndarray | int,
-        notes: Sequence[str | None] | None = None,
-        *,
-        who: str | None = None,
-        note: str | None = None,
-        filter: Mapping[str, Any] | None = None,
-        params: SplitParams | None = None,
-    ) -> Action:
-        """Store decisions on the pairs at positions (m,) as one action; see :meth:`Audit.decide_rows`."""
-        rows = self.rows[positions]
-        done = self.audit.decide_rows(rows, codes, notes, who=who, note=note, filter=filter, params=params)
-        with self._lock:
-            if self._seen is not None and self._seen[0] == done.id - 1 and done.pairs == len(positions):
-                decisions = self.decisions.copy()  # others may be reading them
-                decisions[positions] = codes
-                self.decisions, self._seen = decisions, done.mark
-                return done  # nobody has decided in between: what there is to know is known
-        self._refresh_if_possible()
-        return done
-
-    def undo(self, action: int, *, who: str | None = None) -> Action:
-        """Undo an action; see :meth:`Audit.undo`."""
-        done = self.audit.undo(action, who=who)
-        self._refresh_if_possible()
-        return done
-
-    def redo(self, action: int, *, who: str | None = None) -> Action:
-        """Let an action that was undone count again; see :meth:`Audit.redo`."""
-        done = self.audit.redo(action, who=who)
-        self._refresh_if_possible()
-        return done
-
-    def _refresh_if_possible(self) -> None:
-        """What is stored is stored: a file that is busy by now is read at the next refresh."""
-        with suppress(AuditError):
-            self.refresh_decisions()
 
     def search(self, text: str) -> np.ndarray:
         """Which pairs' caption or key contains ``text``, whatever its case: bool (n,)."""
@@ -284,10 +210,9 @@ class Explorer:
         def make() -> np.ndarray:
             return self.mask_of(self.positions_of(self.audit.search_captions(text)))
 
-        with self._lock:
-            return _kept(self._searches, text, KEPT_SEARCHES, make)
+        return self._searches.get(text, make)
 
-    @cached_property
+    @once
     def encoder(self) -> Encoder:
         """The audit's own encoder, for searches by text. Raises EncoderError where it cannot be loaded."""
         return load_encoder(self.audit.status()["embedding"]["encoder"])
@@ -298,38 +223,21 @@ class Explorer:
         def make() -> np.ndarray:
             return self.mask_of(self.positions_of(wanted.rows(self)))
 
-        with self._lock:
-            return _kept(self._searches, f"\0{wanted.to_text()}", KEPT_SEARCHES, make)
-
-    def positions_of(self, rows: np.ndarray) -> np.ndarray:
-        """Positions (m,) of the pairs at ``rows`` (m,); −1 for a row without a score."""
-        at = np.minimum(np.searchsorted(self.rows, rows), len(self) - 1)
-        found: np.ndarray = np.where(self.rows[at] == rows, at, -1)
-        return found
-
-    def mask_of(self, positions: np.ndarray) -> np.ndarray:
-        """Which pairs ``positions`` (m,) name, bool (n,); negative ones name none."""
-        mask = np.zeros(len(self), bool)
-        mask[positions[positions >= 0]] = True
-        return mask
-
-    def pairs_at(self, positions: np.ndarray) -> pa.Table:
-        """Key, image, caption and scores of the pairs at ``positions`` (m,), in that order."""
-        return self.audit.pairs_at(self.rows[positions])
+        return self._searches.get(f"\0{wanted.to_text()}", make)
 
     # --- what does not depend on a slider ----------------------------------------------------------
 
-    @cached_property
+    @once
     def consistency_column(self) -> ScoreColumn:
         """c with its histogram, order and curves."""
         return ScoreColumn(self.consistency, self.truth)
 
-    @cached_property
+    @once
     def _ordered(self) -> tuple[np.ndarray, np.ndarray]:
         """c of all pairs and of the known poisons, both ascending."""
         return np.sort(self.consistency), np.sort(self.consistency[self.poisons])
 
-    @cached_property
+    @once
     def _ordered_collapsed(self) -> tuple[np.ndarray, np.ndarray]:
         """The same with c of copies that of the first of them."""
         c = self.consistency[self.duplicates.pairs.first_of]
@@ -346,13 +254,3 @@ class Explorer:
         fits = [self.mixture(k, seed, collapse) for k in ks]
         cuts = np.array([[benign_cut(fit, gamma) for gamma in gammas] for fit in fits], np.float32)
         return np.searchsorted(every, cuts, side="right"), np.searchsorted(poisons, cuts, side="right")
-
-
-def _kept(store: OrderedDict[Name, Value], name: Name, most: int, make: Callable[[], Value]) -> Value:
-    if name in store:
-        store.move_to_end(name)
-    else:
-        store[name] = make()
-        while len(store) > most:
-            store.popitem(last=False)
-    return store[name]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ from cfbd_core.evidence import Evidence, evidence
 from cfbd_core.groups.explored import Groups, group_pairs
 from cfbd_core.groups.group import Group
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
+from cfbd_core.kept import once
 from cfbd_core.mixture import Mixture
 from cfbd_core.review.control import ControlSample
 from cfbd_core.review.features import ReviewPairs
@@ -84,7 +84,7 @@ class Preview:
     gamma_z: GammaZ
     flagged: np.ndarray
 
-    @cached_property
+    @once
     def counts(self) -> Counts:
         """How many pairs fall where."""
         benign, poisoned, suspicious = (
@@ -92,7 +92,7 @@ class Preview:
         )
         return Counts(len(self.flagged), benign, poisoned, suspicious, int(np.count_nonzero(self.flagged)))
 
-    @cached_property
+    @once
     def evidence(self) -> Evidence:
         """How far the captions of D_p cohere, see :mod:`cfbd_core.evidence`."""
         explorer, rows = self.explorer, self.explorer.rows
@@ -100,7 +100,7 @@ class Preview:
         counted = rows[explorer.counted(self.params.collapse_duplicates)]
         return evidence(explorer.texts, probe, counted, captions_of=captions_of, seed=self.params.seed)
 
-    @cached_property
+    @once
     def groups(self) -> Groups:
         """The flagged pairs by what their captions say, largest group first."""
         return group_pairs(self.explorer, np.flatnonzero(self.flagged), self.z.values)
@@ -111,7 +111,7 @@ class Preview:
         """What the pictures of a group share, against pairs that are kept; takes seconds."""
         return self.explorer.trigger_estimate(group.positions, self.flagged, seed, stop)
 
-    @cached_property
+    @once
     def warnings(self) -> tuple[str, ...]:
         """What is odd about this split, a sentence each."""
         return all_warnings(self.coarse, self.evidence, self.flagged)
@@ -124,7 +124,7 @@ class Preview:
 
     # --- what is left ------------------------------------------------------------------------------
 
-    @cached_property
+    @once
     def review_pairs(self) -> ReviewPairs:
         """The pairs as features to learn from; raises AuditError as :meth:`ReviewPairs.of_preview` does."""
         return ReviewPairs.of_preview(self)

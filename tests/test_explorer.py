@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -222,6 +223,55 @@ def test_every_k_is_fitted_once_warm(scored, monkeypatch) -> None:
     for k in range(1, 11):
         assert explored.mixture(k) == fit_mixture(explored.consistency, k)
     assert not fits
+
+
+def held_up(
+    monkeypatch: pytest.MonkeyPatch, place: object, name: str
+) -> tuple[threading.Event, threading.Event]:
+    """Let the first call of ``place.name`` wait; returns what says that it has begun, and what lets it go on."""
+    begun, go, original = threading.Event(), threading.Event(), getattr(place, name)
+
+    def waiting(*args, **options):
+        if not begun.is_set():
+            begun.set()
+            assert go.wait(30)
+        return original(*args, **options)
+
+    monkeypatch.setattr(place, name, waiting)
+    return begun, go
+
+
+@pytest.mark.parametrize("slow", ["search", "preview"])
+def test_a_decision_does_not_wait_for_a_search_or_a_preview(own, monkeypatch, slow) -> None:
+    explored = Explorer(own)
+    place = (own, "search_captions") if slow == "search" else (explorer, "textual_correlation")
+    begun, go = held_up(monkeypatch, *place)
+    work = (lambda: explored.search("banana")) if slow == "search" else (lambda: explored.preview(SLIDERS))
+    with ThreadPoolExecutor(2) as threads:
+        waiting = threads.submit(work)
+        assert begun.wait(30)
+        decided = threads.submit(explored.decide, np.array([7]), 1)
+        try:
+            assert decided.result(15).pairs == 1
+            assert codes_held(explored) == {7: "keep"}
+        finally:
+            go.set()
+        waiting.result()
+
+
+def test_a_preview_does_not_wait_for_another_and_two_of_a_kind_are_made_once(scored, monkeypatch) -> None:
+    explored = Explorer(scored)
+    begun, go = held_up(monkeypatch, explorer, "textual_correlation")
+    taken = counting(monkeypatch, explorer, "textual_correlation")
+    with ThreadPoolExecutor(3) as threads:
+        twice = [threads.submit(explored.preview, SLIDERS) for _ in range(2)]
+        assert begun.wait(30)
+        try:
+            assert threads.submit(explored.preview, replace(SLIDERS, q=21)).result(30).params.q == 21
+        finally:
+            go.set()
+        assert twice[0].result() is twice[1].result()
+    assert len(taken) == 2
 
 
 # --- counts by K and γ -------------------------------------------------------------------------------------
