@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from app import deciding, filters, keys, left, pair_view, state, undo, widgets
+from app.review_queue import ReviewQueue
 from app.words import escaped
 from cfbd_core.errors import AuditError
 from cfbd_core.preview import Preview
@@ -47,7 +47,7 @@ def page() -> None:
         )  # fmt: skip
     filters.chips()
     queue = _queue(preview)
-    if not len(queue["rows"]):
+    if not len(queue):
         _nothing(preview)
         return
     keys.press_buttons(KEYS)
@@ -77,7 +77,7 @@ def _control(preview: Preview) -> ControlSample | None:
         return None
 
 
-def _queue(preview: Preview) -> dict[str, Any]:
+def _queue(preview: Preview) -> ReviewQueue:
     """The pairs in their order, as a list that stands while they are decided; another filter makes another."""
     order = st.session_state.get("review_order", "filter")
     explorer = preview.explorer
@@ -91,8 +91,8 @@ def _queue(preview: Preview) -> dict[str, Any]:
         preview.params.id,
         drawn,
     )
-    held: dict[str, Any] | None = st.session_state.get("review")
-    if held is not None and held["of"] == made_of:
+    held: ReviewQueue | None = st.session_state.get("review")
+    if held is not None and held.of == made_of:
         return held
     reasons: list[str] = []
     if order == "learned":
@@ -102,12 +102,7 @@ def _queue(preview: Preview) -> dict[str, Any]:
         reasons, told = [WHY["control"]] * len(positions), ""
     else:
         positions, told = filters.chosen().positions(preview), ""
-    rows = explorer.rows[positions]
-    undecided = np.flatnonzero(explorer.decisions[positions] == 0)
-    queue = {
-        "of": made_of, "rows": rows, "reasons": reasons, "told": told, "at": int(undecided[0]) if len(undecided) else 0,
-        "began": time.monotonic(), "made": 0, "is_over": False,
-    }  # fmt: skip
+    queue = ReviewQueue.begun(made_of, explorer, positions, reasons, told)
     st.session_state["review"] = queue
     return queue
 
@@ -121,18 +116,16 @@ def _learned(preview: Preview, control: ControlSample | None) -> tuple[np.ndarra
 
 
 @st.fragment
-def _one(queue: dict[str, Any]) -> None:
+def _one(queue: ReviewQueue) -> None:
     """One pair; a key runs this part of the page alone."""
     if st.session_state.get("review") is not queue:
         st.rerun()  # the queue is used up: the page makes the next one
     preview = state.preview()
     explorer = preview.explorer
-    at = min(queue["at"], len(queue["rows"]) - 1)
-    row = int(queue["rows"][at])
-    position = int(explorer.positions_of(np.array([row]))[0])
+    position = queue.position(explorer)
     found = explorer.pairs_at(np.array([position])).to_pylist() if position >= 0 else []
-    _progress(preview, queue, at)
-    if queue["is_over"]:
+    _progress(queue, preview)
+    if queue.is_over:
         _buttons(queue, None, "", "")
         st.success(
             "Every pair of this queue is decided. Back shows the last ones again.", icon=":material/task_alt:"
@@ -145,28 +138,25 @@ def _one(queue: dict[str, Any]) -> None:
     pair = found[0]
     decided = DECISIONS[explorer.decisions[position]]
     _buttons(queue, position, pair["key"], decided)
-    st.html(pair_view.large(preview, position, pair, queue["reasons"][at] if queue["reasons"] else ""))
+    st.html(pair_view.large(preview, position, pair, queue.reason))
     if st.session_state.get("review_order", "filter") != "filter":
         left.panel(preview, "review")
     if len(explorer) <= COMPARED:
         pair_view.neighbours(preview, position, pair["key"])
 
 
-def _progress(preview: Preview, queue: dict[str, Any], at: int) -> None:
-    explorer = preview.explorer
-    positions = explorer.positions_of(queue["rows"])
-    done = int((explorer.decisions[positions[positions >= 0]] > 0).sum())
-    total = len(queue["rows"])
-    minutes = (time.monotonic() - queue["began"]) / 60
-    pace = f" · {queue['made'] / minutes:.0f} a minute" if queue["made"] >= 3 and minutes > 0 else ""
-    told = f" · {queue['told']}" if queue["told"] else ""
+def _progress(queue: ReviewQueue, preview: Preview) -> None:
+    done, total = queue.decided(preview.explorer), len(queue)
+    minutes = (time.monotonic() - queue.began) / 60
+    pace = f" · {queue.made / minutes:.0f} a minute" if queue.made >= 3 and minutes > 0 else ""
+    told = f" · {queue.told}" if queue.told else ""
     st.progress(
         done / total,
-        text=f"pair {at + 1:,} of {total:,} · {done:,} decided, {total - done:,} left{pace}{told}",
+        text=f"pair {queue.at + 1:,} of {total:,} · {done:,} decided, {total - done:,} left{pace}{told}",
     )
 
 
-def _buttons(queue: dict[str, Any], position: int | None, key_of: str, decided: str) -> None:
+def _buttons(queue: ReviewQueue, position: int | None, key_of: str, decided: str) -> None:
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="review_buttons"):
         for decision, label, key in (
             ("keep", "Keep", "K"),
@@ -175,7 +165,7 @@ def _buttons(queue: dict[str, Any], position: int | None, key_of: str, decided: 
         ):
             st.button(
                 f"{label}  `{key}`", key=f"review_{decision}", on_click=_decide,
-                args=[queue, queue["at"], key_of, decision],
+                args=[queue, queue.at, key_of, decision],
                 type="primary" if decided == decision else "secondary", disabled=position is None,
             )  # fmt: skip
         st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[queue], disabled=not _acted())
@@ -205,33 +195,20 @@ def _acted() -> dict[int, int]:
     return held
 
 
-def _decide(queue: dict[str, Any], at: int, key: str, decision: str) -> None:
+def _decide(queue: ReviewQueue, at: int, key: str, decision: str) -> None:
     """Decide on the pair that was shown; a second press that came before the next pair did is none."""
-    if at != queue["at"] or queue["is_over"]:
+    if at != queue.at or queue.is_over:
         return
     with state.told():
-        told = f"{decision} {escaped(key, 24)}"
-        row = int(queue["rows"][at])
+        told, row = f"{decision} {escaped(key, 24)}", queue.row
         _acted()[deciding.store(np.array([row]), DECISIONS.index(decision), None, None, told)] = row
-        queue["made"] += 1
-        _to_next_undecided(queue)
+        queue.made += 1
+        queue.go_on(state.explorer())
+        if queue.is_over and st.session_state.get("review_order", "filter") != "filter":
+            st.session_state.pop("review", None)  # what comes next is learned or drawn anew
 
 
-def _to_next_undecided(queue: dict[str, Any]) -> None:
-    """The next one after this, else the first of all; where none is left the queue is over."""
-    explorer = state.explorer()
-    for part in (slice(queue["at"] + 1, None), slice(0, queue["at"])):
-        positions = explorer.positions_of(queue["rows"][part])
-        open_ones = np.flatnonzero((positions >= 0) & (explorer.decisions[positions] == 0))
-        if len(open_ones):
-            queue["at"] = (part.start or 0) + int(open_ones[0])
-            return
-    queue["is_over"] = True
-    if st.session_state.get("review_order", "filter") != "filter":
-        st.session_state.pop("review", None)  # what comes next is learned or drawn anew
-
-
-def _undo(queue: dict[str, Any]) -> None:
+def _undo(queue: ReviewQueue) -> None:
     """Undo the last decision that was made here; what was done elsewhere is undone there, where it is seen."""
     with state.told():
         last = undo.last()
@@ -241,13 +218,11 @@ def _undo(queue: dict[str, Any]) -> None:
             )
             return
         undo.undo_last()
-        places = np.flatnonzero(queue["rows"] == _acted().pop(last["action"]))
-        queue["at"], queue["is_over"] = (int(places[0]) if len(places) else queue["at"]), False
+        queue.go_to(_acted().pop(last["action"]))
 
 
-def _go(queue: dict[str, Any], step: int) -> None:
-    queue["at"] = max(0, min(queue["at"] + step, len(queue["rows"]) - 1))
-    queue["is_over"] = False
+def _go(queue: ReviewQueue, step: int) -> None:
+    queue.go(step)
 
 
 page()

@@ -20,7 +20,7 @@ def test_a_sample_is_drawn_and_reviewed_and_the_numbers_follow(page, audit):
     assert not test.exception
     preview = Explorer(audit).preview(audit.applied_params())
     control = preview.what_is_left().control
-    assert test.session_state["review"]["rows"].tolist() == preview.explorer.rows[control.order].tolist()
+    assert test.session_state["review"].rows.tolist() == preview.explorer.rows[control.order].tolist()
     assert f"from {PAIRS} random pairs, 0 looked at" in words(test)  # the toy has fewer than 260
     test.button(key="review_keep").click().run()
     test.button(key="review_unsure").click().run()
@@ -32,9 +32,9 @@ def test_more_is_drawn_from_the_panel_and_the_queue_takes_it(page, audit):
     explorer = Explorer(audit)
     explorer.preview(audit.applied_params()).draw_control(30)
     test = in_order(page("review"), "control")
-    assert len(test.session_state["review"]["rows"]) == 30
+    assert len(test.session_state["review"].rows) == 30
     test.button(key="left_more_review").click().run()
-    assert len(test.session_state["review"]["rows"]) == 130
+    assert len(test.session_state["review"].rows) == 130
     assert "from 130 random pairs, 0 looked at" in words(test)
     assert "more" not in [toggle.label for toggle in test.toggle]
     test.toggle(key="left_needed_review").set_value(True).run()
@@ -46,22 +46,20 @@ def test_the_learned_order_mixes_the_sample_in(page, audit):
     test = in_order(page("review"), "learned")
     assert not test.exception
     queue = test.session_state["review"]
-    at_random = [
-        row for row, why in zip(queue["rows"], queue["reasons"], strict=True) if why.startswith("drawn")
-    ]
-    assert 0 < len(at_random) < len(queue["rows"])
+    at_random = [row for row, why in zip(queue.rows, queue.reasons, strict=True) if why.startswith("drawn")]
+    assert 0 < len(at_random) < len(queue.rows)
     assert np.isin(at_random, Explorer(audit).rows[control.order]).all()
 
 
 def test_used_up_a_learned_queue_is_made_anew(page, audit):
     test = in_order(page("review"), "learned")
-    first = test.session_state["review"]["rows"]
+    first = test.session_state["review"].rows
     explorer = Explorer(audit)
     at = explorer.positions_of(first)
     explorer.decide(at[1:], 1)
     test.button(key="review_keep").click().run()
     assert not test.exception
-    assert not np.isin(test.session_state["review"]["rows"], first).any()
+    assert not np.isin(test.session_state["review"].rows, first).any()
 
 
 def test_a_sample_that_is_done_says_so(page, audit):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from app import background
+from app.review_queue import ReviewQueue
 from cfbd_core import Audit
 from cfbd_core.explorer import Explorer
 from tests.app.test_pages import words
@@ -22,8 +23,8 @@ def flagged_rows(audit: Audit) -> list[int]:
     return found
 
 
-def held(test) -> dict:
-    queue: dict = test.session_state["review"]
+def held(test) -> ReviewQueue:
+    queue: ReviewQueue = test.session_state["review"]
     return queue
 
 
@@ -62,20 +63,20 @@ def test_without_flagged_pairs_the_page_says_so_calmly(page, audit) -> None:
 def test_a_decision_is_stored_and_brings_the_next_pair(page, audit) -> None:
     test = page("review")
     flagged = flagged_rows(audit)
-    assert held(test)["rows"].tolist() == flagged
+    assert held(test).rows.tolist() == flagged
     test.button(key="review_keep").click().run()
     test.button(key="review_remove").click().run()
     test.button(key="review_unsure").click().run()
     stored = {row: audit.pairs(f"row = {row}")["decision"][0].as_py() for row in flagged[:3]}
     assert list(stored.values()) == ["keep", "remove", "unsure"]
-    assert held(test)["at"] == 3
+    assert held(test).at == 3
     test.button(key="review_undo").click().run()
-    assert held(test)["at"] == 2
+    assert held(test).at == 2
     assert audit.pairs(f"row = {flagged[2]}")["decision"].to_pylist() == [""]
     test.button(key="review_previous").click().run()
-    assert held(test)["at"] == 1
+    assert held(test).at == 1
     test.button(key="review_next").click().run()
-    assert held(test)["at"] == 2
+    assert held(test).at == 2
 
 
 def test_undo_in_a_review_takes_back_what_was_decided_there_alone(page, audit) -> None:
@@ -99,7 +100,7 @@ def test_a_queue_goes_round_once_and_ends(page, audit) -> None:
     test = page("review")
     test.button(key="review_next").click().run()
     test.button(key="review_remove").click().run()
-    assert held(test)["at"] == 0  # the one that was passed over
+    assert held(test).at == 0  # the one that was passed over
     test.button(key="review_remove").click().run()
     assert "Every pair of this queue is decided" in test.success[0].value
     assert test.button(key="review_keep").disabled
@@ -117,9 +118,9 @@ def test_the_learned_order_gives_undecided_pairs_and_says_why(page, audit) -> No
     test.segmented_control(key="review_order").set_value("learned").run()
     assert not test.exception
     queue = held(test)
-    assert not set(queue["rows"]) & set(flagged[:3])
-    assert len(queue["reasons"]) == len(queue["rows"])
-    assert "so far" in queue["told"]
+    assert not set(queue.rows) & set(flagged[:3])
+    assert len(queue.reasons) == len(queue.rows)
+    assert "so far" in queue.told
 
 
 def test_a_filter_that_matches_nothing_is_told(page, audit) -> None:
