@@ -41,7 +41,7 @@ def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbn
         for decision, label in CHOICES.items():
             st.button(
                 label, key=f"{decision}_{pair['row']}", on_click=_decide,
-                args=[pair["row"], pair["key"], "" if decision == decided else decision],
+                args=[pair["row"], pair["key"], "" if decision == decided else decision, decided],
                 type="primary" if decision == decided else "secondary", width="stretch",
                 help="Unsure: look again later" if decision == "unsure" else None,
             )  # fmt: skip
@@ -77,8 +77,7 @@ def _words(preview: Preview, position: int, pair: dict[str, Any]) -> str:
 # --- decisions ---------------------------------------------------------------------------------------------
 
 
-def _decide(row: int, key: str, decision: str) -> None:
+def _decide(row: int, key: str, decision: str, seen: str) -> None:
     """Store a decision, wherever the pair stands by now; a busy audit is told, and nothing is lost."""
     with state.told():
-        told = f"{decision or 'clear'} {words.escaped(key, 24)}"
-        deciding.store(np.array([row]), DECISIONS.index(decision), None, None, told)
+        deciding.on_one(row, decision, seen, f"{decision or 'clear'} {words.escaped(key, 24)}")

@@ -12,6 +12,7 @@ from app import state, undo, who
 from app.words import escaped
 from cfbd_core.errors import AuditError
 from cfbd_core.store.columns import DECISIONS
+from cfbd_core.store.log import Action
 
 CHOICES = {"remove": "Remove all", "keep": "Keep all", "unsure": "All unsure", "": "Clear all"}
 
@@ -34,30 +35,59 @@ def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: st
             for decision, label in CHOICES.items():
                 st.button(
                     label, key=f"all_{decision or 'clear'}_{key}", on_click=_decide,
-                    args=[rows, decision, key, dict(chosen)],
+                    args=[rows, decision, key, dict(chosen), explorer.last_action],
                     type="primary" if decision == "remove" else "secondary",
                 )  # fmt: skip
 
 
-def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any]) -> None:
+def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any], since: int) -> None:
+    """Decide on all; what others did after the action ``since`` was not in the preview, and is told."""
     with state.told():
         note = " ".join(str(st.session_state.get(f"why_{key}") or "").split()) or None
         told = f"{decision or 'clear'} {len(rows):,} pairs"
-        store(rows, DECISIONS.index(decision), note, chosen, told)
+        done = store(rows, DECISIONS.index(decision), note, chosen, told)
         st.session_state[f"why_{key}"] = ""  # it was of this action
-        st.toast(f"{len(rows):,} pairs: {decision or 'cleared'}", icon=":material/check:")
+        st.toast(
+            f"{len(rows):,} pairs: {decision or 'cleared'}{_overruled(done, since)}", icon=":material/check:"
+        )
 
 
-def store(rows: np.ndarray, code: int, note: str | None, chosen: Mapping[str, Any] | None, told: str) -> int:
+def _overruled(done: Action, since: int) -> str:
+    """How many of an action's pairs others had decided on after the action ``since``; empty for none."""
+    if done.id == since + 1:
+        return ""
+    count = state.explorer().audit.touched_between(since, done.id)
+    return f"; on {count:,} of them someone had decided meanwhile (the Log has it)" if count else ""
+
+
+def on_one(row: int, decision: str, seen: str, told: str) -> Action:
+    """Store a decision on the pair at ``row``, on which the person has seen the decision ``seen``.
+
+    Raises DecidedMeanwhile where someone has decided otherwise since: the page shows that now, and the same press again
+    overrules it.
+    """
+    return store(np.array([row]), DECISIONS.index(decision), None, None, told, DECISIONS.index(seen))
+
+
+def store(
+    rows: np.ndarray,
+    code: int,
+    note: str | None,
+    chosen: Mapping[str, Any] | None,
+    told: str,
+    seen: int | None = None,
+) -> Action:
     """Store one action: the decision ``code`` on the pairs at ``rows`` (m,); ``told`` says it on the undo button.
 
-    Returns the action's number in the log. Raises AuditError where a pair is no longer in the audit.
+    Raises AuditError where a pair is no longer in the audit, DecidedMeanwhile as :meth:`Audit.decide_rows` does.
     """
     explorer = state.explorer()
     positions = explorer.positions_of(rows)
     if (positions < 0).any():
         what = "this pair is" if len(rows) == 1 else "some of these pairs are"
         raise AuditError(f"{what} no longer in the audit; open the page again")
-    done = explorer.decide(positions, code, who=who.name(), note=note, filter=chosen, params=state.params())
+    done = explorer.decide(
+        positions, code, who=who.name(), note=note, filter=chosen, params=state.params(), seen=seen
+    )
     undo.remember(done, told)
-    return done.id
+    return done

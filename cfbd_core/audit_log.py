@@ -82,15 +82,17 @@ class AuditLog(AuditColumns):
         note: str | None = None,
         filter: Mapping[str, Any] | None = None,
         params: SplitParams | None = None,
+        seen: int | None = None,
     ) -> Action:
         """Store decisions on the pairs at ``rows`` (m,) as one action: codes int8 (m,), or one for all.
 
         Code 0 takes one back. Without ``notes`` (m,) or one ``note`` for all, a decision that gives way to another
-        keeps its note.
+        keeps its note. ``seen`` is the code that the person has seen on all of them: raises DecidedMeanwhile where
+        someone has decided otherwise since; then nothing was stored.
         """
         with told_in_one_line(self.folder), self._database.writing() as connection:
             by = By(_name(who), note, filter, self._params(connection, params))
-            return log.decide_rows(connection, rows, codes, by, notes)
+            return log.decide_rows(connection, rows, codes, by, notes, seen)
 
     def undo(self, action: int | None = None, *, who: str | None = None, note: str | None = None) -> Action:
         """Undo an action, or the last that counts; its ``pairs`` are those that changed.
@@ -121,6 +123,11 @@ class AuditLog(AuditColumns):
         """The first few keys that each of these actions touched."""
         with self._database.reading() as connection:
             return log.examples(connection, actions)
+
+    def touched_between(self, since: int, action: int) -> int:
+        """How many pairs of an action were touched by others after the action ``since`` and before it."""
+        with self._database.reading() as connection:
+            return log.touched_between(connection, since, action)
 
     def decision_news(self, seen: Mark | None) -> DecisionNews:
         """What was decided since ``seen``, the mark of earlier news; all that stands where that is None."""

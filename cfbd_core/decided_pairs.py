@@ -57,6 +57,11 @@ class DecidedPairs:
 
     # --- decisions ---------------------------------------------------------------------------------
 
+    @property
+    def last_action(self) -> int:
+        """The number of the last action that ``decisions`` tells of; 0 before the first."""
+        return 0 if self._seen is None else self._seen[0]
+
     def refresh_decisions(self) -> None:
         """Take in decisions that were made elsewhere; next to free while the audit's file is unchanged."""
         stamp = self.audit.stamp()
@@ -80,10 +85,13 @@ class DecidedPairs:
         note: str | None = None,
         filter: Mapping[str, Any] | None = None,
         params: SplitParams | None = None,
+        seen: int | None = None,
     ) -> Action:
         """Store decisions on the pairs at positions (m,) as one action; see :meth:`Audit.decide_rows`."""
         rows = self.rows[positions]
-        done = self.audit.decide_rows(rows, codes, notes, who=who, note=note, filter=filter, params=params)
+        done = self.audit.decide_rows(
+            rows, codes, notes, who=who, note=note, filter=filter, params=params, seen=seen
+        )
         with self._deciding:
             if self._seen is not None and self._seen[0] == done.id - 1 and done.pairs == len(positions):
                 decisions = self.decisions.copy()

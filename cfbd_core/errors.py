@@ -24,6 +24,10 @@ class AuditError(CfbdError):
     """An audit folder that is missing, busy, half-made or made by something else."""
 
 
+class DecidedMeanwhile(CfbdError):
+    """A decision on a pair that someone else has decided on since it was shown; nothing was stored."""
+
+
 class ParameterError(CfbdError):
     """A parameter outside its range, or one that does not fit the data."""
 

@@ -165,7 +165,7 @@ def _buttons(queue: ReviewQueue, position: int | None, key_of: str, decided: str
         ):
             st.button(
                 f"{label}  `{key}`", key=f"review_{decision}", on_click=_decide,
-                args=[queue, queue.at, key_of, decision],
+                args=[queue, queue.at, key_of, decision, decided],
                 type="primary" if decided == decision else "secondary", disabled=position is None,
             )  # fmt: skip
         st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[queue], disabled=not _acted())
@@ -195,13 +195,13 @@ def _acted() -> dict[int, int]:
     return held
 
 
-def _decide(queue: ReviewQueue, at: int, key: str, decision: str) -> None:
-    """Decide on the pair that was shown; a second press that came before the next pair did is none."""
+def _decide(queue: ReviewQueue, at: int, key: str, decision: str, seen: str) -> None:
+    """Decide on the pair that was shown, with the decision ``seen``; a second press before the next pair is none."""
     if at != queue.at or queue.is_over:
         return
     with state.told():
-        told, row = f"{decision} {escaped(key, 24)}", queue.row
-        _acted()[deciding.store(np.array([row]), DECISIONS.index(decision), None, None, told)] = row
+        done = deciding.on_one(queue.row, decision, seen, f"{decision} {escaped(key, 24)}")
+        _acted()[done.id] = queue.row
         queue.made += 1
         queue.go_on(state.explorer())
         if queue.is_over and st.session_state.get("review_order", "filter") != "filter":

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cfbd_core.errors import ParameterError
+from cfbd_core.errors import DecidedMeanwhile, ParameterError
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.store.schema import show_log
 
@@ -85,11 +85,14 @@ def decide_rows(
     codes: np.ndarray | int,
     by: By,
     notes: Sequence[str | None] | None = None,
+    seen: int | None = None,
 ) -> Action:
     """Decide on the pairs at ``rows`` int64 (m,): codes int8 (m,), or one for all, as in ``DECISIONS``.
 
     Code 0 takes a decision back. ``notes`` (m,) go with them, else the note of ``by``; without either a decision
     that gives way to another keeps its own. Rows that are gone are left out; of a row given twice the last counts.
+    ``seen`` is the code that whoever decides has seen on all of them: raises DecidedMeanwhile where another one stands
+    that is not the one asked for, either; then nothing was stored.
     """
     codes = np.broadcast_to(codes, len(rows))
     rows, from_end = np.unique(rows[::-1], return_index=True)
@@ -110,7 +113,7 @@ def decide_rows(
         [low, high],
     )
     connection.unregister("asked")
-    found = _decide(connection, "decide", by, keep_notes=notes is None and by.note is None)
+    found = _decide(connection, "decide", by, keep_notes=notes is None and by.note is None, seen=seen)
     connection.execute("DROP TABLE made")
     return found
 
@@ -162,7 +165,9 @@ def redo(connection: duckdb.DuckDBPyConnection, action: int, by: By) -> Action:
     return _turn(connection, action, by, undone=False)
 
 
-def _decide(connection: duckdb.DuckDBPyConnection, kind: Kind, by: By, *, keep_notes: bool) -> Action:
+def _decide(
+    connection: duckdb.DuckDBPyConnection, kind: Kind, by: By, *, keep_notes: bool, seen: int | None = None
+) -> Action:
     """Decide as the table ``made`` says: key, decision, note."""
     now = datetime.now(UTC)
     connection.execute(
@@ -175,8 +180,27 @@ def _decide(connection: duckdb.DuckDBPyConnection, kind: Kind, by: By, *, keep_n
         """,
         {"keep_notes": keep_notes, "now": now},
     )
+    if seen is not None:
+        _refuse_unseen(connection, DECISIONS[seen])
     kinds = connection.execute("SELECT DISTINCT coalesce(after::VARCHAR, '') FROM touched").fetchall()
     return _append(connection, kind, now, by, decision=kinds[0][0] if len(kinds) == 1 else None)
+
+
+def _refuse_unseen(connection: duckdb.DuckDBPyConnection, seen: str) -> None:
+    """Raise DecidedMeanwhile where a pair of ``touched`` was neither as it was seen nor as it is to be."""
+    found = connection.execute(
+        """
+        SELECT key, coalesce(before::VARCHAR, '') AS stands FROM touched
+        WHERE stands <> $seen AND before IS DISTINCT FROM after LIMIT 1
+        """,
+        {"seen": seen},
+    ).fetchall()
+    if not found:
+        return
+    (key, stands), *_ = found
+    query = "SELECT who FROM actions WHERE id = (SELECT max(action) FROM action_pairs WHERE key = ?)"
+    ((who,),) = connection.execute(query, [key]).fetchall()
+    raise DecidedMeanwhile(f"decided meanwhile: {stands or 'taken back'}, by {who}; press again to overrule")
 
 
 def _turn(connection: duckdb.DuckDBPyConnection, number: int, by: By, *, undone: bool) -> Action:
@@ -321,6 +345,19 @@ def decided_since(connection: duckdb.DuckDBPyConnection, action: int) -> tuple[n
         {"names": list(DECISIONS), "action": action},
     ).fetchnumpy()
     return np.asarray(found["row"], np.int64), np.asarray(found["code"], np.int8)
+
+
+def touched_between(connection: duckdb.DuckDBPyConnection, since: int, action: int) -> int:
+    """How many pairs of ``action`` were touched by others after the action ``since`` and before it."""
+    found = connection.execute(
+        """
+        SELECT count(DISTINCT key) FROM action_pairs
+        WHERE action > $since AND action < $action
+            AND key IN (SELECT key FROM action_pairs WHERE action = $action)
+        """,
+        {"since": since, "action": action},
+    ).fetchall()
+    return int(found[0][0])
 
 
 def pairs_of_log(connection: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:

@@ -129,6 +129,49 @@ def test_a_filter_that_matches_nothing_is_told(page, audit) -> None:
     assert "No pair matches" in words(test)
 
 
+# --- two people ----------------------------------------------------------------------------------------
+
+
+def test_a_key_on_a_pair_that_someone_decided_meanwhile_is_told_and_overrules_when_pressed_again(
+    page, audit
+) -> None:
+    test = page("review")
+    row = flagged_rows(audit)[0]
+    audit.decide_rows(np.array([row]), 1, who="bob *b*")
+    test.button(key="review_remove").click().run()
+    assert not test.exception
+    assert "decided meanwhile: keep, by bob *b*; press again to overrule" in words(test)
+    assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["keep"]
+    assert (held(test).row, held(test).made) == (row, 0)
+    test.button(key="review_remove").click().run()
+    assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["remove"]
+    assert held(test).at == 1
+
+
+def test_a_card_of_a_pair_that_someone_decided_meanwhile_is_told_and_overrules_when_pressed_again(
+    page, audit
+) -> None:
+    test = page("pairs")
+    row = flagged_rows(audit)[0]
+    audit.decide_rows(np.array([row]), 3, who="bob")
+    test.button(key=f"remove_{row}").click().run()
+    assert "decided meanwhile: unsure, by bob; press again to overrule" in words(test)
+    assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["unsure"]
+    test.button(key=f"remove_{row}").click().run()
+    assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["remove"]
+
+
+def test_a_bulk_decision_tells_how_many_were_decided_meanwhile(page, audit) -> None:
+    test = page("pairs")
+    flagged = flagged_rows(audit)
+    audit.decide_rows(np.array([*flagged[:2], 0]), 2, who="bob")  # the row 0 is not among them
+    test.button(key="all_unsure_filter").click().run()
+    assert "on 2 of them someone had decided meanwhile" in words(test)
+    assert set(audit.pairs(f"row IN {tuple(flagged)}")["decision"].to_pylist()) == {"unsure"}
+    test.button(key="undo_button").click().run()
+    assert audit.pairs(f"row IN {tuple(flagged[:2])}")["decision"].to_pylist() == ["remove"] * 2
+
+
 # --- one filter ----------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.errors import AuditError, DecidedMeanwhile, ParameterError
 from cfbd_core.store import Database, log, queries, schema
 from cfbd_core.store.columns import DECISIONS, decided, notes_of
 from cfbd_core.store.log import Action, By
@@ -413,3 +413,36 @@ def kill_after(path: Path, statement: str) -> None:
         "connection.execute(sys.argv[2])\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", program, str(path), statement], check=False)
+
+
+def test_a_decision_on_what_someone_decided_meanwhile_is_refused_and_nothing_stored(
+    database: Database,
+) -> None:
+    decide(database, "a", "keep", BOB)
+    rows, remove = np.array([0, 2]), DECISIONS.index("remove")
+    refused = pytest.raises(DecidedMeanwhile, match="decided meanwhile: keep, by bob; press again")
+    with refused, database.writing() as connection:
+        log.decide_rows(connection, rows, remove, ADA, seen=0)
+    assert stands(database) == {"a": ("keep", None)}
+    with database.writing() as connection:  # seen by now, so it is overruled
+        log.decide_rows(connection, rows[:1], remove, ADA, seen=DECISIONS.index("keep"))
+    with database.writing() as connection:  # what was asked for stands already: nobody is overruled
+        assert log.decide_rows(connection, rows[:1], remove, BOB, seen=0).pairs == 1
+    turn(database, "undo", 3)
+    turn(database, "undo", 2)
+    turn(database, "undo", 1, BOB)
+    refused = pytest.raises(DecidedMeanwhile, match="decided meanwhile: taken back, by bob")
+    with refused, database.writing() as connection:
+        log.decide_rows(connection, rows[:1], remove, ADA, seen=DECISIONS.index("keep"))
+
+
+def test_pairs_touched_by_others_meanwhile_are_counted_once(database: Database) -> None:
+    since = decide(database, "f", "keep")
+    decide(database, "ab", "keep", BOB)
+    turn(database, "undo", decide(database, "be", "unsure", BOB))
+    mine = decide(database, "abcf", "remove")
+    decide(database, "c", "keep", BOB)
+    with database.reading() as connection:
+        assert log.touched_between(connection, since, mine) == 2
+        assert log.touched_between(connection, since - 1, mine) == 3
+        assert log.touched_between(connection, mine - 1, mine) == 0
