@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import state
+from app import background, state
 from app.words import escaped
 from cfbd_core.errors import ParameterError
 from cfbd_core.filter_query import NAMES, from_query, parts, to_query
+from cfbd_core.groups.explored import Groups
 from cfbd_core.likeness import Like
 from cfbd_core.pair_filter import PairFilter, Sort
 from cfbd_core.preview import Preview
@@ -48,6 +49,31 @@ def choose(found: PairFilter) -> None:
     """Make this the filter of all pages; a view begins at its first page."""
     st.session_state[state.FILTER] = found
     st.session_state["pairs_view"] = st.session_state.get("pairs_view", 0) + 1
+
+
+def ready(preview: Preview) -> bool:
+    """Whether what the filter asks for is at hand; else it is made meanwhile, and the page says what it waits for."""
+    held, explorer = chosen(), preview.explorer
+    if held.group and groups(preview) is None:
+        return False
+    if held.like is not None:
+        wanted = held.like
+        name, words = ("like", id(explorer), wanted.to_text()), "Looking for the nearest pairs"
+        if background.made(name, lambda: explorer.like(wanted), words) is None:
+            return False
+    text = held.text.strip()
+    name, words = ("search", id(explorer), text), "Searching the captions"
+    return not text or background.made(name, lambda: explorer.search(text), words) is not None
+
+
+def groups(preview: Preview) -> Groups | None:
+    """The groups of the flagged pairs; None while they are made."""
+    found: Groups | None = background.made(
+        ("groups", id(preview)),  # not what it is of: another preview of the same has no groups yet
+        lambda: preview.groups,
+        "Grouping the flagged pairs",
+    )
+    return found
 
 
 def address() -> dict[str, str]:

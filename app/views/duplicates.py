@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import state, widgets
+from app import background, state, widgets
 from app.words import escaped, plain
-from cfbd_core.duplicates import Clusters, near_clusters
+from cfbd_core.duplicates import Clusters, Duplicates, near_clusters
 from cfbd_core.duplicates.near import NEAR_CAPTION, NEAR_IMAGE
 from cfbd_core.errors import ParameterError
 from cfbd_core.preview import Preview
@@ -31,8 +31,12 @@ def page() -> None:
         "pairs share captions, too. But a picture posted a thousand times should not count a thousand times.",
     )
     preview = state.preview()
-    with st.spinner("Looking for duplicates …"):
-        found = preview.explorer.duplicates
+    explorer = preview.explorer
+    found: Duplicates | None = background.made(
+        ("duplicates", id(explorer)), lambda: explorer.duplicates, "Looking for duplicates"
+    )
+    if found is None:
+        return
     _counts({label: getattr(found, kind) for kind, label in KINDS.items()}, "copies")
     _switch(preview, found.pairs)
     st.markdown("#### The largest")

@@ -12,7 +12,6 @@ from PIL import Image
 
 from app import background, deciding, filters, state, widgets
 from app.words import escaped, plain
-from cfbd_core.groups.explored import Groups
 from cfbd_core.groups.group import Group
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
 from cfbd_core.pair_filter import PairFilter
@@ -46,9 +45,7 @@ def page() -> None:
             "data looks like.",
         )
         return
-    groups: Groups | None = background.made(
-        ("groups", *_of(preview)), lambda: preview.groups, "Grouping the flagged pairs"
-    )
+    groups = filters.groups(preview)
     if groups is None:
         return
     singles = len(groups.singles)
@@ -66,12 +63,6 @@ def page() -> None:
         _card(preview, group)
     if pages > 1:
         st.pagination(pages, key="groups_page", persist_state="session")
-
-
-def _of(preview: Preview) -> tuple[str, ...]:
-    """What groups and estimates depend on."""
-    explorer = preview.explorer
-    return str(explorer.audit.folder), str(explorer.version), preview.params.id
 
 
 def name_of(group: Group) -> str:
@@ -144,8 +135,9 @@ def _strip(preview: Preview, positions: np.ndarray) -> str:
 
 def _shared(preview: Preview, group: Group) -> None:
     """The estimate of the trigger."""
+    explorer = preview.explorer
     found: TriggerEstimate | None = background.made(
-        ("trigger", *_of(preview), group.id),
+        ("trigger", str(explorer.audit.folder), explorer.version, preview.params.id, group.id),
         lambda: preview.trigger_estimate(group),
         "Comparing the pictures with kept ones",
     )

@@ -72,6 +72,8 @@ def _selection(preview: Preview) -> None:
                 ":material/lasso_select: To select pairs, take the lasso or the box in the chart's corner and draw."
             )
             return
+        if not filters.ready(preview):
+            return
         selected = int(held.mask(preview).sum())
         st.markdown(f"**{selected:,}** pairs outlined", width="content")
         st.page_link("views/pairs.py", label="Look at them", icon=":material/photo_library:")

@@ -22,6 +22,8 @@ def page() -> None:
     preview = state.preview()
     filters.controls(preview)
     filters.chips()
+    if not filters.ready(preview):
+        return
     chosen = filters.chosen()
     positions = chosen.positions(preview)
     _toolbar(positions)

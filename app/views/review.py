@@ -47,6 +47,8 @@ def page() -> None:
         )  # fmt: skip
     filters.chips()
     queue = _queue(preview)
+    if queue is None:
+        return
     if not len(queue):
         _nothing(preview)
         return
@@ -77,8 +79,11 @@ def _control(preview: Preview) -> ControlSample | None:
         return None
 
 
-def _queue(preview: Preview) -> ReviewQueue:
-    """The pairs in their order, as a list that stands while they are decided; another filter makes another."""
+def _queue(preview: Preview) -> ReviewQueue | None:
+    """The pairs in their order, as a list that stands while they are decided; another filter makes another.
+
+    None while something that it takes is made, which the page says.
+    """
     order = st.session_state.get("review_order", "filter")
     explorer = preview.explorer
     control = _control(preview) if order != "filter" else None
@@ -100,8 +105,10 @@ def _queue(preview: Preview) -> ReviewQueue:
     elif order == "control":
         positions = np.empty(0, np.int64) if control is None else control.pending(explorer.decisions)
         reasons, told = [WHY["control"]] * len(positions), ""
-    else:
+    elif filters.ready(preview):
         positions, told = filters.chosen().positions(preview), ""
+    else:
+        return None
     queue = ReviewQueue.begun(made_of, explorer, positions, reasons, told)
     st.session_state["review"] = queue
     return queue
