@@ -82,9 +82,10 @@ def test_searches_are_made_meanwhile(page, audit, monkeypatch, gate, query, name
 
 
 def test_duplicates_are_looked_for_meanwhile(page, audit, monkeypatch, gate) -> None:
-    monkeypatch.setattr(
-        "cfbd_core.explorer.exact_duplicates", gate.before(lambda *_: pytest.fail("too soon"))
-    )
+    monkeypatch.setattr(explorer, "exact_duplicates", gate.before(explorer.exact_duplicates))
     test = page("duplicates")
     assert not test.exception
     assert "Looking for duplicates" in words(test)
+    gate.opened.set()
+    when_there(test, "Looking for duplicates")
+    assert test.toggle(key="collapse").value is False
