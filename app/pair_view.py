@@ -1,4 +1,4 @@
-"""One pair, large: its picture and caption, its scores among all, and what is near it."""
+"""One pair, large: its picture and caption, and its scores among all."""
 
 from __future__ import annotations
 
@@ -8,20 +8,14 @@ import io
 from typing import Any
 
 import numpy as np
-import streamlit as st
 
-from app import filters
 from app.words import plain
 from cfbd_core.images import BadImage, decode_image, read_image_bytes
-from cfbd_core.likeness import Like
-from cfbd_core.neighbours import nearest_rows
-from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 from cfbd_core.score_column import ScoreColumn
 from cfbd_core.thumbnails import Thumbnails
 
 LARGE = 900  # px, the long side of the picture
-NEAR = 4
 
 
 def large(preview: Preview, position: int, pair: dict[str, Any], reason: str) -> str:
@@ -96,43 +90,3 @@ def _histogram(column: ScoreColumn, value: float, cut: float | None) -> str:
     encoded = base64.b64encode(drawn.encode()).decode()
     told = "all pairs, this one marked"
     return f'<div class="cfbd-where"><img alt="{told}" src="data:image/svg+xml;base64,{encoded}"></div>'
-
-
-def neighbours(preview: Preview, position: int, key: str) -> None:
-    """Draw what is near by picture among kept pairs, and near by caption among all."""
-    explorer = preview.explorer
-    row = int(explorer.rows[position])
-    total = sum(len(shard) for shard in explorer.texts)
-    kept = np.zeros(total, bool)
-    kept[explorer.rows[~preview.removed()]] = True
-    by_image = nearest_rows(explorer.images, row, NEAR, kept)
-    by_caption = nearest_rows(explorer.texts, row, NEAR)
-    for kind, title, rows in (
-        ("image", "Kept pairs with similar pictures say", by_image),
-        ("caption", "Pairs with similar captions show", by_caption),
-    ):
-        st.html(f'<div class="cfbd-label">{title}</div>' + _small(preview, rows))
-        if st.button("Show the 100 nearest", key=f"like_{kind}", icon=":material/search:", type="tertiary"):
-            filters.choose(PairFilter(show="all", like=Like(kind, key)))  # type: ignore[arg-type]
-            st.switch_page("views/pairs.py")
-
-
-def _small(preview: Preview, rows: np.ndarray) -> str:
-    explorer = preview.explorer
-    positions = explorer.positions_of(rows)
-    pairs = explorer.pairs_at(positions[positions >= 0]).to_pylist()
-    pictures = Thumbnails(explorer.audit.folder).get(
-        [(pair["image"], pair["image_offset"], pair["image_size"]) for pair in pairs]
-    )
-    cards = []
-    for pair, picture in zip(pairs, pictures, strict=True):
-        shown = html.escape(picture.reason or "")
-        if picture.data is not None:
-            shown = f'<img alt="" src="data:image/webp;base64,{base64.b64encode(picture.data).decode()}">'
-        cards.append(
-            f'<div class="cfbd-near"><div class="cfbd-tile">{shown}</div>'
-            f'<div class="cfbd-nearsaid">{plain(pair["caption"], 140)}</div></div>'
-        )
-    return (
-        f'<div class="cfbd-nears">{"".join(cards)}</div>' if cards else '<div class="cfbd-scores">none</div>'
-    )

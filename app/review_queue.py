@@ -78,9 +78,17 @@ class ReviewQueue:
 
     def go_on(self, pairs: DecidedPairs) -> None:
         """Go to the next undecided pair after this, else to the first of all; where none is left the queue is over."""
-        found = self._undecided(pairs, self.at + 1, len(self))
-        found = self._undecided(pairs, 0, self.at) if found is None else found
+        found = self._next(pairs)
         self.at, self.is_over = (self.at, True) if found is None else (found, False)
+
+    def following(self, pairs: DecidedPairs) -> int | None:
+        """The position of the pair that :meth:`go_on` would go to; None where it would end."""
+        found = self._next(pairs)
+        return None if found is None else int(self._places(pairs)[0][found])
+
+    def _next(self, pairs: DecidedPairs) -> int | None:
+        found = self._undecided(pairs, self.at + 1, len(self))
+        return self._undecided(pairs, 0, self.at) if found is None else found
 
     def _undecided(self, pairs: DecidedPairs, start: int, stop: int) -> int | None:
         """The first place from ``start`` and before ``stop`` whose pair is there and undecided."""

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import streamlit as st
 
-from app import deciding, filters, keys, left, pair_view, state, undo, widgets
+from app import deciding, filters, keys, left, near, pair_view, state, undo, widgets
 from app.review_queue import ReviewQueue
 from app.words import escaped
 from cfbd_core.errors import AuditError
@@ -16,7 +16,6 @@ from cfbd_core.review import ControlSample, learn, next_queue
 from cfbd_core.store.columns import DECISIONS
 
 QUEUE = 40  # pairs learned about at a time
-COMPARED = 1_000_000  # pairs, at most, among which neighbours are looked for while one waits
 ORDERS = {"filter": "As filtered", "learned": "Learned from you", "control": "Control sample"}
 KEYS = {
     "k": "review_keep", "x": "review_remove", "u": "review_unsure", "z": "review_undo", "n": "review_next",
@@ -148,8 +147,7 @@ def _one(queue: ReviewQueue) -> None:
     st.html(pair_view.large(preview, position, pair, queue.reason))
     if st.session_state.get("review_order", "filter") != "filter":
         left.panel(preview, "review")
-    if len(explorer) <= COMPARED:
-        pair_view.neighbours(preview, position, pair["key"])
+    near.panel(preview, position, pair["key"], queue.following(explorer))
 
 
 def _progress(queue: ReviewQueue, preview: Preview) -> None:

@@ -1,0 +1,96 @@
+"""Parts of a page that fill in after the rest, made one at a time in a thread: what is shown, then what is next.
+
+Whoever decides by key does not wait for them: what is no longer wanted is not begun.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import streamlit as st
+
+from app.words import escaped
+from cfbd_core.errors import CfbdError
+
+KEPT = 16  # of each part, in a session
+AT_ONCE = 0.02  # seconds: what is made sooner, as in a small audit, is there with the rest
+EVERY = 0.3  # seconds between looks
+
+_SCRIPT = """
+export default function ({ data, setTriggerValue }) {
+  const timer = setTimeout(() => setTriggerValue("look", true), data.after);
+  return () => clearTimeout(timer);
+}
+"""
+_look_again = st.components.v2.component("cfbd_look_again", js=_SCRIPT)
+
+
+@st.fragment
+def fill(
+    part: str,
+    makes: Mapping[Hashable, Callable[[], Any]],
+    draw: Callable[[Any], None],
+    words: str,
+    *,
+    keeps: bool = False,
+) -> None:
+    """Draw what the first of ``makes`` gives as soon as it is there, until then ``words``; make the others after it.
+
+    Names say what each depends on. With ``keeps`` what was drawn last stays until then. A part of its own of the page:
+    it runs again alone. An error that a user can mend is told in its place.
+    """
+    work = _asked(part, makes)
+    wait([work], AT_ONCE)
+    latest = st.session_state.setdefault("asides_drawn", {})
+    if not work.done():
+        if keeps and part in latest:
+            draw(latest[part])
+        st.caption(f":material/hourglass_top: {words} …")
+        _look_again(
+            data={"after": 1000 * EVERY, "asked": time.monotonic()},
+            key=f"look_again_{part}",
+            on_look_change=lambda: None,
+            height=1,
+        )
+        return
+    try:
+        found = work.result()
+    except CfbdError as error:
+        _held(part).clear()  # tried again with the next pair
+        st.caption(f":material/error: {escaped(str(error))}")
+        return
+    if keeps:
+        latest[part] = found
+    draw(found)
+
+
+def _asked(part: str, makes: Mapping[Hashable, Callable[[], Any]]) -> Future[Any]:
+    """The work on the first of ``makes``; what was asked for before and is not begun is dropped."""
+    held = _held(part)
+    for name in [name for name, work in held.items() if name not in makes and work.cancel()]:
+        del held[name]
+    for name, make in makes.items():
+        if name not in held:
+            held[name] = _worker().submit(make)
+        held.move_to_end(name)
+    first = held[next(iter(makes))]
+    while len(held) > KEPT:
+        held.popitem(last=False)
+    return first
+
+
+def _held(part: str) -> OrderedDict[Hashable, Future[Any]]:
+    held: OrderedDict[Hashable, Future[Any]] = st.session_state.setdefault("asides", {}).setdefault(
+        part, OrderedDict()
+    )
+    return held
+
+
+@st.cache_resource
+def _worker() -> ThreadPoolExecutor:
+    """One thread for all sessions: two scans at once would only make each take twice as long."""
+    return ThreadPoolExecutor(1, thread_name_prefix="aside")

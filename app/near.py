@@ -1,0 +1,85 @@
+"""What is near a pair, by picture among kept pairs and by caption among all: looked for while the pair is looked at."""
+
+from __future__ import annotations
+
+import base64
+import html
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from app import aside, filters
+from app.words import plain
+from cfbd_core.likeness import Like
+from cfbd_core.neighbours import nearest_rows
+from cfbd_core.pair_filter import PairFilter
+from cfbd_core.preview import Preview
+from cfbd_core.thumbnails import Thumbnails
+
+SHOWN = 4
+FOUND = 4 * SHOWN  # by picture: some may be decided on before they are shown
+
+
+@dataclass(frozen=True)
+class Near:
+    """Rows int64 (m,) of the pairs that are nearest to one, nearest first."""
+
+    by_image: np.ndarray
+    by_caption: np.ndarray
+
+
+def panel(preview: Preview, position: int, key: str, following: int | None) -> None:
+    """Draw what is near the pair of this key as soon as it is found, and look ahead for the pair ``following``."""
+    wanted = [position] if following is None else [position, following]
+    aside.fill(
+        "near",
+        {("near", id(preview), at): (lambda at=at: find(preview, at)) for at in wanted},
+        lambda found: _draw(preview, found, key),
+        "Looking for what is near it",
+    )
+
+
+def find(preview: Preview, position: int) -> Near:
+    """Compare the pair at ``position`` with all: every embedding is read, of both sides."""
+    explorer = preview.explorer
+    row = int(explorer.rows[position])
+    kept = np.zeros(sum(len(shard) for shard in explorer.images), bool)
+    kept[explorer.rows[~preview.removed()]] = True
+    return Near(nearest_rows(explorer.images, row, FOUND, kept), nearest_rows(explorer.texts, row, SHOWN))
+
+
+def _draw(preview: Preview, found: Near, key: str) -> None:
+    explorer = preview.explorer
+    by_image = explorer.positions_of(found.by_image)
+    by_image = by_image[by_image >= 0]
+    by_image = by_image[~preview.removed()[by_image]][:SHOWN]  # some may have been removed since
+    by_caption = explorer.positions_of(found.by_caption)
+    for kind, title, positions in (
+        ("image", "Kept pairs with similar pictures say", by_image),
+        ("caption", "Pairs with similar captions show", by_caption[by_caption >= 0]),
+    ):
+        st.html(f'<div class="cfbd-label">{title}</div>' + _small(preview, positions))
+        if st.button("Show the 100 nearest", key=f"like_{kind}", icon=":material/search:", type="tertiary"):
+            filters.choose(PairFilter(show="all", like=Like(kind, key)))  # type: ignore[arg-type]
+            st.switch_page("views/pairs.py")
+
+
+def _small(preview: Preview, positions: np.ndarray) -> str:
+    explorer = preview.explorer
+    pairs = explorer.pairs_at(positions).to_pylist()
+    pictures = Thumbnails(explorer.audit.folder).get(
+        [(pair["image"], pair["image_offset"], pair["image_size"]) for pair in pairs]
+    )
+    cards = []
+    for pair, picture in zip(pairs, pictures, strict=True):
+        shown = html.escape(picture.reason or "")
+        if picture.data is not None:
+            shown = f'<img alt="" src="data:image/webp;base64,{base64.b64encode(picture.data).decode()}">'
+        cards.append(
+            f'<div class="cfbd-near"><div class="cfbd-tile">{shown}</div>'
+            f'<div class="cfbd-nearsaid">{plain(pair["caption"], 140)}</div></div>'
+        )
+    return (
+        f'<div class="cfbd-nears">{"".join(cards)}</div>' if cards else '<div class="cfbd-scores">none</div>'
+    )
