@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import streamlit as st
 
-from app import state
+from app import aside, state
 from app.words import escaped
 from cfbd_core.errors import AuditError
 from cfbd_core.preview import Preview
-from cfbd_core.review import WhatIsLeft
+from cfbd_core.review import ControlSample
 from cfbd_core.review.left import DRAWN_FIRST
 
 MORE = 100  # pairs
@@ -19,12 +21,12 @@ def panel(preview: Preview, where: str, *, needed: bool = False) -> None:
     with st.container(border=True, gap="small", key=f"left_{where}"):
         st.markdown("#### What is left")
         try:
-            left = preview.what_is_left()
+            control = preview.explorer.control.get()
         except AuditError as error:
             st.error(escaped(str(error)), icon=":material/error:")
             _draw_button(where, "Draw a new control sample", anew=True)
             return
-        if left is None:
+        if control is None:
             st.markdown(
                 f"A control sample is {DRAWN_FIRST} pairs drawn at random, to be reviewed like any other. From them "
                 "alone follows an honest bound on the poisons among the kept pairs and the clean pairs among the "
@@ -32,23 +34,54 @@ def panel(preview: Preview, where: str, *, needed: bool = False) -> None:
             )
             _draw_button(where, "Draw a control sample")
             return
-        _told(left, where, needed)
+        _numbers(preview, control, where, needed)
 
 
-def _told(left: WhatIsLeft, where: str, needed: bool) -> None:
-    for sentence in left.sentences:
+@st.fragment
+def _numbers(preview: Preview, control: ControlSample, where: str, needed: bool) -> None:
+    """The numbers, by what they depend on: until those of the last decision are there, those before it stay."""
+    needed = st.toggle("How many more reviews?", value=needed, key=f"left_needed_{where}")
+    name = ("left", id(preview), id(control), preview.explorer.last_action, needed)
+    aside.fill(
+        f"left_{where}",
+        {name: lambda: _told(preview, needed)},
+        lambda told: _draw_told(told, where),
+        "Working out what is left",
+        keeps=True,
+    )
+
+
+class _Told(NamedTuple):
+    sentences: tuple[str, ...]
+    moved: str
+    needed: str
+    has_undrawn: bool
+
+
+def _told(preview: Preview, needed: bool) -> _Told | None:
+    left = preview.what_is_left()
+    if left is None:
+        return None
+    return _Told(
+        left.sentences, left.moved_sentence, left.needed_sentence() if needed else "", left.undrawn > 0
+    )
+
+
+def _draw_told(told: _Told | None, where: str) -> None:
+    if told is None:  # the sample has gone just now
+        return
+    for sentence in told.sentences:
         st.markdown(escaped(sentence))
-    if left.moved_sentence:
-        st.info(escaped(left.moved_sentence), icon=":material/sync_problem:")
-    if st.toggle("How many more reviews?", value=needed, key=f"left_needed_{where}"):
-        with st.spinner("Working it out …"):
-            st.caption(escaped(left.needed_sentence()))
+    if told.moved:
+        st.info(escaped(told.moved), icon=":material/sync_problem:")
+    if told.needed:
+        st.caption(escaped(told.needed))
     with st.container(horizontal=True, gap="small"):
         st.button(
             f"Draw {MORE} more", key=f"left_more_{where}", on_click=_draw_more, icon=":material/add:",
-            disabled=not left.undrawn, help="From the same pool; what is drawn already stays.",
+            disabled=not told.has_undrawn, help="From the same pool; what is drawn already stays.",
         )  # fmt: skip
-        if left.moved or not left.undrawn:
+        if told.moved or not told.has_undrawn:
             _draw_button(where, "Draw a new control sample", anew=True)
 
 
@@ -62,8 +95,10 @@ def _draw_button(where: str, label: str, *, anew: bool = False) -> None:
 def _draw(anew: bool) -> None:
     with state.told():
         state.preview().draw_control(DRAWN_FIRST, anew=anew)
+    st.rerun()  # the whole page: its queue may be of the sample
 
 
 def _draw_more() -> None:
     with state.told():
         state.explorer().control.draw_more(MORE)
+    st.rerun()

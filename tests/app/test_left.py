@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
+import threading
 
+import numpy as np
+import pytest
+
+from app import aside, background
 from cfbd_core.explorer import Explorer
+from cfbd_core.preview import Preview
 from cfbd_core.review.left import CONTROL_NAME
 from tests.app.conftest import PAIRS, words
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch) -> None:
+    """Wait for what is made in the background: a test has no browser that looks again."""
+    monkeypatch.setattr(background, "AT_ONCE", 60.0)
+    monkeypatch.setattr(aside, "AT_ONCE", 60.0)
 
 
 def in_order(test, order: str):
@@ -98,3 +110,37 @@ def test_a_damaged_sample_is_told_and_drawn_anew(page, audit):
     assert "damaged" not in words(test)
     path.write_bytes(b"none")
     assert not in_order(page("review"), "control").exception
+
+
+def test_the_numbers_are_worked_out_once_for_what_they_depend_on(page, audit, monkeypatch):
+    Explorer(audit).preview(audit.applied_params()).draw_control(60)
+    calls, real = [], Preview.what_is_left
+    monkeypatch.setattr(Preview, "what_is_left", lambda self: calls.append(1) or real(self))
+    test = in_order(page("review"), "control")
+    assert len(calls) == 1
+    for key in ("review_next", "review_next", "review_previous"):
+        test.button(key=key).click().run()
+    assert len(calls) == 1
+    test.button(key="review_keep").click().run()
+    assert len(calls) == 2
+    assert "1 looked at" in words(test)
+
+
+def test_a_key_does_not_wait_for_the_numbers(page, audit, monkeypatch):
+    Explorer(audit).preview(audit.applied_params()).draw_control(60)
+    test = in_order(page("review"), "control")
+    go = threading.Event()
+    real = Preview.what_is_left
+    monkeypatch.setattr(Preview, "what_is_left", lambda self: (go.wait(60), real(self))[1])
+    monkeypatch.setattr(aside, "AT_ONCE", 0.0)
+    try:
+        test.button(key="review_keep").click().run()
+        assert test.session_state["review"].at == 1
+        assert "0 looked at" in words(test)  # as before, until the new ones are there
+        assert "Working out what is left" in words(test)
+    finally:
+        go.set()
+    monkeypatch.setattr(aside, "AT_ONCE", 60.0)
+    test.run()
+    assert "1 looked at" in words(test)
+    assert "Working out" not in words(test)
