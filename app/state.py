@@ -21,7 +21,8 @@ from cfbd_core.preview import Preview
 IN_URL = ("k", "gamma", "q", "gamma_z", "rule", "recheck", "collapse_duplicates")
 FILTER = "filter"  # of the pairs, in the session: app.filters
 OF_ONE_AUDIT = (
-    "params", "undo", "log_page", "groups_page", "review", "review_acted", "asides", "asides_drawn", FILTER,
+    "params", "undo", "log_page", "groups_page", "review", "review_acted", "review_learning", "asides",
+    "asides_drawn", FILTER,
 )  # fmt: skip
 
 

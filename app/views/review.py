@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from app import deciding, filters, keys, left, near, pair_view, state, undo, widgets
+from app import background, deciding, filters, keys, left, near, pair_view, state, undo, widgets
 from app.review_queue import ReviewQueue
 from app.words import escaped
 from cfbd_core.errors import AuditError
@@ -100,7 +101,10 @@ def _queue(preview: Preview) -> ReviewQueue | None:
         return held
     reasons: list[str] = []
     if order == "learned":
-        positions, reasons, told = _learned(preview, control)
+        learned = _learned(preview, control, made_of)
+        if learned is None:
+            return None
+        positions, reasons, told = learned
     elif order == "control":
         positions = np.empty(0, np.int64) if control is None else control.pending(explorer.decisions)
         reasons, told = [WHY["control"]] * len(positions), ""
@@ -113,12 +117,27 @@ def _queue(preview: Preview) -> ReviewQueue | None:
     return queue
 
 
-def _learned(preview: Preview, control: ControlSample | None) -> tuple[np.ndarray, list[str], str]:
+def _learned(
+    preview: Preview, control: ControlSample | None, made_of: tuple[Any, ...]
+) -> tuple[np.ndarray, list[str], str] | None:
+    """The next pairs by what was decided so far: of when they were asked for, whoever decides meanwhile."""
     explorer = preview.explorer
-    with st.spinner("Learning from the decisions so far …"):
-        risk = learn(preview.review_pairs, explorer.decisions, preview.z.values)
-        queue = next_queue(risk, explorer.consistency, explorer.decisions, control, count=QUEUE)
-    return queue.positions, [WHY[reason] for reason in queue.reasons], risk.told
+    asked = st.session_state.get("review_learning")
+    if asked is None or asked[0] != made_of:
+        asked = st.session_state["review_learning"] = made_of, explorer.last_action
+
+    def make() -> tuple[np.ndarray, list[str], str]:
+        decisions = explorer.decisions
+        risk = learn(preview.review_pairs, decisions, preview.z.values)
+        queue = next_queue(risk, explorer.consistency, decisions, control, count=QUEUE)
+        return queue.positions, [WHY[reason] for reason in queue.reasons], risk.told
+
+    found: tuple[np.ndarray, list[str], str] | None = background.made(
+        ("learned", *asked, id(preview)), make, "Learning from the decisions so far"
+    )
+    if found is not None:
+        del st.session_state["review_learning"]
+    return found
 
 
 @st.fragment

@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from cfbd_core import explorer
 from cfbd_core import preview as preview_module
 from cfbd_core.explorer import Explorer
+from cfbd_core.review import learner
 from tests.app.conftest import words
 
 
@@ -89,3 +91,27 @@ def test_duplicates_are_looked_for_meanwhile(page, audit, monkeypatch, gate) -> 
     gate.opened.set()
     when_there(test, "Looking for duplicates")
     assert test.toggle(key="collapse").value is False
+
+
+def test_the_learned_order_is_learned_meanwhile_and_anew_for_each_queue(
+    page, audit, monkeypatch, gate
+) -> None:
+    calls, said, real = [], "Learning from the decisions so far", learner.learn
+    monkeypatch.setattr("cfbd_core.review.learn", gate.before(lambda *args: calls.append(1) or real(*args)))
+    test = page("review")
+    test.segmented_control(key="review_order").set_value("learned").run()
+    assert not test.exception
+    assert said in words(test)
+    audit.decide_rows(np.array([0]), 1, who="bob")  # learning goes on
+    test.segmented_control(key="review_order").set_value("filter").run()
+    assert not test.button(key="review_keep").disabled  # usable
+    test.segmented_control(key="review_order").set_value("learned").run()
+    gate.opened.set()
+    when_there(test, said)
+    assert calls == [1]
+    queue = test.session_state["review"]
+    audit.decide_rows(queue.rows[1:], 2, who="bob")
+    test.button(key="review_keep").click().run()
+    when_there(test, said)
+    assert calls == [1, 1]
+    assert not np.isin(test.session_state["review"].rows, queue.rows).any()
