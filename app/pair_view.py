@@ -32,7 +32,8 @@ def large(preview: Preview, position: int, pair: dict[str, Any], reason: str) ->
         tags.append(f'<span class="cfbd-tag">{html.escape(reason)}</span>')
     cut = preview.gamma_z.value
     return (
-        f'<div class="cfbd-review"><div class="cfbd-large">{_picture(preview, pair)}</div><div>'
+        f'<div class="cfbd-review" data-shown="{explorer.rows[position]}">'
+        f'<div class="cfbd-large">{_picture(preview, pair)}</div><div>'
         f'<div class="cfbd-said">{plain(pair["caption"], 2000)}</div>'
         f'<div class="cfbd-tags">{"".join(tags)}</div>'
         f'<div class="cfbd-label">z {z:.3f}: how much the caption is like those of D_p; flagged above {cut:.3f}</div>'

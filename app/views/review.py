@@ -19,7 +19,7 @@ from cfbd_core.store.columns import DECISIONS
 QUEUE = 40  # pairs learned about at a time
 ORDERS = {"filter": "As filtered", "learned": "Learned from you", "control": "Control sample"}
 KEYS = {
-    "k": "review_keep", "x": "review_remove", "u": "review_unsure", "z": "review_undo", "n": "review_next",
+    "k": "review_keep_", "x": "review_remove_", "u": "review_unsure_", "z": "review_undo", "n": "review_next",
     "ArrowRight": "review_next", "p": "review_previous", "ArrowLeft": "review_previous", "?": "review_help",
 }  # fmt: skip
 WHY = {
@@ -52,7 +52,7 @@ def page() -> None:
     if not len(queue):
         _nothing(preview)
         return
-    keys.press_buttons(KEYS)
+    keys.press_buttons(KEYS, bound=[KEYS[key] for key in "kxu"])
     _one(queue)
 
 
@@ -187,8 +187,9 @@ def _buttons(queue: ReviewQueue, position: int | None, key_of: str, decided: str
             ("remove", "Remove", "X"),
             ("unsure", "Unsure", "U"),
         ):
+            # A button of this pair alone: a click that comes late must not be taken for one on the next.
             st.button(
-                f"{label}  `{key}`", key=f"review_{decision}", on_click=_decide,
+                f"{label}  `{key}`", key=f"review_{decision}_{queue.row}", on_click=_decide,
                 args=[queue, queue.at, key_of, decision, decided],
                 type="primary" if decided == decision else "secondary", disabled=position is None,
             )  # fmt: skip

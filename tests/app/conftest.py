@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -75,6 +76,11 @@ def alter(audit: Audit, statement: str) -> None:
 
 def metrics(test: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in test.metric}
+
+
+def decide_button(test: AppTest, decision: str) -> Any:
+    """The button of the page Review that decides on the pair that is shown."""
+    return next(one for one in test.button if (one.key or "").startswith(f"review_{decision}_"))
 
 
 def words(test: AppTest) -> str:

@@ -13,7 +13,7 @@ from app import aside, near
 from cfbd_core import SplitParams
 from cfbd_core.errors import ParameterError
 from cfbd_core.explorer import Explorer
-from tests.app.conftest import words
+from tests.app.conftest import decide_button, words
 
 GO = threading.Event()
 CALLS: list[str] = []
@@ -121,7 +121,7 @@ def test_a_review_of_more_pairs_than_a_million_is_no_exception(page, audit, monk
     monkeypatch.setattr(near, "find", lambda *_: slow("it"))
     test = page("review")
     assert "Looking for what is near it" in words(test)
-    assert not test.button(key="review_keep").disabled  # nobody waits for it
+    assert not decide_button(test, "keep").disabled  # nobody waits for it
 
 
 def test_near_by_picture_are_kept_pairs_and_the_nearest_of_them(own) -> None:

@@ -11,7 +11,7 @@ from app import aside, background
 from cfbd_core.explorer import Explorer
 from cfbd_core.preview import Preview
 from cfbd_core.review.left import CONTROL_NAME
-from tests.app.conftest import PAIRS, words
+from tests.app.conftest import PAIRS, decide_button, words
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +34,8 @@ def test_a_sample_is_drawn_and_reviewed_and_the_numbers_follow(page, audit):
     control = preview.what_is_left().control
     assert test.session_state["review"].rows.tolist() == preview.explorer.rows[control.order].tolist()
     assert f"from {PAIRS} random pairs, 0 looked at" in words(test)  # the toy has fewer than 260
-    test.button(key="review_keep").click().run()
-    test.button(key="review_unsure").click().run()
+    decide_button(test, "keep").click().run()
+    decide_button(test, "unsure").click().run()
     assert f"from {PAIRS} random pairs, 2 looked at, 1 of them unsure" in words(test)
     assert Explorer(audit).decisions[control.order[:2]].tolist() == [1, 3]
 
@@ -69,7 +69,7 @@ def test_used_up_a_learned_queue_is_made_anew(page, audit):
     explorer = Explorer(audit)
     at = explorer.positions_of(first)
     explorer.decide(at[1:], 1)
-    test.button(key="review_keep").click().run()
+    decide_button(test, "keep").click().run()
     assert not test.exception
     assert not np.isin(test.session_state["review"].rows, first).any()
 
@@ -121,7 +121,7 @@ def test_the_numbers_are_worked_out_once_for_what_they_depend_on(page, audit, mo
     for key in ("review_next", "review_next", "review_previous"):
         test.button(key=key).click().run()
     assert len(calls) == 1
-    test.button(key="review_keep").click().run()
+    decide_button(test, "keep").click().run()
     assert len(calls) == 2
     assert "1 looked at" in words(test)
 
@@ -134,7 +134,7 @@ def test_a_key_does_not_wait_for_the_numbers(page, audit, monkeypatch):
     monkeypatch.setattr(Preview, "what_is_left", lambda self: (go.wait(60), real(self))[1])
     monkeypatch.setattr(aside, "AT_ONCE", 0.0)
     try:
-        test.button(key="review_keep").click().run()
+        decide_button(test, "keep").click().run()
         assert test.session_state["review"].at == 1
         assert "0 looked at" in words(test)  # as before, until the new ones are there
         assert "Working out what is left" in words(test)

@@ -13,7 +13,7 @@ from cfbd_core import explorer
 from cfbd_core import preview as preview_module
 from cfbd_core.explorer import Explorer
 from cfbd_core.review import learner
-from tests.app.conftest import words
+from tests.app.conftest import decide_button, words
 
 
 class Gate:
@@ -104,14 +104,14 @@ def test_the_learned_order_is_learned_meanwhile_and_anew_for_each_queue(
     assert said in words(test)
     audit.decide_rows(np.array([0]), 1, who="bob")  # learning goes on
     test.segmented_control(key="review_order").set_value("filter").run()
-    assert not test.button(key="review_keep").disabled  # usable
+    assert not decide_button(test, "keep").disabled  # usable
     test.segmented_control(key="review_order").set_value("learned").run()
     gate.opened.set()
     when_there(test, said)
     assert calls == [1]
     queue = test.session_state["review"]
     audit.decide_rows(queue.rows[1:], 2, who="bob")
-    test.button(key="review_keep").click().run()
+    decide_button(test, "keep").click().run()
     when_there(test, said)
     assert calls == [1, 1]
     assert not np.isin(test.session_state["review"].rows, queue.rows).any()

@@ -9,7 +9,7 @@ from app import background
 from app.review_queue import ReviewQueue
 from cfbd_core import Audit
 from cfbd_core.explorer import Explorer
-from tests.app.test_pages import words
+from tests.app.conftest import decide_button, words
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +64,9 @@ def test_a_decision_is_stored_and_brings_the_next_pair(page, audit) -> None:
     test = page("review")
     flagged = flagged_rows(audit)
     assert held(test).rows.tolist() == flagged
-    test.button(key="review_keep").click().run()
-    test.button(key="review_remove").click().run()
-    test.button(key="review_unsure").click().run()
+    decide_button(test, "keep").click().run()
+    decide_button(test, "remove").click().run()
+    decide_button(test, "unsure").click().run()
     stored = {row: audit.pairs(f"row = {row}")["decision"][0].as_py() for row in flagged[:3]}
     assert list(stored.values()) == ["keep", "remove", "unsure"]
     assert held(test).at == 3
@@ -86,7 +86,7 @@ def test_undo_in_a_review_takes_back_what_was_decided_there_alone(page, audit) -
     test.switch_page("views/review.py").run()
     assert test.button(key="review_undo").disabled
     test.button(key="review_next").click().run()
-    test.button(key="review_keep").click().run()
+    decide_button(test, "keep").click().run()
     test.button(key="review_undo").click().run()
     rows = ", ".join(map(str, Explorer(audit).rows[group.positions]))
     assert set(audit.pairs(f"row IN ({rows})")["decision"].to_pylist()) == {"unsure"}
@@ -99,11 +99,11 @@ def test_a_queue_goes_round_once_and_ends(page, audit) -> None:
     explorer.decide(explorer.positions_of(np.array(flagged[2:])), 3)
     test = page("review")
     test.button(key="review_next").click().run()
-    test.button(key="review_remove").click().run()
+    decide_button(test, "remove").click().run()
     assert held(test).at == 0  # the one that was passed over
-    test.button(key="review_remove").click().run()
+    decide_button(test, "remove").click().run()
     assert "Every pair of this queue is decided" in test.success[0].value
-    assert test.button(key="review_keep").disabled
+    assert decide_button(test, "keep").disabled
     before = len(audit.history())
     test.button(key="review_previous").click().run()
     assert not test.success
@@ -138,12 +138,12 @@ def test_a_key_on_a_pair_that_someone_decided_meanwhile_is_told_and_overrules_wh
     test = page("review")
     row = flagged_rows(audit)[0]
     audit.decide_rows(np.array([row]), 1, who="bob *b*")
-    test.button(key="review_remove").click().run()
+    decide_button(test, "remove").click().run()
     assert not test.exception
     assert "decided meanwhile: keep, by bob *b*; press again to overrule" in words(test)
     assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["keep"]
     assert (held(test).row, held(test).made) == (row, 0)
-    test.button(key="review_remove").click().run()
+    decide_button(test, "remove").click().run()
     assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["remove"]
     assert held(test).at == 1
 

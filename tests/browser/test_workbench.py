@@ -80,6 +80,42 @@ def test_thirty_pairs_are_decided_by_key_with_undo_and_keys_are_dead_while_typin
     assert Audit.open(audit).history(1)[0].who == "kuzx"
 
 
+def test_keys_that_come_too_early_are_held_and_decide_on_no_pair_that_was_not_seen(browser, opened):
+    url, audit = opened
+    page = browser.new_context(viewport=WIDE).new_page()
+    visit(page, url, "review")
+    page.locator(".cfbd-large img").wait_for(timeout=driver.SLOW)
+
+    def shows(number: int) -> None:
+        page.get_by_text(f"pair {number} of").first.wait_for(timeout=driver.SLOW)
+        page.wait_for_timeout(700)  # what was held would have been pressed by then
+        wait_until_idle(page)
+        assert place(page).startswith(f"pair {number} of")
+
+    for key in "xk":  # at once: the second is not for the next pair
+        page.keyboard.press(key)
+    shows(2)
+    assert decisions(audit)[:3] == ["remove", "", ""]
+    for key in "kz":  # an undo is for what was pressed before it
+        page.keyboard.press(key)
+    shows(2)
+    assert decisions(audit)[:3] == ["remove", "", ""]
+    for key in "nn":
+        page.keyboard.press(key)
+    shows(4)
+    page.locator('[class*="st-key-review_unsure_"] button').dblclick()
+    shows(5)
+    assert decisions(audit)[:6] == ["remove", "", "", "unsure", "", ""]
+    state = "document.querySelector('[data-testid=stApp]').dataset.testScriptState"
+    page.evaluate(f"() => {{ {state} = 'running' }}")
+    page.keyboard.press("k")
+    page.wait_for_timeout(300)
+    assert decisions(audit)[4] == ""
+    page.evaluate(f"() => {{ {state} = 'notRunning' }}")  # the same pair is there still
+    shows(6)
+    assert decisions(audit)[4:6] == ["keep", ""]
+
+
 def test_what_is_outlined_on_the_map_is_decided_on_at_once(browser, opened):
     url, audit = opened
     page = browser.new_context(viewport=WIDE).new_page()
