@@ -87,10 +87,13 @@ def test_keys_that_come_too_early_are_held_and_decide_on_no_pair_that_was_not_se
     page.locator(".cfbd-large img").wait_for(timeout=driver.SLOW)
 
     def shows(number: int) -> None:
-        page.get_by_text(f"pair {number} of").first.wait_for(timeout=driver.SLOW)
-        page.wait_for_timeout(700)  # what was held would have been pressed by then
+        """Wait until this pair is shown and stays: what was held has been pressed by then."""
+        deadline, looks = time.monotonic() + driver.SLOW / 1000, 0
+        while looks < 10 and time.monotonic() < deadline:
+            page.wait_for_timeout(100)
+            looks = looks + 1 if place(page).startswith(f"pair {number} of") else 0
+        assert looks == 10
         wait_until_idle(page)
-        assert place(page).startswith(f"pair {number} of")
 
     for key in "xk":  # at once: the second is not for the next pair
         page.keyboard.press(key)
