@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -55,20 +56,22 @@ def _draw(preview: Preview, found: Near, key: str) -> None:
     by_image = by_image[by_image >= 0]
     by_image = by_image[~preview.removed()[by_image]][:SHOWN]  # some may have been removed since
     by_caption = explorer.positions_of(found.by_caption)
+    by_caption = by_caption[by_caption >= 0]
+    pairs = explorer.pairs_at(np.union1d(by_image, by_caption)).to_pylist()
+    pair_of = {pair["row"]: pair for pair in pairs}
     for kind, title, positions in (
         ("image", "Kept pairs with similar pictures say", by_image),
-        ("caption", "Pairs with similar captions show", by_caption[by_caption >= 0]),
+        ("caption", "Pairs with similar captions show", by_caption),
     ):
-        st.html(f'<div class="cfbd-label">{title}</div>' + _small(preview, positions))
+        shown = [pair_of[row] for row in explorer.rows[positions].tolist() if row in pair_of]
+        st.html(f'<div class="cfbd-label">{title}</div>' + _small(preview, shown))
         if st.button("Show the 100 nearest", key=f"like_{kind}", icon=":material/search:", type="tertiary"):
             filters.choose(PairFilter(show="all", like=Like(kind, key)))  # type: ignore[arg-type]
             st.switch_page("views/pairs.py")
 
 
-def _small(preview: Preview, positions: np.ndarray) -> str:
-    explorer = preview.explorer
-    pairs = explorer.pairs_at(positions).to_pylist()
-    pictures = Thumbnails(explorer.audit.folder).get(
+def _small(preview: Preview, pairs: list[dict[str, Any]]) -> str:
+    pictures = Thumbnails(preview.explorer.audit.folder).get(
         [(pair["image"], pair["image_offset"], pair["image_size"]) for pair in pairs]
     )
     cards = []

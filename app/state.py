@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import streamlit as st
 
 from app.settings import JOBS, Settings
 from app.words import escaped
 from cfbd_core import Audit, SplitParams, filter_query
+from cfbd_core.audit_columns import Glance
 from cfbd_core.errors import CfbdError, ParameterError
 from cfbd_core.explorer import Explorer
 from cfbd_core.jobs import Jobs
@@ -86,22 +87,13 @@ def is_scored(folder: Path) -> bool:
     return _read(folder).is_scored
 
 
-class _Read(NamedTuple):
-    """What is asked of an audit on every run of a page."""
-
-    score_version: str | None
-    is_scored: bool
-    applied: SplitParams | None
-
-
-def _read(folder: Path) -> _Read:
-    return _Read(*_read_anew(str(folder), Audit.open(folder).stamp()))
+def _read(folder: Path) -> Glance:
+    return _read_anew(str(folder), Audit.open(folder).stamp())
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _read_anew(folder: str, stamp: tuple[int, ...]) -> tuple[str | None, bool, SplitParams | None]:
-    audit = Audit.open(folder)
-    return audit.score_version(), audit.is_scored(), audit.applied_params()
+def _read_anew(folder: str, stamp: tuple[int, ...]) -> Glance:
+    return Audit.open(folder).glance()
 
 
 # --- the sliders ---------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,14 @@ from cfbd_core.shards import EmbeddingFolder
 from cfbd_core.store import Database, columns, duplicates, queries, training, views
 
 SLIDERS_NAME = "sliders.json"
+
+
+class Glance(NamedTuple):
+    """What the app asks of an audit whenever its file has changed."""
+
+    score_version: str | None
+    is_scored: bool
+    applied: SplitParams | None
 
 
 class AuditColumns:
@@ -110,6 +118,16 @@ class AuditColumns:
         """The settings of the split that the verdicts stored here come from, or None."""
         held = self._meta("split")
         return None if held is None else SplitParams(**held["settings"])
+
+    def glance(self) -> Glance:
+        """:meth:`score_version`, :meth:`is_scored` and :meth:`applied_params` from one opening of the file."""
+        with self._database.reading() as connection:
+            split = queries.get_meta(connection, "split")
+            return Glance(
+                columns.score_version(connection),
+                queries.get_meta(connection, "mapping") is not None,
+                None if split is None else SplitParams(**split["settings"]),
+            )
 
     def saved_views(self) -> dict[str, dict[str, str]]:
         """Named views: a filter's parameters (:func:`cfbd_core.filter_query.to_query`) by name, as they were saved."""

@@ -383,3 +383,9 @@ def test_sliders_that_cannot_be_kept_are_told_in_one_line(tmp_path, monkeypatch)
 
 def _full_disk(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_glance_tells_what_its_parts_do(own: Audit) -> None:
+    assert own.glance() == (own.score_version(), True, None)
+    own.split(SplitParams(k=2, q=20))
+    assert own.glance() == (own.score_version(), own.is_scored(), own.applied_params())
