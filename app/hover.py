@@ -6,12 +6,12 @@ browser and shows the point's tile of the map's sprite sheets, so that no reques
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
+from cfbd_core.images import data_url
 from cfbd_core.projection import Map
 
 _SCRIPT = """
@@ -90,4 +90,4 @@ def hover_pictures(made: Map, words: list[str], index: np.ndarray) -> None:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _as_url(sheet: Path) -> str:
-    return "data:image/webp;base64," + base64.b64encode(sheet.read_bytes()).decode()
+    return data_url(sheet.read_bytes())

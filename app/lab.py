@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import os
@@ -31,6 +30,7 @@ from cfbd_core.attacks.traps import TRAPS
 from cfbd_core.attacks.wording import counted
 from cfbd_core.demo_audit import SOURCE_NAME
 from cfbd_core.errors import CfbdError, ParameterError
+from cfbd_core.images import data_url
 from cfbd_core.jobs import Job
 from cfbd_core.places import DATABASE_NAME
 from cfbd_core.sources import SourceOptions, fingerprint, open_source
@@ -133,7 +133,7 @@ def _as_shown(example: Example) -> Shown:
 def _address(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=90)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_url(buffer.getvalue())
 
 
 def _key(asked: Asked, read: SourcePairs) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import streamlit as st
 
 from app import aside, filters
 from app.words import plain
+from cfbd_core.images import data_url
 from cfbd_core.likeness import Like
 from cfbd_core.neighbours import nearest_rows
 from cfbd_core.pair_filter import PairFilter
@@ -71,14 +71,12 @@ def _draw(preview: Preview, found: Near, key: str) -> None:
 
 
 def _small(preview: Preview, pairs: list[dict[str, Any]]) -> str:
-    pictures = Thumbnails(preview.explorer.audit.folder).get(
-        [(pair["image"], pair["image_offset"], pair["image_size"]) for pair in pairs]
-    )
+    pictures = Thumbnails(preview.explorer.audit.folder).of(pairs)
     cards = []
     for pair, picture in zip(pairs, pictures, strict=True):
         shown = html.escape(picture.reason or "")
         if picture.data is not None:
-            shown = f'<img alt="" src="data:image/webp;base64,{base64.b64encode(picture.data).decode()}">'
+            shown = f'<img alt="" src="{data_url(picture.data)}">'
         cards.append(
             f'<div class="cfbd-near"><div class="cfbd-tile">{shown}</div>'
             f'<div class="cfbd-nearsaid">{plain(pair["caption"], 140)}</div></div>'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from app.words import plain
-from cfbd_core.images import BadImage, decode_image, read_image_bytes
+from cfbd_core.images import BadImage, data_url, decode_image, read_image_bytes
 from cfbd_core.preview import Preview
 from cfbd_core.score_column import ScoreColumn
-from cfbd_core.thumbnails import Thumbnails
+from cfbd_core.thumbnails import Thumbnails, locator_of
 
 LARGE = 900  # px, the long side of the picture
 
@@ -49,20 +48,18 @@ def _picture(preview: Preview, pair: dict[str, Any]) -> str:
     note = ""
     if pair["image"] is not None:
         try:
-            picture = decode_image(read_image_bytes(pair["image"], pair["image_offset"], pair["image_size"]))
+            picture = decode_image(read_image_bytes(*locator_of(pair)))
             picture.thumbnail((LARGE, LARGE))
             buffer = io.BytesIO()
             picture.save(buffer, "WEBP", quality=85, method=0)
-            return f'<img alt="" src="data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+            return f'<img alt="" src="{data_url(buffer.getvalue())}">'
         except BadImage as bad:
             note = str(bad)
-    (small,) = Thumbnails(preview.explorer.audit.folder).get(
-        [(pair["image"], pair["image_offset"], pair["image_size"])]
-    )
+    (small,) = Thumbnails(preview.explorer.audit.folder).of([pair])
     note = f'<div class="cfbd-gone">{html.escape(small.reason or note)}</div>'
     if small.data is None:
         return note
-    return f'<img alt="" src="data:image/webp;base64,{base64.b64encode(small.data).decode()}">{note}'
+    return f'<img alt="" src="{data_url(small.data)}">{note}'
 
 
 def _histogram(column: ScoreColumn, value: float, cut: float | None) -> str:
@@ -88,6 +85,5 @@ def _histogram(column: ScoreColumn, value: float, cut: float | None) -> str:
         f'<g fill="#999999" opacity="0.55">{bars}</g>{marks}</svg>'
     )
     # As a picture: the page's sanitiser takes drawings out.
-    encoded = base64.b64encode(drawn.encode()).decode()
     told = "all pairs, this one marked"
-    return f'<div class="cfbd-where"><img alt="{told}" src="data:image/svg+xml;base64,{encoded}"></div>'
+    return f'<div class="cfbd-where"><img alt="{told}" src="{data_url(drawn.encode(), "svg+xml")}"></div>'

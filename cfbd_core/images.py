@@ -7,6 +7,7 @@ would start Ghostscript).
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import threading
@@ -24,6 +25,7 @@ __all__ = [
     "MAX_PIXELS",
     "REASONS",
     "BadImage",
+    "data_url",
     "decode_image",
     "picture_ending",
     "read_image_bytes",
@@ -161,3 +163,8 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):  # its text names a memory address
         return "no picture format that can be read"
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def data_url(data: bytes, kind: str = "webp") -> str:
+    """A picture of this ``kind`` ("webp", "png", "svg+xml") as an address that holds it."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -30,7 +30,7 @@ from cfbd_core.scores import gather, unit_rows
 from cfbd_core.shards import EmbeddingFolder
 from cfbd_core.sprites import COLUMNS, PER_SHEET, TILE, write_sheets
 from cfbd_core.store import Database, queries
-from cfbd_core.thumbnails import Locator, Thumbnails
+from cfbd_core.thumbnails import Locator, Thumbnails, locator_of
 
 SPACES: tuple[Space, ...] = get_args(Space)
 LEAST, MOST = 10, 100_000  # points; neighbours are found among all pairs of points
@@ -203,5 +203,5 @@ def _current(home: Path) -> str | None:
 
 def _locators(audit: Audit, rows: np.ndarray) -> list[Locator]:
     pairs = audit.pairs_at(rows).select(["row", "image", "image_offset", "image_size"]).to_pylist()
-    held = {pair["row"]: (pair["image"], pair["image_offset"], pair["image_size"]) for pair in pairs}
+    held = {pair["row"]: locator_of(pair) for pair in pairs}
     return [held.get(row, (None, None, None)) for row in rows.tolist()]

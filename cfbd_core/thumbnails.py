@@ -11,11 +11,12 @@ import hashlib
 import io
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cfbd_core.images import BadImage, decode_image, read_image_bytes
 from cfbd_core.workers import usable_cores
@@ -27,6 +28,11 @@ VERSION_BYTES = 8
 NO_IMAGE = "no image came with the pair"
 
 Locator = tuple[str | None, int | None, int | None]
+
+
+def locator_of(pair: Mapping[str, Any]) -> Locator:
+    """Where the picture of a pair, a row of the audit, lies: (image, image_offset, image_size)."""
+    return pair["image"], pair["image_offset"], pair["image_size"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,10 @@ class Thumbnails:
     def __init__(self, folder: Path) -> None:
         self._audit = Path(folder).resolve()
         self.folder = self._audit / "thumbnails"
+
+    def of(self, pairs: Sequence[Mapping[str, Any]]) -> list[Thumbnail]:
+        """Thumbnails of pairs that are given as rows of the audit, in order."""
+        return self.get([locator_of(pair) for pair in pairs])
 
     def get(self, locators: Sequence[Locator]) -> list[Thumbnail]:
         """Thumbnails of pairs by (image, image_offset, image_size), in order; no picture makes it fail.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from typing import Any
 
@@ -14,6 +13,7 @@ from app.words import escaped, plain
 from cfbd_core.duplicates import Clusters, Duplicates, near_clusters
 from cfbd_core.duplicates.near import NEAR_CAPTION, NEAR_IMAGE
 from cfbd_core.errors import ParameterError
+from cfbd_core.images import data_url
 from cfbd_core.preview import Preview
 from cfbd_core.scores import gather
 from cfbd_core.thumbnails import Thumbnails
@@ -84,15 +84,12 @@ def _largest(preview: Preview, clusters: Clusters, positions: np.ndarray) -> Non
     shown = [
         (found[row], part) for row, part in zip(explorer.rows[firsts], parts, strict=True) if row in found
     ]
-    pictures = Thumbnails(explorer.audit.folder).get(
-        [(pair["image"], pair["image_offset"], pair["image_size"]) for pair, _ in shown]
-    )
+    pictures = Thumbnails(explorer.audit.folder).of([pair for pair, _ in shown])
     cards = []
     for (pair, part), thumbnail in zip(shown, pictures, strict=True):
         picture = html.escape(thumbnail.reason or "")
         if thumbnail.data is not None:
-            data = base64.b64encode(thumbnail.data).decode()
-            picture = f'<img alt="" src="data:image/webp;base64,{data}">'
+            picture = f'<img alt="" src="{data_url(thumbnail.data)}">'
         flagged = int(preview.flagged[part].sum())
         cards.append(
             f'<div class="cfbd-near"><div class="cfbd-tile">{picture}</div><div>'

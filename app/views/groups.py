@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 
@@ -14,6 +13,7 @@ from app import background, deciding, filters, state, widgets
 from app.words import escaped, plain
 from cfbd_core.groups.group import Group
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
+from cfbd_core.images import data_url
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 from cfbd_core.thumbnails import Thumbnails
@@ -117,19 +117,15 @@ def _numbers(group: Group) -> str:
 def _strip(preview: Preview, positions: np.ndarray) -> str:
     """Pictures of a group side by side, each with its caption as its title."""
     pairs = preview.explorer.pairs_at(positions).to_pylist()
-    pictures = Thumbnails(preview.explorer.audit.folder).get(
-        [(pair["image"], pair["image_offset"], pair["image_size"]) for pair in pairs]
-    )
+    pictures = Thumbnails(preview.explorer.audit.folder).of(pairs)
     tiles = []
     for pair, picture in zip(pairs, pictures, strict=True):
         title = html.escape(pair["caption"][:300], quote=True)
         if picture.data is None:
             tiles.append(f'<div class="cfbd-tile" title="{title}">{html.escape(picture.reason or "")}</div>')
         else:
-            data = base64.b64encode(picture.data).decode()
-            tiles.append(
-                f'<div class="cfbd-tile"><img alt="" title="{title}" src="data:image/webp;base64,{data}"></div>'
-            )
+            shown = f'<img alt="" title="{title}" src="{data_url(picture.data)}">'
+            tiles.append(f'<div class="cfbd-tile">{shown}</div>')
     return f'<div class="cfbd-strip">{"".join(tiles)}</div>'
 
 
@@ -188,7 +184,7 @@ def _framed(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
 def _png(array: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_url(buffer.getvalue(), "png")
 
 
 page()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
+
+from cfbd_core.images import data_url
 
 WIDTH, HEIGHT, FLOOR = 640, 170, 150  # of a histogram, in its own units
 COLOURS = ("#0072B2", "#D55E00", "#999999")  # D_b, D_p, D_s: Okabe and Ito's, safe for colour-blind people
@@ -77,8 +78,7 @@ def picture(data: bytes | None, words: str, kind: str = "webp") -> str:
     told = html.escape(words[:200], quote=True)
     if data is None:
         return f'<div class="p" title="{told}"><small>no picture</small></div>'
-    encoded = base64.b64encode(data).decode()
-    return f'<div class="p"><img alt="" title="{told}" src="data:image/{kind};base64,{encoded}"></div>'
+    return f'<div class="p"><img alt="" title="{told}" src="{data_url(data, kind)}"></div>'
 
 
 def png(array: np.ndarray) -> bytes:

@@ -202,9 +202,7 @@ def _card(preview: Preview, group: Group, compare: bool) -> str:
 
 def _samples(preview: Preview, positions: np.ndarray) -> str:
     pairs = preview.explorer.pairs_at(positions).to_pylist()
-    thumbnails = Thumbnails(preview.explorer.audit.folder).get(
-        [(pair["image"], pair["image_offset"], pair["image_size"]) for pair in pairs]
-    )
+    thumbnails = Thumbnails(preview.explorer.audit.folder).of(pairs)
     return "".join(
         picture(thumbnail.data, pair["caption"]) for pair, thumbnail in zip(pairs, thumbnails, strict=True)
     )
