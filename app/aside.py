@@ -40,8 +40,9 @@ def fill(
 ) -> None:
     """Draw what the first of ``makes`` gives as soon as it is there, until then ``words``; make the others after it.
 
-    Names say what each depends on. With ``keeps`` what was drawn last stays until then. A part of its own of the page:
-    it runs again alone. An error that a user can mend is told in its place.
+    Names say what each depends on, as those of :func:`app.background.made` do. With ``keeps`` what was drawn last
+    stays until then. A part of its own of the page: it runs again alone. An error that a user can mend is told in its
+    place.
     """
     work = _asked(part, makes)
     wait([work], AT_ONCE)

@@ -20,8 +20,8 @@ EVERY = 0.7  # seconds between looks
 def made(name: Hashable, make: Callable[[], Any], words: str) -> Any:
     """Return what ``make`` gave, or None while it is at work: then the page says so, and is drawn anew at the end.
 
-    ``name`` says what it depends on. An error that a user can mend is told in its place; it is tried again when the
-    page is opened again.
+    ``name`` says what it depends on; an object is in it as a weak reference, as its id may be another's later. An
+    error that a user can mend is told in its place; it is tried again when the page is opened again.
     """
     held: OrderedDict[Hashable, Future[Any]] = st.session_state.setdefault("background", OrderedDict())
     if name not in held:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import streamlit as st
@@ -58,18 +59,18 @@ def ready(preview: Preview) -> bool:
         return False
     if held.like is not None:
         wanted = held.like
-        name, words = ("like", id(explorer), wanted.to_text()), "Looking for the nearest pairs"
+        name, words = ("like", ref(explorer), wanted.to_text()), "Looking for the nearest pairs"
         if background.made(name, lambda: explorer.like(wanted), words) is None:
             return False
     text = held.text.strip()
-    name, words = ("search", id(explorer), text), "Searching the captions"
+    name, words = ("search", ref(explorer), text), "Searching the captions"
     return not text or background.made(name, lambda: explorer.search(text), words) is not None
 
 
 def groups(preview: Preview) -> Groups | None:
     """The groups of the flagged pairs; None while they are made."""
     found: Groups | None = background.made(
-        ("groups", id(preview)),  # not what it is of: another preview of the same has no groups yet
+        ("groups", ref(preview)),  # not what it is of: another preview of the same has no groups yet
         lambda: preview.groups,
         "Grouping the flagged pairs",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
+from weakref import ref
 
 import streamlit as st
 
@@ -41,7 +42,7 @@ def panel(preview: Preview, where: str, *, needed: bool = False) -> None:
 def _numbers(preview: Preview, control: ControlSample, where: str, needed: bool) -> None:
     """The numbers, by what they depend on: until those of the last decision are there, those before it stay."""
     needed = st.toggle("How many more reviews?", value=needed, key=f"left_needed_{where}")
-    name = ("left", id(preview), id(control), preview.explorer.last_action, needed)
+    name = ("left", ref(preview), ref(control), preview.explorer.last_action, needed)
     aside.fill(
         f"left_{where}",
         {name: lambda: _told(preview, needed)},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import streamlit as st
@@ -35,7 +36,7 @@ def panel(preview: Preview, position: int, key: str, following: int | None) -> N
     wanted = [position] if following is None else [position, following]
     aside.fill(
         "near",
-        {("near", id(preview), at): (lambda at=at: find(preview, at)) for at in wanted},
+        {("near", ref(preview), at): (lambda at=at: find(preview, at)) for at in wanted},
         lambda found: _draw(preview, found, key),
         "Looking for what is near it",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import streamlit as st
@@ -33,7 +34,7 @@ def page() -> None:
     preview = state.preview()
     explorer = preview.explorer
     found: Duplicates | None = background.made(
-        ("duplicates", id(explorer)), lambda: explorer.duplicates, "Looking for duplicates"
+        ("duplicates", ref(explorer)), lambda: explorer.duplicates, "Looking for duplicates"
     )
     if found is None:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import streamlit as st
@@ -133,7 +134,7 @@ def _learned(
         return queue.positions, [WHY[reason] for reason in queue.reasons], risk.told
 
     found: tuple[np.ndarray, list[str], str] | None = background.made(
-        ("learned", *asked, id(preview)), make, "Learning from the decisions so far"
+        ("learned", *asked, ref(preview)), make, "Learning from the decisions so far"
     )
     if found is not None:
         del st.session_state["review_learning"]
