@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+from weakref import ref
 
 import numpy as np
 import streamlit as st
@@ -11,14 +12,17 @@ from PIL import Image
 
 from app import background, deciding, filters, state, widgets
 from app.words import escaped, plain
+from cfbd_core.groups.explored import Groups
 from cfbd_core.groups.group import Group
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
 from cfbd_core.images import data_url
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
+from cfbd_core.review import GroupRisk, Risk, learn, riskiest_first
 from cfbd_core.thumbnails import Thumbnails
 
 PAGE = 8
+ORDERS = {"largest": "Largest first", "riskiest": "Riskiest first"}
 SHOWN = 8  # pictures of a card
 KINDS = {
     "poison-like": ("red", ":material/warning:"),
@@ -51,18 +55,59 @@ def page() -> None:
     singles = len(groups.singles)
     together = sum(len(group) for group in groups.groups)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.segmented_control(
+            "Order", list(ORDERS), format_func=ORDERS.__getitem__, default="largest", required=True,
+            key="groups_order", persist_state="session", label_visibility="collapsed",
+            help="Riskiest: by what you removed and kept so far, the groups that you would most likely remove first; "
+            "those that are decided come last.",
+        )  # fmt: skip
         st.markdown(
             f"**{together:,}** flagged pairs in **{len(groups):,}** {'group' if len(groups) == 1 else 'groups'}; "
             f"**{singles:,}** like no other",
             width="content",
         )
+    shown = _in_order(preview, groups)
+    if shown is None:
+        return
     pages = max(1, -(-len(groups) // PAGE))
     number = min(int(st.session_state.get("groups_page", 1)), pages)
     st.session_state["groups_page"] = number  # the last page may have gone with its last group
-    for group in groups.groups[(number - 1) * PAGE : number * PAGE]:
-        _card(preview, group)
+    for group, risk in shown[(number - 1) * PAGE : number * PAGE]:
+        _card(preview, group, risk)
     if pages > 1:
         st.pagination(pages, key="groups_page", persist_state="session")
+
+
+def _in_order(preview: Preview, groups: Groups) -> list[tuple[Group, str]] | None:
+    """The groups, each with what is said of its risk; None while the risk is worked out."""
+    if st.session_state.get("groups_order", "largest") != "riskiest":
+        return [(group, "") for group in groups.groups]
+    explorer = preview.explorer
+
+    def make() -> tuple[list[GroupRisk], Risk]:
+        decisions = explorer.decisions
+        risk = learn(preview.review_pairs, decisions, preview.z.values)
+        return riskiest_first(groups.groups, risk, decisions), risk
+
+    name = ("group risk", ref(preview), explorer.last_action)
+    found: tuple[list[GroupRisk], Risk] | None = background.made(
+        name, make, "Learning from the decisions so far"
+    )
+    if found is None:
+        return None
+    ranked, risk = found
+    st.caption(f":material/model_training: {risk.told}")
+    return [(one.group, _risk_told(one, risk)) for one in ranked]
+
+
+def _risk_told(one: GroupRisk, risk: Risk) -> str:
+    if not one.undecided:
+        return "all decided"
+    if one.risk is None:
+        return ""
+    return (
+        f"{one.risk:.0%} likely to be removed" if risk.learned else f"mean z of what is left {one.risk:.2f}"
+    )
 
 
 def name_of(group: Group) -> str:
@@ -71,7 +116,7 @@ def name_of(group: Group) -> str:
     return " · ".join(words) or group.caption
 
 
-def _card(preview: Preview, group: Group) -> None:
+def _card(preview: Preview, group: Group, risk: str) -> None:
     colour, icon = KINDS[group.kind]
     decided = preview.explorer.decisions[group.positions]
     with st.container(border=True, key=f"group_{group.medoid}"):
@@ -81,6 +126,8 @@ def _card(preview: Preview, group: Group) -> None:
             st.markdown(f"**{len(group):,}** pairs", width="content")
             if (decided > 0).any():
                 st.caption(f"{int((decided > 0).sum()):,} decided", width="content")
+            if risk:
+                st.caption(risk, width="content")
         st.markdown(f"{escaped(group.reason[:1].upper() + group.reason[1:])}.")
         st.html(
             _strip(preview, group.samples[:SHOWN])

@@ -49,6 +49,17 @@ def test_flagged_pairs_are_shown_as_a_group_that_can_be_decided_on(page, audit) 
     assert test.text_input(key=f"why_group_{group.medoid}").value == ""  # it was of this action
 
 
+def test_groups_come_by_their_risk_and_a_decided_one_says_so(page, audit) -> None:
+    test = page("groups")
+    test.segmented_control(key="groups_order").set_value("riskiest").run()
+    assert "mean z of what is left 0." in words(test)
+    assert "the order is learned from" in words(test)
+    (group, *_) = Explorer(audit).preview(audit.applied_params()).groups.groups
+    test.button(key=f"all_remove_group_{group.medoid}").click().run()
+    assert not test.exception
+    assert "all decided" in words(test)
+
+
 def test_without_flagged_pairs_the_page_says_so_calmly(page, audit) -> None:
     params = audit.applied_params()
     audit.split(type(params)(**params.to_dict() | {"gamma_z": 0.999, "gamma_z_rule": "manual"}))
