@@ -15,7 +15,7 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.filter_query import NAMES, from_query, parts, to_query
 from cfbd_core.groups.explored import Groups
 from cfbd_core.likeness import Like
-from cfbd_core.pair_filter import PairFilter, Sort
+from cfbd_core.pair_filter import PairFilter, Sort, outlined_map
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
 
@@ -28,6 +28,7 @@ SORT: dict[tuple[Sort, bool], str] = {
     ("consistency", False): "c, low first",
     ("row", False): "as read",
 }
+GONE = "outlined on a map that is gone"
 TRUTH = {None: "all", True: "known poisons", False: "known clean"}
 
 
@@ -115,10 +116,12 @@ def controls(preview: Preview) -> None:
 def chips() -> None:
     """Draw every part of the filter as a chip that takes it out."""
     found = parts(chosen())
+    gone = _outline_is_gone()
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):
         for place, part in enumerate(found):
+            words = GONE if part.name == "lasso" and gone else part.words
             st.button(
-                escaped(part.words, 60), key=f"chip_{place}", icon=":material/close:", on_click=choose,
+                escaped(words, 60), key=f"chip_{place}", icon=":material/close:", on_click=choose,
                 args=[part.without], help="Take this out of the filter", type="secondary",
             )  # fmt: skip
         _views(chosen())
@@ -126,6 +129,17 @@ def chips() -> None:
             st.button(
                 "Show all", key="chip_none", on_click=choose, args=[PairFilter(show="all")], type="tertiary"
             )
+    if gone:
+        st.caption(
+            ":material/info: The map that this outline was drawn on is no longer there, so it selects nothing: outline "
+            "the pairs again."
+        )
+
+
+def _outline_is_gone() -> bool:
+    """Whether the filter's outline is of a map that is no longer there."""
+    lasso = chosen().lasso
+    return lasso is not None and outlined_map(state.explorer(), lasso) is None
 
 
 def _more(preview: Preview, held: PairFilter) -> None:

@@ -11,7 +11,7 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.lasso import Lasso
 from cfbd_core.likeness import Like
 from cfbd_core.preview import Preview
-from cfbd_core.projection import load_map
+from cfbd_core.projection import Map, load_map
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.store.queries import SUBSETS
 
@@ -32,8 +32,9 @@ class PairFilter:
 
     ``show`` is what an export does with them (verdict and decisions), ``subsets`` the coarse stage,
     ``decisions`` names of ``DECISIONS``, ``c`` and ``z`` closed ranges, ``text`` a part of the caption
-    or key, ``truth`` known poisons or known clean pairs, ``lasso`` an outline on the map last made: pairs that
-    are not on the map lie outside of it. ``group`` is the id of a group of flagged pairs, or the key of one in it.
+    or key, ``truth`` known poisons or known clean pairs, ``lasso`` an outline on a map: pairs that are not on that
+    map lie outside of it, and all do where the map is no longer there. ``group`` is the id of a group of flagged
+    pairs, or the key of one in it.
     ``like`` asks for the 100 pairs that the encoder finds nearest.
     """
 
@@ -100,8 +101,14 @@ class PairFilter:
         return picked
 
 
-def _outlined(explorer: Explorer, lasso: Lasso) -> np.ndarray:
+def outlined_map(explorer: Explorer, lasso: Lasso) -> Map | None:
+    """The map that ``lasso`` is drawn on; None where another has taken its place, or there is none."""
     made = load_map(explorer.audit.folder, lasso.space)
+    return made if made is not None and made.id == lasso.map_id else None
+
+
+def _outlined(explorer: Explorer, lasso: Lasso) -> np.ndarray:
+    made = outlined_map(explorer, lasso)
     if made is None:
         return np.zeros(len(explorer), bool)
     return explorer.mask_of(explorer.positions_of(made.rows[lasso.holds(made.xy)]))

@@ -58,6 +58,11 @@ class Map:
     per_sheet: int
     info: dict[str, Any] = field(repr=False)
 
+    @property
+    def id(self) -> str:
+        """What no other map of this audit is called: its folder's name."""
+        return Path(self.info["folder"]).name
+
 
 def make_map(
     audit: Audit, space: Space, points: int = 5000, seed: int = 0, progress: Progress | None = None

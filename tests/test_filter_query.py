@@ -16,7 +16,7 @@ from cfbd_core.pair_filter import SHOWN, SORTS, SUBSET_CODES, PairFilter
 from cfbd_core.store.columns import DECISIONS
 
 BOUNDS = st.none() | st.tuples(st.floats(-1, 1), st.floats(-1, 1))
-SQUARE = Lasso("captions", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.5)))
+SQUARE = Lasso("captions", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.5)), "20261126T044108.123456")
 FILTERS = st.builds(
     PairFilter,
     show=st.sampled_from(SHOWN),

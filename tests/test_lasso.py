@@ -38,15 +38,16 @@ def test_within_is_where_the_outline_goes_round_an_odd_number_of_times(corners, 
 @settings(deadline=None)
 @given(st.sampled_from(["captions", "images"]), CORNERS)
 def test_a_text_gives_the_outline_back(space, corners) -> None:
-    lasso = Lasso(space, tuple(corners))
-    again = Lasso.from_text(lasso.to_text())
-    assert again.space == space
+    for map_id in ("", "20261126T044108.123456"):
+        lasso = Lasso(space, tuple(corners), map_id)
+        again = Lasso.from_text(lasso.to_text())
+        assert (again.space, again.map_id) == (space, map_id)
     assert np.allclose(again.corners, lasso.corners, atol=1e-6)
 
 
 def test_a_hand_drawn_outline_is_thinned_and_holds_nearly_the_same() -> None:
     angle = np.linspace(0, 2 * np.pi, 700, endpoint=False)
-    lasso = Lasso.drawn("images", 0.5 + np.cos(angle), np.sin(angle))
+    lasso = Lasso.drawn("images", "a", 0.5 + np.cos(angle), np.sin(angle))
     assert len(lasso.corners) == MOST
     xy = np.random.default_rng(0).uniform(-2, 2, (5000, 2))
     within = np.hypot(xy[:, 0] - 0.5, xy[:, 1]) < 1
@@ -56,7 +57,7 @@ def test_a_hand_drawn_outline_is_thinned_and_holds_nearly_the_same() -> None:
 def test_a_box_holds_what_is_between_its_sides_whichever_way_it_was_drawn() -> None:
     xy = np.array([[0.5, 0.5], [1.5, 0.5], [0.5, -0.1]])
     for xs, ys in (((0, 1), (0, 1)), ((1, 0), (1, 0)), ((0, 1), (1, 0))):
-        assert Lasso.box("captions", xs, ys).holds(xy).tolist() == [True, False, False]
+        assert Lasso.box("captions", "a", xs, ys).holds(xy).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,8 @@ def test_a_box_holds_what_is_between_its_sides_whichever_way_it_was_drawn() -> N
         "",
         "captions",
         "captions:1,2;3,4",
+        "captions@:0,0;1,0;1,1",
+        "captions@../x:0,0;1,0;1,1",
         "other:0,0;1,0;1,1",
         "captions:0,0;1,0;1,nan",
         "captions:0,0;1,0;1,1e9",

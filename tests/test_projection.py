@@ -19,8 +19,11 @@ from cfbd_core.cli import main
 from cfbd_core.cli_progress import PROGRESS_VARIABLE, StageBars
 from cfbd_core.config import SplitParams
 from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.explorer import Explorer
 from cfbd_core.files import one_job
+from cfbd_core.lasso import Lasso
 from cfbd_core.layout import lay_out, nearest
+from cfbd_core.pair_filter import PairFilter, outlined_map
 from cfbd_core.projection import choose, load_map, make_map
 from cfbd_core.scores import unit_rows
 from cfbd_core.sprites import write_sheets
@@ -226,6 +229,22 @@ def test_a_decision_to_remove_puts_a_pair_on_the_map(audit):
     second = make_map(audit, "images", points=10)
     assert row in second.rows
     assert second.info["flagged"] == first.info["flagged"] + 1
+
+
+@pytest.mark.usefixtures("fast_layout")
+def test_an_outline_is_of_one_map_and_selects_nothing_once_another_is_made(audit):
+    made = make_map(audit, "captions", points=40)
+    preview = Explorer(audit).preview(SplitParams(q=5, k=1))
+    everything = Lasso.box("captions", made.id, (-2, 2), (-2, 2))
+    chosen = PairFilter(show="all", lasso=everything)
+    assert preview.explorer.rows[chosen.positions(preview)].size == 40
+    again = Lasso.from_text(everything.to_text())
+    assert outlined_map(preview.explorer, again) is not None
+    other = Lasso("captions", everything.corners)  # as links of before maps had names say it
+    assert not PairFilter(show="all", lasso=other).mask(preview).any()
+    make_map(audit, "captions", points=40, seed=1)
+    assert not chosen.mask(preview).any()
+    assert outlined_map(preview.explorer, again) is None
 
 
 @pytest.mark.usefixtures("fast_layout")

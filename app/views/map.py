@@ -83,15 +83,15 @@ def _selection(preview: Preview) -> None:
         )  # fmt: skip
 
 
-def _outlined(space: Space) -> None:
+def _outlined(space: Space, map_id: str) -> None:
     """Take the outline that was drawn into the filter of all pages; an empty one is no outline."""
     drawn = st.session_state["chart_map"]["selection"]
     with state.told():
         lasso = None
         if drawn["lasso"]:
-            lasso = Lasso.drawn(space, drawn["lasso"][0]["x"], drawn["lasso"][0]["y"])
+            lasso = Lasso.drawn(space, map_id, drawn["lasso"][0]["x"], drawn["lasso"][0]["y"])
         elif drawn["box"]:
-            lasso = Lasso.box(space, drawn["box"][0]["x"], drawn["box"][0]["y"])
+            lasso = Lasso.box(space, map_id, drawn["box"][0]["x"], drawn["box"][0]["y"])
         if lasso is not None:
             filters.choose(replace(filters.chosen(), show="all", lasso=lasso))
 
@@ -135,7 +135,7 @@ def _draw(preview: Preview, made: Map, colour: str) -> None:
         removed = preview.removed()[at]
         groups = {"kept": (charts.GREY, ~removed), "removed": (charts.ORANGE, removed)}
     groups = {name: group for name, group in groups.items() if group[1].any()}
-    widgets.chart(charts.scatter_map(xy, groups, values, index), partial(_outlined, made.space))
+    widgets.chart(charts.scatter_map(xy, groups, values, index), partial(_outlined, made.space, made.id))
     hover_pictures(made, *_told(preview, at, index))
     missing = int((preview.removed() & ~explorer.mask_of(at)).sum())
     if missing:

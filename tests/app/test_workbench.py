@@ -206,6 +206,17 @@ def test_an_address_reopens_the_filter_and_one_that_is_none_is_told(page, audit)
     assert any("filter was left out" in toast.value for toast in broken.toast)
 
 
+def test_an_outline_of_a_map_that_is_gone_is_told_and_selects_nothing(page, audit):
+    test = page("pairs", show="all", lasso="captions@20260101T000000.000000:-2,-2;2,-2;2,2;-2,2")
+    assert not test.exception
+    assert "**0** pairs match" in words(test)
+    assert "no longer there" in words(test)
+    (chip,) = [button for button in test.button if (button.key or "").startswith("chip_")]
+    assert "map that is gone" in chip.label
+    chip.click().run()
+    assert "no longer there" not in words(test)
+
+
 def test_a_view_is_saved_opened_and_taken_out(page, audit) -> None:
     test = page("pairs")
     test.text_input(key="text").set_value("banana").run()

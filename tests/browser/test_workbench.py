@@ -156,7 +156,7 @@ def test_what_is_outlined_on_the_map_is_decided_on_at_once(browser, opened):
     (action,) = Audit.open(audit).history()
     assert (action.pairs, action.decision) == (count, "unsure")
     assert action.filter is not None
-    assert action.filter["lasso"].startswith("captions:")
+    assert action.filter["lasso"].startswith("captions@")
     page.locator(".st-key-undo_button button").click()
     page.locator(".st-key-redo_button button:not([disabled])").wait_for(timeout=driver.SLOW)
     assert not Audit.open(audit).decided_rows()[0].size
