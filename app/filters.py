@@ -29,6 +29,7 @@ SORT: dict[tuple[Sort, bool], str] = {
     ("row", False): "as read",
 }
 GONE = "outlined on a map that is gone"
+NEAREST: tuple[Sort, bool] = ("usual", True)  # the order of what is like something
 TRUTH = {None: "all", True: "known poisons", False: "known clean"}
 
 
@@ -97,13 +98,7 @@ def controls(preview: Preview) -> None:
             "Coarse subset", list(SUBSETS), format_func=SUBSETS.__getitem__, selection_mode="multi",
             key="subsets", on_change=_changed, args=["subsets"],
         )  # fmt: skip
-        _stand(
-            "sort", (held.sort, held.descending) if (held.sort, held.descending) in SORT else ("row", False)
-        )
-        st.selectbox(
-            "Sort by", list(SORT), format_func=SORT.__getitem__, key="sort", width=150,
-            on_change=_changed, args=["sort"],
-        )  # fmt: skip
+        _sort(held)
         _stand("text", held.text)
         st.text_input(
             "Search", placeholder="captions and keys", key="text", max_chars=200, width=190,
@@ -140,6 +135,18 @@ def _outline_is_gone() -> bool:
     """Whether the filter's outline is of a map that is no longer there."""
     lasso = chosen().lasso
     return lasso is not None and outlined_map(state.explorer(), lasso) is None
+
+
+def _sort(held: PairFilter) -> None:
+    orders = SORT if held.like is None else {NEAREST: "nearest first", **SORT}
+    stands = (held.sort, held.descending)
+    if held.sort == "usual" and (held.like is None or not held.descending):
+        stands = ("z", held.descending)
+    _stand("sort", stands if stands in orders else ("row", False))
+    st.selectbox(
+        "Sort by", list(orders), format_func=orders.__getitem__, key="sort", width=150,
+        on_change=_changed, args=["sort"],
+    )  # fmt: skip
 
 
 def _more(preview: Preview, held: PairFilter) -> None:
@@ -225,6 +232,8 @@ def _changed(name: str) -> None:
     held, values = chosen(), st.session_state
     if name == "sort":
         sort, descending = values["sort"]
+        if held.like is None and (sort, descending) == ("z", True):
+            sort = "usual"  # so that a search for what is like something shows the nearest first
         changed = {"sort": sort, "descending": descending}
     elif name in ("c", "z"):
         bounds = tuple(values[f"range_{name}"])

@@ -36,6 +36,7 @@ KEPT_FITS = 8 * MAX_K
 KEPT_PREVIEWS = 4
 KEPT_CORRELATIONS = 4
 KEPT_SEARCHES = 16
+KEPT_LIKENESS = 4
 OPEN_SHARDS = 256  # more might exceed the files a process may open: then they are mapped one at a time
 
 
@@ -57,6 +58,7 @@ class Explorer(DecidedPairs):
         self._previews: Kept[str, Preview] = Kept(KEPT_PREVIEWS)
         self._correlations: Kept[tuple[bytes, bool], ScoreColumn] = Kept(KEPT_CORRELATIONS)
         self._searches: Kept[str, np.ndarray] = Kept(KEPT_SEARCHES)
+        self._likeness: Kept[str, np.ndarray] = Kept(KEPT_LIKENESS)
         super().__init__(audit, rows)
 
     @once
@@ -217,13 +219,9 @@ class Explorer(DecidedPairs):
         """The audit's own encoder, for searches by text. Raises EncoderError where it cannot be loaded."""
         return load_encoder(self.audit.status()["embedding"]["encoder"])
 
-    def like(self, wanted: Like) -> np.ndarray:
-        """Which pairs are nearest to what is wanted, bool (n,): at most 100."""
-
-        def make() -> np.ndarray:
-            return self.mask_of(self.positions_of(wanted.rows(self)))
-
-        return self._searches.get(f"\0{wanted.to_text()}", make)
+    def likeness(self, wanted: Like) -> np.ndarray:
+        """How near each pair is to what is wanted, float32 (n,); see :meth:`Like.of_pairs`."""
+        return self._likeness.get(wanted.to_text(), lambda: wanted.of_pairs(self))
 
     # --- what does not depend on a slider ----------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Search by the encoder: the pairs whose picture is nearest to a text or a picture, or whose caption to a caption."""
+"""Search by the encoder: how near each pair's picture is to a text or a picture, or its caption to a caption."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.neighbours import nearest_rows, nearest_to
+from cfbd_core.neighbours import cosines_to
+from cfbd_core.scores import gather
 
 if TYPE_CHECKING:
     from cfbd_core.explorer import Explorer
 
 Kind = Literal["text", "image", "caption"]
-COUNT = 100
+COUNT = 100  # pairs that a search shows
+ITSELF = 2.0  # a pair is more like itself than its copies are, whose cosine is 1
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,18 @@ class Like:
         kind, _, value = text.partition(":")
         return cls(kind, value)  # type: ignore[arg-type]  # checked there
 
-    def rows(self, explorer: Explorer, count: int = COUNT) -> np.ndarray:
-        """Rows int64 (m,) of the at most ``count`` nearest pairs, nearest first; of a key the pair itself first.
+    def of_pairs(self, explorer: Explorer) -> np.ndarray:
+        """How near each pair is, float32 (n,) by position: a cosine, −inf without an embedding, 2 for the key's own.
 
         Raises ParameterError where no pair has the key, EncoderError where the audit's encoder cannot be loaded.
         """
         if self.kind == "text":
-            return nearest_to(explorer.images, explorer.encoder.encode_texts([self.value])[0], count)
+            vector = explorer.encoder.encode_texts([self.value])[0]
+            return np.take(cosines_to(explorer.images, vector), explorer.rows)
         row = explorer.audit.row_of(self.value)
         if row is None:
             raise ParameterError(f"like {self.to_text()[:60]}: no pair has this key")
-        near = nearest_rows(explorer.images if self.kind == "image" else explorer.texts, row, count - 1)
-        return np.concatenate([[row], near]).astype(np.int64)
+        shards = explorer.images if self.kind == "image" else explorer.texts
+        found = np.take(cosines_to(shards, gather(shards, np.array([row]))[0]), explorer.rows)
+        found[explorer.rows == row] = ITSELF
+        return found

@@ -23,14 +23,24 @@ def nearest_to(
     embeddings: Rows, vector: np.ndarray, count: int, allowed: np.ndarray | None = None
 ) -> np.ndarray:
     """Rows as :func:`nearest_rows` gives them, of those nearest to ``vector`` (d,); none for a vector of zeros."""
+    return nearest_of(cosines_to(embeddings, vector), count, allowed)
+
+
+def cosines_to(embeddings: Rows, vector: np.ndarray) -> np.ndarray:
+    """Cosine of each of the ``embeddings`` (N, d) to ``vector`` (d,), float32 (N,); −inf where there is none."""
     shards = shards_of(embeddings)
     query = unit_rows(np.asarray(vector, np.float32)[None])[0]
     if not np.isfinite(query).all():
-        return np.empty(0, np.int64)
-    cosine = np.nan_to_num(products_with(shards, query), nan=-np.inf)
+        return np.full(sum(map(len, shards)), -np.inf, np.float32)
+    found: np.ndarray = np.nan_to_num(products_with(shards, query), nan=-np.inf)
+    return found
+
+
+def nearest_of(cosines: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
+    """Places int64 (m,) of the at most ``count`` largest ``cosines`` (N,) where ``allowed`` (N,), largest first."""
     if allowed is not None:
-        cosine[~allowed] = -np.inf
-    return largest(cosine, min(count, int((cosine > -np.inf).sum())))
+        cosines = np.where(allowed, cosines, np.float32(-np.inf))
+    return largest(cosines, min(count, int((cosines > -np.inf).sum())))
 
 
 def largest(values: np.ndarray, count: int) -> np.ndarray:

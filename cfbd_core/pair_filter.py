@@ -9,7 +9,8 @@ import numpy as np
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.lasso import Lasso
-from cfbd_core.likeness import Like
+from cfbd_core.likeness import COUNT, Like
+from cfbd_core.neighbours import nearest_of
 from cfbd_core.preview import Preview
 from cfbd_core.projection import Map, load_map
 from cfbd_core.store.columns import DECISIONS
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from cfbd_core.explorer import Explorer
 
 Show = Literal["removed", "kept", "all"]
-Sort = Literal["z", "consistency", "row"]
+Sort = Literal["usual", "z", "consistency", "row"]
 SHOWN: tuple[Show, ...] = ("removed", "kept", "all")
-SORTS: tuple[Sort, ...] = ("z", "consistency", "row")
+SORTS: tuple[Sort, ...] = ("usual", "z", "consistency", "row")
 SUBSET_CODES = {name: code for code, name in enumerate(SUBSETS)}
 FEW = 1 / 16  # of all pairs: so few are sorted by themselves, more are picked from the whole order
 
@@ -35,7 +36,8 @@ class PairFilter:
     or key, ``truth`` known poisons or known clean pairs, ``lasso`` an outline on a map: pairs that are not on that
     map lie outside of it, and all do where the map is no longer there. ``group`` is the id of a group of flagged
     pairs, or the key of one in it.
-    ``like`` asks for the 100 pairs that the encoder finds nearest.
+    ``like`` asks for the 100 of all these that the encoder finds nearest. The usual order is by z, and by nearness
+    where ``like`` is set.
     """
 
     show: Show = "removed"
@@ -48,7 +50,7 @@ class PairFilter:
     lasso: Lasso | None = None
     group: str = ""
     like: Like | None = None
-    sort: Sort = "z"
+    sort: Sort = "usual"
     descending: bool = True
 
     def __post_init__(self) -> None:
@@ -78,10 +80,10 @@ class PairFilter:
         if self.group:
             found = preview.groups.find(self.group)
             chosen &= explorer.mask_of(np.zeros(0, np.int64) if found is None else found.positions)
-        if self.like is not None:
-            chosen &= explorer.like(self.like)
         if self.text.strip():
             chosen &= explorer.search(self.text.strip())
+        if self.like is not None:  # last: the nearest of those that all else leaves
+            chosen = explorer.mask_of(nearest_of(explorer.likeness(self.like), COUNT, chosen))
         return chosen
 
     def positions(self, preview: Preview) -> np.ndarray:
@@ -90,15 +92,19 @@ class PairFilter:
         if self.sort == "row":
             found = np.flatnonzero(chosen)
             return found[::-1] if self.descending else found
-        column = preview.z if self.sort == "z" else preview.explorer.consistency_column
+        if self.sort == "usual" and self.like is not None:
+            return self._by(preview.explorer.likeness(self.like), chosen)
+        column = preview.explorer.consistency_column if self.sort == "consistency" else preview.z
         if np.count_nonzero(chosen) < FEW * len(chosen):
-            found = np.flatnonzero(chosen)
-            values = column.values[found]
-            key = np.nan_to_num(-values if self.descending else values, nan=np.inf)
-            return found[np.argsort(key, kind="stable")]
+            return self._by(column.values, chosen)
         order = column.order if self.descending else column.rising
         picked: np.ndarray = order[chosen[order]]
         return picked
+
+    def _by(self, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        found = np.flatnonzero(chosen)
+        key = -values[found] if self.descending else values[found]
+        return found[np.argsort(np.nan_to_num(key, nan=np.inf), kind="stable")]
 
 
 def outlined_map(explorer: Explorer, lasso: Lasso) -> Map | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.explorer import Explorer
 from cfbd_core.likeness import COUNT, Like
 from cfbd_core.pair_filter import PairFilter
+from cfbd_core.preview import Preview
 from cfbd_core.scores import gather, unit_rows
 from tests.explored import scored_audit
 
@@ -30,31 +33,52 @@ class Texts:
         return self.vector[None]
 
 
-def test_pairs_like_one_are_its_nearest_and_itself(explored) -> None:
+@pytest.fixture(scope="module")
+def preview(explored) -> Preview:
+    return explored.preview(SplitParams(k=2, q=9))
+
+
+def vectors_of(explored: Explorer, kind: str) -> np.ndarray:
+    return unit_rows(gather(explored.images if kind == "image" else explored.texts, explored.rows))
+
+
+@pytest.mark.parametrize("kind", ["image", "caption"])
+@pytest.mark.parametrize("others", [{}, {"c": (0.05, 0.3)}, {"truth": True}])
+def test_the_nearest_of_those_that_the_rest_of_the_filter_leaves_nearest_first(preview, kind, others) -> None:
+    explored = preview.explorer
     key = explored.audit.keys_of(explored.rows[[7]])[0]
-    for kind, shards in (("image", explored.images), ("caption", explored.texts)):
-        vectors = unit_rows(gather(shards, explored.rows))
-        expected = np.argsort(-(vectors @ vectors[7]), kind="stable")[:COUNT]
-        found = np.flatnonzero(explored.like(Like(kind, key)))
-        assert 7 in found
-        assert len(set(found) & set(expected)) >= COUNT - 1  # ties at the end
+    left = PairFilter(show="all", **others).mask(preview)
+    found = PairFilter(show="all", like=Like(kind, key), **others).positions(preview)
+    cosine = vectors_of(explored, kind) @ vectors_of(explored, kind)[7]
+    assert len(found) == min(COUNT, left.sum())
+    assert left[found].all()
+    assert (found[0] == 7) == left[7]
+    assert (np.diff(cosine[found]) <= 1e-6).all()
+    assert cosine[found].min() >= np.delete(cosine, found)[np.delete(left, found)].max(initial=-1) - 1e-6
 
 
-def test_a_text_finds_pictures_and_is_encoded_once(explored, monkeypatch) -> None:
-    vectors = unit_rows(gather(explored.images, explored.rows))
-    explored.__dict__["encoder"] = Texts(vectors[3])
-    found = PairFilter(show="all", like=Like("text", "what it shows")).positions(
-        explored.preview(SplitParams(k=2, q=9))
-    )
-    assert 3 in found
-    assert COUNT - 10 <= len(found) <= COUNT  # some that are near have no score
+def test_another_order_of_the_same_pairs_can_be_chosen(preview) -> None:
+    key = preview.explorer.audit.keys_of(preview.explorer.rows[[7]])[0]
+    nearest = PairFilter(show="all", like=Like("image", key))
+    by_c = replace(nearest, sort="consistency")
+    found = by_c.positions(preview)
+    assert set(found) == set(nearest.positions(preview))
+    assert (np.diff(preview.explorer.consistency[found]) <= 0).all()
+
+
+def test_a_text_finds_pictures_and_is_encoded_once(explored, preview) -> None:
+    explored.__dict__["encoder"] = Texts(vectors_of(explored, "image")[3])
+    shows = PairFilter(show="all", like=Like("text", "what it shows"))
+    found = shows.positions(preview)
+    assert found[0] == 3
+    assert len(found) == COUNT
     del explored.__dict__["encoder"]
-    assert explored.like(Like("text", "what it shows"))[3]  # kept: no encoder is asked
+    assert shows.positions(preview).tolist() == found.tolist()  # kept: no encoder is asked
 
 
 def test_a_key_that_no_pair_has_is_told(explored) -> None:
     with pytest.raises(ParameterError, match="no pair has this key"):
-        explored.like(Like("image", "nobody"))
+        explored.likeness(Like("image", "nobody"))
 
 
 @pytest.mark.parametrize("text", ["", "image", "image:", "sound:x"])

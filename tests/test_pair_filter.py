@@ -82,7 +82,7 @@ def literal_positions(pairs: list[dict[str, Any]], view: PairFilter) -> list[int
     shown = [pair for pair in pairs if is_shown(pair, view)]
     if view.sort == "row":
         return [pair["position"] for pair in (reversed(shown) if view.descending else shown)]
-    name, sign = {"z": "z", "consistency": "c"}[view.sort], -1 if view.descending else 1
+    name, sign = {"z": "z", "usual": "z", "consistency": "c"}[view.sort], -1 if view.descending else 1
     with_value = [pair for pair in shown if not math.isnan(pair[name])]
     without = [pair for pair in shown if math.isnan(pair[name])]
     return [pair["position"] for pair in sorted(with_value, key=lambda pair: sign * pair[name]) + without]

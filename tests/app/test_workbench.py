@@ -206,6 +206,22 @@ def test_an_address_reopens_the_filter_and_one_that_is_none_is_told(page, audit)
     assert any("filter was left out" in toast.value for toast in broken.toast)
 
 
+def test_what_is_like_a_pair_is_shown_nearest_first_and_that_order_goes_with_it(page, audit):
+    key = audit.pairs(limit=1)["key"][0].as_py()
+    test = page("pairs", show="all", like=f"caption:{key}")
+    assert test.selectbox(key="sort").value == ("usual", True)
+    assert "nearest first" in test.selectbox(key="sort").options
+    first = next(button.key for button in test.button if (button.key or "").startswith("keep_"))
+    assert first == f"keep_{audit.row_of(key)}"
+    test.selectbox(key="sort").set_value(("consistency", True)).run()
+    assert test.query_params["sort"] == "consistency-down"
+    test.selectbox(key="sort").set_value(("usual", True)).run()
+    assert "sort" not in test.query_params
+    test.button(key="chip_0").click().run()
+    assert test.selectbox(key="sort").value == ("z", True)
+    assert "nearest first" not in test.selectbox(key="sort").options
+
+
 def test_an_outline_of_a_map_that_is_gone_is_told_and_selects_nothing(page, audit):
     test = page("pairs", show="all", lasso="captions@20260101T000000.000000:-2,-2;2,-2;2,2;-2,2")
     assert not test.exception
