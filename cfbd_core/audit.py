@@ -209,7 +209,7 @@ class Audit(AuditLog):
                 sidecar,
                 spreadsheet_safe=spreadsheet_safe,
                 progress=progress,
-                protected=[self.folder, *map(Path, self._meta("source")["files"])],
+                protected=[self.folder, *self.source_places()],
             )
 
     def pair_count(self) -> int:

@@ -157,6 +157,17 @@ class AuditColumns:
         except (OSError, ValueError, TypeError, ParameterError):
             return None  # a convenience: without it the sliders start at the audit's own split
 
+    def source_places(self) -> list[Path]:
+        """Files, and for a folder of pairs folders too, that were ingested: nothing may be written to or into them."""
+        held = self._meta("source")
+        if held is None:
+            return []
+        files = [Path(file) for file in held["files"]]
+        folders = [Path(held["source"])] if Path(held["source"]).is_dir() else []
+        if held["format"] == "folder":
+            folders += {file.parent for file in files}
+        return [*folders, *files]
+
     def status(self) -> dict[str, Any]:
         """How far the audit is: source, pairs, embedding, mapping, health, split (each None before it)."""
         with self._database.reading() as connection:

@@ -145,8 +145,7 @@ class AuditLog(AuditColumns):
         With ``pairs`` the CSV has a line for every pair that an action touched. Returns what was written.
         Raises ParameterError where ``out`` cannot be written or holds something else.
         """
-        held = self._meta("source") or {"files": []}
-        protected = [self.folder, *map(Path, held["files"])]
+        protected = [self.folder, *self.source_places()]
         with told_in_one_line(self.folder):
             if pairs:
                 with self._database.reading() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from html.parser import HTMLParser
 
@@ -15,6 +16,7 @@ from cfbd_core.explorer import Explorer
 from cfbd_core.html_report import write_html_report
 from cfbd_core.html_report.drawing import histogram, picture, text
 from tests.explored import scored_audit
+from tests.toy import ToyEncoder, toy_picture
 
 VOID = {"meta", "img", "br", "rect", "line"}
 
@@ -94,6 +96,51 @@ def test_a_file_that_is_no_page_and_an_audit_without_a_split_are_refused(explore
     with pytest.raises(AuditError, match="not split yet"):
         write_html_report(fresh, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_only_a_report_is_overwritten_and_nothing_is_written_into_the_source(
+    explored, tmp_path, capsys
+) -> None:
+    command = ["report", "--audit", str(explored.audit.folder), "--html"]
+    out = tmp_path / "r.html"
+    assert main([*command, str(out)]) == 0
+    first = out.read_text(encoding="utf-8")
+    assert main([*command, str(out)]) == 0
+    page = tmp_path / "mine.html"
+    page.write_text("<!doctype html><title>My page</title>")
+    (tmp_path / "link.html").symlink_to(page)
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "gone.html").symlink_to(tmp_path / "nowhere")
+    capsys.readouterr()
+    for name in ("mine.html", "link.html", "folder.html", "gone.html"):
+        assert main([*command, str(tmp_path / name)]) == 2
+        told = capsys.readouterr().err
+        assert "would overwrite what is no report" in told
+        assert told.count("\n") == 1
+    os.mkfifo(tmp_path / "pipe.html")
+    for name in ("pipe.html", "mine.html/r.html"):
+        assert main([*command, str(tmp_path / name)]) == 2
+    assert page.read_text() == "<!doctype html><title>My page</title>"
+    assert "report" in first
+
+
+def test_a_place_in_a_folder_of_pairs_is_refused(tmp_path, capsys) -> None:
+    source = tmp_path / "pairs"
+    (source / "more").mkdir(parents=True)
+    for number in range(60):
+        toy_picture("red", np.random.default_rng(number)).save(source / f"{number}.png")
+        (source / f"{number}.txt").write_text(f"a red thing {number}")
+    audit = Audit.create(tmp_path / "a")
+    audit.ingest(source)
+    audit.embed(ToyEncoder())
+    audit.score("self")
+    audit.split(SplitParams(k=1, q=5))
+    (tmp_path / "link").symlink_to(source)
+    for place in (source / "r.html", source / "more" / "r.html", tmp_path / "link" / "r.html"):
+        assert main(["report", "--audit", str(audit.folder), "--html", str(place)]) == 2
+        assert "lies in the source" in capsys.readouterr().err
+        assert not place.exists()
+    assert main(["report", "--audit", str(audit.folder), "--html", str(tmp_path / "r.html")]) == 0
 
 
 def test_the_command_writes_it(explored, tmp_path, capsys) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import json
+import os
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,11 +17,17 @@ from cfbd_core.explorer import Explorer
 from cfbd_core.files import told_in_one_line, written_beside
 from cfbd_core.groups.group import Group
 from cfbd_core.html_report.drawing import histogram, listed, picture, png, table, text
+from cfbd_core.places import real
 from cfbd_core.preview import Preview
 from cfbd_core.report import evidence_sentence
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.thumbnails import Thumbnails
 
+if TYPE_CHECKING:
+    from cfbd_core.audit import Audit
+
+MARKER = '<meta name="generator" content="CFBD Auditor: report">'  # how a report is known again
+HEAD_BYTES = 1000
 GROUPS, ESTIMATES = 20, 5  # groups shown, and of how many the pictures are compared
 SUBSETS = ("D_b, benign", "D_p, the top q", "D_s, the rest")
 PACKAGES = ("duckdb", "numpy", "open_clip_torch", "scikit-learn", "torch")
@@ -42,11 +49,11 @@ def write_html_report(explorer: Explorer, out: str | Path) -> dict[str, Any]:
     """Write what the audit's own split and people's decisions say to the HTML file ``out``.
 
     Returns ``out``, ``groups`` shown and ``bytes``. The file loads nothing and runs nothing. Raises ParameterError for
-    a name that is not ``.html``, AuditError before the first split.
+    a name that is not ``.html``, a place in the audit's source and a file that is no such report; AuditError before
+    the first split.
     """
     out = Path(out)
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise ParameterError(f"--html {out}: give a name that ends in .html")
+    check_place(out, explorer.audit)
     found = explorer.audit.report()
     params = explorer.audit.applied_params()
     assert params is not None  # the report has one
@@ -61,10 +68,15 @@ def write_html_report(explorer: Explorer, out: str | Path) -> dict[str, Any]:
         _origin(explorer, found),
     ]
     whole = _document(f"Audit of {explorer.audit.folder.name}", "\n".join(parts))
-    with told_in_one_line(out.parent):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with written_beside(out) as beside:
-            beside.write_text(whole, encoding="utf-8")
+    try:
+        with told_in_one_line(out.parent):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with written_beside(out) as beside:
+                beside.write_text(whole, encoding="utf-8")
+    except OSError as error:  # a file in the folder's place, a name that is too long
+        raise ParameterError(
+            f"--html {out}: cannot be written ({error.strerror}); give another place"
+        ) from error
     return {
         "out": str(out),
         "groups": min(len(preview.groups), GROUPS),
@@ -72,10 +84,34 @@ def write_html_report(explorer: Explorer, out: str | Path) -> dict[str, Any]:
     }
 
 
+def check_place(out: Path, audit: Audit) -> None:
+    """Raise ParameterError where a report must not be written to ``out``."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ParameterError(f"--html {out}: give a name that ends in .html")
+    for kept in audit.source_places():
+        if real(out).is_relative_to(real(kept)) or (real(out.parent) / out.name).is_relative_to(real(kept)):
+            raise ParameterError(
+                f"--html {out}: lies in the source {kept}, which is never changed; give another place"
+            )
+    if os.path.lexists(out) and not _is_report(out):
+        raise ParameterError(f"--html {out}: would overwrite what is no report; give another name")
+
+
+def _is_report(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return MARKER.encode() in file.read(HEAD_BYTES)
+    except OSError:
+        return False
+
+
 def _document(title: str, body: str) -> str:
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"{MARKER}"
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title>"
