@@ -11,6 +11,7 @@ import streamlit as st
 
 from app import background, state
 from app.words import escaped
+from cfbd_core import slider_query
 from cfbd_core.errors import ParameterError
 from cfbd_core.filter_query import NAMES, from_query, parts, to_query
 from cfbd_core.groups.explored import Groups
@@ -185,7 +186,9 @@ def _views(held: PairFilter) -> None:
     """Named views: open one, save this one, take one out."""
     audit = state.explorer().audit
     views = audit.saved_views()
-    with st.popover("Views", icon=":material/bookmark:", help="Filters that were saved under a name"):
+    with st.popover(
+        "Views", icon=":material/bookmark:", help="Filters and sliders that were saved under a name"
+    ):
         for place, (name, query) in enumerate(views.items()):
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.button(
@@ -198,13 +201,21 @@ def _views(held: PairFilter) -> None:
         if not views:
             st.caption("No view is saved yet. Filter, then give it a name.")
         st.text_input("Name", key="view_name", max_chars=40, placeholder="such as: bananas to look at")
-        st.button("Save this view", key="save_view", on_click=_save_view, args=[held], type="primary")
+        asked = st.session_state.get("view_asked")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.button("Save this view", key="save_view", on_click=_save_view, args=[held], type="primary")
+            if asked in views:
+                st.button("Replace", key="replace_view", on_click=_keep_view, args=[asked, held])
+        if asked in views:
+            st.caption(f"There is a view called {escaped(asked, 40)}: replace it, or give another name.")
         st.caption("The address of this page reopens it, too: copy it to send it to someone.")
 
 
 def _open_view(query: dict[str, str]) -> None:
     with state.told():
-        choose(from_query(query))
+        found = from_query(query)
+        state.open_query(query)
+        choose(found)
 
 
 def _save_view(held: PairFilter) -> None:
@@ -213,8 +224,18 @@ def _save_view(held: PairFilter) -> None:
         st.toast("Give the view a name.", icon=":material/edit:")
         return
     with state.told():
-        state.explorer().audit.save_view(name, to_query(held))
+        if name in state.explorer().audit.saved_views():
+            st.session_state["view_asked"] = name
+        else:
+            _keep_view(name, held)
+
+
+def _keep_view(name: str, held: PairFilter) -> None:
+    """Save the filter and the sliders as they stand."""
+    with state.told():
+        state.explorer().audit.save_view(name, slider_query.to_query(state.params()) | to_query(held))
         st.session_state["view_name"] = ""
+        st.session_state.pop("view_asked", None)
 
 
 def _forget_view(name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +12,17 @@ import streamlit as st
 
 from app.settings import JOBS, Settings
 from app.words import escaped
-from cfbd_core import Audit, SplitParams, filter_query
+from cfbd_core import Audit, SplitParams, filter_query, slider_query
 from cfbd_core.audit_columns import Glance
 from cfbd_core.errors import CfbdError, ParameterError
 from cfbd_core.explorer import Explorer
 from cfbd_core.jobs import Jobs
 from cfbd_core.preview import Preview
 
-IN_URL = ("k", "gamma", "q", "gamma_z", "rule", "recheck", "collapse_duplicates")
 FILTER = "filter"  # of the pairs, in the session: app.filters
 OF_ONE_AUDIT = (
     "params", "undo", "log_page", "groups_page", "review", "review_acted", "review_learning", "asides",
-    "asides_drawn", FILTER,
+    "asides_drawn", "view_asked", FILTER,
 )  # fmt: skip
 
 
@@ -45,7 +44,7 @@ def open_audit(folder: Path) -> None:
     st.session_state["audit"] = str(folder)
     for name in OF_ONE_AUDIT:
         st.session_state.pop(name, None)
-    for name in (*IN_URL, *filter_query.NAMES):
+    for name in (*slider_query.NAMES, *filter_query.NAMES):
         st.query_params.pop(name, None)
 
 
@@ -152,13 +151,8 @@ def write_url() -> None:
     folder = audit_folder()
     if folder is None:
         return
-    held = params()
-    wanted = {"audit": settings().name(folder), "k": str(held.k), "gamma": repr(held.gamma), "q": str(held.q)}
-    wanted["gamma_z"] = held.gamma_z_rule if held.gamma_z is None else repr(held.gamma_z)
-    wanted |= {"rule": held.rule} if held.rule != "quantile" else {}
-    wanted |= {} if held.recheck else {"recheck": "0"}
-    wanted |= {"collapse_duplicates": "1"} if held.collapse_duplicates else {}
-    names: tuple[str, ...] = ("audit", *IN_URL)
+    wanted = {"audit": settings().name(folder), **slider_query.to_query(params())}
+    names: tuple[str, ...] = ("audit", *slider_query.NAMES)
     if FILTER in st.session_state:  # else the address may hold one that no page has read yet
         wanted |= filter_query.to_query(st.session_state[FILTER])
         names += filter_query.NAMES
@@ -171,22 +165,28 @@ def write_url() -> None:
 
 def _from_url() -> SplitParams | None:
     """The parameters a link names; None where it names none, or one that cannot be read."""
-    given = {name: st.query_params[name] for name in IN_URL if name in st.query_params}
-    if not given:
-        return None
-    kinds = {"k": int, "gamma": float, "q": int, "rule": str, "recheck": lambda text: text != "0"}
-    kinds["collapse_duplicates"] = lambda text: text == "1"
+    given = {name: st.query_params[name] for name in slider_query.NAMES if name in st.query_params}
     try:
-        values = {name: kinds[name](text) for name, text in given.items() if name != "gamma_z"}
-        others = _kept() or applied() or SplitParams()
-        values |= {"kappa": others.kappa, "seed": others.seed}  # no slider's, and so in no link
-        found = SplitParams.with_gamma_z(given.get("gamma_z", "auto"), **values)
-        explorer().check(found)
-        return found
-    except (ValueError, ParameterError) as error:
+        return _sliders(given)
+    except ParameterError as error:
         told = escaped(str(error), 200)
         st.toast(f"The link's parameters were left out: {told}", icon=":material/link_off:")
         return None
+
+
+def _sliders(query: Mapping[str, str]) -> SplitParams | None:
+    """What ``query`` sets the sliders to, None where it names none. Raises ParameterError."""
+    found = slider_query.from_query(query, _kept() or applied() or SplitParams())
+    if found is not None:
+        explorer().check(found)
+    return found
+
+
+def open_query(query: Mapping[str, str]) -> None:
+    """Set the sliders as an address or a saved view names them; where it names none they stay. Raises CfbdError."""
+    found = _sliders(query)
+    if found is not None:
+        change(**found.to_dict())
 
 
 def _kept() -> SplitParams | None:

@@ -130,7 +130,11 @@ class AuditColumns:
             )
 
     def saved_views(self) -> dict[str, dict[str, str]]:
-        """Named views: a filter's parameters (:func:`cfbd_core.filter_query.to_query`) by name, as they were saved."""
+        """Named views: parameters of an address by name, as they were saved.
+
+        Those of a filter (:func:`cfbd_core.filter_query.to_query`) and, in views of today, of the sliders
+        (:func:`cfbd_core.slider_query.to_query`).
+        """
         with self._database.reading() as connection:
             return views.saved_views(connection)
 

@@ -1,4 +1,4 @@
-"""Named views of the pairs: a filter's address by name, kept in the audit for everyone."""
+"""Named views of the pairs: a filter and the sliders as an address, by name, kept in the audit for everyone."""
 
 from __future__ import annotations
 

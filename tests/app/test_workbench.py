@@ -7,7 +7,7 @@ import pytest
 
 from app import background
 from app.review_queue import ReviewQueue
-from cfbd_core import Audit
+from cfbd_core import Audit, SplitParams
 from cfbd_core.explorer import Explorer
 from tests.app.conftest import decide_button, words
 
@@ -238,12 +238,45 @@ def test_a_view_is_saved_opened_and_taken_out(page, audit) -> None:
     test.text_input(key="text").set_value("banana").run()
     test.text_input(key="view_name").set_value(" my <b>view ").run()
     test.button(key="save_view").click().run()
-    assert audit.saved_views() == {"my <b>view": {"text": "banana"}}
+    sliders = {"k": "2", "gamma": "0.9", "q": "8", "gamma_z": "auto"}
+    assert audit.saved_views() == {"my <b>view": sliders | {"text": "banana"}}
     test.text_input(key="text").set_value("").run()
     test.button(key="view_0").click().run()
     assert test.text_input(key="text").value == "banana"
     test.button(key="forget_0").click().run()
     assert audit.saved_views() == {}
+
+
+def test_a_view_sets_its_sliders_and_an_older_one_leaves_them(page, audit):
+    audit.save_view("old", {"text": "banana"})
+    audit.save_view("bad", {"text": "green", "q": "100000", "k": "2"})
+    test = page("pairs", k="3", gamma="0.8", q="10", gamma_z="0.25", collapse_duplicates="1")
+    saved = test.session_state["params"]
+    test.text_input(key="view_name").set_value("mine").run()
+    test.button(key="save_view").click().run()
+    test.session_state["params"] = SplitParams(k=2, q=9)
+    test.button(key="view_0").click().run()
+    assert test.text_input(key="text").value == "banana"
+    assert test.session_state["params"] == SplitParams(k=2, q=9)
+    test.button(key="view_1").click().run()
+    assert "q = 100000" in words(test)
+    assert test.text_input(key="text").value == "banana"
+    test.button(key="view_2").click().run()
+    assert test.session_state["params"] == saved
+    assert audit.kept_sliders() == saved
+    assert test.text_input(key="text").value == ""
+
+
+def test_a_view_is_replaced_only_when_that_is_asked_for(page, audit):
+    audit.save_view("mine", {"text": "banana"})
+    test = page("pairs", text="green")
+    test.text_input(key="view_name").set_value("mine").run()
+    test.button(key="save_view").click().run()
+    assert audit.saved_views() == {"mine": {"text": "banana"}}
+    assert "There is a view called mine" in words(test)
+    test.button(key="replace_view").click().run()
+    assert audit.saved_views()["mine"]["text"] == "green"
+    assert "There is a view" not in words(test)
 
 
 @pytest.mark.parametrize("decision", ["keep", ""])
