@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -201,7 +203,7 @@ class Audit(AuditLog):
             **{name: summary[name] for name in ("params", "source", "embedding", "mapping", "evidence")},
             "counts": {name: summary[name] for name in ("pairs", "flagged", "kept", "skipped")},
         }
-        with told_in_one_line(self.folder), self._spooled(subset) as batches:
+        with told_in_one_line(self.folder), self._spooled_subset(subset) as batches:
             return exporting.export(
                 batches,
                 out,
@@ -232,14 +234,24 @@ class Audit(AuditLog):
         with self._database.reading() as connection:
             return self._located(queries.to_embed(connection, start, stop))
 
+    def spooled_rows(self, rows: np.ndarray) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
+        """Batches of ``audit_pairs`` at ``rows`` int64 (m,), in that order; rows that are gone are left out."""
+        return self._spooled(lambda connection, path: queries.spool_rows(connection, rows, path))
+
+    def _spooled_subset(self, subset: exporting.Subset) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
+        final = None if subset == "all" else subset
+        return self._spooled(lambda connection, path: queries.spool_pairs(connection, final, path))
+
     @contextmanager
-    def _spooled(self, subset: exporting.Subset) -> Iterator[Iterator[pa.RecordBatch]]:
+    def _spooled(
+        self, spool_to: Callable[[duckdb.DuckDBPyConnection, Path], None]
+    ) -> Iterator[Iterator[pa.RecordBatch]]:
         """Batches of the chosen pairs from a copy, so that the database is free while they are written."""
         (self.folder / "runs").mkdir(exist_ok=True)
-        spool = self.folder / "runs" / f"export.{os.getpid()}.parquet"
+        spool = self.folder / "runs" / f"export.{os.getpid()}.{threading.get_ident()}.parquet"
         try:
             with self._database.reading() as connection:
-                queries.spool_pairs(connection, None if subset == "all" else subset, spool)
+                spool_to(connection, spool)
             parts = pq.ParquetFile(spool).iter_batches(EXPORT_ROWS)
             yield (self._located(pa.Table.from_batches([part])).to_batches()[0] for part in parts)
         finally:

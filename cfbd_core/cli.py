@@ -21,6 +21,7 @@ from cfbd_core.cli_bench import add_bench
 from cfbd_core.cli_decide import add_decide, add_log, add_turn, decide, redo, show_log, undo
 from cfbd_core.cli_estimate import add_estimate, estimate
 from cfbd_core.cli_evaluate import add_evaluate
+from cfbd_core.cli_export import add_export, export
 from cfbd_core.cli_options import (
     OneLineParser,
     add_embed,
@@ -90,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     drawn.add_argument("--points", type=int, default=5000, metavar="N", help="pairs on the map (5,000)")
     drawn.add_argument("--seed", type=int, default=0)
 
-    _add_export(command("export", _export, "write the clean set (or what was removed)"))
+    add_export(command("export", export, "write the clean set, what was removed, or what a filter selects"))
     add_decide(command("decide", decide, "store decisions made elsewhere, as one action of the log"))
     add_log(command("log", show_log, "who decided what, when and why, newest first; or write it to a file"))
     add_turn(command("undo", undo, "undo an action of the log, or the last that counts"))
@@ -133,15 +134,6 @@ def parser() -> argparse.ArgumentParser:
     doctor = command("doctor", _doctor, "versions, devices, free disk, what is missing and how to get it")
     doctor.add_argument("--models", action="store_true", help="list every open_clip model and tag")
     return top
-
-
-def _add_export(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", required=True, type=Path, metavar="PATH", help="file, or folder of tars")
-    command.add_argument("--subset", choices=("kept", "removed", "all"), default="kept")
-    command.add_argument("--format", choices=("csv", "parquet", "webdataset"), help="default: by the ending")
-    command.add_argument(
-        "--spreadsheet-safe", action="store_true", help="CSV: quote cells that a spreadsheet would run"
-    )
 
 
 # --- commands -----------------------------------------------------------------------------------------
@@ -211,22 +203,6 @@ def _map(options: argparse.Namespace) -> Result:
         made = make_map(_open(options), options.space, options.points, options.seed, bars.update)
     info = made.info
     return info, f"{info['points']:,} of {info['pairs']:,} pairs on the map of {options.space}"
-
-
-def _export(options: argparse.Namespace) -> Result:
-    audit = _open(options)
-    with Bar("export", audit.pair_count()) as bar:
-        record = audit.export(
-            options.out,
-            options.subset,
-            options.format,
-            spreadsheet_safe=options.spreadsheet_safe,
-            progress=bar.update,
-        )
-    return (
-        record,
-        f"{record['pairs']:,} pairs written to {options.out}, how they were made to {options.out}.json",
-    )
 
 
 def _demo(options: argparse.Namespace) -> Result:

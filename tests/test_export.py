@@ -93,7 +93,7 @@ def test_captions_are_exported_as_they_are_unless_asked_for_a_spreadsheet(tmp_pa
         writer.writerows([str(index), picture_file.name, caption] for index, caption in enumerate(nasty))
     audit = Audit.create(tmp_path / "audit")
     audit.ingest(tmp_path / "pairs.csv")
-    with audit._spooled("all") as spooled:
+    with audit._spooled_subset("all") as spooled:
         batches = list(spooled)
     export(iter(batches), tmp_path / "plain.csv", "csv", {})
     assert [row["caption"] for row in read_csv(tmp_path / "plain.csv")] == nasty
@@ -249,7 +249,7 @@ def test_a_hostile_table_with_ready_embeddings_cannot_carry_files_out(tmp_path, 
     audit = Audit.create(tmp_path / "audit")
     audit.ingest(tmp_path / "pairs.parquet")
     with (
-        audit._spooled("all") as batches,
+        audit._spooled_subset("all") as batches,
         pytest.raises(SourceError, match="key 'k11'.*no picture"),
     ):
         export(batches, tmp_path / "out", "webdataset", {})

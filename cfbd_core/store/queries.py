@@ -253,6 +253,18 @@ def spool_pairs(connection: duckdb.DuckDBPyConnection, final: str | None, path: 
     )
 
 
+def spool_rows(connection: duckdb.DuckDBPyConnection, rows: np.ndarray, path: Path) -> None:
+    """Write the pairs at ``rows`` int64 (m,), in that order, to a Parquet file; rows that are gone are left out."""
+    connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
+    connection.execute(
+        f"""
+        COPY (SELECT audit_pairs.* FROM audit_pairs JOIN wanted USING (row) ORDER BY position)
+        TO '{_quoted(path)}' (FORMAT parquet)
+        """
+    )
+    connection.unregister("wanted")
+
+
 def record_run(
     connection: duckdb.DuckDBPyConnection,
     kind: str,

@@ -49,7 +49,7 @@ def exported(tmp_path: Path, toy_source):
         audit = Audit.create(tmp_path / "audit")
         audit.ingest(toy_source(PAIRS))
         out = tmp_path / ("clean.csv" if kind == "csv" else "clean_tars")
-        with audit._spooled("all") as batches:
+        with audit._spooled_subset("all") as batches:
             export(batches, out, kind, {})
         return out
 
