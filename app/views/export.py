@@ -8,8 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import left, running, state, widgets, words
-from app.settings import AUDITS, EXPORTS
+from app import downloads, left, running, state, widgets, words
 from cfbd_core import Audit
 from cfbd_core.errors import CfbdError
 from cfbd_core.jobs import Job
@@ -19,7 +18,6 @@ from cfbd_core.preview import KEEP, REMOVE, Preview
 SUBSETS = {"kept": "Kept – the clean set", "removed": "Removed", "all": "All"}
 FORMATS = {"csv": "CSV", "parquet": "Parquet", "webdataset": "WebDataset tars"}
 PREVIEW_ROWS = 5
-MOST_DOWNLOAD = 500_000_000  # bytes; more is not for a browser's memory
 
 
 def page() -> None:
@@ -92,11 +90,9 @@ def _write(subset: str, kind: str, safe: bool) -> None:
     if folder is None:
         return
     ending = "" if kind == "webdataset" else f".{kind}"
-    name = state.settings().name(folder).removeprefix(f"{AUDITS}/").lstrip("/")
-    default = f"{EXPORTS}/{name}/{subset}{ending}"
     typed = st.text_input(
         "File on the server",
-        default,
+        downloads.place(folder, f"{subset}{ending}"),
         key=f"out_{subset}_{kind}",
         help="Relative to the server's first folder.",
     )
@@ -132,16 +128,7 @@ def _download(job: Job, fresh: bool) -> None:
             f"An earlier export, of another choice or before your last changes: {told}",
             icon=":material/history:",
         )
-    if not os.path.isfile(out):
-        st.caption("It lies on the server.")
-        return
-    if out.stat().st_size > MOST_DOWNLOAD:
-        st.caption("The file is too large for a browser; fetch it from the server.")
-        return
-    st.download_button(
-        f"Download {words.escaped(out.name)}", out.read_bytes, out.name, "application/octet-stream",
-        icon=":material/download:", on_click="ignore", key="download", type="primary" if fresh else "secondary",
-    )  # fmt: skip
+    downloads.file_button(out, "download", primary=fresh)
     sidecar = out.with_name(f"{out.name}.json")
     if os.path.isfile(sidecar):
         st.download_button(

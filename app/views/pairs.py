@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import cards, deciding, filters, state, undo, widgets
+from app import cards, deciding, downloads, filters, state, undo, widgets
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 
@@ -26,7 +26,7 @@ def page() -> None:
         return
     chosen = filters.chosen()
     positions = chosen.positions(preview)
-    _toolbar(positions)
+    _toolbar(preview, positions)
     if not len(positions):
         _nothing(preview, chosen)
         return
@@ -39,10 +39,11 @@ def page() -> None:
         st.pagination(pages, key=key, persist_state="session")
 
 
-def _toolbar(positions: np.ndarray) -> None:
+def _toolbar(preview: Preview, positions: np.ndarray) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.markdown(f"**{len(positions):,}** pairs match", width="content")
         deciding.on_all(positions, "filter", filters.address(), "all that match the filter")
+        downloads.selection(preview, positions)
         undo.buttons()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from app import background
 from app.review_queue import ReviewQueue
 from cfbd_core import Audit, SplitParams
 from cfbd_core.explorer import Explorer
+from cfbd_core.pair_filter import PairFilter
 from tests.app.conftest import decide_button, words
 
 
@@ -292,3 +295,27 @@ def test_all_that_match_are_decided_on_at_once_under_their_filter(page, audit, d
     assert set(audit.pairs(f"row IN ({rows})")["decision"].to_pylist()) == {decision}
     (action, *_) = audit.history(limit=1)
     assert action.filter == {"show": "all", "decided": "unsure"}
+
+
+# --- what is taken home --------------------------------------------------------------------------------
+
+
+def test_all_that_match_are_downloaded_as_the_filter_orders_them(page, root, audit):
+    test = page("pairs", show="all", sort="consistency-down", k="2", gamma="0.9", q="9", gamma_z="0.1")
+    assert not test.get("download_button")
+    test.toggle(key="selection_safe").set_value(True).run()
+    test.button(key="selection_prepare").click().run()
+    assert not test.exception
+    (button,) = test.get("download_button")
+    assert button.label.startswith("Download selection")
+    (out,) = (root / "exports" / "toy").glob("selection-*.csv")
+    with out.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    explorer = Explorer(audit)
+    preview = explorer.preview(SplitParams(k=2, q=9, gamma_z=0.1, gamma_z_rule="manual"))
+    positions = PairFilter(show="all", sort="consistency").positions(preview)
+    assert [row["key"] for row in rows] == audit.keys_of(explorer.rows[positions])
+    assert [row["verdict"] == "poisoned" for row in rows] == preview.flagged[positions].tolist()
+    assert audit.applied_params() == SplitParams(k=2, q=8)
+    test.text_input(key="text").set_value("banana").run()
+    assert not test.get("download_button")  # of other pairs
