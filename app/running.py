@@ -15,7 +15,7 @@ from cfbd_core.jobs import Job
 EVERY = 1.0  # seconds
 STAGES = {
     "ingest": "Reading pairs", "embed": "Computing embeddings", "score": "Scoring", "train F": "Training F",
-    "draw": "Drawing scenes", "export": "Writing", "map": "Making the map",
+    "draw": "Drawing scenes", "export": "Writing", "report": "Writing the report", "map": "Making the map",
     "trigger": "Optimising the trigger", "copy": "Writing the copy", "train": "Training",
 }  # fmt: skip
 

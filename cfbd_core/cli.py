@@ -192,7 +192,8 @@ def _report(options: argparse.Namespace) -> Result:
     from cfbd_core.explorer import Explorer
     from cfbd_core.html_report import write_html_report
 
-    made = write_html_report(Explorer(audit), options.html)
+    with StageBars({"report": "groups"}) as bars:
+        made = write_html_report(Explorer(audit), options.html, bars.update)
     return result | {"html": made}, f"{text(result)}\n\nas a page: {made['out']}"
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 from app import downloads, left, running, state, widgets, words
 from cfbd_core import Audit
 from cfbd_core.errors import CfbdError
+from cfbd_core.html_report import check_place
 from cfbd_core.jobs import Job
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import KEEP, REMOVE, Preview
@@ -42,6 +43,7 @@ def page() -> None:
     )
     _look(preview, subset)
     _write(subset, kind, safe)
+    _report()
     left.panel(preview, "export", needed=True)
 
 
@@ -112,8 +114,13 @@ def _write(subset: str, kind: str, safe: bool) -> None:
 def _is_fresh(job: Job, subset: str, kind: str) -> bool:
     """Whether writing again would give this export: the same choice, no decision and no split since."""
     asked = {job.arguments[job.arguments.index(flag) + 1] for flag in ("--subset", "--format")}
+    return asked == {subset, kind} and _is_newest(job)
+
+
+def _is_newest(job: Job) -> bool:
+    """Whether there has been no decision and no split since the job began."""
     written = datetime.fromtimestamp(Audit.open(job.audit).stamp()[0] / 1e9, UTC)
-    return asked == {subset, kind} and state.params() == state.applied() and written <= job.started
+    return state.params() == state.applied() and written <= job.started
 
 
 def _download(job: Job, fresh: bool) -> None:
@@ -135,6 +142,38 @@ def _download(job: Job, fresh: bool) -> None:
             "How it was made (JSON)", sidecar.read_bytes, sidecar.name, "application/json", type="tertiary",
             icon=":material/description:", on_click="ignore", key="download_sidecar",
         )  # fmt: skip
+
+
+def _report() -> None:
+    """The report to hand on: made by a job of its own, then offered."""
+    folder = state.audit_folder()
+    if folder is None:
+        return
+    with st.container(border=True, gap="small", key="report"):
+        st.markdown("#### The report")
+        st.markdown(
+            "All that this audit found as one page to hand on: verdict, parameters, charts, groups with pictures, "
+            "decisions, what may be left, versions and hashes. The page loads nothing from elsewhere."
+        )
+        if st.button("Make the report", icon=":material/description:", key="make_report"):
+            try:
+                out = state.settings().inside(downloads.place(folder, "report.html"))
+                check_place(out, Audit.open(folder))
+                with st.spinner("Storing the split …"):
+                    state.apply()
+                command = ["report", "--audit", str(folder), "--html", str(out)]
+                state.jobs().start("report", folder, command)
+            except CfbdError as error:
+                st.error(words.escaped(str(error)), icon=":material/error:")
+        running.latest(folder, "report", _made)
+
+
+def _made(job: Job) -> None:
+    fresh = _is_newest(job)
+    if not fresh:
+        st.info("This report was made before your last changes.", icon=":material/history:")
+    out = Path(job.arguments[job.arguments.index("--html") + 1])
+    downloads.file_button(out, "download_report", "text/html", primary=fresh)
 
 
 page()

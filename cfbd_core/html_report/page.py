@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,7 @@ from cfbd_core.thumbnails import Thumbnails
 if TYPE_CHECKING:
     from cfbd_core.audit import Audit
 
+Progress = Callable[[str, int, int], None]
 MARKER = '<meta name="generator" content="CFBD Auditor: report">'  # how a report is known again
 HEAD_BYTES = 1000
 GROUPS, ESTIMATES = 20, 5  # groups shown, and of how many the pictures are compared
@@ -45,10 +47,13 @@ small { opacity: .7; } .big { font-size: 1.15rem; }
 """
 
 
-def write_html_report(explorer: Explorer, out: str | Path) -> dict[str, Any]:
+def write_html_report(
+    explorer: Explorer, out: str | Path, progress: Progress = lambda *_: None
+) -> dict[str, Any]:
     """Write what the audit's own split and people's decisions say to the HTML file ``out``.
 
-    Returns ``out``, ``groups`` shown and ``bytes``. The file loads nothing and runs nothing. Raises ParameterError for
+    Returns ``out``, ``groups`` shown and ``bytes``. ``progress("report", done, total)`` tells of the groups, whose
+    pictures take the longest. The file loads nothing and runs nothing. Raises ParameterError for
     a name that is not ``.html``, a place in the audit's source and a file that is no such report; AuditError before
     the first split.
     """
@@ -62,7 +67,7 @@ def write_html_report(explorer: Explorer, out: str | Path) -> dict[str, Any]:
         _verdict(explorer, found),
         _parameters(found),
         _charts(preview),
-        _groups(preview),
+        _groups(preview, progress),
         _decisions(preview),
         _left(preview),
         _origin(explorer, found),
@@ -188,13 +193,17 @@ def _charts(preview: Preview) -> str:
     )
 
 
-def _groups(preview: Preview) -> str:
+def _groups(preview: Preview, progress: Progress) -> str:
     groups = preview.groups
     if not len(groups):
         return "<h2>Suspected targets</h2><p>No flagged pairs are alike enough to form a group.</p>"
     shown = groups.groups[:GROUPS]
     compared = [group for group in shown if group.kind == "poison-like"][:ESTIMATES]
-    cards = [_card(preview, group, any(group is one for one in compared)) for group in shown]
+    cards = []
+    for done, group in enumerate(shown):
+        progress("report", done, len(shown))
+        cards.append(_card(preview, group, any(group is one for one in compared)))
+    progress("report", len(shown), len(shown))
     more = len(groups) - len(cards)
     told = f"{len(groups):,} {'group' if len(groups) == 1 else 'groups'}"
     told += f", the largest {len(cards)} are shown" if more > 0 else ""

@@ -421,6 +421,33 @@ def test_a_written_export_holds_the_kept_pairs_and_can_be_fetched(page, root, au
     assert "earlier export" in test.info[0].value
 
 
+def test_the_report_is_made_by_a_job_and_offered(page, root, audit):
+    test = page("export")
+    test.button(key="make_report").click().run()
+    assert not test.exception
+    jobs = Jobs(root / ".cfbd-jobs")
+    deadline = time.monotonic() + 120
+    while jobs.of(audit.folder)[0].state == "running" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    test.run()
+    assert not test.exception
+    assert test.download_button(key="download_report").label.startswith("Download report")
+    made = (root / "exports" / "toy" / "report.html").read_text(encoding="utf-8")
+    assert f"<b>{audit.report()['flagged']:,}</b> of {PAIRS} pairs are removed" in made
+    audit.decide_rows(np.array([3]), np.array([2], np.int8))
+    test.run()
+    assert "before your last changes" in test.info[0].value
+
+
+def test_a_report_takes_no_other_page_s_place(page, root, monkeypatch):
+    monkeypatch.setattr(Jobs, "start", lambda *_: pytest.fail("started"))
+    (root / "exports" / "toy").mkdir(parents=True)
+    (root / "exports" / "toy" / "report.html").write_text("mine")
+    test = page("export")
+    test.button(key="make_report").click().run()
+    assert "no report" in words(test)
+
+
 def test_undo_leaves_what_someone_else_has_decided_since(page, audit):
     test = page("pairs")
     row = audit.pairs("verdict = 'poisoned'", order_by="z DESC", limit=1)["row"][0].as_py()
