@@ -12,6 +12,8 @@ import streamlit as st
 from app import background, state
 from app.words import escaped
 from cfbd_core import slider_query
+from cfbd_core.duplicates import Copies
+from cfbd_core.duplicates.copies import Kind
 from cfbd_core.errors import ParameterError
 from cfbd_core.filter_query import NAMES, from_query, parts, to_query
 from cfbd_core.groups.explored import Groups
@@ -31,6 +33,14 @@ SORT: dict[tuple[Sort, bool], str] = {
 }
 GONE = "outlined on a map that is gone"
 NEAREST: tuple[Sort, bool] = ("usual", True)  # the order of what is like something
+COPIES: dict[Kind | None, str] = {
+    None: "all",
+    "exact": "image and caption repeat",
+    "captions": "caption repeats",
+    "images": "image repeats",
+    "near-captions": "flagged, caption nearly repeats",
+    "near-images": "flagged, image nearly repeats",
+}
 TRUTH = {None: "all", True: "known poisons", False: "known clean"}
 
 
@@ -63,7 +73,12 @@ def ready(preview: Preview) -> bool:
     if held.like is not None:
         wanted = held.like
         name, words = ("like", ref(explorer), wanted.to_text()), "Looking for the nearest pairs"
-        if background.made(name, lambda: explorer.like(wanted), words) is None:
+        if background.made(name, lambda: explorer.likeness(wanted), words) is None:
+            return False
+    if held.copies is not None:
+        copies = held.copies
+        name, words = ("copies", copies.kind, ref(preview)), "Looking for copies"
+        if background.made(name, lambda: copies.clusters(preview), words) is None:
             return False
     text = held.text.strip()
     name, words = ("search", ref(explorer), text), "Searching the captions"
@@ -161,6 +176,16 @@ def _more(preview: Preview, held: PairFilter) -> None:
         "Decided", DECISIONS, format_func=lambda name: name or "undecided", selection_mode="multi",
         key="decided", on_change=_changed, args=["decisions"],
     )  # fmt: skip
+    kind = None if held.copies is None else held.copies.kind
+    _stand("copies", kind)
+    st.selectbox(
+        "Copies",
+        list(COPIES),
+        format_func=COPIES.__getitem__,
+        key="copies",
+        on_change=_changed,
+        args=["copies"],
+    )
     for name, label, column, bounds in (
         ("c", "Consistency c", preview.explorer.consistency_column, held.c),
         ("z", "Textual correlation z", preview.z, held.z),
@@ -262,6 +287,8 @@ def _changed(name: str) -> None:
     elif name == "like":
         words = values["shows"].strip()
         changed = {name: Like("text", words) if words else None}
+    elif name == "copies":
+        changed = {name: Copies(values[name]) if values[name] else None}
     elif name == "decisions":
         changed = {name: tuple(values["decided"])}
     elif name == "subsets":

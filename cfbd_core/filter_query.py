@@ -6,16 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cfbd_core.duplicates import Copies
 from cfbd_core.errors import ParameterError
 from cfbd_core.lasso import Lasso
 from cfbd_core.likeness import Like
 from cfbd_core.pair_filter import PairFilter
 
-NAMES = ("show", "subset", "decided", "c", "z", "text", "truth", "like", "group", "lasso", "sort")
+NAMES = ("show", "subset", "decided", "c", "z", "text", "truth", "like", "group", "dup", "lasso", "sort")
 SUBSET_WORDS = {"benign": "D_b", "poisoned": "D_p", "suspicious": "D_s"}
 DECISION_WORDS = {"": "undecided", "keep": "decided: keep", "remove": "decided: remove", "unsure": "unsure"}
 SHOW_WORDS = {"removed": "removed", "kept": "kept"}
 LIKE_WORDS = {"text": "shows “{}”", "image": "pictures like {}", "caption": "captions like {}"}
+COPIES_WORDS = {
+    "exact": "image and caption repeat",
+    "captions": "caption repeats",
+    "images": "image repeats",
+    "near-captions": "flagged, caption nearly repeats",
+    "near-images": "flagged, image nearly repeats",
+}
 UNDECIDED = "undecided"  # in an address: an empty word would be lost
 
 
@@ -41,6 +49,7 @@ def to_query(chosen: PairFilter) -> dict[str, str]:
         "truth": "" if chosen.truth is None else ("poisoned" if chosen.truth else "clean"),
         "like": chosen.like.to_text() if chosen.like else "",
         "group": chosen.group,
+        "dup": chosen.copies.to_text() if chosen.copies else "",
         "lasso": chosen.lasso.to_text() if chosen.lasso else "",
     }
     if (chosen.sort, chosen.descending) != (usual.sort, usual.descending):
@@ -84,6 +93,9 @@ def parts(chosen: PairFilter) -> list[Part]:
         add("like", LIKE_WORDS[chosen.like.kind].format(chosen.like.value), like=None)
     if chosen.group:
         add("group", f"group of {chosen.group}", group="")
+    if chosen.copies is not None:
+        of = f", as of {chosen.copies.key}" if chosen.copies.key else ""
+        add("dup", COPIES_WORDS[chosen.copies.kind] + of, copies=None)
     if chosen.lasso is not None:
         add("lasso", f"outlined on the map of {chosen.lasso.space}", lasso=None)
     return found
@@ -122,6 +134,7 @@ _READ: dict[str, Callable[[str], dict[str, Any]]] = {
     "truth": lambda text: {"truth": {"poisoned": True, "clean": False}[text]},
     "like": lambda text: {"like": Like.from_text(text)},
     "group": lambda text: {"group": text},
+    "dup": lambda text: {"copies": Copies.from_text(text)},
     "lasso": lambda text: {"lasso": Lasso.from_text(text)},
     "sort": _read_sort,
 }

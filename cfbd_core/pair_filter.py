@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from cfbd_core.duplicates import Copies
 from cfbd_core.errors import ParameterError
 from cfbd_core.lasso import Lasso
 from cfbd_core.likeness import COUNT, Like
@@ -35,7 +36,8 @@ class PairFilter:
     ``decisions`` names of ``DECISIONS``, ``c`` and ``z`` closed ranges, ``text`` a part of the caption
     or key, ``truth`` known poisons or known clean pairs, ``lasso`` an outline on a map: pairs that are not on that
     map lie outside of it, and all do where the map is no longer there. ``group`` is the id of a group of flagged
-    pairs, or the key of one in it.
+    pairs, or the key of one in it,
+    ``copies`` what repeats.
     ``like`` asks for the 100 of all these that the encoder finds nearest. The usual order is by z, and by nearness
     where ``like`` is set.
     """
@@ -49,6 +51,7 @@ class PairFilter:
     truth: bool | None = None
     lasso: Lasso | None = None
     group: str = ""
+    copies: Copies | None = None
     like: Like | None = None
     sort: Sort = "usual"
     descending: bool = True
@@ -80,6 +83,8 @@ class PairFilter:
         if self.group:
             found = preview.groups.find(self.group)
             chosen &= explorer.mask_of(np.zeros(0, np.int64) if found is None else found.positions)
+        if self.copies is not None:
+            chosen &= self.copies.mask(preview)
         if self.text.strip():
             chosen &= explorer.search(self.text.strip())
         if self.like is not None:  # last: the nearest of those that all else leaves

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfbd_core.config import SplitParams
+from cfbd_core.duplicates import NearCopies, near_copies
 from cfbd_core.evidence import Evidence, evidence
 from cfbd_core.groups.explored import Groups, group_pairs
 from cfbd_core.groups.group import Group
@@ -104,6 +105,11 @@ class Preview:
     def groups(self) -> Groups:
         """The flagged pairs by what their captions say, largest group first."""
         return group_pairs(self.explorer, np.flatnonzero(self.flagged), self.z.values)
+
+    @cached_property
+    def near(self) -> NearCopies:
+        """What nearly repeats among the flagged pairs."""
+        return near_copies(self.explorer, np.flatnonzero(self.flagged))
 
     def trigger_estimate(
         self, group: Group, seed: int = 0, stop: Callable[[], bool] = lambda: False

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cfbd_core.duplicates import Copies
 from cfbd_core.errors import ParameterError
 from cfbd_core.filter_query import NAMES, from_query, parts, to_query
 from cfbd_core.lasso import Lasso
@@ -28,6 +29,7 @@ FILTERS = st.builds(
     truth=st.sampled_from([None, True, False]),
     like=st.sampled_from([None, Like("text", "a: dog"), Like("image", "k/1")]),
     group=st.sampled_from(["", "000123", "a/b c"]),
+    copies=st.sampled_from([None, Copies("exact"), Copies("near-images", "k:1"), Copies("captions", "a b")]),
     lasso=st.sampled_from([None, SQUARE]),
     sort=st.sampled_from(SORTS),
     descending=st.booleans(),
@@ -74,7 +76,8 @@ def test_a_part_takes_out_itself_alone(chosen) -> None:
     "query",
     [
         {"show": "some"}, {"subset": "D_q"}, {"decided": "yes"}, {"c": "1"}, {"c": "a_b"}, {"z": "1_2_3"},
-        {"truth": "maybe"}, {"lasso": "circle"}, {"like": "sound:x"}, {"like": "text: "}, {"sort": "z"},
+        {"truth": "maybe"}, {"lasso": "circle"}, {"like": "sound:x"}, {"like": "text: "},
+        {"dup": "all"}, {"dup": ":k"}, {"sort": "z"},
         {"sort": "size-up"},
     ],
 )  # fmt: skip

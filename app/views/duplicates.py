@@ -9,18 +9,19 @@ from weakref import ref
 import numpy as np
 import streamlit as st
 
-from app import background, state, widgets
-from app.words import escaped, plain
-from cfbd_core.duplicates import Clusters, Duplicates, near_clusters
+from app import background, filters, state, widgets
+from app.words import plain
+from cfbd_core.duplicates import Clusters, Copies, NearCopies
+from cfbd_core.duplicates.copies import Kind
 from cfbd_core.duplicates.near import NEAR_CAPTION, NEAR_IMAGE
-from cfbd_core.errors import ParameterError
 from cfbd_core.images import data_url
+from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
-from cfbd_core.scores import gather
 from cfbd_core.thumbnails import Thumbnails
 
 LARGEST = 12  # clusters shown
 KINDS = {"pairs": "Image and caption", "captions": "Captions", "images": "Images"}
+NEAR: dict[str, Kind] = {"captions": "near-captions", "images": "near-images"}
 NEAR_KINDS = {"captions": "Captions", "images": "Images"}
 
 
@@ -45,7 +46,9 @@ def page() -> None:
         "Repeats", list(KINDS), format_func=KINDS.__getitem__, default="pairs", required=True,
         key="duplicates_kind",
     )  # fmt: skip
-    _largest(preview, getattr(found, kind), np.arange(len(preview.explorer)))
+    _largest(
+        preview, getattr(found, kind), np.arange(len(preview.explorer)), "exact" if kind == "pairs" else kind
+    )
     _near(preview)
 
 
@@ -73,12 +76,13 @@ def _collapse() -> None:
     state.change(collapse_duplicates=bool(st.session_state["collapse"]))
 
 
-def _largest(preview: Preview, clusters: Clusters, positions: np.ndarray) -> None:
+def _largest(preview: Preview, clusters: Clusters, positions: np.ndarray, kind: Kind) -> None:
     """The largest clusters of the pairs at ``positions`` (m,), each as its first picture and caption."""
     parts = [positions[part] for part in clusters.largest(LARGEST)]
     if not parts:
         st.caption(":material/check: Nothing repeats.")
         return
+    _look(f"Look at all {clusters.counts()['pairs']:,}", Copies(kind), f"look_{kind}")
     explorer = preview.explorer
     firsts = np.array([part[0] for part in parts])
     found = {pair["row"]: pair for pair in explorer.pairs_at(firsts).to_pylist()}
@@ -86,18 +90,28 @@ def _largest(preview: Preview, clusters: Clusters, positions: np.ndarray) -> Non
         (found[row], part) for row, part in zip(explorer.rows[firsts], parts, strict=True) if row in found
     ]
     pictures = Thumbnails(explorer.audit.folder).of([pair for pair, _ in shown])
-    cards = []
+    grid = st.grid(4, min_column_width=240)
     for (pair, part), thumbnail in zip(shown, pictures, strict=True):
         picture = html.escape(thumbnail.reason or "")
         if thumbnail.data is not None:
             picture = f'<img alt="" src="{data_url(thumbnail.data)}">'
         flagged = int(preview.flagged[part].sum())
-        cards.append(
-            f'<div class="cfbd-near"><div class="cfbd-tile">{picture}</div><div>'
-            f"<b>{len(part):,} pairs</b>, {flagged:,} flagged"
-            f'<div class="cfbd-nearsaid">{plain(pair["caption"], 140)}</div></div></div>'
-        )
-    st.html(f'<div class="cfbd-nears">{"".join(cards)}</div>')
+        with grid.cell():
+            st.html(
+                f'<div class="cfbd-near"><div class="cfbd-tile">{picture}</div><div>'
+                f"<b>{len(part):,} pairs</b>, {flagged:,} flagged"
+                f'<div class="cfbd-nearsaid">{plain(pair["caption"], 140)}</div></div></div>'
+            )
+            _look("Look at them", Copies(kind, pair["key"]), f"look_{kind}_{pair['row']}")
+
+
+def _look(label: str, copies: Copies, key: str) -> None:
+    """Make copies the filter, and show them where they can be decided on and exported."""
+    if st.button(
+        label, key=key, icon=":material/photo_library:", type="tertiary", on_click=filters.choose,
+        args=[PairFilter(show="all", copies=copies)],
+    ):  # fmt: skip
+        st.switch_page("views/pairs.py")
 
 
 # --- near duplicates -------------------------------------------------------------------------------------------
@@ -116,30 +130,18 @@ def _near(preview: Preview) -> None:
     )
     of = (str(preview.explorer.audit.folder), preview.explorer.version, preview.params.id)
     if st.button(f"Look among the {len(flagged):,} flagged pairs", icon=":material/search:", key="near"):
-        try:
-            with st.spinner("Comparing …"):
-                st.session_state["near_found"] = of, _near_of(preview, flagged)
-        except ParameterError as error:
-            st.error(escaped(str(error)), icon=":material/error:")
-    held = st.session_state.get("near_found")
-    if held is None or held[0] != of:
+        st.session_state["near_asked"] = of
+    if st.session_state.get("near_asked") != of:
         return
-    found: dict[str, Clusters] = held[1]
-    _counts({label: found[kind] for kind, label in NEAR_KINDS.items()}, "more of the like")
+    found: NearCopies | None = background.made(("near", ref(preview)), lambda: preview.near, "Comparing")
+    if found is None:
+        return
+    _counts({label: getattr(found, kind) for kind, label in NEAR_KINDS.items()}, "more of the like")
     kind = st.segmented_control(
         "Nearly the same", list(NEAR_KINDS), format_func=NEAR_KINDS.__getitem__, default="captions",
         required=True, key="near_kind",
     )  # fmt: skip
-    _largest(preview, found[kind], flagged)
-
-
-def _near_of(preview: Preview, positions: np.ndarray) -> dict[str, Clusters]:
-    explorer = preview.explorer
-    rows = explorer.rows[positions]
-    return {
-        "captions": near_clusters(gather(explorer.texts, rows), NEAR_CAPTION),
-        "images": near_clusters(gather(explorer.images, rows), NEAR_IMAGE),
-    }
+    _largest(preview, getattr(found, kind), found.positions, NEAR[kind])
 
 
 page()

@@ -67,6 +67,8 @@ def _selection(preview: Preview) -> None:
     """What is outlined, and what can be done with it."""
     held = filters.chosen()
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", height=40, key="outlined"):
+        if not filters.is_ready(preview):
+            return
         if held.lasso is None:
             st.caption(
                 ":material/lasso_select: To select pairs, take the lasso or the box in the chart's corner and draw."

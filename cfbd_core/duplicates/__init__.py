@@ -18,17 +18,21 @@ count more than q pairs: q distinct ones, and their copies.
 
 from cfbd_core.duplicates.clusters import Clusters, alone, both, of_labels
 from cfbd_core.duplicates.collapsed import stages_of_distinct
+from cfbd_core.duplicates.copies import Copies, NearCopies, near_copies
 from cfbd_core.duplicates.exact import Duplicates, collapsible, exact_duplicates, same_captions, same_images
 from cfbd_core.duplicates.near import near_clusters
 
 __all__ = [
     "Clusters",
+    "Copies",
     "Duplicates",
+    "NearCopies",
     "alone",
     "both",
     "collapsible",
     "exact_duplicates",
     "near_clusters",
+    "near_copies",
     "of_labels",
     "same_captions",
     "same_images",

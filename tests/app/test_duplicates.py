@@ -96,6 +96,25 @@ def test_near_duplicates_are_looked_for_when_asked(page, repeated):
     assert len(test.dataframe) == 1  # of another split
 
 
+def test_copies_are_looked_at_and_decided_on_like_any_filter(page, repeated):
+    test = page("duplicates")
+    row = repeated.row_of(next(key for key in repeated.pairs()["key"].to_pylist() if key.endswith("0000")))
+    test.button(key=f"look_exact_{row}").click().run()
+    assert not test.exception
+    test.switch_page("views/pairs.py").run()
+    assert "**5** pairs match" in words(test)
+    assert test.query_params["dup"].startswith("exact:k")
+    test.button(key="all_unsure_filter").click().run()
+    assert repeated.history(1)[0].pairs == 5
+    test.selectbox(key="copies").set_value("captions").run()
+    assert f"**{Explorer(repeated).duplicates.captions.counts()['pairs']}** pairs match" in words(test)
+    test.button(key="chip_0").click().run()
+    assert test.selectbox(key="copies").value is None
+    near = page("pairs", show="all", dup="near-images", gamma_z="-0.9", k="2", q="8")
+    assert not near.exception
+    assert "pairs match" in words(near)
+
+
 def test_nothing_repeats_and_nothing_is_flagged(page, root, mapping, monkeypatch):
     audit = make_audit(root / "audits" / "clean", write_source(root / "clean", poisons=(), pairs=40), mapping)
     monkeypatch.setenv("CFBD_APP_AUDIT", os.path.realpath(audit.folder))
