@@ -1,21 +1,81 @@
-"""Pairs as cards: picture, caption as plain text, scores, and the buttons that decide."""
+"""Pairs as cards: picture, caption as plain text, scores, and the buttons that decide.
+
+A page of cards is one element, drawn by a script in the browser: as widgets of Streamlit's, three buttons a card, a
+page of 60 took over twice as long to draw. What strangers wrote goes there as text, never as HTML.
+"""
 
 from __future__ import annotations
 
-import base64
-import html
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from app import deciding, state, words
+from cfbd_core.images import data_url
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.thumbnails import Thumbnail, Thumbnails
 
 SUBSETS = ("D_b", "D_p", "D_s")
 CHOICES = {"keep": "Keep", "remove": "Remove", "unsure": "?"}
+HELP = {"unsure": "Unsure: look again later"}
+_SCRIPT = """
+const made = (tag, name, text) => {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  if (text !== undefined) element.textContent = text;
+  return element;
+};
+const said = (text) => Object.assign(made("span", "cfbd-plain", text), { dir: "auto" });
+const picture = (card) => {
+  const frame = made("div", "cfbd-picture");
+  if (card.picture) frame.append(Object.assign(made("img"), { alt: "", src: card.picture }));
+  if (card.gone) frame.append(made("div", "cfbd-gone", card.gone));
+  return frame;
+};
+const drawn = (card, choices, decide) => {
+  const all = made("div", "cfbd-card"), caption = made("div", "cfbd-caption"), tags = made("div", "cfbd-tags");
+  caption.title = card.title;
+  caption.append(said(card.caption));
+  for (const [kind, text] of card.tags) tags.append(made("span", `cfbd-tag cfbd-${kind}`, text));
+  const scores = made("div", "cfbd-scores", card.scores);
+  scores.append(made("br"), said(card.key));
+  const buttons = made("div", `cfbd-decide st-key-decide_${card.row}`);
+  let decided = card.decided;
+  for (const [decision, label, help] of choices) {
+    const button = made("button", "", label);
+    button.type = "button";
+    button.title = help;
+    button.setAttribute("aria-pressed", decision === decided);
+    button.onclick = () => {
+      const seen = decided;
+      decided = decision === seen ? "" : decision;
+      for (const other of buttons.children) other.setAttribute("aria-pressed", other === button && decided !== "");
+      all.isPressed = true;
+      decide({ row: card.row, decision: decided, seen });
+    };
+    buttons.append(button);
+  }
+  all.append(picture(card), caption, tags, scores, buttons);
+  return all;
+};
+export default function ({ data, parentElement, setTriggerValue }) {
+  let grid = parentElement.querySelector(".cfbd-cards");
+  if (!grid) parentElement.append((grid = made("div", "cfbd-cards")));
+  const before = grid.held || new Map(), now = new Map();
+  for (const card of data.cards) {
+    const text = JSON.stringify(card), held = before.get(card.row);
+    const element = held && held.text === text && !held.element.isPressed ? held.element
+      : drawn(card, data.choices, (what) => setTriggerValue("decide", what));
+    now.set(card.row, { text, element });
+  }
+  grid.held = now;
+  grid.replaceChildren(...[...now.values()].map((one) => one.element));
+}
+"""
+
+_component = st.components.v2.component("cfbd_cards", js=_SCRIPT, isolate_styles=False)
 
 
 def gallery(preview: Preview, positions: np.ndarray) -> None:
@@ -23,39 +83,21 @@ def gallery(preview: Preview, positions: np.ndarray) -> None:
     explorer = preview.explorer
     pairs = explorer.pairs_at(positions).to_pylist()
     place_of = dict(zip(explorer.rows[positions].tolist(), positions.tolist(), strict=True))
-    pictures = Thumbnails(explorer.audit.folder).get(
-        [(pair["image"], pair["image_offset"], pair["image_size"]) for pair in pairs]
+    pictures = Thumbnails(explorer.audit.folder).of(pairs)
+    cards = [
+        _card(preview, place_of[pair["row"]], pair, picture)
+        for pair, picture in zip(pairs, pictures, strict=True)
+    ]
+    choices = [(decision, label, HELP.get(decision, "")) for decision, label in CHOICES.items()]
+    st.session_state["shown"] = {pair["row"]: pair["key"] for pair in pairs}
+    _component(
+        data={"cards": cards, "choices": choices},
+        key="gallery",
+        on_decide_change=_decide,
     )
-    grid = st.grid(6, min_column_width=190)
-    for pair, picture in zip(pairs, pictures, strict=True):
-        with grid.cell(), st.container(border=True, gap="small"):
-            _card(preview, place_of[pair["row"]], pair, picture)
 
 
-def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbnail) -> None:
-    explorer = preview.explorer
-    st.html(_picture(picture) + _words(preview, position, pair))
-    decided = DECISIONS[explorer.decisions[position]]
-    with st.container(horizontal=True, gap="xxsmall", key=f"decide_{pair['row']}"):
-        # Buttons, not a choice that the browser remembers: what is decided is in the audit, and only there.
-        for decision, label in CHOICES.items():
-            st.button(
-                label, key=f"{decision}_{pair['row']}", on_click=_decide,
-                args=[pair["row"], pair["key"], "" if decision == decided else decision, decided],
-                type="primary" if decision == decided else "secondary", width="stretch",
-                help="Unsure: look again later" if decision == "unsure" else None,
-            )  # fmt: skip
-
-
-def _picture(picture: Thumbnail) -> str:
-    note = f'<div class="cfbd-gone">{html.escape(picture.reason)}</div>' if picture.reason else ""
-    if picture.data is None:
-        return f'<div class="cfbd-picture">{note}</div>'
-    data = base64.b64encode(picture.data).decode()
-    return f'<div class="cfbd-picture"><img alt="" src="data:image/webp;base64,{data}">{note}</div>'
-
-
-def _words(preview: Preview, position: int, pair: dict[str, Any]) -> str:
+def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbnail) -> dict[str, Any]:
     subset = int(preview.coarse.subset[position])
     z, c = float(preview.z.values[position]), float(preview.explorer.consistency[position])
     tags = [
@@ -64,20 +106,28 @@ def _words(preview: Preview, position: int, pair: dict[str, Any]) -> str:
     ]
     if pair["poisoned"] is not None:
         tags.append(("truth", "known poison" if pair["poisoned"] else "known clean"))
-    shown = "".join(f'<span class="cfbd-tag cfbd-{kind}">{text}</span>' for kind, text in tags)
-    scores = f"z {z:.3f}" if np.isfinite(z) else "z –"
-    return (
-        f'<div class="cfbd-caption" title="{html.escape(pair["caption"][:1000])}">'
-        f"{words.plain(pair['caption'])}</div>"
-        f'<div class="cfbd-tags">{shown}</div>'
-        f'<div class="cfbd-scores">{scores} · c {c:.3f}<br>{words.plain(pair["key"], 60)}</div>'
-    )
+    return {
+        "row": pair["row"],
+        "key": words.cut(pair["key"], 60),
+        "caption": words.cut(pair["caption"], 400),
+        "title": pair["caption"][:1000],
+        "picture": picture.data and data_url(picture.data),
+        "gone": picture.reason,
+        "tags": tags,
+        "scores": f"z {z:.3f} · c {c:.3f}" if np.isfinite(z) else f"z – · c {c:.3f}",
+        "decided": DECISIONS[preview.explorer.decisions[position]],
+    }
 
 
 # --- decisions ---------------------------------------------------------------------------------------------
 
 
-def _decide(row: int, key: str, decision: str, seen: str) -> None:
+def _decide() -> None:
     """Store a decision, wherever the pair stands by now; a busy audit is told, and nothing is lost."""
+    asked = st.session_state["gallery"]["decide"]
+    row, decision, seen = asked["row"], asked["decision"], asked["seen"]
+    key = st.session_state["shown"].get(row)
+    if key is None or not {decision, seen} <= set(DECISIONS):
+        return  # not from a card of ours
     with state.told():
         deciding.on_one(row, decision, seen, f"{decision or 'clear'} {words.escaped(key, 24)}")

@@ -21,13 +21,13 @@ def plain(text: str, limit: int = 400) -> str:
     """Text as HTML that shows it letter by letter; cut after ``limit`` letters."""
     return (
         '<span dir="auto" style="overflow-wrap:anywhere;white-space:pre-wrap">'
-        f"{html.escape(_cut(text, limit))}</span>"
+        f"{html.escape(cut(text, limit))}</span>"
     )
 
 
 def escaped(text: str, limit: int = 1000) -> str:
     """Text as Markdown that shows it letter by letter, on one line; cut after ``limit`` letters."""
-    line = " ".join(_cut(text, limit).split())
+    line = " ".join(cut(text, limit).split())
     shown = _SPECIAL.sub(r"\\\1", _REPLACED.sub(lambda found: found[0] + _JOINER, line))
     # Text that turns the reading direction must not turn what stands after it.
     return f"{_ISOLATE}{shown}{_END_ISOLATE}" if _DIRECTIONS.search(line) else shown
@@ -41,5 +41,6 @@ def code(text: str) -> str:
     return f"{fence}{room}{line}{room}{fence}"
 
 
-def _cut(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
+    """Text of at most ``limit`` letters; what is left out is told by an ellipsis."""
     return text if len(text) <= limit else text[:limit].rstrip() + " …"

@@ -9,7 +9,7 @@ from app import cards, deciding, downloads, filters, state, undo, widgets
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 
-PAGE = 24
+PAGES = (24, 60, 120)  # pairs on a page
 
 
 def page() -> None:
@@ -30,13 +30,19 @@ def page() -> None:
     if not len(positions):
         _nothing(preview, chosen)
         return
-    pages = -(-len(positions) // PAGE)
-    key = f"pairs_page_{st.session_state.get('pairs_view', 0)}"
+    size = st.session_state.get("page_size") or 60
+    pages = -(-len(positions) // size)
+    key = f"pairs_page_{st.session_state.get('pairs_view', 0)}_{size}"
     number = min(int(st.session_state.get(key, 1)), pages)
     st.session_state[key] = number  # the last page may have gone with its last pair
-    cards.gallery(preview, positions[(number - 1) * PAGE : number * PAGE])
-    if pages > 1:
-        st.pagination(pages, key=key, persist_state="session")
+    cards.gallery(preview, positions[(number - 1) * size : number * size])
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        if pages > 1:
+            st.pagination(pages, key=key, persist_state="session")
+        if len(positions) > PAGES[0]:
+            st.segmented_control(
+                "Pairs on a page", PAGES, default=60, required=True, key="page_size", persist_state="session"
+            )
 
 
 def _toolbar(preview: Preview, positions: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
+from streamlit.components.v2.bidi_component.main import _make_trigger_id
 from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
@@ -72,6 +74,37 @@ def alter(audit: Audit, statement: str) -> None:
     """Run SQL on an audit's file."""
     with duckdb.connect(str(audit.folder / "audit.duckdb")) as connection:
         connection.execute(statement)
+
+
+def cards(test: AppTest) -> list[dict[str, Any]]:
+    """The cards of a gallery, as its script gets them."""
+    return [card for given in data_of(test, "cfbd_cards") for card in given["cards"]]
+
+
+def press(test: AppTest, decision: str, row: int) -> AppTest:
+    """Press a card's button, as its script tells of it: AppTest knows no scripts in a browser."""
+    (card,) = [card for card in cards(test) if card["row"] == row]
+    seen = card["decided"]
+    what = {"row": row, "decision": "" if seen == decision else decision, "seen": seen}
+    return trigger(test, "cfbd_cards", "decide", what)
+
+
+def data_of(test: AppTest, component: str) -> list[Any]:
+    """What each component of this name was given."""
+    return [json.loads(part.proto.mixed.json or part.proto.json) for part in _components(test, component)]
+
+
+def trigger(test: AppTest, component: str, event: str, value: Any) -> AppTest:
+    """Let the one component of this name tell of an event."""
+    (part,) = _components(test, component)
+    states = test._tree.get_widget_states()
+    state = states.widgets.add(id=_make_trigger_id(part.proto.id, "events"))
+    state.json_trigger_value = json.dumps([{"event": event, "value": value}])
+    return test._run(states)
+
+
+def _components(test: AppTest, name: str) -> list[Any]:
+    return [part for part in test.get("bidi_component") if part.proto.component_name == name]
 
 
 def metrics(test: AppTest) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cfbd_core import Audit, SplitParams, log_export
-from tests.app.conftest import MAIN, words
+from tests.app.conftest import MAIN, press, words
 
 PAGE = 20  # lines
 
@@ -38,9 +38,9 @@ def test_undo_and_redo_walk_back_and_forth_and_tell_what_they_turn(page, audit):
     assert test.button(key="undo_button").disabled
     assert test.button(key="redo_button").disabled
     first, second, _ = flagged(audit)
-    test.button(key=f"keep_{first}").click().run()
+    press(test, "keep", first)
     test.segmented_control(key="show").set_value("all").run()
-    test.button(key=f"remove_{second}").click().run()
+    press(test, "remove", second)
     assert test.button(key="undo_button").label.startswith("Undo: remove")
     for row, left in ((second, 1), (first, 0)):
         test.button(key="undo_button").click().run()
@@ -58,9 +58,9 @@ def test_a_new_decision_leaves_nothing_to_redo(page, audit):
     test = page("pairs")
     test.segmented_control(key="show").set_value("all").run()
     first, second, _ = flagged(audit)
-    test.button(key=f"keep_{first}").click().run()
+    press(test, "keep", first)
     test.button(key="undo_button").click().run()
-    test.button(key=f"remove_{second}").click().run()
+    press(test, "remove", second)
     assert test.button(key="redo_button").disabled
     test.button(key="undo_button").click().run()
     assert test.button(key="redo_button").label.startswith("Redo: remove")
@@ -70,8 +70,8 @@ def test_what_was_undone_on_the_log_page_or_by_someone_else_is_skipped(page, aud
     test = page("pairs")
     test.segmented_control(key="show").set_value("all").run()
     first, second, _ = flagged(audit)
-    test.button(key=f"keep_{first}").click().run()
-    test.button(key=f"remove_{second}").click().run()
+    press(test, "keep", first)
+    press(test, "remove", second)
     audit.undo(2, who="bob")
     test.run()
     assert test.button(key="undo_button").label.startswith("Undo: keep")
@@ -81,10 +81,10 @@ def test_what_was_undone_on_the_log_page_or_by_someone_else_is_skipped(page, aud
 def test_sessions_undo_their_own_actions(page, audit):
     first, second, _ = flagged(audit)
     mine, other = page("pairs"), page("pairs")
-    mine.button(key=f"keep_{first}").click().run()
+    press(mine, "keep", first)
     other.run()
     assert other.button(key="undo_button").disabled
-    other.button(key=f"keep_{second}").click().run()
+    press(other, "keep", second)
     mine.run()
     mine.button(key="undo_button").click().run()
     assert (decision(audit, first), decision(audit, second)) == ("", "keep")
@@ -96,9 +96,9 @@ def test_sessions_undo_their_own_actions(page, audit):
 def test_the_log_names_who_decided_and_under_which_sliders(page, audit):
     test = page("pairs")
     first, second, _ = flagged(audit)
-    test.button(key=f"keep_{first}").click().run()
+    press(test, "keep", first)
     test.text_input(key="who").set_value(" Ada  Lovelace ").run()
-    test.button(key=f"keep_{second}").click().run()
+    press(test, "keep", second)
     assert [one.who for one in audit.history()] == ["Ada Lovelace", "app"]
     assert audit.history()[0].params == SplitParams(k=2, q=8).to_dict()
     test.switch_page("views/log.py").run()
@@ -112,7 +112,7 @@ def test_the_login_s_name_is_the_log_s(root, audit, monkeypatch):
     test.user = {"is_logged_in": True, "email": "ada@example.org", "name": "Ada"}
     test.switch_page("views/pairs.py").run()
     assert "who" not in [box.key for box in test.text_input]
-    test.button(key=f"keep_{flagged(audit)[0]}").click().run()
+    press(test, "keep", flagged(audit)[0])
     assert audit.history()[0].who == "ada@example.org"
 
 

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from app.settings import Settings
-from tests.app.conftest import make_audit, write_source
+from tests.app.conftest import make_audit, press, write_source
 
 
 def test_undo_does_not_reach_into_another_audit(page, root, audit, mapping):
     other = make_audit(root / "audits" / "zoo", write_source(root / "zoo", pairs=60), mapping)
     test = page("pairs")
     row = audit.pairs("verdict = 'poisoned'", order_by="z DESC", limit=1)["row"][0].as_py()
-    test.button(key=f"keep_{row}").click().run()
+    press(test, "keep", row)
     assert not test.button(key="undo_button").disabled
     test.switch_page("views/audits.py").run()
     next(button for button in test.button if button.label == "Open").click().run()
