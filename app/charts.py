@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from scipy.ndimage import gaussian_filter
 
 from cfbd_core.preview import Preview
 
@@ -20,6 +21,8 @@ BLUE, GREY, ORANGE, PURPLE, GREEN, YELLOW = (
 SUBSET_NAMES = ("D_b benign", "D_p top-q", "D_s suspicious")
 SUBSET_COLOURS = (BLUE, ORANGE, GREY)
 HEAT = [[0.0, "rgba(0,114,178,0.06)"], [1.0, "rgba(0,114,178,0.95)"]]
+CROWD = [[0.0, "rgba(110,120,140,0)"], [1.0, "rgba(110,120,140,0.42)"]]
+CELLS = 120  # of the map's density, across and up
 ALARM = [[0.0, "rgba(213,94,0,0.06)"], [1.0, "rgba(213,94,0,0.95)"]]
 RUG = 500  # top-q marks drawn one by one at most
 HEIGHT = 380
@@ -156,9 +159,13 @@ def scatter_map(
     groups: dict[str, tuple[str, np.ndarray]],
     values: tuple[str, np.ndarray] | None,
     index: np.ndarray,
+    weights: np.ndarray | None = None,
 ) -> Chart:
-    """The map: ``groups`` name -> (colour, which points), or one colour scale over ``values`` (n,)."""
-    figure = go.Figure()
+    """The map: ``groups`` name -> (colour, which points), or one colour scale over ``values`` (n,).
+
+    With ``weights`` (n,), how many pairs each point stands for, the density of all pairs lies under the points.
+    """
+    figure = go.Figure() if weights is None else _density(xy, weights)
     if values is not None:
         name, numbers = values
         figure.add_scattergl(
@@ -179,6 +186,20 @@ def scatter_map(
         update(showticklabels=False, showgrid=False, zeroline=False, rangemode="normal")
     data = {"point": index, "x": xy[:, 0], "y": xy[:, 1]}
     return Chart("map", "Map of the pairs; near points have similar embeddings", figure, data)
+
+
+def _density(xy: np.ndarray, weights: np.ndarray) -> go.Figure:
+    """A quiet picture of how many pairs lie where, on a logarithmic scale."""
+    counts, across, up = np.histogram2d(xy[:, 0], xy[:, 1], bins=CELLS, weights=weights)
+    smooth = np.log1p(gaussian_filter(counts.T, 1.5))
+    most = max(float(smooth.max()), 1e-9)
+    return go.Figure(
+        go.Heatmap(
+            x=(across[:-1] + across[1:]) / 2, y=(up[:-1] + up[1:]) / 2,
+            z=np.where(smooth > 0.02 * most, smooth, np.nan).round(3).astype(np.float32),
+            colorscale=CROWD, showscale=False, zsmooth="best", hoverinfo="skip", zmin=0, zmax=most, name="density",
+        )
+    )  # fmt: skip
 
 
 # --- shared ------------------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """Pointing at a point of the map shows its picture and caption.
 
-Plotly's own hover labels hold no pictures. This component listens to the chart's hover events in the
-browser and shows the point's tile of the map's sprite sheets, so that no request goes to the server.
+Plotly's own hover labels hold no pictures. This component listens to the chart's hover events in the browser. Of a
+small map it holds everything: the map's sprite sheets and captions, so that no request goes to the server. Of a large
+one that would be a hundred megabytes: there it asks for the one point that someone points at.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +16,16 @@ import streamlit as st
 from cfbd_core.images import data_url
 from cfbd_core.projection import Map
 
+HELD = 5000  # points, at most, whose pictures and captions a browser is given at once
+Told = Callable[[int], tuple[str, bytes | None] | None]
 _SCRIPT = """
-export default function ({ data, parentElement }) {
-  const tip = document.createElement("div");
+const made = (data, parentElement) => {
+  const [tip, tile, words] = ["div", "div", "div"].map((tag) => document.createElement(tag));
   tip.className = "cfbd-tip";
-  const tile = document.createElement("div");
-  const words = document.createElement("div");
   words.dir = "auto";
   tip.append(tile, words);
   document.body.append(tip);
-  const scale = 2, side = data.tile * scale;
+  const side = data.tile * 2;
   Object.assign(tip.style, {
     position: "fixed", zIndex: 1000000, pointerEvents: "none", display: "none", width: (side + 20) + "px",
     padding: "10px", borderRadius: "8px", font: "13px/1.35 sans-serif", whiteSpace: "pre-wrap",
@@ -34,9 +36,20 @@ export default function ({ data, parentElement }) {
   for (const name of ["--st-background-color", "--st-text-color", "--st-border-color"])
     tip.style.setProperty(name, styles.getPropertyValue(name));
   Object.assign(tile.style, { width: side + "px", height: side + "px", marginBottom: "6px", borderRadius: "4px" });
-  const place = new Map(data.index.map((point, i) => [point, i]));
-  const show = (event) => {
-    const point = event.points[0].customdata, i = place.get(point);
+  return { tip, tile, words, side };
+};
+const WAIT = 90;  // ms on a point before it is asked for
+export default function ({ data, parentElement, setTriggerValue }) {
+  const { tip, tile, words, side } = made(data, parentElement);
+  const held = data.words && new Map(data.index.map((point, i) => [point, i]));
+  let asking = 0;
+  const place = () => {
+    const { x, y } = parentElement.pointed, room = (tip.style.display = "block", tip.getBoundingClientRect());
+    tip.style.left = Math.min(x + 16, innerWidth - room.width - 8) + "px";
+    tip.style.top = Math.max(8, Math.min(y + 16, innerHeight - room.height - 8)) + "px";
+  };
+  const fromSheet = (point) => {
+    const i = held.get(point);
     if (i === undefined) return;
     const sheet = Math.floor(point / data.perSheet), at = point % data.perSheet;
     const x = at % data.columns, y = Math.floor(at / data.columns);
@@ -44,12 +57,30 @@ export default function ({ data, parentElement }) {
     tile.style.backgroundSize = `${data.columns * side}px auto`;
     tile.style.backgroundPosition = `-${x * side}px -${y * side}px`;
     words.textContent = data.words[i];
-    tip.style.display = "block";
-    const mouse = event.event, room = tip.getBoundingClientRect();
-    tip.style.left = Math.min(mouse.clientX + 16, innerWidth - room.width - 8) + "px";
-    tip.style.top = Math.max(8, Math.min(mouse.clientY + 16, innerHeight - room.height - 8)) + "px";
+    place();
   };
-  const hide = () => { tip.style.display = "none"; };
+  const answered = () => {
+    const shown = data.shown;
+    if (!shown || !parentElement.pointed || parentElement.pointed.point !== shown.point) return;
+    Object.assign(tile.style, { backgroundImage: shown.picture ? `url(${shown.picture})` : "none",
+      backgroundSize: "contain", backgroundRepeat: "no-repeat", backgroundPosition: "center" });
+    words.textContent = shown.words;
+    place();
+  };
+  const show = (event) => {
+    const point = event.points[0].customdata;
+    if (point === undefined || point === null) return;
+    parentElement.pointed = { point, x: event.event.clientX, y: event.event.clientY };
+    clearTimeout(asking);
+    if (held) fromSheet(point);
+    else if (data.shown && data.shown.point === point) answered();
+    else asking = setTimeout(() => setTriggerValue("point", point), WAIT);
+  };
+  const hide = () => {
+    clearTimeout(asking);
+    parentElement.pointed = null;
+    tip.style.display = "none";
+  };
   let chart = null;
   const attach = () => {
     const found = document.querySelector(".st-key-chart_map .js-plotly-plot");
@@ -60,15 +91,19 @@ export default function ({ data, parentElement }) {
   };
   const timer = setInterval(attach, 300);  // Streamlit may put another chart in its place
   attach();
-  return () => {
+  answered();
+  const end = () => {
     clearInterval(timer);
-    hide();
+    clearTimeout(asking);
     tip.remove();
     if (chart && chart.removeListener) {
       chart.removeListener("plotly_hover", show);
       chart.removeListener("plotly_unhover", hide);
     }
   };
+  if (parentElement.ended) parentElement.ended();  // of the answer before
+  parentElement.ended = end;
+  return end;
 }
 """
 
@@ -81,13 +116,29 @@ def hover_pictures(made: Map, words: list[str], index: np.ndarray) -> None:
         "tile": made.tile,
         "columns": made.columns,
         "perSheet": made.per_sheet,
-        "sheets": [_as_url(sheet) for sheet in made.sheets],
+        "sheets": [_sheet(sheet) for sheet in made.sheets],
         "index": index.tolist(),
         "words": words,
     }
     _component(data=data, key="hover_pictures", height=1)
 
 
+@st.fragment
+def hover_one_by_one(made: Map, told: Told) -> None:
+    """Show what ``told(point)`` says, words and picture, of the point of the chart ``map`` that is pointed at."""
+    asked = (st.session_state.get("hover_asked") or {}).get("point")
+    one = asked if type(asked) is int else None
+    found = None if one is None else told(one)
+    shown = (
+        None
+        if found is None
+        else {"point": one, "words": found[0], "picture": found[1] and data_url(found[1])}
+    )
+    _component(
+        data={"tile": made.tile, "shown": shown}, key="hover_asked", height=1, on_point_change=lambda: None
+    )
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
-def _as_url(sheet: Path) -> str:
+def _sheet(sheet: Path) -> str:
     return data_url(sheet.read_bytes())

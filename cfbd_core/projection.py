@@ -1,7 +1,7 @@
 """The map: which pairs are on it, where they lie, and their pictures, kept in ``DIR/maps/<space>/``.
 
 All flagged pairs are on the map, all of D_p, and a sample of the rest. A map is a folder of its own,
-``<space>/<made at>/`` with ``map.parquet`` (row, x, y) and ``sheet_NNNN.webp``; ``<space>/map.json``,
+``<space>/<made at>/`` with ``map.parquet`` (row, x, y, weight) and ``sheet_NNNN.webp``; ``<space>/map.json``,
 written last, says which one counts. So a map is whole or not there, its files never change, and an app
 that still shows the one before finds it.
 """
@@ -46,7 +46,8 @@ class Map:
 
     ``rows`` int64 (n,) are the pairs, ``xy`` float32 (n, 2) their places, most within ±1. The picture
     of point i is tile ``i % per_sheet`` of ``sheets[i // per_sheet]``, row by row, ``columns`` tiles of
-    ``tile`` px a row. ``info`` says how the map was made.
+    ``tile`` px a row. ``info`` says how the map was made. ``weights`` float32 (n,) tell how many of the audit's pairs
+    each point stands for.
     """
 
     space: Space
@@ -57,6 +58,7 @@ class Map:
     columns: int
     per_sheet: int
     info: dict[str, Any] = field(repr=False)
+    weights: np.ndarray = field(repr=False)
 
     @property
     def id(self) -> str:
@@ -84,9 +86,11 @@ def make_map(
     with told_in_one_line(audit.folder):
         home.mkdir(parents=True, exist_ok=True)
     with one_job(home, "map"):
-        rows, vectors, info = _sample(audit, space, points, seed)
+        rows, weights, vectors, info = _sample(audit, space, points, seed)
         xy = lay_out(vectors, seed, tell)
-        _keep(audit, home, rows, xy, info, tell)
+        _keep(
+            audit, home, pa.table({"row": rows, "x": xy[:, 0], "y": xy[:, 1], "weight": weights}), info, tell
+        )
     made = load_map(audit.folder, space)
     if made is None:
         raise AuditError(f"{audit.folder}: its embeddings changed while the map was made; make it again")
@@ -117,6 +121,8 @@ def load_map(audit_folder: str | Path, space: Space) -> Map | None:
             info["columns"],
             info["per_sheet"],
             info,
+            # maps of before each point was one of a crowd
+            table["weight"].to_numpy() if "weight" in table.column_names else np.ones(len(table), np.float32),
         )
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError, pa.ArrowException):
         return None
@@ -124,8 +130,8 @@ def load_map(audit_folder: str | Path, space: Space) -> Map | None:
 
 def _sample(
     audit: Audit, space: Space, points: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Rows (n,), ascending, their unit vectors (n, d), and what is to be told of them."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    """Rows (n,), ascending, their weights (n,) and unit vectors (n, d), and what is to be told of them."""
     plan = audit.shards.plan()
     if plan is None:
         raise AuditError(f"{audit.folder}: not ready for this step; run `cfbd embed` first")
@@ -136,9 +142,10 @@ def _sample(
     pairs = len(rows)
     chosen = choose(flagged, probe, points, np.random.default_rng(seed))
     chosen = chosen[np.argsort(rows[chosen])]
+    weights = weigh(flagged, probe, chosen)
     vectors = unit_rows(gather(shards, rows[chosen]))
     usable = np.isfinite(vectors).all(1)
-    chosen, vectors = chosen[usable], vectors[usable]
+    chosen, weights, vectors = chosen[usable], weights[usable], vectors[usable]
     if len(chosen) < LEAST:
         raise ParameterError(f"{audit.folder}: {len(chosen)} pairs with embeddings; a map needs {LEAST}")
     info = {
@@ -153,7 +160,7 @@ def _sample(
         "columns": COLUMNS,
         "per_sheet": PER_SHEET,
     }
-    return rows[chosen], vectors, info
+    return rows[chosen], weights, vectors, info
 
 
 def choose(flagged: np.ndarray, probe: np.ndarray, points: int, rng: np.random.Generator) -> np.ndarray:
@@ -169,6 +176,19 @@ def choose(flagged: np.ndarray, probe: np.ndarray, points: int, rng: np.random.G
     return np.concatenate(chosen)
 
 
+def weigh(flagged: np.ndarray, probe: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """How many of N pairs each of the ``chosen`` positions (m,) stands for, float32 (m,).
+
+    Those chosen of a group share its pairs in equal parts. The groups are those of :func:`choose`: flagged, the rest
+    of D_p, the rest.
+    """
+    group = np.where(flagged, 0, np.where(probe, 1, 2))
+    every, here = np.bincount(group, minlength=3), np.bincount(group[chosen], minlength=3)
+    share = (every / np.maximum(here, 1)).astype(np.float32)
+    found: np.ndarray = share[group[chosen]]
+    return found
+
+
 def _evenly(positions: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     if len(positions) <= most:
         return positions
@@ -176,16 +196,15 @@ def _evenly(positions: np.ndarray, most: int, rng: np.random.Generator) -> np.nd
     return positions[((np.arange(most) + rng.random()) * step).astype(np.int64)]
 
 
-def _keep(
-    audit: Audit, home: Path, rows: np.ndarray, xy: np.ndarray, info: dict[str, Any], progress: Progress
-) -> None:
+def _keep(audit: Audit, home: Path, placed: pa.Table, info: dict[str, Any], progress: Progress) -> None:
+    rows = placed["row"].to_numpy()
     made, before = datetime.now(UTC), _current(home)
     folder = home / f"{made:%Y%m%dT%H%M%S.%f}"
     try:
         folder.mkdir()
         pictures, locators = Thumbnails(audit.folder), _locators(audit, rows)
         write_sheets(folder, pictures, locators, lambda done: progress("pictures", done, len(rows)))
-        pq.write_table(pa.table({"row": rows, "x": xy[:, 0], "y": xy[:, 1]}), folder / "map.parquet")
+        pq.write_table(placed, folder / "map.parquet")
         write_json(home / "map.json", info | {"folder": folder.name, "made_at": made.isoformat()})
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -24,7 +24,7 @@ from cfbd_core.files import one_job
 from cfbd_core.lasso import Lasso
 from cfbd_core.layout import lay_out, nearest
 from cfbd_core.pair_filter import PairFilter, outlined_map
-from cfbd_core.projection import choose, load_map, make_map
+from cfbd_core.projection import choose, load_map, make_map, weigh
 from cfbd_core.scores import unit_rows
 from cfbd_core.sprites import write_sheets
 from cfbd_core.thumbnails import Thumbnail, Thumbnails
@@ -182,6 +182,19 @@ def test_many_flagged_pairs_leave_room_for_others():
     assert sorted(few) == list(range(20))
 
 
+def test_the_points_stand_for_all_pairs():
+    flagged, probe = np.zeros(1000, bool), np.zeros(1000, bool)
+    flagged[:30], probe[20:40] = True, True
+    chosen = choose(flagged, probe, 100, np.random.default_rng(0))
+    weights = weigh(flagged, probe, chosen)
+    assert weights.sum() == pytest.approx(1000)
+    assert (weights[chosen < 40] == 1).all()
+    assert (weights[chosen >= 40] == 16).all()
+    many = np.arange(1000) < 500
+    thinned = choose(many, probe, 100, np.random.default_rng(0))
+    assert weigh(many, probe, thinned)[thinned < 500] == pytest.approx(np.full(80, 500 / 80))
+
+
 # --- a map ---------------------------------------------------------------------------------------------
 
 
@@ -255,6 +268,7 @@ def test_a_map_is_loaded_as_it_was_made_until_the_embeddings_change(audit, tmp_p
     assert loaded is not None
     assert (loaded.rows == made.rows).all()
     assert (loaded.xy == made.xy).all()
+    assert loaded.weights.sum() == pytest.approx(60)
     assert (loaded.sheets, loaded.info) == (made.sheets, made.info)
     assert load_map(audit.folder, "images") is None
     shutil.copytree(audit.folder, tmp_path / "copy")

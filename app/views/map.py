@@ -10,11 +10,12 @@ import numpy as np
 import streamlit as st
 
 from app import charts, filters, running, state, widgets, words
-from app.hover import hover_pictures
+from app.hover import HELD, hover_one_by_one, hover_pictures
 from cfbd_core.errors import CfbdError
 from cfbd_core.lasso import Lasso, Space
 from cfbd_core.preview import Preview
 from cfbd_core.projection import Map, load_map
+from cfbd_core.thumbnails import Thumbnails
 
 SPACES = {"captions": "Captions", "images": "Images"}
 COLOURS = {
@@ -24,7 +25,7 @@ COLOURS = {
     "consistency": "c",
     "truth": "Truth",
 }
-POINTS = (2000, 5000, 10_000, 20_000)
+POINTS = (2000, 5000, 10_000, 20_000, 50_000)
 
 
 def page() -> None:
@@ -137,8 +138,17 @@ def _draw(preview: Preview, made: Map, colour: str) -> None:
         removed = preview.removed()[at]
         groups = {"kept": (charts.GREY, ~removed), "removed": (charts.ORANGE, removed)}
     groups = {name: group for name, group in groups.items() if group[1].any()}
-    widgets.chart(charts.scatter_map(xy, groups, values, index), partial(_outlined, made.space, made.id))
-    hover_pictures(made, *_told(preview, at, index))
+    widgets.chart(
+        charts.scatter_map(xy, groups, values, index, made.weights[index]),
+        partial(_outlined, made.space, made.id),
+    )
+    if len(index) <= HELD:
+        hover_pictures(made, *_told(preview, at, index))
+    else:
+        hover_one_by_one(made, partial(_told_of, preview, at, index))
+    st.caption(
+        "The shade behind the points is where the audit's pairs lie: each point stands for its share of them."
+    )
     missing = int((preview.removed() & ~explorer.mask_of(at)).sum())
     if missing:
         st.caption(
@@ -159,6 +169,22 @@ def _told(preview: Preview, at: np.ndarray, index: np.ndarray) -> tuple[list[str
         )
     ]
     return told, index[there]
+
+
+def _told_of(
+    preview: Preview, at: np.ndarray, index: np.ndarray, point: int
+) -> tuple[str, bytes | None] | None:
+    """What is said of one point, and its picture; None where its pair is gone."""
+    (place,) = np.searchsorted(index, [point])
+    if place == len(index) or index[place] != point:
+        return None
+    words, there = _told(preview, at[[place]], index[[place]])
+    if not len(there):
+        return None
+    (pair,) = preview.explorer.pairs_at(at[[place]]).to_pylist()
+    pictures = Thumbnails(preview.explorer.audit.folder)
+    (picture,) = pictures.get([(pair["image"], pair["image_offset"], pair["image_size"])])
+    return words[0], picture.data
 
 
 page()

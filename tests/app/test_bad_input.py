@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,15 +12,18 @@ import pytest
 
 from cfbd_core import Audit
 from cfbd_core.jobs import Jobs
+from cfbd_core.projection import load_map
 from tests.app.conftest import (
     HOSTILE,
     PAIRS,
     VIEWS,
     alter,
     cards,
+    data_of,
     make_audit,
     metrics,
     press,
+    trigger,
     words,
     write_source,
 )
@@ -321,6 +325,24 @@ def test_captions_go_to_the_map_s_hover_as_text(page, audit, monkeypatch):
     assert all(len(words) < 250 for words in told[0])
     figure = " ".join(chart.proto.spec for chart in test.get("plotly_chart"))
     assert "script" not in figure
+
+
+def test_a_large_map_tells_of_the_point_that_is_pointed_at_alone(page, audit, monkeypatch):
+    told = made_map(audit, monkeypatch)
+    monkeypatch.setattr("app.hover.HELD", 50)
+    test = page("map")
+    assert not test.exception
+    assert not told
+    asked = trigger(test, "cfbd_hover_pictures", "point", 7)
+    assert not asked.exception
+    (given,) = data_of(asked, "cfbd_hover_pictures")
+    assert given["shown"]["point"] == 7
+    assert given["shown"]["picture"].startswith("data:image/webp;base64,")
+    caption = audit.captions_of(load_map(audit.folder, "captions").rows[[7]])[0]
+    assert given["shown"]["words"].startswith(caption[:160])
+    assert len(json.dumps(given)) < 100_000
+    (given,) = data_of(trigger(test, "cfbd_hover_pictures", "point", 10**6), "cfbd_hover_pictures")
+    assert given["shown"] is None
 
 
 @pytest.mark.parametrize("colour", ["verdict", "subset", "z", "consistency", "truth"])

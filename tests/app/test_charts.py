@@ -33,7 +33,7 @@ def drawn(preview, log: bool = True) -> list[charts.Chart]:
         charts.z_histogram(preview, log, explorer.has_truth),
         charts.heat_map("benign_by_k_gamma", "D_b", KS, GAMMAS, benign, (2, 0.9)),
         charts.heat_map("poisons_by_k_gamma", "Poisons", KS, GAMMAS, poisons, (9, 0.01)),
-        charts.scatter_map(xy, groups, None, index),
+        charts.scatter_map(xy, groups, None, index, np.full(20, 7.0)),
         charts.scatter_map(xy, {}, z, index),
         *([charts.precision_recall(preview), charts.roc(preview)] if preview.z.roc else []),
     ]
@@ -97,7 +97,7 @@ def test_charts_of_few_pairs_are_drawn(root, mapping, pairs):
         preview = few.preview(SplitParams(k=2, q=q))
         for chart in (
             charts.consistency(preview, True, True), charts.z_histogram(preview, True, True),
-            charts.scatter_map(xy, {}, ("z", preview.z.values), np.arange(pairs)),
+            charts.scatter_map(xy, {}, ("z", preview.z.values), np.arange(pairs), np.ones(pairs)),
         ):  # fmt: skip
             strict(chart)
 
