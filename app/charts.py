@@ -22,6 +22,7 @@ SUBSET_NAMES = ("D_b benign", "D_p top-q", "D_s suspicious")
 SUBSET_COLOURS = (BLUE, ORANGE, GREY)
 HEAT = [[0.0, "rgba(0,114,178,0.06)"], [1.0, "rgba(0,114,178,0.95)"]]
 CROWD = [[0.0, "rgba(110,120,140,0)"], [1.0, "rgba(110,120,140,0.42)"]]
+CROWDED = 10_000  # points
 CELLS = 120  # of the map's density, across and up
 ALARM = [[0.0, "rgba(213,94,0,0.06)"], [1.0, "rgba(213,94,0,0.95)"]]
 RUG = 500  # top-q marks drawn one by one at most
@@ -170,15 +171,18 @@ def scatter_map(
         name, numbers = values
         figure.add_scattergl(
             x=xy[:, 0], y=xy[:, 1], mode="markers", customdata=index, name=name,
-            marker={"size": 6, "color": numbers, "colorscale": "Viridis", "colorbar": {"title": name}},
+            marker={"size": 3 if len(xy) > CROWDED else 6, "color": numbers, "colorscale": "Viridis",
+                    "colorbar": {"title": name}},
             hoverinfo="none",
         )  # fmt: skip
     for name, (colour, chosen) in groups.items():
-        size = 5 if colour == GREY else 7
+        size, opacity = (5, 0.55) if colour == GREY else (7, 0.85)
+        if len(xy) > CROWDED:  # smaller and fainter, so that the density shows through
+            size, opacity = (2.5, 0.3) if colour == GREY else (4, 0.8)
         figure.add_scattergl(
             x=xy[chosen, 0], y=xy[chosen, 1], mode="markers", customdata=index[chosen],
             name=f"{name} ({int(chosen.sum()):,})", hoverinfo="none",
-            marker={"size": size, "color": colour, "opacity": 0.55 if colour == GREY else 0.85},
+            marker={"size": size, "color": colour, "opacity": opacity},
         )  # fmt: skip
     finish(figure, "", "")
     figure.update_layout(height=620, hovermode="closest", dragmode="pan")

@@ -67,7 +67,9 @@ def page() -> None:
 def _selection(preview: Preview) -> None:
     """What is outlined, and what can be done with it."""
     held = filters.chosen()
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium", height=40, key="outlined"):
+    with st.container(
+        horizontal=True, vertical_alignment="center", gap="medium", height=44, border=False, key="outlined"
+    ):
         if not filters.is_ready(preview):
             return
         if held.lasso is None:
