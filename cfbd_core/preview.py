@@ -106,7 +106,7 @@ class Preview:
         """The flagged pairs by what their captions say, largest group first."""
         return group_pairs(self.explorer, np.flatnonzero(self.flagged), self.z.values)
 
-    @cached_property
+    @once
     def near(self) -> NearCopies:
         """What nearly repeats among the flagged pairs."""
         return near_copies(self.explorer, np.flatnonzero(self.flagged))

@@ -11,7 +11,7 @@ import streamlit as st
 
 from app import background, filters, state, widgets
 from app.words import plain
-from cfbd_core.duplicates import Clusters, Copies, NearCopies
+from cfbd_core.duplicates import Clusters, Copies, Duplicates, NearCopies
 from cfbd_core.duplicates.copies import Kind
 from cfbd_core.duplicates.near import NEAR_CAPTION, NEAR_IMAGE
 from cfbd_core.images import data_url

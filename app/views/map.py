@@ -70,8 +70,6 @@ def _selection(preview: Preview) -> None:
     with st.container(
         horizontal=True, vertical_alignment="center", gap="medium", height=44, border=False, key="outlined"
     ):
-        if not filters.is_ready(preview):
-            return
         if held.lasso is None:
             st.caption(
                 ":material/lasso_select: To select pairs, take the lasso or the box in the chart's corner and draw."

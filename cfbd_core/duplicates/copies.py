@@ -60,7 +60,7 @@ class Copies:
         return cls(kind, key)  # type: ignore[arg-type]  # checked there
 
     def clusters(self, preview: Preview) -> tuple[np.ndarray, Clusters]:
-        """Positions int64 (m,) that were compared, and clusters over them; made once, which takes seconds for millions."""
+        """Positions int64 (m,) that were compared, and clusters over them; made once, in seconds."""
         if self.kind.startswith("near-"):
             near = preview.near
             return near.positions, near.captions if self.kind == "near-captions" else near.images
