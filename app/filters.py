@@ -209,8 +209,7 @@ def _more(preview: Preview, held: PairFilter) -> None:
 
 def _views(held: PairFilter) -> None:
     """Named views: open one, save this one, take one out."""
-    audit = state.explorer().audit
-    views = audit.saved_views()
+    views = state.saved_views()
     with st.popover(
         "Views", icon=":material/bookmark:", help="Filters and sliders that were saved under a name"
     ):
@@ -249,7 +248,7 @@ def _save_view(held: PairFilter) -> None:
         st.toast("Give the view a name.", icon=":material/edit:")
         return
     with state.told():
-        if name in state.explorer().audit.saved_views():
+        if name in state.saved_views():
             st.session_state["view_asked"] = name
         else:
             _keep_view(name, held)

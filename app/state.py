@@ -81,6 +81,12 @@ def _explorer(folder: str, version: str | None) -> Explorer:
     return Explorer(Audit.open(folder))
 
 
+def saved_views() -> dict[str, dict[str, str]]:
+    """The named views of the open audit, as :meth:`Audit.saved_views` gives them."""
+    folder = audit_folder()
+    return {} if folder is None else _read(folder).views
+
+
 def is_scored(folder: Path) -> bool:
     """Whether the audit has scores to split by."""
     return _read(folder).is_scored

@@ -25,6 +25,7 @@ class Glance(NamedTuple):
     score_version: str | None
     is_scored: bool
     applied: SplitParams | None
+    views: dict[str, dict[str, str]]
 
 
 class AuditColumns:
@@ -120,13 +121,14 @@ class AuditColumns:
         return None if held is None else SplitParams(**held["settings"])
 
     def glance(self) -> Glance:
-        """:meth:`score_version`, :meth:`is_scored` and :meth:`applied_params` from one opening of the file."""
+        """Score version, whether there are scores, the applied split and the views, from one opening of the file."""
         with self._database.reading() as connection:
             split = queries.get_meta(connection, "split")
             return Glance(
                 columns.score_version(connection),
                 queries.get_meta(connection, "mapping") is not None,
                 None if split is None else SplitParams(**split["settings"]),
+                views.saved_views(connection),
             )
 
     def saved_views(self) -> dict[str, dict[str, str]]:

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.files import write_json, written_beside
 from cfbd_core.images import BadImage, picture_ending, read_image_bytes
-from cfbd_core.places import real
+from cfbd_core.places import check_outside
 from cfbd_core.tars import escaped_key
 
 Format = Literal["csv", "parquet", "webdataset"]
@@ -158,13 +158,7 @@ def _check_out(out: Path, out_format: Format, protected: Sequence[Path]) -> None
             f"--out {out}: {sidecar} is a folder, and is needed as a file; give another name"
         )
     written = [out, sidecar] if out_format == "webdataset" else [out, sidecar, images]
-    places = {place for path in written for place in (real(path), real(path.parent) / path.name)}
-    for kept in protected:
-        if any(place.is_relative_to(real(kept)) for place in places):
-            raise ParameterError(
-                f"--out {out}: would overwrite {kept} or lie in it, which an export never changes; "
-                "give another place"
-            )
+    check_outside(f"--out {out}", written, protected)
 
 
 @contextmanager

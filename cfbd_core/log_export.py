@@ -13,7 +13,7 @@ import pyarrow.csv as arrow_csv
 from cfbd_core.errors import ParameterError
 from cfbd_core.export import CSV_OPTIONS, neutralised
 from cfbd_core.files import written_beside
-from cfbd_core.places import real
+from cfbd_core.places import check_outside
 from cfbd_core.store.log import Action
 
 COLUMNS = ("id", "time", "who", "kind", "target", "decision", "note", "filter", "params", "pairs", "undone")
@@ -90,13 +90,7 @@ def _csv(header: Sequence[str] | None, batches: Iterable[pa.RecordBatch], spread
 
 
 def _put(out: Path, parts: Iterable[bytes], protected: Sequence[Path]) -> None:
-    place = real(out.parent) / out.name
-    for kept in protected:
-        if place.is_relative_to(real(kept)) or real(out).is_relative_to(real(kept)):
-            raise ParameterError(
-                f"--out {out}: would overwrite {kept} or lie in it, which an export never changes; "
-                "give another place"
-            )
+    check_outside(f"--out {out}", [out], protected)
     try:
         if out.exists() and not _is_log(out):
             raise ParameterError(f"--out {out}: would overwrite what is no log; give another name")

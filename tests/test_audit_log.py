@@ -250,7 +250,7 @@ def test_a_log_is_written_over_a_log_and_over_nothing_else(logged, tmp_path):
     for name in ("mine.csv", "folder.csv"):
         with pytest.raises(ParameterError, match="no log"):
             logged.export_log(tmp_path / name)
-    with pytest.raises(ParameterError, match="never changes"):
+    with pytest.raises(ParameterError, match="never changed"):
         logged.export_log(logged.folder / "log.csv")
     with pytest.raises(ParameterError, match=r"give a \.csv or \.json"):
         logged.export_log(tmp_path / "log.txt")

@@ -18,7 +18,7 @@ from cfbd_core.explorer import Explorer
 from cfbd_core.files import told_in_one_line, written_beside
 from cfbd_core.groups.group import Group
 from cfbd_core.html_report.drawing import histogram, listed, picture, png, table, text
-from cfbd_core.places import real
+from cfbd_core.places import check_outside
 from cfbd_core.preview import Preview
 from cfbd_core.report import evidence_sentence
 from cfbd_core.store.columns import DECISIONS
@@ -93,11 +93,7 @@ def check_place(out: Path, audit: Audit) -> None:
     """Raise ParameterError where a report must not be written to ``out``."""
     if out.suffix.lower() not in (".html", ".htm"):
         raise ParameterError(f"--html {out}: give a name that ends in .html")
-    for kept in audit.source_places():
-        if real(out).is_relative_to(real(kept)) or (real(out.parent) / out.name).is_relative_to(real(kept)):
-            raise ParameterError(
-                f"--html {out}: lies in the source {kept}, which is never changed; give another place"
-            )
+    check_outside(f"--html {out}", [out], audit.source_places())
     if os.path.lexists(out) and not _is_report(out):
         raise ParameterError(f"--html {out}: would overwrite what is no report; give another name")
 

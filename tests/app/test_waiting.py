@@ -69,7 +69,7 @@ def test_a_link_to_a_group_is_grouped_meanwhile_on_every_page_that_filters(
 @pytest.mark.parametrize(
     ("query", "name", "said"),
     [
-        ({"like": "caption:k<b>:tada:0005"}, "like", "Looking for the nearest pairs"),
+        ({"like": "caption:k<b>:tada:0005"}, "likeness", "Looking for the nearest pairs"),
         ({"text": "banana"}, "search", "Searching the captions"),
     ],
 )

@@ -12,7 +12,7 @@ from app.review_queue import ReviewQueue
 from cfbd_core import Audit, SplitParams
 from cfbd_core.explorer import Explorer
 from cfbd_core.pair_filter import PairFilter
-from tests.app.conftest import cards, decide_button, words
+from tests.app.conftest import cards, decide_button, press, words
 
 
 @pytest.fixture(autouse=True)
@@ -168,10 +168,10 @@ def test_a_card_of_a_pair_that_someone_decided_meanwhile_is_told_and_overrules_w
     test = page("pairs")
     row = flagged_rows(audit)[0]
     audit.decide_rows(np.array([row]), 3, who="bob")
-    test.button(key=f"remove_{row}").click().run()
+    test = press(test, "remove", row)
     assert "decided meanwhile: unsure, by bob; press again to overrule" in words(test)
     assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["unsure"]
-    test.button(key=f"remove_{row}").click().run()
+    test = press(test, "remove", row)
     assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["remove"]
 
 
