@@ -39,14 +39,15 @@ def page() -> None:
     )
     preview = state.preview()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        st.segmented_control(
+        order = st.segmented_control(
             "Order", list(ORDERS), format_func=ORDERS.__getitem__, default="filter", required=True,
             key="review_order", persist_state="session",
             help="As filtered: the pairs of the page Suspicious pairs, in its order. Learned from you: the riskiest "
             "that are left, some that teach most, and some of the control sample, once it is drawn. Control sample: "
             "its pairs alone, which were drawn at random and tell how much is left.",
         )  # fmt: skip
-    filters.chips()
+        if order == "filter":
+            filters.chips()
     queue = _queue(preview)
     if queue is None:
         return
