@@ -6,6 +6,7 @@ page of 60 took over twice as long to draw. What strangers wrote goes there as t
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from cfbd_core.thumbnails import Thumbnail, Thumbnails
 
 SUBSETS = ("D_b", "D_p", "D_s")
 CHOICES = {"keep": "Keep", "remove": "Remove", "unsure": "?"}
+REMEMBERED = 200  # presses
 HELP = {"unsure": "Unsure: look again later"}
 _SCRIPT = """
 const made = (tag, name, text) => {
@@ -34,7 +36,7 @@ const picture = (card) => {
   if (card.gone) frame.append(made("div", "cfbd-gone", card.gone));
   return frame;
 };
-const drawn = (card, choices, decide) => {
+const drawn = (card, choices, press, pressed) => {
   const all = made("div", "cfbd-card"), caption = made("div", "cfbd-caption"), tags = made("div", "cfbd-tags");
   caption.title = card.title;
   caption.append(said(card.caption));
@@ -42,7 +44,7 @@ const drawn = (card, choices, decide) => {
   const scores = made("div", "cfbd-scores", card.scores);
   scores.append(made("br"), said(card.key));
   const buttons = made("div", `cfbd-decide st-key-decide_${card.row}`);
-  let decided = card.decided;
+  let decided = pressed ? pressed.decision : card.decided;
   for (const [decision, label, help] of choices) {
     const button = made("button", "", label);
     button.type = "button";
@@ -53,7 +55,7 @@ const drawn = (card, choices, decide) => {
       decided = decision === seen ? "" : decision;
       for (const other of buttons.children) other.setAttribute("aria-pressed", other === button && decided !== "");
       all.isPressed = true;
-      decide({ row: card.row, decision: decided, seen });
+      press({ row: card.row, key: card.key, decision: decided, seen });
     };
     buttons.append(button);
   }
@@ -63,11 +65,18 @@ const drawn = (card, choices, decide) => {
 export default function ({ data, parentElement, setTriggerValue }) {
   let grid = parentElement.querySelector(".cfbd-cards");
   if (!grid) parentElement.append((grid = made("div", "cfbd-cards")));
+  // What is told last takes the place of what was told before it was heard: all that is not yet done is told each time.
+  const done = new Set(data.done);
+  grid.presses = (grid.presses || []).filter((one) => !done.has(one.id));
+  const press = (what) => {
+    grid.presses.push({ id: `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`, ...what });
+    setTriggerValue("decide", [...grid.presses]);
+  };
   const before = grid.held || new Map(), now = new Map();
   for (const card of data.cards) {
     const text = JSON.stringify(card), held = before.get(card.row);
     const element = held && held.text === text && !held.element.isPressed ? held.element
-      : drawn(card, data.choices, (what) => setTriggerValue("decide", what));
+      : drawn(card, data.choices, press, grid.presses.findLast((one) => one.row === card.row));
     now.set(card.row, { text, element });
   }
   grid.held = now;
@@ -89,9 +98,8 @@ def gallery(preview: Preview, positions: np.ndarray) -> None:
         for pair, picture in zip(pairs, pictures, strict=True)
     ]
     choices = [(decision, label, HELP.get(decision, "")) for decision, label in CHOICES.items()]
-    st.session_state["shown"] = {pair["row"]: pair["key"] for pair in pairs}
     _component(
-        data={"cards": cards, "choices": choices},
+        data={"cards": cards, "choices": choices, "done": list(_done())},
         key="gallery",
         on_decide_change=_decide,
     )
@@ -123,11 +131,18 @@ def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbn
 
 
 def _decide() -> None:
-    """Store a decision, wherever the pair stands by now; a busy audit is told, and nothing is lost."""
-    asked = st.session_state["gallery"]["decide"]
-    row, decision, seen = asked["row"], asked["decision"], asked["seen"]
-    key = st.session_state["shown"].get(row)
-    if key is None or not {decision, seen} <= set(DECISIONS):
-        return  # not from a card of ours
-    with state.told():
-        deciding.on_one(row, decision, seen, f"{decision or 'clear'} {words.escaped(key, 24)}")
+    """Store what was pressed, each press once, wherever its pair stands by now; a busy audit is told."""
+    for press in st.session_state["gallery"]["decide"]:
+        if press["id"] in _done():
+            continue
+        _done().append(press["id"])
+        decision, seen = press["decision"], press["seen"]
+        with state.told():
+            told = f"{decision or 'clear'} {words.escaped(press['key'], 24)}"
+            deciding.on_one(press["row"], decision, seen, told)
+
+
+def _done() -> deque[str]:
+    """The last presses that were taken in."""
+    held: deque[str] = st.session_state.setdefault("gallery_done", deque(maxlen=REMEMBERED))
+    return held

@@ -15,8 +15,10 @@ let pressed = null;  // when a button was pressed that the page has not begun to
 
 export default function ({ data }) {
   const app = document.querySelector('[data-testid="stApp"]');
-  const typing = (target) => target && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName)
-    || (target.closest && target.closest('[role="radiogroup"], [role="slider"], [role="menu"], [role="listbox"]')));
+  const typing = ({ target, key }) => target && target.closest && (target.isContentEditable
+    || target.matches('textarea, select, input:not([type="checkbox"], [type="radio"], [type="range"], [type="button"])')
+    || target.closest('[role="menu"], [role="listbox"]')
+    || (key.startsWith("Arrow") && target.closest('[role="radiogroup"], [role="slider"], input')));
   const on_its_way = () => ["running", "rerunRequested"].includes(app?.dataset.testScriptState)
     || (pressed !== null && performance.now() - pressed < PATIENCE);
   const shown = () => document.querySelector("[data-shown]")?.dataset.shown;
@@ -34,7 +36,7 @@ export default function ({ data }) {
     while (held.length && !on_its_way()) press(held.shift());
   };
   const on_key = (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || typing(event.target)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || typing(event)) return;
     if (document.querySelector('[role="dialog"]')) return;
     const name = data.keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     const button = name && button_of(name);

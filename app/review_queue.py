@@ -68,13 +68,20 @@ class ReviewQueue:
         return int(np.count_nonzero((pairs.decisions > 0) & self._places(pairs)[1]))
 
     def go(self, step: int) -> None:
-        """Go on or back by ``step`` pairs, decided or not."""
-        self.at, self.is_over = max(0, min(self.at + step, len(self) - 1)), False
+        """Go on or back by ``step`` pairs, decided or not; back from the end of the queue to the last one shown."""
+        at = self.at if self.is_over and step < 0 else self.at + step
+        self.at, self.is_over = max(0, min(at, len(self) - 1)), False
 
     def go_to(self, row: int) -> None:
-        """Go to the pair at ``row``; stay where it is not in the queue."""
+        """Go to the pair at ``row``; one that is not in the queue, as it was of the one before, comes in here."""
         places = np.flatnonzero(self.rows == row)
-        self.at, self.is_over = (int(places[0]) if len(places) else self.at), False
+        if len(places):
+            self.at = int(places[0])
+        else:
+            self.rows = np.insert(self.rows, self.at, row)
+            self.reasons = [*self.reasons[: self.at], "", *self.reasons[self.at :]] if self.reasons else ()
+            self._placed = None
+        self.is_over = False
 
     def go_on(self, pairs: DecidedPairs) -> None:
         """Go to the next undecided pair after this, else to the first of all; where none is left the queue is over."""

@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from app import background, deciding, filters, state, widgets
+from app import background, deciding, filters, state, undo, widgets
 from app.words import escaped, plain
 from cfbd_core.groups.explored import Groups
 from cfbd_core.groups.group import Group
@@ -66,6 +66,7 @@ def page() -> None:
             f"**{singles:,}** like no other",
             width="content",
         )
+        undo.buttons()
     shown = _in_order(preview, groups)
     if shown is None:
         return

@@ -69,6 +69,9 @@ def _nothing(preview: Preview) -> None:
     else:
         title, text = "The control sample is done", "Every pair of it was looked at. Draw more to know more."
     widgets.empty(":material/task_alt:", title, text)
+    if _acted():
+        keys.press_buttons({"z": "review_undo"})
+        st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[None])
     if order != "filter":
         left.panel(preview, "review")
 
@@ -198,11 +201,7 @@ def _buttons(queue: ReviewQueue, position: int | None, key_of: str, decided: str
         st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[queue], disabled=not _acted())
         st.button("Back  `P`", key="review_previous", on_click=_go, args=[queue, -1], type="tertiary")
         st.button("Next  `N`", key="review_next", on_click=_go, args=[queue, 1], type="tertiary")
-        st.button("", key="review_help", icon=":material/help:", on_click=_help, type="tertiary", help="Keys")
-
-
-def _help() -> None:
-    _keys()
+        st.button("", key="review_help", icon=":material/help:", on_click=_keys, type="tertiary", help="Keys")
 
 
 @st.dialog("Keys")
@@ -235,7 +234,7 @@ def _decide(queue: ReviewQueue, at: int, key: str, decision: str, seen: str) -> 
             st.session_state.pop("review", None)  # what comes next is learned or drawn anew
 
 
-def _undo(queue: ReviewQueue) -> None:
+def _undo(queue: ReviewQueue | None) -> None:
     """Undo the last decision that was made here; what was done elsewhere is undone there, where it is seen."""
     with state.told():
         last = undo.last()
@@ -245,7 +244,11 @@ def _undo(queue: ReviewQueue) -> None:
             )
             return
         undo.undo_last()
-        queue.go_to(_acted().pop(last["action"]))
+        row = _acted().pop(last["action"])
+        if queue is None:
+            st.session_state.pop("review", None)  # nothing was left, now something is
+        else:
+            queue.go_to(row)
 
 
 def _go(queue: ReviewQueue, step: int) -> None:

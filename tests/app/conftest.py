@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import numpy as np
@@ -85,8 +86,8 @@ def press(test: AppTest, decision: str, row: int) -> AppTest:
     """Press a card's button, as its script tells of it: AppTest knows no scripts in a browser."""
     (card,) = [card for card in cards(test) if card["row"] == row]
     seen = card["decided"]
-    what = {"row": row, "decision": "" if seen == decision else decision, "seen": seen}
-    return trigger(test, "cfbd_cards", "decide", what)
+    what = {"row": row, "key": card["key"], "decision": "" if seen == decision else decision, "seen": seen}
+    return trigger(test, "cfbd_cards", "decide", [what | {"id": uuid4().hex}])
 
 
 def data_of(test: AppTest, component: str) -> list[Any]:

@@ -117,3 +117,17 @@ def test_going_to_a_row(row, at) -> None:
     queue = ReviewQueue("x", np.array([3, 7, 9]), at=1, is_over=True)
     queue.go_to(row)
     assert (queue.at, queue.is_over) == (at, False)
+
+
+def test_back_from_the_end_shows_the_last_pair_and_what_was_undone_comes_in_where_one_stands() -> None:
+    pairs = Pairs(np.arange(6), np.zeros(6, np.int8))
+    queue = ReviewQueue.begun("x", pairs, np.array([2, 4]), ["a", "b"])
+    pairs.decisions[[2, 4]] = 1
+    queue.go_on(pairs)
+    assert queue.is_over
+    queue.at = 1
+    queue.go(-1)
+    assert (queue.at, queue.is_over) == (1, False)
+    queue.go_to(5)
+    assert (queue.rows.tolist(), list(queue.reasons)) == ([2, 5, 4], ["a", "", "b"])
+    assert (queue.row, queue.position(pairs), queue.decided(pairs)) == (5, 5, 2)

@@ -12,7 +12,7 @@ from app.review_queue import ReviewQueue
 from cfbd_core import Audit, SplitParams
 from cfbd_core.explorer import Explorer
 from cfbd_core.pair_filter import PairFilter
-from tests.app.conftest import cards, decide_button, press, words
+from tests.app.conftest import cards, data_of, decide_button, press, trigger, words
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +107,21 @@ def test_undo_in_a_review_takes_back_what_was_decided_there_alone(page, audit) -
     assert [action.kind for action in audit.history(limit=2)] == ["undo", "decide"]
 
 
+def test_the_last_decision_of_a_control_sample_can_be_undone(page, audit) -> None:
+    explorer = Explorer(audit)
+    control = explorer.preview(audit.applied_params()).draw_control(10)
+    pending = control.pending(explorer.decisions)
+    explorer.decide(pending[1:], 1)
+    test = page("review")
+    test.segmented_control(key="review_order").set_value("control").run()
+    assert held(test).row == explorer.rows[pending[0]]
+    decide_button(test, "keep").click().run()
+    assert "The control sample is done" in words(test)
+    test.button(key="review_undo").click().run()
+    assert held(test).row == explorer.rows[pending[0]]
+    assert audit.pairs(f"row = {explorer.rows[pending[0]]}")["decision"].to_pylist() == [""]
+
+
 def test_a_queue_goes_round_once_and_ends(page, audit) -> None:
     flagged = flagged_rows(audit)
     explorer = Explorer(audit)
@@ -173,6 +188,21 @@ def test_a_card_of_a_pair_that_someone_decided_meanwhile_is_told_and_overrules_w
     assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["unsure"]
     test = press(test, "remove", row)
     assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["remove"]
+
+
+def test_presses_that_are_told_together_or_again_are_stored_once_each(page, audit) -> None:
+    test = page("pairs")
+    first, second, *_ = cards(test)
+    presses = [
+        {"id": str(number), "row": card["row"], "key": card["key"], "decision": "keep", "seen": ""}
+        for number, card in enumerate((first, second))
+    ]
+    test = trigger(test, "cfbd_cards", "decide", presses[:1])
+    test = trigger(test, "cfbd_cards", "decide", presses)
+    rows = (first["row"], second["row"])
+    assert set(audit.pairs(f"row IN {rows}")["decision"].to_pylist()) == {"keep"}
+    assert len(audit.history()) == 2
+    assert [given["done"] for given in data_of(test, "cfbd_cards")] == [["0", "1"]]
 
 
 def test_a_bulk_decision_tells_how_many_were_decided_meanwhile(page, audit) -> None:

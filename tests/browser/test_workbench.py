@@ -11,6 +11,8 @@ import numpy as np
 from playwright.sync_api import Page, TimeoutError
 
 from cfbd_core import Audit
+from cfbd_core.explorer import Explorer
+from cfbd_core.html_report import write_html_report
 from tests.browser import driver
 from tests.browser.driver import go, visit, wait_until_idle
 
@@ -232,7 +234,7 @@ def test_an_app_that_is_killed_loses_no_decision(browser, demo, tmp_path):
         page.get_by_text("3 actions").wait_for(timeout=driver.SLOW)
 
 
-def test_groups_show_the_trigger_and_every_page_has_its_picture_taken(browser, opened):
+def test_a_group_shows_what_its_pictures_share(browser, opened):
     url, audit = opened
     page = browser.new_context(viewport=WIDE).new_page()
     visit(page, url, "groups")
@@ -243,3 +245,57 @@ def test_groups_show_the_trigger_and_every_page_has_its_picture_taken(browser, o
     truth = json.dumps(Audit.open(audit).report()["truth"])
     assert '"tpr": 1.0' in truth
     assert page.locator(".cfbd-shared figure").count() >= 3
+
+
+def test_cards_that_are_pressed_quickly_are_all_stored_once(browser, opened):
+    url, audit = opened
+    page = browser.new_context(viewport=WIDE).new_page()
+    visit(page, url, "pairs")
+    cards = page.locator('[class*="st-key-decide_"]')
+    cards.nth(9).wait_for(timeout=driver.SLOW)
+    before = len(Audit.open(audit).history())
+    for number in range(10):
+        cards.nth(number).get_by_role("button", name="?").click()
+        page.wait_for_timeout(100)
+    wait_until_idle(page)
+    page.wait_for_function(
+        "() => document.querySelectorAll('.cfbd-decide [aria-pressed=true]').length === 10",
+        timeout=driver.SLOW,
+    )
+    assert sorted(decisions(audit), reverse=True)[:10] == ["unsure"] * 10
+    assert len(Audit.open(audit).history()) == before + 10
+
+
+def test_keys_are_heard_after_an_order_was_chosen(browser, opened):
+    url, audit = opened
+    page = browser.new_context(viewport=WIDE).new_page()
+    visit(page, url, "review")
+    page.get_by_role("radio", name="Control sample").or_(
+        page.get_by_role("button", name="Control sample")
+    ).first.click()
+    page.get_by_role("button", name="Draw a control sample").click()
+    page.get_by_text("pair 1 of").first.wait_for(timeout=driver.SLOW)
+    page.get_by_role("radio", name="As filtered").or_(
+        page.get_by_role("button", name="As filtered")
+    ).first.click()
+    page.locator(".cfbd-large img").wait_for(timeout=driver.SLOW)
+    before = decisions(audit).count("remove")
+    press(page, "x", "2")
+    assert decisions(audit).count("remove") == before + 1
+
+
+def test_a_report_opens_by_itself_and_asks_for_nothing(browser, opened, tmp_path):
+    _, audit = opened
+    out = tmp_path / "report.html"
+    write_html_report(Explorer(Audit.open(audit)), out)
+    page = browser.new_context(viewport=WIDE).new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(out.as_uri())
+    assert page.get_by_text("banana").count() > 0
+    assert page.locator("svg").count() >= 2
+    pictures = page.locator("img").evaluate_all("all => all.map(one => one.complete && one.naturalWidth > 0)")
+    assert len(pictures) >= 8
+    assert all(pictures)
+    assert {url.split(":")[0] for url in asked} <= {"file", "data"}
+    assert [url for url in asked if url.startswith("file")] == [out.as_uri()]
