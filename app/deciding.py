@@ -45,7 +45,8 @@ def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any], s
     with state.told():
         note = " ".join(str(st.session_state.get(f"why_{key}") or "").split()) or None
         told = f"{decision or 'clear'} {len(rows):,} pairs"
-        done = store(rows, DECISIONS.index(decision), note, chosen, told)
+        with st.spinner("Storing …"):
+            done = store(rows, DECISIONS.index(decision), note, chosen, told)
         st.session_state[f"why_{key}"] = ""  # it was of this action
         st.toast(
             f"{len(rows):,} pairs: {decision or 'cleared'}{_overruled(done, since)}", icon=":material/check:"

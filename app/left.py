@@ -94,7 +94,7 @@ def _draw_button(where: str, label: str, *, anew: bool = False) -> None:
 
 
 def _draw(anew: bool) -> None:
-    with state.told():
+    with state.told(), st.spinner("Drawing …"):
         state.preview().draw_control(DRAWN_FIRST, anew=anew)
     st.rerun()  # the whole page: its queue may be of the sample
 

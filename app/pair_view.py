@@ -15,6 +15,7 @@ from cfbd_core.score_column import ScoreColumn
 from cfbd_core.thumbnails import Thumbnails, locator_of
 
 LARGE = 900  # px, the long side of the picture
+LONGEST = 100_000  # letters of a caption: its end may be what matters
 
 
 def large(preview: Preview, position: int, pair: dict[str, Any], reason: str) -> str:
@@ -30,17 +31,22 @@ def large(preview: Preview, position: int, pair: dict[str, Any], reason: str) ->
     if reason:
         tags.append(f'<span class="cfbd-tag">{html.escape(reason)}</span>')
     cut = preview.gamma_z.value
+    flagged = f"flagged above {cut:.3f}" if np.isfinite(cut) else "nothing is flagged"
     return (
         f'<div class="cfbd-review" data-shown="{explorer.rows[position]}">'
         f'<div class="cfbd-large">{_picture(preview, pair)}</div><div>'
-        f'<div class="cfbd-said">{plain(pair["caption"], 2000)}</div>'
+        f'<div class="cfbd-said">{plain(pair["caption"], LONGEST)}</div>'
         f'<div class="cfbd-tags">{"".join(tags)}</div>'
-        f'<div class="cfbd-label">z {z:.3f}: how much the caption is like those of D_p; flagged above {cut:.3f}</div>'
+        f'<div class="cfbd-label">z {_number(z)}: how much the caption is like those of D_p; {flagged}</div>'
         f"{_histogram(preview.z, z, cut)}"
-        f'<div class="cfbd-label">c {c:.3f}: how far the caption is from what the picture suggests</div>'
+        f'<div class="cfbd-label">c {_number(c)}: how far the caption is from what the picture suggests</div>'
         f"{_histogram(explorer.consistency_column, c, None)}"
         f'<div class="cfbd-scores">{plain(pair["key"], 80)}</div></div></div>'
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "–"
 
 
 def _picture(preview: Preview, pair: dict[str, Any]) -> str:
@@ -64,8 +70,8 @@ def _picture(preview: Preview, pair: dict[str, Any]) -> str:
 
 def _histogram(column: ScoreColumn, value: float, cut: float | None) -> str:
     """All pairs' values as a strip, with this pair's place and the cut."""
-    counts = np.bincount(column.bins, minlength=161)[:160].astype(float)
-    heights = np.log1p(counts) / max(np.log1p(counts).max(), 1e-9) * 30
+    counts = np.log1p(column.counts)
+    heights = counts / max(counts.max(), 1e-9) * 30
     low, high = float(column.edges[0]), float(column.edges[-1])
     bars = "".join(
         f'<rect x="{place}" y="{34 - height:.1f}" width="1" height="{height:.1f}"/>'

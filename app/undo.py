@@ -68,12 +68,12 @@ def _last_that_counts(steps: list[dict[str, Any]]) -> int:
 
 
 def _undo() -> None:
-    with state.told():
+    with state.told(), st.spinner("Undoing …"):
         undo_last()
 
 
 def _redo() -> None:
-    with state.told():
+    with state.told(), st.spinner("Redoing …"):
         step = _steps()[1]
         if step:
             turned(state.explorer().redo(step["action"], who=who.name()), step["pairs"])

@@ -62,6 +62,9 @@ class PairFilter:
         unknown = (set(self.subsets) - set(SUBSET_CODES)) | (set(self.decisions) - set(DECISIONS))
         if unknown:
             raise ParameterError(f"no subset or decision is called {unknown.pop()!r}")
+        for name, bounds in (("c", self.c), ("z", self.z)):
+            if bounds is not None and not bounds[0] <= bounds[1]:  # a NaN is in no order, too
+                raise ParameterError(f"{name} {bounds[0]:g} to {bounds[1]:g}: give the lower bound first")
 
     def mask(self, preview: Preview) -> np.ndarray:
         """Which pairs are shown, bool (n,)."""

@@ -37,6 +37,11 @@ class ScoreColumn:
         bins: np.ndarray = place.astype(np.uint8)
         return bins
 
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How many values fall into each bin, (BINS,)."""
+        return np.bincount(self.bins, minlength=BINS + 1)[:BINS]
+
     def histogram(self, group: np.ndarray, groups: int) -> np.ndarray:
         """Pairs in each bin, by ``group`` int8 (n,) from 0 to ``groups`` − 1: counts (groups, BINS).
 

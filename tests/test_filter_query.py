@@ -16,7 +16,7 @@ from cfbd_core.likeness import Like
 from cfbd_core.pair_filter import SHOWN, SORTS, SUBSET_CODES, PairFilter
 from cfbd_core.store.columns import DECISIONS
 
-BOUNDS = st.none() | st.tuples(st.floats(-1, 1), st.floats(-1, 1))
+BOUNDS = st.none() | st.tuples(st.floats(-1, 1), st.floats(-1, 1)).map(sorted).map(tuple)
 SQUARE = Lasso("captions", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.5)), "20261126T044108.123456")
 FILTERS = st.builds(
     PairFilter,
@@ -76,6 +76,7 @@ def test_a_part_takes_out_itself_alone(chosen) -> None:
     "query",
     [
         {"show": "some"}, {"subset": "D_q"}, {"decided": "yes"}, {"c": "1"}, {"c": "a_b"}, {"z": "1_2_3"},
+        {"c": "0.5_0.1"}, {"z": "nan_nan"},
         {"truth": "maybe"}, {"lasso": "circle"}, {"like": "sound:x"}, {"like": "text: "},
         {"dup": "all"}, {"dup": ":k"}, {"sort": "z"},
         {"sort": "size-up"},

@@ -24,7 +24,9 @@ SLIDERS = {
     "published": SplitParams(k=3, q=60, gamma=0.6, recheck=False),
     "one": SplitParams(k=2, q=1),  # its one member of D_p has no z
 }
-BOUNDS = st.none() | st.tuples(st.floats(-0.5, 1, width=32), st.floats(-0.5, 1, width=32))
+BOUNDS = st.none() | st.tuples(st.floats(-0.5, 1, width=32), st.floats(-0.5, 1, width=32)).map(sorted).map(
+    tuple
+)
 FILTERS = st.builds(
     PairFilter,
     show=st.sampled_from(SHOWN),

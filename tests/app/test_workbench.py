@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from app import background
+from app import background, pair_view
 from app.review_queue import ReviewQueue
 from cfbd_core import Audit, SplitParams
 from cfbd_core.explorer import Explorer
@@ -105,6 +106,22 @@ def test_undo_in_a_review_takes_back_what_was_decided_there_alone(page, audit) -
     rows = ", ".join(map(str, Explorer(audit).rows[group.positions]))
     assert set(audit.pairs(f"row IN ({rows})")["decision"].to_pylist()) == {"unsure"}
     assert [action.kind for action in audit.history(limit=2)] == ["undo", "decide"]
+
+
+def test_a_pair_is_told_without_numbers_that_are_none_and_with_all_it_says(page, audit) -> None:
+    params = audit.applied_params()
+    audit.split(type(params)(**params.to_dict() | {"q": 1, "recheck": False}))
+    preview = Explorer(audit).preview(audit.applied_params())
+    (position,) = preview.coarse.probe
+    pair = {"key": "k", "caption": "word " * 2000 + "banana", "poisoned": None, "image": None}
+    pair |= {"image_offset": None, "image_size": None}
+    told = pair_view.large(preview, int(position), pair, "")
+    assert np.isnan(preview.z.values[position])
+    assert "z –: how much" in told
+    assert "nan" not in told.replace("banana", "")
+    assert "banana" in told
+    nothing = replace(preview, gamma_z=replace(preview.gamma_z, value=np.inf))
+    assert "nothing is flagged" in pair_view.large(nothing, int(position), pair, "")
 
 
 def test_the_last_decision_of_a_control_sample_can_be_undone(page, audit) -> None:
