@@ -40,7 +40,7 @@ from cfbd_core.review import (
     next_queue,
     reviews_needed,
 )
-from cfbd_core.review.learner import KEEP, REMOVE
+from cfbd_core.store.columns import KEEP, REMOVE
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 BUDGETS = (50, 100, 200, 300)

@@ -21,12 +21,10 @@ from cfbd_core.review.features import ReviewPairs
 from cfbd_core.review.left import DRAWN_FIRST, WhatIsLeft
 from cfbd_core.score_column import ScoreColumn
 from cfbd_core.split import BENIGN, POISONED, SUSPICIOUS, CoarseSplit, GammaZ, all_warnings
-from cfbd_core.store.columns import DECISIONS
+from cfbd_core.store.columns import removed
 
 if TYPE_CHECKING:
     from cfbd_core.explorer import Explorer
-
-KEEP, REMOVE = DECISIONS.index("keep"), DECISIONS.index("remove")
 
 
 @dataclass(frozen=True)
@@ -124,9 +122,7 @@ class Preview:
 
     def removed(self) -> np.ndarray:
         """Which pairs an export leaves out, bool (n,): the verdict, overruled by people's decisions."""
-        decisions = self.explorer.decisions
-        removed: np.ndarray = (self.flagged & (decisions != KEEP)) | (decisions == REMOVE)
-        return removed
+        return removed(self.flagged, self.explorer.decisions)
 
     # --- what is left ------------------------------------------------------------------------------
 

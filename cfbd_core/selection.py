@@ -14,6 +14,7 @@ from cfbd_core import export as exporting
 from cfbd_core import filter_query, slider_query
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.pair_filter import outlined_map
+from cfbd_core.store.columns import DECISIONS, removed
 from cfbd_core.store.queries import SUBSETS, VERDICTS
 
 if TYPE_CHECKING:
@@ -113,13 +114,14 @@ def _as_seen(preview: Preview, batch: pa.RecordBatch) -> pa.RecordBatch:
     positions = preview.explorer.positions_of(batch.column("row").to_numpy())
     z = preview.z.values[positions]
     flagged = preview.flagged[positions]
-    decision = np.asarray(batch.column("decision").to_pylist(), object)
-    removed = (flagged & (decision != "keep")) | (decision == "remove")
+    decisions = np.array([DECISIONS.index(name) for name in batch.column("decision").to_pylist()], np.int8)
     seen = {
         "z": pa.array(z.astype(np.float32), mask=np.isnan(z)),
         "subset": pa.array(np.array(SUBSETS, object)[preview.coarse.subset[positions]], pa.string()),
         "verdict": pa.array(np.array(VERDICTS, object)[flagged.astype(int)], pa.string()),
-        "final": pa.array(np.where(removed, "removed", "kept").astype(object), pa.string()),
+        "final": pa.array(
+            np.where(removed(flagged, decisions), "removed", "kept").astype(object), pa.string()
+        ),
     }
     for name, column in seen.items():
         batch = batch.set_column(batch.schema.get_field_index(name), name, column)

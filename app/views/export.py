@@ -14,7 +14,8 @@ from cfbd_core.errors import CfbdError
 from cfbd_core.html_report import check_place
 from cfbd_core.jobs import Job
 from cfbd_core.pair_filter import PairFilter
-from cfbd_core.preview import KEEP, REMOVE, Preview
+from cfbd_core.preview import Preview
+from cfbd_core.store.columns import KEEP, REMOVE
 
 SUBSETS = {"kept": "Kept – the clean set", "removed": "Removed", "all": "All"}
 FORMATS = {"csv": "CSV", "parquet": "Parquet", "webdataset": "WebDataset tars"}

@@ -19,7 +19,7 @@ import numpy as np
 
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import told_in_one_line, written_beside
-from cfbd_core.review.learner import KEEP, REMOVE
+from cfbd_core.store.columns import KEEP, REMOVE
 
 KEPT, REMOVED = 0, 1
 TOP_SHARES = {KEPT: (0.05,), REMOVED: ()}  # of a side's pool by falling z: where the strata are cut

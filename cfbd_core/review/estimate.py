@@ -18,8 +18,7 @@ import numpy as np
 from cfbd_core.errors import ParameterError
 from cfbd_core.evaluation.intervals import least_hits, most_hits
 from cfbd_core.review.control import KEPT, REMOVED, ControlSample, extended
-from cfbd_core.review.learner import KEEP, REMOVE
-from cfbd_core.store.columns import DECISIONS
+from cfbd_core.store.columns import DECISIONS, KEEP, REMOVE
 
 LEVEL = 0.95
 UNSURE = DECISIONS.index("unsure")

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfbd_core.review.features import ReviewPairs
-from cfbd_core.store.columns import DECISIONS
+from cfbd_core.store.columns import KEEP, REMOVE
 
-KEEP, REMOVE = DECISIONS.index("keep"), DECISIONS.index("remove")
 LEAST_OF_EACH = 5  # decisions of each kind; with fewer the order is that of z
 STRENGTH = 0.03  # scikit-learn's C: small is strong regularisation
 BACKGROUND = 200

@@ -28,7 +28,7 @@ from cfbd_core.review.control import (
     write_control,
 )
 from cfbd_core.review.estimate import LEVEL, Estimate, Left, estimate, reviews_needed
-from cfbd_core.review.learner import KEEP, REMOVE
+from cfbd_core.store.columns import KEEP, REMOVE, removed
 
 CONTROL_NAME = Path("review", "control.npz")
 DRAWN_FIRST, OF_REMOVED = 260, 60 / 260  # pairs drawn, and the share of them from the removed side
@@ -147,9 +147,9 @@ class WhatIsLeft:
         """``flagged`` bool (n,) is the verdict now."""
         sides = np.array([*control.side, -1])[control.stratum]
         then = np.where(sides < 0, flagged, sides == REMOVED)
-        removed = int(np.count_nonzero((then & (decisions != KEEP)) | (decisions == REMOVE)))
+        out = int(np.count_nonzero(removed(then, decisions)))
         freed = int(np.count_nonzero((sides < 0) & (decisions != KEEP) & (decisions != REMOVE)))
-        return cls(control, decisions, len(flagged) - removed, removed, control.strayed(flagged) + freed)
+        return cls(control, decisions, len(flagged) - out, out, control.strayed(flagged) + freed)
 
     @cached_property
     def found(self) -> Estimate:

@@ -7,10 +7,17 @@ import numpy as np
 import pyarrow as pa
 
 DECISIONS = ("", "keep", "remove", "unsure")
+KEEP, REMOVE = DECISIONS.index("keep"), DECISIONS.index("remove")
 PAGE_COLUMNS = (
     "row, key, image, image_offset, image_size, caption, label, poisoned, attack, target, "
     "s_o, s_g, residual, residual_calibrated, intra"
 )
+
+
+def removed(flagged: np.ndarray, decisions: np.ndarray) -> np.ndarray:
+    """Which pairs an export leaves out, bool (n,): those ``flagged`` (n,), overruled by ``decisions`` int8 (n,)."""
+    left_out: np.ndarray = (flagged & (decisions != KEEP)) | (decisions == REMOVE)
+    return left_out
 
 
 def score_version(connection: duckdb.DuckDBPyConnection) -> str | None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.review import draw_control, extended, read_control, write_control
 from cfbd_core.review.control import KEPT, REMOVED, allocated
-from cfbd_core.review.learner import KEEP, REMOVE
+from cfbd_core.store.columns import KEEP, REMOVE
 
 
 def made(n: int = 1000, seed: int = 0):

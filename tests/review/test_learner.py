@@ -8,7 +8,8 @@ from scipy.optimize import minimize_scalar
 
 from cfbd_core.metrics import areas_under
 from cfbd_core.review import ReviewPairs, learn
-from cfbd_core.review.learner import KEEP, LEAST_OF_EACH, REMOVE, _platt, _sigmoid
+from cfbd_core.review.learner import LEAST_OF_EACH, _platt, _sigmoid
+from cfbd_core.store.columns import KEEP, REMOVE
 from tests.review.made import poisoned_pairs
 
 UNSURE = 3

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.review import Risk, Shares, draw_control, next_queue
-from cfbd_core.review.learner import KEEP
+from cfbd_core.store.columns import KEEP
 
 N = 300
 
