@@ -187,14 +187,17 @@ def scatter_map(
     finish(figure, "", "")
     figure.update_layout(height=620, hovermode="closest", dragmode="pan")
     for update in (figure.update_xaxes, figure.update_yaxes):
-        update(showticklabels=False, showgrid=False, zeroline=False, rangemode="normal")
+        update(showticklabels=False, ticks="", showgrid=False, zeroline=False, rangemode="normal")
     data = {"point": index, "x": xy[:, 0], "y": xy[:, 1]}
     return Chart("map", "Map of the pairs; near points have similar embeddings", figure, data)
 
 
 def _density(xy: np.ndarray, weights: np.ndarray) -> go.Figure:
     """A quiet picture of how many pairs lie where, on a logarithmic scale."""
-    counts, across, up = np.histogram2d(xy[:, 0], xy[:, 1], bins=CELLS, weights=weights)
+    low, high = xy.min(0), xy.max(0)
+    room = 0.08 * (high - low)  # else the outermost clouds are cut off
+    held = list(zip(low - room, high + room, strict=True))
+    counts, across, up = np.histogram2d(xy[:, 0], xy[:, 1], bins=CELLS, range=held, weights=weights)
     smooth = np.log1p(gaussian_filter(counts.T, 1.5))
     most = max(float(smooth.max()), 1e-9)
     return go.Figure(
