@@ -77,6 +77,30 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 @contextmanager
+def system_errors() -> Iterator[None]:
+    """Let the system's error through that torch or safetensors hides behind one of its own.
+
+    Where a write fails, torch closes its archive all the same and tells of that alone; what is written in Rust names
+    the error's number in its text.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is not None:
+            code = int(number[1])
+            raise OSError(code, os.strerror(code)) from error
+        cause = error.__context__
+        while cause is not None:
+            if isinstance(cause, OSError):
+                raise cause from error
+            cause = cause.__context__
+        raise
+
+
+@contextmanager
 def one_job(folder: Path, kind: str) -> Iterator[None]:
     """Hold the audit's job lock; a second job is refused. The lock goes with the process, however it ends.
 

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from cfbd_core.errors import EncoderError, ParameterError
-from cfbd_core.files import written_beside
+from cfbd_core.files import system_errors, written_beside
 from cfbd_core.mapping_network import (
     CHUNK,
     Progress,
@@ -93,7 +93,7 @@ class Mapping:
             for fold, network in enumerate(self.networks)
             for name, value in network.state_dict().items()
         }
-        with written_beside(path) as beside:
+        with written_beside(path) as beside, system_errors():
             # One metadata entry: safetensors writes several in no fixed order.
             save_file(tensors, beside, {"cfbd_mapping": json.dumps(asdict(self.info), sort_keys=True)})
 

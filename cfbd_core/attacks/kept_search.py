@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cfbd_core.errors import SourceError
-from cfbd_core.files import written_beside
+from cfbd_core.files import system_errors, written_beside
 
 SECONDS = 60.0  # between two times that it is kept
 
@@ -55,6 +55,6 @@ class KeptSearch:
             return
         kept = {"done": done, "values": self._values.detach(), "adam": self._adam.state_dict()}
         kept |= {"curve": torch.from_numpy(self._curve), "rng": self._rng and self._rng.bit_generator.state}
-        with written_beside(self._path) as beside:
-            torch.save(kept, beside)
+        with written_beside(self._path) as beside, system_errors(), beside.open("wb") as file:
+            torch.save(kept, file)
         self._last = time.monotonic()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from cfbd_core.errors import TrainingError
-from cfbd_core.files import written_beside
+from cfbd_core.files import system_errors, written_beside
 
 KEPT = 2
 _NAME = re.compile(r"step_(\d{8,})\.pt")
@@ -29,7 +29,7 @@ class Checkpoints:
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Write the state after ``step`` steps; older checkpoints than the newest two go.
 
-        Raises TrainingError where a weight is not finite: the checkpoints before stay.
+        Raises TrainingError where a weight is not finite, OSError where the disk is full: the checkpoints before stay.
         """
         broken = _not_finite(state["model"])
         if broken is not None:
@@ -37,7 +37,7 @@ class Checkpoints:
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"step_{step:08d}.pt"
         with written_beside(path) as beside:
-            with beside.open("wb") as file:
+            with system_errors(), beside.open("wb") as file:
                 torch.save({"run": self._run, "step": step, **state}, file)
                 file.flush()
                 os.fsync(file.fileno())

@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from cfbd_core.encoder_files import CONFIG_NAME, locate, offline_if_unreachable
 from cfbd_core.encoders import Encoder, keep_freed_memory, load_encoder, resolve_device, short_hash
 from cfbd_core.errors import EncoderError, TrainingError
-from cfbd_core.files import written_beside
+from cfbd_core.files import system_errors, written_beside
 from cfbd_core.torchvision_compat import import_torchvision
 from cfbd_core.training.place import ASKED, MODEL, has_model
 
@@ -141,10 +141,11 @@ def as_encoder(trained: TrainedModel, device: str = "cpu") -> Encoder:
 
 
 def write_folder(folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
-    """Write configuration and weights into an existing folder, as open_clip reads them."""
+    """Write configuration and weights into an existing folder, as open_clip reads them. Raises OSError."""
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=1), encoding="utf-8")
     whole = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
-    save_file(whole, folder / WEIGHTS_NAME)
+    with system_errors():
+        save_file(whole, folder / WEIGHTS_NAME)
 
 
 def _loaded(spec: str, encoder_spec: str) -> TrainedModel:

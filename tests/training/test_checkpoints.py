@@ -68,14 +68,15 @@ def test_one_that_is_not_readable_takes_no_place(kept, monkeypatch):
     assert value_of(kept.newest()) == 2
 
 
+@pytest.mark.parametrize("room", [0, 300, 2000, 4900])  # bytes; a checkpoint has some 5,000
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_in_one_line(kept, monkeypatch, number):
+def test_a_full_disk_is_told_in_one_line(kept, monkeypatch, number, room):
     kept.save(1, state(1))
     real = Path.open
 
     class Full:
         def __init__(self, file):
-            self._file = file
+            self._file, self._room = file, room
 
         def __enter__(self):
             return self
@@ -86,8 +87,11 @@ def test_a_full_disk_is_told_in_one_line(kept, monkeypatch, number):
         def __getattr__(self, name):
             return getattr(self._file, name)
 
-        def write(self, _data):
-            raise OSError(number, "No space left on device")
+        def write(self, data):
+            self._room -= memoryview(data).nbytes
+            if self._room < 0:
+                raise OSError(number, "No space left on device")
+            return self._file.write(data)
 
     monkeypatch.setattr(
         Path, "open", lambda path, *how: Full(real(path, *how)) if ".part" in path.name else real(path, *how)

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch.nn.functional import cosine_similarity, normalize
 
 from cfbd_core.demo.scenes import draw_scenes
 from cfbd_core.encoders import load_encoder
-from cfbd_core.errors import TrainingError
+from cfbd_core.errors import AuditError, TrainingError
+from cfbd_core.files import told_in_one_line
+from cfbd_core.training import models
 from cfbd_core.training.models import SCRATCH, as_encoder, build_model, whole_spec
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.unfold import is_folded, unfold_batchnorm
@@ -53,6 +56,24 @@ def test_it_is_saved_as_a_folder_that_loads_again(model, tmp_path):
         encoder.encode_texts(["a red wall"]), as_encoder(trained).encode_texts(["a red wall"])
     )
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["model"]
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_model_before_stays(model, tmp_path, monkeypatch):
+    trained, run = build_model(model), tmp_path / "run"
+    run.mkdir()
+    trained.save(run / "model")
+    before = load_encoder(str(run / "model"), "cpu").sha256
+
+    def full(weights, path):
+        path.write_bytes(b"half")
+        said = "Error while serializing: I/O error: No space left on device (os error 28)"
+        raise SafetensorError(said)
+
+    monkeypatch.setattr(models, "save_file", full)
+    with pytest.raises(AuditError, match="the disk is full"), told_in_one_line(run):
+        trained.save(run / "model")
+    assert [path.name for path in run.iterdir()] == ["model"]
+    assert load_encoder(str(run / "model"), "cpu").sha256 == before
 
 
 def test_a_run_stands_for_its_model(model, tmp_path):
