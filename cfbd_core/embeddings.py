@@ -8,7 +8,6 @@ once.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +26,7 @@ from cfbd_core.encoders import Encoder
 from cfbd_core.errors import EncoderError
 from cfbd_core.files import write_array
 from cfbd_core.images import BadImage, decode_image, read_image_bytes
-from cfbd_core.shards import EmbeddingFolder, Shards, shard_count
+from cfbd_core.shards import HASH_BYTES, EmbeddingFolder, Shards, content_hash, shard_count
 
 Progress = Callable[[int], None]
 Locator = tuple[str, int | None, int | None]
@@ -35,7 +34,6 @@ Locator = tuple[str, int | None, int | None]
 CPU_BATCH = 32  # a CPU's rate is flat from 16 to 128 images a pass
 LARGEST_BATCH = 1024
 CAPTION_BATCHES = 8, 1024  # a text tower takes so many captions an image, at most so many
-HASH_BYTES = 16
 REMEMBERED = 20_000_000  # hashes kept to find repeats; beyond, repeats are encoded again
 PASSING = ("missing file", "unreadable file")  # reasons that may be gone when the job is called again
 
@@ -169,7 +167,7 @@ class _Shard:
         pictures = _Pictures(list(places_of), job, self.images, workers)  # decoding begins
 
         captions = self.table["caption"].to_pylist()
-        digests = [_digest(caption.encode()) for caption in captions]
+        digests = [content_hash(caption.encode()) for caption in captions]
         vectors = _encode_captions(dict(zip(digests, captions, strict=True)), job, self.texts)
         for place, digest in zip(places, digests, strict=True):
             text[place], hashes[place, 1] = vectors[digest], digest
@@ -243,7 +241,7 @@ class _Pictures:
 
     def _load(self, locator: Locator) -> tuple[bytes, torch.Tensor | None]:
         data = read_image_bytes(*locator)
-        digest = _digest(data)
+        digest = content_hash(data)
         if digest in self._seen or digest in self._vectors or digest in self._batch:
             return digest, None
         return digest, self._job.encoder.transform(decode_image(data))
@@ -286,7 +284,3 @@ def _checked(vectors: np.ndarray, encoder: Encoder) -> np.ndarray:
     if not np.isfinite(vectors).all():
         raise EncoderError(f"encoder {encoder.id} gives NaN or infinite embeddings; its weights are damaged")
     return vectors.astype(np.float16)
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()

@@ -7,6 +7,7 @@ that was skipped. ``stats_NNNN.json`` is written last: a shard with stats is who
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from cfbd_core.errors import AuditError
 from cfbd_core.files import write_array, write_json
 
 PLAN_NAME = "plan.json"
+HASH_BYTES = 16
 BLOCK_VALUES = 2**17  # half a megabyte in single precision
 
 
@@ -78,6 +80,22 @@ class EmbeddingFolder:
         """Caption shards in order, float16 (rows, d); AuditError unless all are there."""
         return Shards([self.text_path(number) for number in range(self._count())])
 
+    def image_hashes(self, rows: np.ndarray) -> list[bytes]:
+        """Content hashes of the images of ``rows`` int64 (n,); empty where none is kept."""
+        plan = self.plan()
+        if plan is None:
+            return [b""] * len(rows)
+        held = np.zeros(plan["rows"], dtype=f"S{HASH_BYTES}")
+        for number in range(shard_count(plan)):
+            try:
+                shard = np.load(self.hash_path(number), allow_pickle=False)[:, 0]
+            except (OSError, ValueError, EOFError):  # ready embeddings have none
+                continue
+            start = number * plan["shard_size"]
+            held[start : start + len(shard)] = shard
+        # numpy drops the zeros at a hash's end
+        return [found.ljust(HASH_BYTES, b"\0") if found else b"" for found in held[rows].tolist()]
+
     def clear(self) -> None:
         """Delete all shards."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -117,6 +135,11 @@ class Shards(Sequence[np.ndarray]):
         if held is None or held[0] != index:
             held = self._open = (index, _mapped(self._paths[index]))
         return held[1]
+
+
+def content_hash(data: bytes) -> bytes:
+    """The hash of a picture's or a caption's bytes, ``HASH_BYTES`` long."""
+    return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
 
 
 def _mapped(path: Path) -> np.ndarray:

@@ -68,7 +68,9 @@ def train(
             defense_options(params.defense, params.defense_options), len(pairs), params.seed
         )
         defense.check_length(params.length(len(pairs))[0])
-        asked = asked_for(pairs, trained, params) | {"measured_on": dict(measured_on or {})}
+        # The first process alone: all pictures may have to be read for it.
+        asked = group.told(asked_for(pairs, trained, params) if group.is_first else {})
+        asked |= {"measured_on": dict(measured_on or {})}
         with one_run(out) if group.is_first else nullcontext():
             done = held_run(out, asked, resume) if group.is_first else None
             if done is not None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +21,14 @@ from PIL import Image
 from cfbd_core.errors import ParameterError, TrainingError
 from cfbd_core.images import BadImage, decode_image, read_image_bytes
 from cfbd_core.places import real
+from cfbd_core.shards import content_hash
 from cfbd_core.sources import SourceOptions, open_source
 from cfbd_core.training.config import Subset
 
 if TYPE_CHECKING:
     from cfbd_core.audit import Audit
 
+CHUNK = 256  # pictures that one thread hashes at a time
 Place = tuple[str, int | None, int | None]  # a file, and where in it
 WHERE: dict[Subset, tuple[str | None, str]] = {  # a condition on audit_pairs, and what its pairs are called
     "all": (None, "pairs"),
@@ -36,21 +41,41 @@ WHERE: dict[Subset, tuple[str | None, str]] = {  # a condition on audit_pairs, a
 class TrainingSet:
     """Pairs by row: ``keys`` and ``captions`` (n,), and pictures by :meth:`picture`.
 
-    ``about`` says where they come from, as plain JSON; ``fingerprint`` changes with the pairs. ``arrays`` uint8
-    (n, S, S, 3) or ``places``, what :func:`cfbd_core.images.read_image_bytes` takes, hold the pictures;
-    ``protected`` are the files and folders they lie in, where no run may be.
+    ``about`` says where they come from, as plain JSON. ``arrays`` uint8 (n, S, S, 3) or ``places``, what
+    :func:`cfbd_core.images.read_image_bytes` takes, hold the pictures; ``hashes`` (n,) of their bytes are those that
+    embedding kept, if any. ``protected`` are the files and folders they lie in, where no run may be.
     """
 
     keys: Sequence[str]
     captions: Sequence[str]
     about: dict[str, Any]
-    fingerprint: str
     arrays: np.ndarray | None = None
     places: Sequence[Place] = ()
+    hashes: Sequence[bytes] = ()
     protected: Sequence[Path] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with keys, captions and pictures, and not with the folder they lie in.
+
+        Pictures in files are read for it, all of them: a copy has other times, and other pictures may have the same
+        names and sizes. An audit's are told by what was embedded.
+        """
+        if self.arrays is not None:
+            digest = hashlib.sha256(np.ascontiguousarray(self.arrays).data)
+            digest.update(json.dumps([list(self.keys), list(self.captions)]).encode())
+            return digest.hexdigest()
+        digest = hashlib.sha256()
+        hashes = _hashes(self.places, self.hashes or [b""] * len(self))
+        for key, caption, (image, offset, size), found in zip(
+            self.keys, self.captions, self.places, hashes, strict=True
+        ):
+            name = image.rpartition("/")[2]
+            digest.update(json.dumps([key, caption, name, offset, size, found.hex()]).encode())
+        return digest.hexdigest()
 
     def picture(self, row: int) -> Image.Image:
         """The picture of a pair, RGB. Raises TrainingError where it cannot be read."""
@@ -98,7 +123,9 @@ class TrainingSet:
             )
         about = {"audit": str(audit.folder.resolve()), "data": None, "subset": subset}
         files = [Path(file) for file in status["source"]["files"]]
-        return cls._from_table(table, about, files, Path(audit.source() or ""), audit.folder)
+        is_embedded = status["embedding"] is not None and status["embedding"] == audit.shards.plan()
+        hashes = audit.shards.image_hashes(table["row"].to_numpy()) if is_embedded else ()
+        return cls._from_table(table, about, files, Path(audit.source() or ""), audit.folder, hashes)
 
     @classmethod
     def from_data(cls, data: str | Path, options: SourceOptions | None = None) -> TrainingSet:
@@ -126,10 +153,8 @@ class TrainingSet:
                 f"pictures {images.dtype} {images.shape} with {len(captions)} captions; give uint8 (n, S, S, 3) with n"
             )
         names = list(keys) if keys is not None else [str(row) for row in range(len(images))]
-        digest = hashlib.sha256(np.ascontiguousarray(images).data)
-        digest.update(json.dumps([names, list(captions)]).encode())
         about = {"audit": None, "data": None, "subset": None}
-        return cls(names, list(captions), about, digest.hexdigest(), arrays=images)
+        return cls(names, list(captions), about, arrays=images)
 
     @classmethod
     def _from_table(
@@ -139,6 +164,7 @@ class TrainingSet:
         files: Sequence[Path],
         source: Path,
         audit: Path | None = None,
+        hashes: Sequence[bytes] = (),
     ) -> TrainingSet:
         columns = ("image", "image_offset", "image_size")
         places = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
@@ -148,12 +174,27 @@ class TrainingSet:
             raise TrainingError(
                 f"pair {without} has no picture, only a ready embedding; give a source with pictures"
             )
-        digest = hashlib.sha256()
-        for key, caption, (image, offset, size) in zip(keys, captions, places, strict=True):
-            name = image.rpartition("/")[2]  # the folder may move
-            digest.update(json.dumps([key, caption, name, offset, size]).encode())
         protected = [*files, *_folders(places, source, audit)]
-        return cls(keys, captions, about, digest.hexdigest(), places=places, protected=protected)
+        return cls(keys, captions, about, places=places, hashes=hashes, protected=protected)
+
+
+def _hashes(places: Sequence[Place], known: Sequence[bytes]) -> Iterator[bytes]:
+    """Hashes of the pictures' bytes; those that are not ``known`` are read, and are empty where that fails."""
+    missing = list(dict.fromkeys(place for place, held in zip(places, known, strict=True) if not held))
+    parts = [missing[at : at + CHUNK] for at in range(0, len(missing), CHUNK)]
+    with ThreadPoolExecutor(thread_name_prefix="hash") as workers:
+        found = dict(zip(missing, chain.from_iterable(workers.map(_read_hashes, parts)), strict=True))
+    return (held or found[place] for place, held in zip(places, known, strict=True))
+
+
+def _read_hashes(places: Sequence[Place]) -> list[bytes]:
+    hashes = []
+    for place in places:
+        try:
+            hashes.append(content_hash(read_image_bytes(*place)))
+        except BadImage:  # told when it is trained on
+            hashes.append(b"")
+    return hashes
 
 
 def _folders(places: Sequence[Place], source: Path, audit: Path | None) -> list[Path]:

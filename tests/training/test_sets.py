@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from cfbd_core import Audit
+from cfbd_core.config import EmbedParams
 from cfbd_core.errors import ParameterError, SourceError, TrainingError
 from cfbd_core.training.place import check_place
 from cfbd_core.training.sets import TrainingSet
+from tests.toy import ToyEncoder
 from tests.training.tiny import toy_set
 
 
@@ -51,6 +55,34 @@ def test_a_source_gives_its_pairs_and_is_protected(toy_source):
     assert TrainingSet.from_data(source).fingerprint == pairs.fingerprint
     with pytest.raises(SourceError):
         TrainingSet.from_data(source.parent / "none.csv")
+
+
+def test_other_pictures_under_the_same_names_are_another_set_and_a_copy_is_the_same(toy_source, tmp_path):
+    source = toy_source(12)
+    pairs = TrainingSet.from_data(source)
+    copied = shutil.copytree(source.parent, tmp_path / "copied", copy_function=shutil.copyfile)
+    assert TrainingSet.from_data(copied / source.name).fingerprint == pairs.fingerprint
+    path = copied / "0003.png"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")  # as long as before
+    assert TrainingSet.from_data(copied / source.name).fingerprint != pairs.fingerprint
+    path.unlink()
+    assert TrainingSet.from_data(copied / source.name).fingerprint != pairs.fingerprint
+
+
+def test_an_audits_pictures_are_told_by_what_was_embedded(toy_source, tmp_path, monkeypatch):
+    source = toy_source(40)
+    audit = Audit.create(tmp_path / "audit")
+    audit.ingest(source)
+    before = TrainingSet.from_audit(audit, "all").fingerprint
+    audit.embed(ToyEncoder(), EmbedParams(shard_size=16))
+    shutil.rmtree(source.parent)
+    assert TrainingSet.from_audit(audit, "all").fingerprint == before
+    keys = ["0030", "0003", "0017"]
+    assert TrainingSet.from_audit(audit, "all", keys).hashes == [
+        TrainingSet.from_audit(audit, "all").hashes[int(key)] for key in keys
+    ]
+    audit.shards.hash_path(1).unlink()
+    assert TrainingSet.from_audit(audit, "all").hashes[16:32] == [b""] * 16
 
 
 def test_a_source_without_pairs_is_refused(tmp_path):
