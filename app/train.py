@@ -27,7 +27,7 @@ LABELS = {
     "lr": "Learning rate", "seed": "Seed", "device": "Device",
     "classes": "Labelled pictures", "attack": "Poisoned copy",
     "steps": "Most steps", "warmup": "Warm-up", "accumulate": "Batches a step",
-    "checkpoint-every": "Steps between checkpoints", "encoder": "Model",
+    "checkpoint-every": "Steps between checkpoints", "encoder": "Model", "out": "Run",
 }  # fmt: skip
 
 

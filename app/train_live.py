@@ -10,6 +10,7 @@ from app import running, state, train, train_charts, train_runs, widgets, words
 from app.charts import Chart
 from app.train_runs import Run
 from cfbd_core.jobs import Job
+from cfbd_core.training.config import CALMER
 from cfbd_core.training.place import ASKED
 
 EVERY = 1.0  # seconds
@@ -110,13 +111,14 @@ def ended(audit: Path, run: Run, place: str) -> None:
         at = f"at step {run.done:,}" + (f" of {run.steps:,}" if run.steps else "")
         st.warning(f"Stopped {at}. It goes on from there.", icon=":material/pause_circle:")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button(
-            "Resume" if run.state == "stopped" else "Try again",
-            key=f"resume_{place}_{run.folder}",
-            on_click=_resume,
-            args=[audit, run],
-            icon=":material/play_arrow:" if run.state == "stopped" else ":material/refresh:",
-        )
+        if CALMER not in (run.error or ""):
+            st.button(
+                "Resume" if run.state == "stopped" else "Try again",
+                key=f"resume_{place}_{run.folder}",
+                on_click=_resume,
+                args=[audit, run],
+                icon=":material/play_arrow:" if run.state == "stopped" else ":material/refresh:",
+            )
         if run.job is not None and not (run.folder / ASKED).exists():
             running.dismissal(run.job, key=f"dismiss_{place}_{run.folder}")
     if run.job is not None:

@@ -358,8 +358,11 @@ def test_a_loss_that_is_not_finite_stops_it_and_keeps_the_checkpoint(toy_source,
     asked = ("--data", toy_source(64), "--out", run, "--model", model, *QUICK, "--epochs", 40)
     said = refused(capsys, *asked, "--lr", "1e30", "--warmup", 0, "--checkpoint-every", 1)
     assert "not finite" in said or "the loss is nan" in said
-    assert "is kept, and the same command goes on from it" in said or "there is no checkpoint yet" in said
     assert not (run / "result.json").exists()
+    assert "a new --out" in said
+    assert "goes on" not in said  # it would meet the same
+    new = ("--epochs", 1, "--out", tmp_path / "calmer", "--lr", "1e-3")
+    assert cfbd(capsys, *asked, *new)[0] == 0
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_exits_130(toy_source, model, tmp_path):

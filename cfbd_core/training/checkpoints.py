@@ -15,6 +15,7 @@ import torch
 
 from cfbd_core.errors import TrainingError
 from cfbd_core.files import system_errors, written_beside
+from cfbd_core.training.config import CALMER
 
 KEPT = 2
 _NAME = re.compile(r"step_(\d{8,})\.pt")
@@ -33,7 +34,7 @@ class Checkpoints:
         """
         broken = _not_finite(state["model"])
         if broken is not None:
-            raise TrainingError(f"{broken} is not finite after step {step}{self.way_back()}")
+            raise TrainingError(f"{broken} is not finite after step {step}; {CALMER}")
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"step_{step:08d}.pt"
         with written_beside(path) as beside:

@@ -20,6 +20,8 @@ LR_FROM_SCRATCH, LR_FINE_TUNING = 5e-4, 1e-5
 WARMUP_SHARE, WARMUP_MOST = 0.1, 10_000
 MOST_SEED = 2**32 - 1  # numpy's
 HOW_ONLY = ("device", "checkpoint_every", "log_every", "workers")  # these do not decide what is learned
+# Where a loss or a weight is not finite: the same run would meet it again, and its folder takes no other settings.
+CALMER = "give a smaller --lr or a longer --warmup, and a new --out"
 
 
 @dataclass(frozen=True)

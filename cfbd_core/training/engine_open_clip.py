@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cfbd_core.errors import TrainingError
 from cfbd_core.files import written_beside
+from cfbd_core.training.config import CALMER
 
 if TYPE_CHECKING:
     from cfbd_core.training.config import TrainParams
@@ -228,7 +229,7 @@ def _as_folder(checkpoint: Path, start: Path, out: Path) -> Path:
     weights = {name.removeprefix("module."): value for name, value in trained.items()}
     broken = [name for name, value in weights.items() if not bool(value.isfinite().all())]
     if broken:
-        raise TrainingError(f"open_clip_train: {broken[0]} is not finite after training; give a smaller --lr")
+        raise TrainingError(f"open_clip_train: {broken[0]} is not finite after training; {CALMER}")
     with written_beside(out) as beside:
         ours = (CONFIG_NAME, WEIGHTS_NAME)
         shutil.copytree(start, beside, ignore=lambda _, names: [name for name in names if name in ours])
@@ -249,7 +250,7 @@ class _Scalars:
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """Collect a step's figures; the loss is the last of them."""
         if not math.isfinite(value):
-            raise FloatingPointError(f"{name} is {value} at step {step}; give a smaller --lr")
+            raise FloatingPointError(f"{name} is {value} at step {step}; {CALMER}")
         self._figures[name.removeprefix("train/")] = value
         if name == "train/loss":
             figures, self._figures = self._figures, {}

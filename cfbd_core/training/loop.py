@@ -18,7 +18,7 @@ from cfbd_core.errors import TrainingError
 from cfbd_core.training.base import Defense, Loss, Step
 from cfbd_core.training.batches import Batch, Batches, epoch_order
 from cfbd_core.training.checkpoints import Checkpoints
-from cfbd_core.training.config import TrainParams
+from cfbd_core.training.config import CALMER, TrainParams
 from cfbd_core.training.embedding import embed_rows
 from cfbd_core.training.gradients import Backward, Towers
 from cfbd_core.training.group import Group
@@ -244,10 +244,7 @@ class Loop:
         broken = next((place for place, loss in enumerate(losses) if not np.isfinite(loss)), None)
         if broken is not None:
             step = self.at.step - len(losses) + broken + 1
-            raise TrainingError(
-                f"the loss is {losses[broken]} at step {step}; give a smaller --lr or a longer --warmup"
-                f"{self.checkpoints.way_back()}"
-            )
+            raise TrainingError(f"the loss is {losses[broken]} at step {step}; {CALMER}")
         self.loss = float(np.mean(losses))
 
     def _measure(self) -> None:
