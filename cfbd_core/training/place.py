@@ -129,10 +129,14 @@ def has_model(run: Path) -> bool:
 
 def _difference(held: dict[str, Any], asked: dict[str, Any]) -> str:
     """What was asked for otherwise, in words."""
+    if held.get("engine") != asked["engine"]:
+        return f"engine {held.get('engine')}, now {asked['engine']}"
     before, now = held.get("params") or {}, asked["params"]
     for name, value in now.items():
         if before.get(name) != value and name not in HOW_ONLY:
             return f"{name.replace('_', ' ')} {before.get(name)}, now {value}"
     if held.get("set_fingerprint") != asked["set_fingerprint"]:
-        return f"on {held.get('pairs')} pairs, now on {asked['pairs']} or other ones"
+        if held.get("pairs") == asked["pairs"]:
+            return "on other pairs, captions or pictures"
+        return f"on {held.get('pairs')} pairs, now on {asked['pairs']}"
     return "of a model with other weights"

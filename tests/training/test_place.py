@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from cfbd_core import files
 from cfbd_core.errors import TrainingError
 from cfbd_core.files import LOCK_NAME, one_job
 from cfbd_core.training import place
-from cfbd_core.training.place import one_run
+from cfbd_core.training.place import held_run, one_run
 from cfbd_core.training.run import train
 from tests.training.tiny import tiny_params, toy_set
 
@@ -57,6 +59,27 @@ def test_what_is_there_before_a_run_begins_goes_again_and_nothing_else(is_new, t
     assert run.exists() is not is_new
     if not is_new:
         assert names(run) - {LOCK_NAME} == {"mine"}
+
+
+def test_another_run_is_refused_by_what_is_other_about_it(tmp_path):
+    held = {
+        "id": "a",
+        "engine": "own",
+        "params": {"lr": 1e-3, "workers": 1},
+        "pairs": 3,
+        "set_fingerprint": "x",
+    }
+    (tmp_path / "run.json").write_text(json.dumps(held))
+    params = {"lr": 2e-3, "workers": 4}
+    for other, said in (
+        ({"engine": "open_clip", "params": params}, "engine own, now open_clip"),
+        ({"params": params}, "lr 0.001, now 0.002"),
+        ({"set_fingerprint": "y", "pairs": 4}, "on 3 pairs, now on 4"),
+        ({"set_fingerprint": "y"}, "on other pairs, captions or pictures"),
+        ({}, "of a model with other weights"),
+    ):
+        with pytest.raises(TrainingError, match=rf"holds another run \({said}\); give a new folder"):
+            held_run(tmp_path, held | {"id": "b"} | other, resume=False)
 
 
 def test_what_killed_calls_left_half_written_goes_when_the_run_goes_on(model, tmp_path):
