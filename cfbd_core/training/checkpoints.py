@@ -42,7 +42,7 @@ class Checkpoints:
                 torch.save({"run": self._run, "step": step, **state}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            _check(beside)
+            check_bytes(beside)
         _sync(self.folder)
         for old in self.paths()[:-KEPT]:
             old.unlink()
@@ -55,7 +55,7 @@ class Checkpoints:
         """
         for path in reversed(self.paths()):
             try:
-                _check(path)
+                check_bytes(path)
                 state = torch.load(path, map_location="cpu", weights_only=True)
                 run = state["run"]
             except _UNREADABLE as error:
@@ -94,7 +94,7 @@ _UNREADABLE = (
 )
 
 
-def _check(path: Path) -> None:
+def check_bytes(path: Path) -> None:
     """Read every byte of a checkpoint against its checksums. Raises one of ``_UNREADABLE``."""
     with zipfile.ZipFile(path) as archive:
         broken = archive.testzip()

@@ -12,7 +12,6 @@ import importlib.util
 import json
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cfbd_core.errors import TrainingError
-from cfbd_core.files import written_beside
+from cfbd_core.training import engine_checkpoints
 from cfbd_core.training.config import CALMER
 
 if TYPE_CHECKING:
@@ -59,9 +58,27 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     workers = int(listed[listed.index("--workers") + 1])
     steps = steps_an_epoch(params, data, pairs, workers)
+    kept = checkpoints(run)
+    engine_checkpoints.settle(kept)
+    told = -1
+
+    def on_line(line: dict[str, Any]) -> None:
+        nonlocal told
+        if line["epoch"] > told:  # the one before has its checkpoint
+            engine_checkpoints.prune(kept)
+        told = line["epoch"]
+        if on_step is not None:
+            on_step(line)
+
     with (folder / "log.txt").open("ab") as log:
-        _follow(command(listed, gpus), log, steps, on_step)
-    return _as_folder(folder / NAME / "checkpoints" / "epoch_latest.pt", start, run / "model")
+        _follow(command(listed, gpus), log, steps, on_line)
+    engine_checkpoints.prune(kept)
+    return engine_checkpoints.as_folder(kept / f"epoch_{params.epochs}.pt", start, run / "model")
+
+
+def checkpoints(run: Path) -> Path:
+    """The folder of a run's checkpoints (:mod:`cfbd_core.training.engine_checkpoints`)."""
+    return run / "open_clip" / NAME / "checkpoints"
 
 
 def check_packages() -> None:
@@ -105,7 +122,7 @@ def arguments(
         *("--eps", repr(params.eps), "--wd", repr(params.weight_decay), "--warmup", str(params.warmup)),
         *("--aug-cfg", f"scale=({params.crop_scale!r},1.0)", "--seed", str(params.seed)),
         *("--logs", str(run / "open_clip"), "--name", NAME, "--report-to", "tensorboard"),
-        *("--log-every-n-steps", str(params.log_every), "--save-frequency", "0", "--save-most-recent"),
+        *("--log-every-n-steps", str(params.log_every), "--save-frequency", "1"),
         *("--resume", "latest"),
     ]
     return [*listed, "--local-loss", "--gather-with-grad"] if gpus > 1 else listed
@@ -164,7 +181,7 @@ def _tars_arguments(data: Path, pairs: int, workers: int, gpus: int) -> tuple[li
     return ["--dataset-type", "webdataset", "--train-data", tars, *number], min(workers, len(names) // gpus)
 
 
-def _follow(started: Sequence[str], log: BinaryIO, steps: int, on_step: OnStep | None) -> None:
+def _follow(started: Sequence[str], log: BinaryIO, steps: int, on_step: OnStep) -> None:
     """Run the process to its end, telling its steps; TrainingError with its error where it fails."""
     error = None
     with _process(started, log) as process:
@@ -175,7 +192,7 @@ def _follow(started: Sequence[str], log: BinaryIO, steps: int, on_step: OnStep |
                 error = line.strip() or error  # open_clip_train prints why it gives up
             elif told["kind"] == "error":
                 error = told["error"]
-            elif on_step is not None:
+            else:
                 on_step(told | {"epoch": (told["step"] - 1) // steps})
         code = process.wait()
     if code < 0:
@@ -213,30 +230,6 @@ def _json_line(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) and "kind" in value else None
-
-
-def _as_folder(checkpoint: Path, start: Path, out: Path) -> Path:
-    """Make an open_clip folder of open_clip_train's checkpoint: its weights, and all else of ``start``."""
-    import torch
-
-    from cfbd_core.encoder_files import CONFIG_NAME
-    from cfbd_core.training.models import WEIGHTS_NAME, write_folder
-
-    try:
-        trained = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # broken bytes make unpickling raise anything
-        raise TrainingError(f"{checkpoint}: cannot be read ({type(error).__name__}); train again") from error
-    weights = {name.removeprefix("module."): value for name, value in trained.items()}
-    broken = [name for name, value in weights.items() if not bool(value.isfinite().all())]
-    if broken:
-        raise TrainingError(f"open_clip_train: {broken[0]} is not finite after training; {CALMER}")
-    with written_beside(out) as beside:
-        ours = (CONFIG_NAME, WEIGHTS_NAME)
-        shutil.copytree(start, beside, ignore=lambda _, names: [name for name in names if name in ours])
-        write_folder(beside, json.loads((start / CONFIG_NAME).read_text(encoding="utf-8")), weights)
-        if out.is_dir():
-            shutil.rmtree(out)
-    return out
 
 
 class _Scalars:
@@ -287,9 +280,16 @@ def main(listed: list[str]) -> int:
         return 1 if open_clip_main.main(listed) == -1 else 0
     except Exception as error:
         traceback.print_exc()
-        text = " ".join(str(error).split())
-        _tell({"kind": "error", "error": f"{type(error).__name__}: {text}" if text else type(error).__name__})
+        _tell({"kind": "error", "error": _in_one_line(error)})
         return 1
+
+
+def _in_one_line(error: Exception) -> str:
+    """An error with its kind; of a data loader's worker the last line, since its text holds the whole traceback."""
+    text, kind = str(error).strip(), type(error).__name__
+    if text.startswith("Caught ") and "Original Traceback" in text:
+        return text.splitlines()[-1].strip()
+    return f"{kind}: {' '.join(text.split())}" if text else kind
 
 
 if __name__ == "__main__":

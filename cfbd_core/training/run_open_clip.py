@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +15,11 @@ from cfbd_core.encoders import load_encoder
 from cfbd_core.errors import CfbdError, TrainingError
 from cfbd_core.files import read_json, write_json, written_beside
 from cfbd_core.images import BadImage, picture_ending, read_image_bytes
+from cfbd_core.training import engine_checkpoints
 from cfbd_core.training import engine_open_clip as engine
 from cfbd_core.training.asked import finished, keep
 from cfbd_core.training.config import TrainParams
-from cfbd_core.training.loop import Evaluate
+from cfbd_core.training.loop import Evaluate, Log
 from cfbd_core.training.models import TrainedModel, build_model
 from cfbd_core.training.place import ASKED, MODEL, RESULT, check_place, held_run, one_run
 from cfbd_core.training.record import record
@@ -48,7 +50,8 @@ def train_with_open_clip(
 ) -> dict[str, Any]:
     """As :func:`cfbd_core.training.run.train`, in a process of open_clip_train, which uses every GPU.
 
-    A CSV or a folder of tars is read there as it is; of all else a CSV is written. The model is evaluated once, at
+    A folder of tars, or a CSV whose rows are the pairs, with whole paths, is read there as it is; of all else a CSV
+    is written. The model is evaluated once, at
     the end. A run that was stopped goes on after its last whole epoch. Raises TrainingError also for what
     open_clip_train cannot do (:mod:`cfbd_core.training.engine_open_clip`).
     """
@@ -73,10 +76,15 @@ def train_with_open_clip(
                 (out / ASKED).unlink()  # what it has made goes too
             raise
         write_json(out / ASKED, (read_json(out / ASKED) or asked) | {"steps": job.steps})
-        began = time.monotonic()
+        clock = _Clock(out / FOLDER / "seconds.json")
         try:
             with Tracking(out, job.steps_done()) as tracking:
-                job.train(tracking, progress)
+
+                def log(line: dict[str, Any]) -> None:
+                    tracking(line)
+                    clock.keep()
+
+                job.train(log, progress)
                 measured = dict(evaluate(load_encoder(str(out / MODEL), device))) if evaluate else {}
                 if measured:
                     at = {"kind": "eval", "epoch": job.epochs - 1, "step": job.steps}
@@ -88,7 +96,7 @@ def train_with_open_clip(
                 "steps": job.steps,
                 "epochs": job.epochs,
                 "loss": last.get("loss"),
-                "seconds": round(time.monotonic() - began, 1),
+                "seconds": clock.keep(),
                 "pairs_per_s": last.get("pairs_per_s"),
             }
             result = result_of(figures, measured, pairs, params, device)
@@ -96,6 +104,21 @@ def train_with_open_clip(
         finally:
             record(out)
     return result
+
+
+class _Clock:
+    """How long a run has been at work, also before it was resumed; ``path`` keeps it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._before = float((read_json(path) or {}).get("seconds", 0.0))
+        self._began = time.monotonic()
+
+    def keep(self) -> float:
+        """Seconds so far, which a call that comes later begins from."""
+        seconds = round(self._before + time.monotonic() - self._began, 1)
+        write_json(self._path, {"seconds": seconds})
+        return seconds
 
 
 class _Job:
@@ -108,9 +131,9 @@ class _Job:
         self._device = device.partition(":")[0]
         self._gpus = torch.cuda.device_count() if device == "cuda" else 1
         self._start = out / FOLDER / "start"
-        source = pairs.about["data"]
-        is_ready = source is not None and (Path(source).is_dir() or Path(source).suffix.lower() == ".csv")
-        self._data = Path(source) if is_ready else out / FOLDER / "pairs.csv"
+        source = None if pairs.about["data"] is None else Path(pairs.about["data"])
+        is_ready = source is not None and (source.is_dir() or _reads_alike(source, pairs))
+        self._data = source if source is not None and is_ready else out / FOLDER / "pairs.csv"
         (out / FOLDER).mkdir(exist_ok=True)
         if not is_ready and not self._data.exists():
             write_csv(pairs, self._data)
@@ -125,13 +148,9 @@ class _Job:
 
     def steps_done(self) -> int:
         """Steps of the whole epochs that an earlier call has done."""
-        checkpoint = self._out / FOLDER / engine.NAME / "checkpoints" / "epoch_latest.pt"
-        if not checkpoint.is_file():
-            return 0
-        held = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        return int(held["epoch"]) * self._an_epoch
+        return engine_checkpoints.settle(engine.checkpoints(self._out)) * self._an_epoch
 
-    def train(self, log: Tracking, progress: Progress) -> None:
+    def train(self, log: Log, progress: Progress) -> None:
         """Run it to its end."""
 
         def told(line: dict[str, Any]) -> None:
@@ -148,6 +167,19 @@ class _Job:
             self._gpus,
             told,
         )
+
+
+def _reads_alike(table: Path, pairs: TrainingSet) -> bool:
+    """Whether open_clip_train reads these pairs of a CSV: it skips no row, and paths are from where it is at work."""
+    if table.suffix.lower() != ".csv":
+        return False
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = [(row["image"], row["caption"]) for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, csv.Error):
+        return False
+    held = [place[0] for place in pairs.places]
+    return all(map(os.path.isabs, held)) and rows == list(zip(held, pairs.captions, strict=True))
 
 
 def write_csv(pairs: TrainingSet, path: Path) -> None:

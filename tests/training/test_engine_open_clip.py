@@ -18,6 +18,7 @@ from cfbd_core import Audit
 from cfbd_core.errors import TrainingError
 from cfbd_core.export import Format, export
 from cfbd_core.torchvision_compat import import_torchvision
+from cfbd_core.training import engine_checkpoints as checkpoints
 from cfbd_core.training import engine_open_clip as engine
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.models import WEIGHTS_NAME
@@ -96,8 +97,8 @@ def test_a_csv_is_named_with_our_columns(tmp_path):
         "--precision": "fp32", "--epochs": "1", "--batch-size": "8", "--accum-freq": "1", "--workers": "4",
         "--lr": "0.001", "--beta1": "0.9", "--beta2": "0.98", "--eps": "1e-08", "--wd": "0.1", "--warmup": "1",
         "--aug-cfg": "scale=(0.9,1.0)", "--seed": "0", "--logs": str(tmp_path / "run" / "open_clip"),
-        "--name": "train", "--report-to": "tensorboard", "--log-every-n-steps": "1", "--save-frequency": "0",
-        "--save-most-recent": None, "--resume": "latest",
+        "--name": "train", "--report-to": "tensorboard", "--log-every-n-steps": "1", "--save-frequency": "1",
+        "--resume": "latest",
     }  # fmt: skip
 
 
@@ -238,6 +239,7 @@ def test_tars_train_and_a_stopped_run_goes_on_after_its_last_epoch(exported, sta
     assert lines[0]["epoch"] in (1, 2)  # the second epoch may have ended before the process was stopped
     assert lines[-1]["step"] == 15
     assert (out / WEIGHTS_NAME).is_file()
+    assert [path.name for path in checkpoints.paths(engine.checkpoints(run))] == ["epoch_2.pt", "epoch_3.pt"]
 
 
 @TRAINS
@@ -253,6 +255,15 @@ def test_an_error_of_open_clip_train_is_one_line(exported, start, tmp_path):
     assert "\n" not in str(caught.value)
     assert "Traceback" in (tmp_path / "run" / "open_clip" / "log.txt").read_text(encoding="utf-8")
     assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_workers_traceback_is_left_to_the_log():
+    text = "Caught FileNotFoundError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+    text += "  File \"data.py\", line 45\nFileNotFoundError: [Errno 2] No such file or directory: 'a.png'\n"
+    said = "FileNotFoundError: [Errno 2] No such file or directory: 'a.png'"
+    assert engine._in_one_line(FileNotFoundError(text)) == said
+    assert engine._in_one_line(RuntimeError("shapes do\n  not fit")) == "RuntimeError: shapes do not fit"
+    assert engine._in_one_line(MemoryError()) == "MemoryError"
 
 
 def follow(code: str, log: Path) -> list[dict]:
@@ -305,17 +316,45 @@ def test_a_loss_that_is_not_a_number_ends_training():
         scalars.add_scalar("train/loss", math.nan, 3)
 
 
+def test_the_last_two_checkpoints_are_kept_and_broken_ones_do_not_count(tmp_path, caplog):
+    def saved(epochs: int, value: float = 1.0) -> None:
+        torch.save(
+            {"epoch": epochs, "state_dict": {"module.w": torch.full((9,), value)}},
+            tmp_path / f"epoch_{epochs}.pt",
+        )
+
+    def names() -> list[str]:
+        return [path.name for path in checkpoints.paths(tmp_path)]
+
+    assert checkpoints.settle(tmp_path) == 0
+    for epochs in (8, 9, 10):
+        saved(epochs)
+        checkpoints.prune(tmp_path)
+    assert names() == ["epoch_9.pt", "epoch_10.pt"]
+    for epochs, value in ((11, math.nan), (12, math.inf)):
+        saved(epochs, value)
+        checkpoints.prune(tmp_path)
+    half = (tmp_path / "epoch_10.pt").read_bytes()[:700]
+    (tmp_path / "epoch_13.pt").write_bytes(half)  # killed as it was written
+    checkpoints.prune(tmp_path)
+    assert names() == [f"epoch_{epochs}.pt" for epochs in (9, 10, 11, 12, 13)]
+    assert checkpoints.settle(tmp_path) == 10
+    assert names() == ["epoch_9.pt", "epoch_10.pt"]
+    assert "w is not finite" in caplog.text
+    assert "epoch_13.pt: cannot be read" in caplog.text
+
+
 def test_broken_checkpoints_leave_the_last_folder(tmp_path, start):
     out, checkpoint = tmp_path / "model", tmp_path / "epoch_latest.pt"
     weights = load_file(start / WEIGHTS_NAME)
     torch.save({"state_dict": {f"module.{name}": value for name, value in weights.items()}}, checkpoint)
-    engine._as_folder(checkpoint, start, out)
+    checkpoints.as_folder(checkpoint, start, out)
     assert load_file(out / WEIGHTS_NAME).keys() == weights.keys()
     weights["visual.proj"][0, 0] = math.inf
     torch.save({"state_dict": weights}, checkpoint)
     with pytest.raises(TrainingError, match=r"visual\.proj is not finite"):
-        engine._as_folder(checkpoint, start, out)
+        checkpoints.as_folder(checkpoint, start, out)
     checkpoint.write_bytes(b"broken")
     with pytest.raises(TrainingError, match=r"epoch_latest\.pt: cannot be read"):
-        engine._as_folder(checkpoint, start, out)
+        checkpoints.as_folder(checkpoint, start, out)
     assert load_file(out / WEIGHTS_NAME)["visual.proj"].isfinite().all()

@@ -13,7 +13,7 @@ from PIL import Image
 from cfbd_core.errors import ParameterError, TrainingError
 from cfbd_core.training import engine_open_clip as engine
 from cfbd_core.training.run import train
-from cfbd_core.training.run_open_clip import train_with_open_clip, write_csv
+from cfbd_core.training.run_open_clip import _reads_alike, train_with_open_clip, write_csv
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.tracking import read_metrics
 from tests.training.tiny import tiny_params, toy_set
@@ -36,6 +36,34 @@ def test_every_picture_becomes_a_file_that_a_csv_names(tmp_path, toy_source):
         )
         for number, row in enumerate(rows):
             assert np.array_equal(np.asarray(Image.open(row["image"])), np.asarray(pairs.picture(number)))
+
+
+def test_a_csv_is_read_as_it_is_only_where_open_clip_train_reads_the_same_pairs_of_it(toy_source):
+    source = toy_source(5)
+    header, *rows = source.read_text().splitlines()
+    whole = [row.replace(",0", f",{source.parent}/0", 1) for row in rows]
+    for lines, alike in (
+        ([header, *rows], False),  # open_clip_train takes paths from where it is at work
+        ([header, *whole], True),
+        (
+            [header, *whole, f"x,{source.parent}/gone.png,a caption,0", f"y,{source.parent}/0001.png,,0"],
+            False,
+        ),
+        ([header.replace("image", "filepath"), *whole], False),
+    ):
+        source.write_text("\n".join(lines) + "\n")
+        assert _reads_alike(source, TrainingSet.from_data(source)) is alike
+
+
+@needs_packages
+@pytest.mark.slow
+def test_relative_paths_train_and_seconds_are_those_of_all_sessions(model, tmp_path, toy_source):
+    run, params = tmp_path / "run", tiny_params(model, workers=1, epochs=1)
+    pairs = TrainingSet.from_data(toy_source(16))
+    assert train_with_open_clip(pairs, run, params)["steps"] == 2
+    (run / "result.json").unlink()
+    (run / "open_clip" / "seconds.json").write_text('{"seconds": 1000.0}')
+    assert train_with_open_clip(pairs, run, params)["seconds"] > 1000
 
 
 @needs_packages
