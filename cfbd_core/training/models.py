@@ -151,7 +151,8 @@ def write_folder(folder: Path, config: dict[str, Any], weights: dict[str, torch.
 def _loaded(spec: str, encoder_spec: str) -> TrainedModel:
     import open_clip
 
-    encoder = load_encoder(encoder_spec, "cpu")
+    with _quiet():
+        encoder = load_encoder(encoder_spec, "cpu")
     found = locate(encoder_spec)
     config = dict(open_clip.get_model_config(found.model))
     if found.quick_gelu:
@@ -211,7 +212,7 @@ def _has_weights(folder: Path) -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without open_clip's warnings that there are no weights: that is what was asked for."""
+    """Without open_clip's warnings that there are no weights: none were asked for, or they are loaded by us."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

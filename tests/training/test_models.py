@@ -108,6 +108,13 @@ def test_what_cannot_be_trained_is_told_in_one_line(spec, said):
     assert "\n" not in str(error.value)
 
 
+def test_a_checkpoint_of_another_model_is_refused_without_open_clips_warnings(model, tmp_path, caplog):
+    build_model(model).save(tmp_path / "run")
+    with pytest.raises(TrainingError):
+        build_model(f"ViT-B-32@{tmp_path / 'run' / models.WEIGHTS_NAME}")
+    assert not caplog.text
+
+
 def test_a_folder_whose_configuration_is_broken(tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"embed_dim": 4}}))
     with pytest.raises(TrainingError, match="open_clip cannot build it"):
