@@ -8,13 +8,13 @@ from typing import Any
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.training.abl import Abl
-from cfbd_core.training.base import Defense, Embed, Epoch, Loss, NoOptions, Step
+from cfbd_core.training.base import Defense, Embed, Loss, NoOptions, Step
 from cfbd_core.training.cleanclip import CleanClip
 from cfbd_core.training.plain import Plain
 from cfbd_core.training.roclip import RoClip
 from cfbd_core.training.safeclip import SafeClip
 
-__all__ = ["DEFENSES", "Defense", "Embed", "Epoch", "Loss", "NoOptions", "Step", "defense_options"]
+__all__ = ["DEFENSES", "Defense", "Embed", "Loss", "NoOptions", "Step", "defense_options"]
 
 DEFENSES: dict[str, type[Defense]] = {
     defense.name: defense for defense in (Plain, CleanClip, RoClip, Abl, SafeClip)

@@ -12,7 +12,7 @@ import numpy as np
 from cfbd_core.detectors.abl import lowest
 from cfbd_core.errors import ParameterError, TrainingError
 from cfbd_core.option_help import option
-from cfbd_core.training.base import Defense, Embed, Epoch, Loss, Step
+from cfbd_core.training.base import Defense, Embed, Loss, Step
 from cfbd_core.training.contrast import clip_loss, clip_losses
 from cfbd_core.training.option_checks import check_number, check_weights, check_whole
 
@@ -95,11 +95,10 @@ class Abl(Defense):
                 "--steps, or fewer by its option isolation_epochs"
             )
 
-    def begin_epoch(self, epoch: int, epochs: int, _embed: Embed) -> Epoch:
+    def begin_epoch(self, epoch: int, epochs: int, _embed: Embed) -> None:
         """Isolate at the turning epoch."""
         if epoch == self._turn(epochs):
             self._isolated[lowest(self.mean_loss, self.chosen.share)] = True
-        return Epoch()
 
     def _turn(self, epochs: int) -> int:
         asked: int | None = self.chosen.isolation_epochs

@@ -1,4 +1,4 @@
-"""What a defence that trains is: which pairs an epoch uses, and a loss over their embeddings.
+"""What a defence that trains is: what it prepares for an epoch, and a loss over the pairs' embeddings.
 
 A new defence is one file with one class, and one line in the registry. The loop does the rest, the same for
 all: batches, optimiser, several GPUs, checkpoints.
@@ -46,13 +46,6 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """What an epoch trains on: the pairs ``rows`` int64 (m,) of the set, or all (None)."""
-
-    rows: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
 class NoOptions:
     """A defence without options of its own."""
 
@@ -85,12 +78,12 @@ class Defense(ABC):
         """Raise TrainingError where a run of so many epochs is too short for what the defence does."""
         return
 
-    def begin_epoch(self, _epoch: int, _epochs: int, _embed: Embed) -> Epoch:
-        """Choose what the epoch trains on.
+    def begin_epoch(self, _epoch: int, _epochs: int, _embed: Embed) -> None:
+        """Prepare for an epoch.
 
         ``embed(rows)`` gives the embeddings of pairs by the model as it is, image and text, float32 (m, d), unit rows.
         """
-        return Epoch()
+        return
 
     def seen(self, _step: Step, _loss: Loss) -> None:
         """Take note of a batch, after the optimiser's step."""

@@ -53,17 +53,11 @@ class Batch:
     tokens: torch.Tensor
 
 
-def epoch_order(rows: np.ndarray, step_pairs: int, seed: int, epoch: int, multiple: int = 1) -> np.ndarray:
-    """The rows of an epoch's steps, shuffled, int64 (steps, n); what is left over is not used in it.
-
-    A set smaller than a step makes one smaller step, whose size ``multiple`` divides; none where it cannot.
-    """
-    size = min(step_pairs, len(rows)) // multiple * multiple
-    if not size:
-        return np.zeros((0, 0), np.int64)
-    shuffled = np.random.default_rng(stream("order", seed, epoch)).permutation(rows)
-    steps = len(rows) // size
-    ordered: np.ndarray = shuffled[: steps * size].reshape(steps, size)
+def epoch_order(pairs: int, step_pairs: int, seed: int, epoch: int) -> np.ndarray:
+    """The rows of an epoch's steps, shuffled, int64 (steps, ``step_pairs``); what is left over is not used in it."""
+    shuffled = np.random.default_rng(stream("order", seed, epoch)).permutation(pairs)
+    steps = pairs // step_pairs
+    ordered: np.ndarray = shuffled[: steps * step_pairs].reshape(steps, step_pairs)
     return ordered
 
 

@@ -34,7 +34,7 @@ Log = Callable[[dict[str, Any]], None]
 
 @dataclass
 class Position:
-    """Where a run is: steps done in all and in the epoch, the epoch's pairs (None: all), seconds so far.
+    """Where a run is: steps done in all and in the epoch, seconds so far.
 
     ``evaluated`` is the last step after which the model was measured; ``pairs`` were seen in ``stepping`` seconds.
     """
@@ -42,7 +42,6 @@ class Position:
     epoch: int = 0
     step: int = 0
     done: int = 0
-    rows: np.ndarray | None = None
     begun: bool = False
     evaluated: int = -1
     seconds: float = 0.0
@@ -130,9 +129,7 @@ class Loop:
         if self._scaler is not None:
             self._scaler.load_state_dict(state["scaler"])
         self.defense.load_state_dict(state["defense"])
-        position = dict(state["position"])
-        rows = position.pop("rows")
-        self.at = Position(**position, rows=None if rows is None else rows.numpy())
+        self.at = Position(**{name: state["position"][name] for name in vars(self.at)})
         self.loss, self.measured = state["loss"], dict(state["measured"])
         self._recent = list(state["recent"].to(self.device).unbind())
 
@@ -142,14 +139,14 @@ class Loop:
 
     def _epoch(self) -> None:
         """The rest of the epoch that the run is in."""
-        at, params, group = self.at, self.params, self.group
+        at, params = self.at, self.params
         if not at.begun:
             self._settle()  # a broken model must choose nothing
             with self._interrupts.held():
-                at.rows, at.begun = self._chosen(), True
+                self._begin_epoch()
+                at.begun = True
             self._stop_if_asked()
-        rows = np.arange(len(self.pairs)) if at.rows is None else at.rows
-        order = epoch_order(rows, params.step_pairs, params.seed, at.epoch, group.size * params.accumulate)
+        order = epoch_order(len(self.pairs), params.step_pairs, params.seed, at.epoch)
         self.trained.model.train()
         last = min(len(order), at.done + self.steps - at.step)
         with closing(self._batches.epoch(at.epoch, order[:last], at.done)) as batches:
@@ -157,20 +154,18 @@ class Loop:
         if at.step == self.steps:
             self._save()  # an evaluation that fails must not cost the training
         self._measure()
-        at.epoch, at.done, at.rows, at.begun = at.epoch + 1, 0, None, False
+        at.epoch, at.done, at.begun = at.epoch + 1, 0, False
 
-    def _chosen(self) -> np.ndarray | None:
-        """The rows of the epoch, None for all, as the first process's defence chooses; the others learn of it."""
-        if self.group.size == 1:
-            return self.defense.begin_epoch(self.at.epoch, self.epochs, self._embed).rows
-        chosen: tuple[np.ndarray | None, dict[str, torch.Tensor]] = (None, {})
+    def _begin_epoch(self) -> None:
+        """Let the first process's defence prepare for the epoch; the others learn of what it remembers."""
+        prepared: dict[str, torch.Tensor] = {}
         if self.group.is_first:
-            rows = self.defense.begin_epoch(self.at.epoch, self.epochs, self._embed).rows
-            chosen = rows, {name: value.cpu() for name, value in self.defense.state_dict().items()}
-        chosen = self.group.told(chosen)
+            self.defense.begin_epoch(self.at.epoch, self.epochs, self._embed)
+            if self.group.size > 1:
+                prepared = {name: value.cpu() for name, value in self.defense.state_dict().items()}
+        prepared = self.group.told(prepared)
         if not self.group.is_first:
-            self.defense.load_state_dict(chosen[1])
-        return chosen[0]
+            self.defense.load_state_dict(prepared)
 
     def _steps(self, batches: Iterator[Batch]) -> None:
         at, params = self.at, self.params
@@ -268,13 +263,12 @@ class Loop:
             self.checkpoints.save(self.at.step, self._state())
 
     def _state(self) -> dict[str, Any]:
-        rows = self.at.rows
         return {
             "model": self.trained.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "scaler": {} if self._scaler is None else self._scaler.state_dict(),
             "defense": self.defense.state_dict(),
-            "position": vars(self.at) | {"rows": None if rows is None else torch.from_numpy(rows)},
+            "position": dict(vars(self.at)),
             "loss": self.loss,
             "measured": self.measured,
             "recent": torch.stack(self._recent).cpu() if self._recent else torch.zeros(0),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfbd_core.option_help import option
-from cfbd_core.training.base import Defense, Embed, Epoch, Loss, Step
+from cfbd_core.training.base import Defense, Embed, Loss, Step
 from cfbd_core.training.contrast import clip_loss
 from cfbd_core.training.option_checks import check_number, check_whole
 from cfbd_core.training.streams import stream
@@ -60,7 +60,7 @@ class RoClip(Defense):
         self._oldest = 0
         self._batch: dict[str, Tensor] = {}  # of the last loss, until its step is done
 
-    def begin_epoch(self, epoch: int, _epochs: int, embed: Embed) -> Epoch:
+    def begin_epoch(self, epoch: int, _epochs: int, embed: Embed) -> None:
         """Draw the pool of a matching epoch."""
         import torch
 
@@ -72,7 +72,6 @@ class RoClip(Defense):
             )
             image, text = embed(rows)
             self._pool = {"image": torch.tensor(image), "text": torch.tensor(text)}
-        return Epoch()
 
     def loss(self, features: Features, logit_scale: Tensor, step: Step) -> Loss:
         """CLIP's loss, in a matching epoch against the pool's nearest."""

@@ -13,7 +13,7 @@ from cfbd_core.detectors.safeclip import log_odds_of_lower
 from cfbd_core.errors import TrainingError
 from cfbd_core.mixture import fit_mixture
 from cfbd_core.option_help import option
-from cfbd_core.training.base import Defense, Embed, Epoch, Loss, Step
+from cfbd_core.training.base import Defense, Embed, Loss, Step
 from cfbd_core.training.cleanclip import both_in_modal_losses
 from cfbd_core.training.contrast import clip_loss
 from cfbd_core.training.option_checks import check_number, check_weights, check_whole
@@ -86,12 +86,11 @@ class SafeClip(Defense):
                 "--steps, or fewer by its options warmup_epochs and clip_epochs"
             )
 
-    def begin_epoch(self, epoch: int, _epochs: int, embed: Embed) -> Epoch:
+    def begin_epoch(self, epoch: int, _epochs: int, embed: Embed) -> None:
         """Divide the pairs, once warm."""
         if epoch >= self._warm:
             image, text = embed(np.arange(self.pairs))
             self._safe = self._divided(np.einsum("nd,nd->n", image, text))
-        return Epoch()
 
     @property
     def _warm(self) -> int:

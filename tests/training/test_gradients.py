@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -39,7 +38,7 @@ def gradients(model, tmp_path, passes: int, defense=None) -> tuple[dict[str, tor
     params = tiny_params(model, batch_size=16 // passes, accumulate=passes)
     defense = defense or Plain(None, 40, 0)
     batches = Batches(toy_set(), trained, params, views=defense.views, scratch=tmp_path, group=Group())
-    batch = next(batches.epoch(0, epoch_order(np.arange(40), 16, 0, 0), 0))
+    batch = next(batches.epoch(0, epoch_order(40, 16, 0, 0), 0))
     backward = Backward(Towers(trained.model, trained.mean, trained.std), Group(), "cpu")
     step = step_of(batch.rows)
     loss = backward(
@@ -62,7 +61,7 @@ def test_one_pass_is_autograd_of_the_whole(model, tmp_path):
     trained = build_model(model, seed=0)
     trained.model.train()
     batches = Batches(toy_set(), trained, tiny_params(model), views=False, scratch=tmp_path, group=Group())
-    batch = next(batches.epoch(0, epoch_order(np.arange(40), 16, 0, 0), 0))
+    batch = next(batches.epoch(0, epoch_order(40, 16, 0, 0), 0))
     pixels = batch.pictures.permute(0, 3, 1, 2).float() / 255
     pixels = (pixels - torch.tensor(trained.mean).view(3, 1, 1)) / torch.tensor(trained.std).view(3, 1, 1)
     image = normalize(trained.model.encode_image(pixels), dim=-1)
@@ -96,7 +95,7 @@ def test_a_defence_is_asked_once_a_step_and_sees_its_rows_in_order(model, tmp_pa
             return super().loss(features, logit_scale, step)
 
     gradients(model, tmp_path, 4, Watching(None, 40, 0))
-    assert seen == [((16, 16), epoch_order(np.arange(40), 16, 0, 0)[0].tolist())]
+    assert seen == [((16, 16), epoch_order(40, 16, 0, 0)[0].tolist())]
 
 
 def test_batch_statistics_count_every_pass_once(tmp_path):
@@ -105,7 +104,7 @@ def test_batch_statistics_count_every_pass_once(tmp_path):
         trained.model.train()
         params = tiny_params("", batch_size=16 // passes, accumulate=passes)
         batches = Batches(toy_set(), trained, params, views=False, scratch=tmp_path, group=Group())
-        batch = next(batches.epoch(0, epoch_order(np.arange(40), 16, 0, 0), 0))
+        batch = next(batches.epoch(0, epoch_order(40, 16, 0, 0), 0))
         backward = Backward(Towers(trained.model, trained.mean, trained.std), Group(), "cpu")
         defense = Plain(None, 40, 0)
         backward(batch, passes, False, 5, lambda f, s: defense.loss(f, s, step_of(batch.rows)))
@@ -116,9 +115,7 @@ def test_batch_statistics_count_every_pass_once(tmp_path):
 
 SCRIPT = """
 import os, sys
-import numpy as np
 from cfbd_core.training import DEFENSES
-from cfbd_core.training.base import Epoch
 from cfbd_core.training.plain import Plain
 from tests.training.tiny import tiny_params, toy_set
 from cfbd_core.training.run import train
@@ -126,11 +123,10 @@ import torch
 torch.set_num_threads(1)
 options = dict(part.split("=") for part in sys.argv[3:])
 class Apart(Plain):
-    "Chooses by itself in every process, and learns by what it has chosen."
+    "Prepares by itself in every process, and learns by what it has prepared."
     name, weight = "apart", 0.0
     def begin_epoch(self, epoch, epochs, embed):
         self.weight = 1.0 + epoch + 5 * int(os.environ["RANK"])
-        return Epoch(np.arange(int(os.environ["RANK"]), self.pairs))
     def loss(self, features, logit_scale, step):
         print(f"weight {os.environ['RANK']} {self.weight}", flush=True)
         return super().loss(features, logit_scale, step)
@@ -185,7 +181,7 @@ def test_two_processes_learn_what_one_does(defense, passes, model, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_first_processs_defence_chooses_for_all(model, tmp_path):
+def test_the_first_processs_defence_prepares_for_all(model, tmp_path):
     done = in_two_processes(tmp_path, model, 1, "apart")
     assert done.returncode == 0, done.stderr
     told = re.findall(r"weight (\d) (\d\.\d)", done.stdout)  # both write to it

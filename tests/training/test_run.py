@@ -13,7 +13,6 @@ from cfbd_core.errors import AuditError, EncoderError, TrainingError
 from cfbd_core.training import DEFENSES
 from cfbd_core.training import loop as loops
 from cfbd_core.training import run as runs
-from cfbd_core.training.base import Epoch
 from cfbd_core.training.gradients import Backward
 from cfbd_core.training.loop import precision
 from cfbd_core.training.plain import Plain
@@ -65,34 +64,35 @@ def test_a_run_too_short_for_its_defence_is_refused_before_anything_is_written(a
     assert not (tmp_path / "run").exists()
 
 
-class Halving(Plain):
-    """Trains on every other pair from the second epoch on, and remembers what it saw."""
+class Looking(Plain):
+    """Looks at some pairs before every epoch, and remembers what it saw in each."""
 
-    name = "halving"
+    name = "looking"
 
     def begin_epoch(self, epoch, epochs, embed):
         image, text = embed(np.arange(3))
         assert image.shape == text.shape == (3, 16)
         assert np.allclose(np.linalg.norm(image, axis=1), 1, atol=1e-5)
+        self.looks = [*getattr(self, "looks", []), image]
         self.rows: list[int] = []
-        return Epoch(None if epoch == 0 else np.arange(0, self.pairs, 2 if epoch == 1 else 8))
 
     def seen(self, step, loss):
         self.rows += step.rows.tolist()
         assert step.epochs == 3
 
     def extras(self):
-        return {"last": np.array(sorted(self.rows))}
+        return {"looks": np.array(self.looks), "last": np.array(sorted(self.rows))}
 
 
-def test_a_defence_chooses_the_pairs_of_an_epoch(model, tmp_path, monkeypatch):
-    monkeypatch.setitem(DEFENSES, "halving", Halving)
-    params = tiny_params(model, epochs=3, defense="halving", log_every=1)
+def test_a_defence_prepares_for_every_epoch_with_the_model_as_it_is(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(DEFENSES, "looking", Looking)
+    params = tiny_params(model, epochs=3, defense="looking", log_every=1)
     result = train(toy_set(), tmp_path / "run", params)
-    assert [line["epoch"] for line in read_metrics(tmp_path / "run")] == [0] * 5 + [1] * 2 + [2]
-    assert (result["steps"], result["epochs"]) == (8, 3)
-    with np.load(tmp_path / "run" / "defense.npz") as extras:  # fewer than a batch: a smaller one
-        assert extras["last"].tolist() == [0, 8, 16, 24, 32]
+    assert [line["epoch"] for line in read_metrics(tmp_path / "run")] == [0] * 5 + [1] * 5 + [2] * 5
+    assert (result["steps"], result["epochs"]) == (15, 3)
+    with np.load(tmp_path / "run" / "defense.npz") as extras:
+        assert len(np.unique(extras["looks"], axis=0)) == 3
+        assert extras["last"].tolist() == [*range(40)]
 
 
 def test_evaluating_changes_nothing_of_what_is_learned(model, tmp_path):
@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_ends_it_with_the_checkpoint_before(value, mod
     assert train(toy_set(), tmp_path / "run", params)["steps"] == 10
 
 
-def test_a_broken_model_is_not_measured_and_chooses_no_pairs(model, tmp_path, monkeypatch):
+def test_a_broken_model_is_not_measured_and_prepares_no_epoch(model, tmp_path, monkeypatch):
     real = loops.Loop._step
 
     def poisoned(self, batch):
