@@ -183,6 +183,47 @@ def test_an_attack_that_cannot_be_is_told_and_the_rest_is_measured(model, place)
     assert "## Not measured" in found["markdown"]
 
 
+class Diverging:
+    """A trainer all of whose cells come out but those of ABL."""
+
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+
+    def cell(self, _params: Any, row: Any) -> dict[str, Any]:
+        if row.name == "abl":
+            raise TrainingError("the loss is not finite after step 3")
+        return {"ca": 0.5}
+
+    def finished(self, params: Any) -> None:
+        self.deleted.append(params.attack)
+
+
+def diverging(_threads: int) -> Any:
+    return Diverging()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_cell_that_diverges_is_told_and_the_rest_is_measured(jobs) -> None:
+    asked = TrainingBench(attacks=("badnets", "blended"), rows=("none", "abl"))
+    work = [(params, [ROWS["abl"], ROWS["none"]]) for params, row in asked.cells() if row.name == "none"]
+    done = list(
+        workers.one_by_one(diverging(1), work) if jobs == 1 else workers.side_by_side(diverging, work, jobs)
+    )
+    assert sorted((one.params.attack, one.row.name, one.reason) for one in done) == [
+        ("badnets", "abl", "the loss is not finite after step 3"), ("badnets", "none", None),
+        ("blended", "abl", "the loss is not finite after step 3"), ("blended", "none", None),
+    ]  # fmt: skip
+
+
+def test_runs_of_a_scenario_stay_where_one_could_not_be_trained() -> None:
+    trainer: Any = Diverging()
+    params = TrainingBench(attacks=("sig",)).cells()[1][0]
+    list(workers.one_by_one(trainer, [(params, [ROWS["abl"]])]))
+    assert trainer.deleted == []
+    list(workers.one_by_one(trainer, [(params, [ROWS["none"]])]))
+    assert trainer.deleted == ["sig"]
+
+
 def cells_of(values: dict[tuple[str, str, int], tuple[float, float]]) -> Iterator[Cell]:
     for (attack, row, seed), (ca, asr) in values.items():
         yield Cell(

@@ -64,7 +64,11 @@ class Trainer:
         self._poisoned: dict[str, Poisoned] = {}
 
     def cell(self, params: PoisonParams, row: Row) -> dict[str, Any]:
-        """Train and measure; equal arguments give equal results. Raises ParameterError where the attack cannot be."""
+        """Train and measure; equal arguments give equal results.
+
+        Raises ParameterError where the attack cannot be, TrainingError where the training fails (it diverges, or the
+        pairs are too few).
+        """
         poisoned = self.poisoned(params)
         rows, judged = self._rows(poisoned, row)
         folder = self._run(params, row)

@@ -92,8 +92,8 @@ class TrainingBench:
 def bench_training(folder: Path, asked: TrainingBench, told: Told) -> dict[str, Any]:
     """Train and measure every missing cell; writes tables and a chart to ``folder``.
 
-    ``told(stage, done, total)`` is told of progress. An attack that cannot be made of the pairs is left out, with its
-    reason. Raises AuditError (``folder`` holds something else), ParameterError (it lies in an audit), and what
+    ``told(stage, done, total)`` is told of progress. An attack that cannot be made of the pairs, or a cell that cannot be
+    trained, is left out, with its reason. Raises AuditError (``folder`` holds something else), ParameterError (it lies in an audit), and what
     reading a source raises.
     """
     check_no_audit(folder)

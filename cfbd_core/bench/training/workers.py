@@ -36,23 +36,31 @@ class Done:
 
 
 def one_by_one(trainer: Trainer, work: Sequence[Work]) -> Iterator[Done]:
-    """Measure every cell here; a scenario's runs are deleted when its cells are done."""
+    """Measure every cell here; a cell that cannot be, such as one that diverges, is told, and the rest goes on.
+
+    A scenario's runs are deleted when its cells are done; where a training failed they stay, for the next call to go
+    on with.
+    """
     for params, rows in work:
+        has_failed = False
         for row in rows:
             began = time.perf_counter()
             try:
                 found = trainer.cell(params, row)
-            except ParameterError as error:
+            except (ParameterError, TrainingError) as error:
+                has_failed = has_failed or isinstance(error, TrainingError)
                 yield Done(params, row, reason=str(error))
             else:
                 yield Done(params, row, found, time.perf_counter() - began)
-        trainer.finished(params)
+        if not has_failed:
+            trainer.finished(params)
 
 
 def side_by_side(make: MakeTrainer, work: Sequence[Work], jobs: int) -> Iterator[Done]:
     """Measure every cell in ``jobs`` processes, each a scenario at a time.
 
-    Raises what a process raises (CfbdError), TrainingError where one ends without a word. All end with the generator.
+    Raises what a process raises that :func:`one_by_one` does not tell of (CfbdError), TrainingError where one ends
+    without a word. All end with the generator.
     """
     context = multiprocessing.get_context("spawn")
     waiting, told = context.Queue(), context.Queue()
