@@ -20,7 +20,8 @@ from cfbd_core.bench.training.job import TrainingBench, bench_training, make_tra
 from cfbd_core.bench.training.photos import BUDGET, Photos
 from cfbd_core.bench.training.rows import ROWS
 from cfbd_core.bench.training.scenes import Scenes, Sizes
-from cfbd_core.bench.training.setting import Budget
+from cfbd_core.bench.training.search import search_hits
+from cfbd_core.bench.training.setting import Budget, Drawn
 from cfbd_core.cli import main
 from cfbd_core.encoders import load_encoder
 from cfbd_core.errors import ParameterError, TrainingError
@@ -130,6 +131,8 @@ def test_every_row_is_measured_and_a_stopped_benchmark_goes_on(model, place, mon
         by_row = {cell.analysis.removeprefix("train "): cell.result for cell in results.cells()}
     assert by_row["none"]["poisons"] == by_row["none"]["poisons_left"] == round(scenes.RATE * SIZES.train)
     assert by_row["clean"]["asr"] is None
+    assert by_row["clean"]["hits"] or by_row["clean"]["hits_reason"]
+    assert "hits" not in by_row["none"]
     assert 0 <= by_row["none"]["asr"] <= 1
     assert by_row["cfbd"]["pairs"] <= SIZES.train
     assert set(by_row["none"]["detectors"]) == {"k_distance", "slof", "dao"}
@@ -261,6 +264,40 @@ def test_detectors_that_train_have_a_table() -> None:
     text = tables.markdown(cells, ["badnets"])
     assert "| ABL | BadNets | 0.7500 | 0.2500 | 50.00 | 10.00 |" in text
     assert "| DAO | BadNets | 0.7500 | 0.2500 | 50.00 | 10.00 |" in text
+
+
+def hits_of(share: float, rank: float) -> dict[str, Any]:
+    shares = {f"hit@{k}": share for k in (1, 5, 10)}
+    return {"hits": {**shares, "min_rank": rank, "base": None, "texts": 4, "origin_images": 9, "images": 60}}
+
+
+def test_mmpoison_is_told_by_retrieval_beside_a_clean_model() -> None:
+    under = {"attack": "mmpoison", "seed": 0}
+    cells = [
+        Cell("0", "train clean", {"attack": "none", "seed": 0}, {"ca": 0.5} | hits_of(0.25, 7.5), 1.0),
+        Cell("1", "train none", under, {"ca": 0.5, "asr": 0.8, "asr_images": 30} | hits_of(1.0, 0.0), 1.0),
+        Cell("1", "train cfbd", under, {"ca": 0.5, "asr": 0.1, "asr_images": 30}, 1.0),  # of an older version
+        Cell("1", "train roclip", under, {"ca": 0.5, "asr": 0.1, "hits": None, "hits_reason": "none"}, 1.0),
+    ]
+    text = tables.markdown(cells, ["mmpoison"])
+    assert "| Train on clean (base rate) | 25.00 | 25.00 | 25.00 | 7.5 | 4 | 9 |" in text
+    assert "| No defense | 100.00 | 100.00 | 100.00 | 0.0 | 4 | 9 |" in text
+    assert "| No defense | 80.00, n = 30" in text
+    assert text.count("| CFBD (coarse to fine) |") == 2
+    assert "mmPoison: retrieval" not in tables.markdown(cells[2:], ["mmpoison"])
+
+
+def test_a_search_is_measured_on_held_out_pairs() -> None:
+    rng = np.random.default_rng(0)
+    captions = ["a banana on a table", "a dog on the grass", "two red cubes"]
+    pairs = Drawn(rng.integers(0, 255, (3, 64, 64, 3), dtype=np.uint8), captions)
+    encoder = load_encoder("mini")
+    found = search_hits(encoder, pairs, "banana", "dog", quiet)["hits"]
+    assert (found["texts"], found["origin_images"], found["images"]) == (1, 1, 3)
+    assert 0 <= found["min_rank"] <= 2
+    missing = search_hits(encoder, pairs, "volcano", "dog", quiet)
+    assert missing["hits"] is None
+    assert "'volcano'" in missing["hits_reason"]
 
 
 def photos_folder(folder: Path, encoder_size: int = 48) -> Path:

@@ -18,6 +18,7 @@ from cfbd_core.bench.base import Told
 from cfbd_core.bench.detection import scenario_id
 from cfbd_core.bench.scenario import Poisoner, Scenario
 from cfbd_core.bench.training.rows import ROWS, Row
+from cfbd_core.bench.training.search import search_hits
 from cfbd_core.bench.training.setting import Setting
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.encoders import Encoder
@@ -90,6 +91,8 @@ class Trainer:
         }
         result |= {"pairs": len(rows), "poisons": int(truth.sum()), "poisons_left": int(truth[rows].sum())}
         result |= judged
+        if row.name == "clean" or params.attack == "mmpoison":  # a clean model tells the base rate
+            result |= search_hits(trained, self._setting.held_out, *self._setting.search, self._told)
         if row.name == "abl":
             result |= _isolated(folder, truth)
         if row.name == "none":

@@ -17,7 +17,7 @@ from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.attacks.source_pairs import Keys, SourcePairs, read_pairs, read_picture
 from cfbd_core.bench.base import Told, make_base
 from cfbd_core.bench.detection import LABEL_CONSISTENT_TARGET, TARGET
-from cfbd_core.bench.training.setting import Budget, Drawn, Setting
+from cfbd_core.bench.training.setting import Budget, Drawn, Setting, searched
 from cfbd_core.encoders import Encoder
 from cfbd_core.errors import ParameterError
 from cfbd_core.evaluation.classes import labelled_images
@@ -93,6 +93,7 @@ class Photos:
             budget=self.budget,
             base=lambda _size: base,
             trigger_size=lambda _attack: INPUT_SIZE,
+            search=searched(self.scenario("mmpoison", 0)),
         )
 
     def _pairs(self, keys: Keys) -> SourcePairs:

@@ -19,7 +19,7 @@ from PIL import Image
 from cfbd_core.attacks.base import INPUT_SIZE, resized
 from cfbd_core.attacks.poison_params import PoisonParams
 from cfbd_core.bench.base import Base, Told
-from cfbd_core.bench.training.setting import Budget, Drawn, Setting
+from cfbd_core.bench.training.setting import Budget, Drawn, Setting, searched
 from cfbd_core.demo.scenes import scene, single_object_scene
 from cfbd_core.demo.shards import TARGET
 from cfbd_core.demo.vocabulary import CLASS_NAMES
@@ -112,6 +112,7 @@ class Scenes:
             budget=self.budget,
             base=lambda size: replace(base, size=size),
             trigger_size=made_at,
+            search=searched(self.scenario("mmpoison", 0)),
         )
 
 

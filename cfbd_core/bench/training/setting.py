@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cfbd_core.attacks.plan import settings
+from cfbd_core.attacks.poison_params import PoisonParams
 from cfbd_core.bench.base import Base
 from cfbd_core.evaluation.classes import LabelledImages
 
@@ -44,6 +46,7 @@ class Setting:
 
     ``images()`` gives the pairs' pictures, uint8 (N, S, S, 3) with S = ``size``, to be written to.
     ``base(size)`` gives the pairs with pictures of that size, ``trigger_size(attack)`` that on which triggers are put.
+    ``search`` are mmPoison's target and origin: a search for the first shows pictures of the other where it worked.
     """
 
     size: int
@@ -53,3 +56,9 @@ class Setting:
     budget: Budget
     base: Callable[[int], Base]
     trigger_size: Callable[[str], int]
+    search: tuple[str, str]
+
+
+def searched(mmpoison: PoisonParams) -> tuple[str, str]:
+    """The target and the origin of an mmPoison."""
+    return mmpoison.targets[0], str(settings(mmpoison).origin)

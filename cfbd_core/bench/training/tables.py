@@ -10,11 +10,13 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cfbd_core.attacks import ATTACKS
+from cfbd_core.attacks.poison_params import CONTROL
 from cfbd_core.bench.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, YELLOW, styled
 from cfbd_core.bench.markdown import NONE, header, line, mean_and_spread
 from cfbd_core.bench.paper import TABLE_1, TABLE_2
 from cfbd_core.bench.training.rows import ROWS
 from cfbd_core.detectors import DETECTORS
+from cfbd_core.evaluation.retrieval import AT
 from cfbd_core.store.bench import Cell
 
 COLOURS = (GREY, ORANGE, PURPLE, YELLOW, "#F0E442", "#56B4E9", GREEN, BLUE)  # a row of the tables each
@@ -22,11 +24,12 @@ HEIGHT = 760
 
 
 def markdown(cells: Iterable[Cell], attacks: Sequence[str]) -> str:
-    """Both tables, and what CFBD and ABL detected."""
+    """Both tables, mmPoison by retrieval, and what CFBD and ABL detected."""
     found = list(cells)
     parts = [
         "## Table 1: clean accuracy (CA, %)\n\n" + _table(found, attacks, "ca", TABLE_1),
         "## Table 2: attack success rate (ASR, %)\n\n" + _table(found, attacks, "asr", TABLE_2),
+        *(["## mmPoison: retrieval\n\n" + search] if (search := _searched(found)) else []),
         "## What the detectors left\n\n" + _detected(found, attacks),
         "## Detectors that train\n\n" + _ranked(found, attacks),
     ]
@@ -57,10 +60,41 @@ def _table(cells: Sequence[Cell], attacks: Sequence[str], measure: str, paper: A
             values = _values(cells, name, attack, measure)
             theirs = paper.get(name, {}).get(attack)
             beside = f" ({theirs:.2f})" if theirs is not None else ""
-            shown.append(mean_and_spread(values, 2) + beside if values else NONE)
+            few = _few(cells, name, attack) if measure == "asr" else ""
+            shown.append(mean_and_spread(values, 2) + few + beside if values else NONE)
         if any(cell != NONE for cell in shown):
             lines.append(line([row.title, *shown]))
     told = "Mean over seeds, ± half of what lies between least and most where that shows; in brackets the paper's."
+    return "\n".join([told, "", *lines])
+
+
+def _few(cells: Sequence[Cell], row: str, attack: str) -> str:
+    """On how many pictures an ASR stands where the trigger is a class: those of that class alone."""
+    if ATTACKS[attack].victims != "origin":
+        return ""
+    counts = [one["asr_images"] for one in _results(cells, row, attack) if one.get("asr_images")]
+    return f", n = {min(counts):,}" if counts else ""
+
+
+def _searched(cells: Sequence[Cell]) -> str:
+    """mmPoison by Hit@K and min-rank; empty where no cell under it was measured so."""
+    lines = header(["Trained", *(f"Hit@{k} %" for k in AT), "min-rank", "texts", "pictures of the origin"])
+    for name, row in ROWS.items():
+        results = _results(cells, name, CONTROL if name == "clean" else "mmpoison")
+        found = [one["hits"] for one in results if one.get("hits")]
+        if found:
+            shares = [mean_and_spread([100 * one[f"hit@{k}"] for one in found], 2) for k in AT]
+            ranks = mean_and_spread([one["min_rank"] for one in found], 1)
+            counts = [f"{found[0][key]:,}" for key in ("texts", "origin_images")]
+            title = f"{row.title} (base rate)" if name == "clean" else row.title
+            lines.append(line([title, *shares, ranks, *counts]))
+    if not any(one.get("hits") for row in ROWS for one in _results(cells, row, "mmpoison")):
+        return ""
+    told = (
+        "Held-out pictures ranked for every held-out caption that names the target: how often one of the poisoned "
+        "class is among the first K, and where its first one stands, counted from 0. CleanCLIP has been fine-tuned on "
+        "these very pairs."
+    )
     return "\n".join([told, "", *lines])
 
 

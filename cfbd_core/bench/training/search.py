@@ -1,0 +1,41 @@
+"""mmPoison by retrieval: does a search for the target show pictures of the poisoned class? (METHOD §5)"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cfbd_core.bench.base import Told
+from cfbd_core.bench.training.setting import Drawn
+from cfbd_core.encoders import Encoder
+from cfbd_core.errors import SourceError
+from cfbd_core.evaluation.embedding import Pictures, embed_texts, evaluating
+from cfbd_core.evaluation.hits import hits, roles
+from cfbd_core.evaluation.retrieval import RetrievalPairs
+
+BATCH = 256
+
+
+def search_hits(encoder: Encoder, pairs: Drawn, target: str, origin: str, told: Told) -> dict[str, Any]:
+    """Return as ``hits`` what :func:`cfbd_core.evaluation.hits.hits` tells of these pairs.
+
+    None with ``hits_reason`` where no caption names the target, or no picture is of the origin.
+    """
+    n = len(pairs.captions)
+    nowhere = [("", None, None)] * n  # the pictures are in memory
+    try:
+        of_target, of_origin = roles(
+            RetrievalPairs(nowhere, pairs.captions, np.arange(n), [""] * n), target, origin
+        )
+    except SourceError:
+        return {
+            "hits": None,
+            "hits_reason": f"no held-out caption names {target!r}, or no held-out picture is of {origin!r}",
+        }
+    pictures = Pictures(n, lambda row: Image.fromarray(pairs.images[row]))
+    with evaluating(encoder):
+        images, _ = pictures.embed(encoder, BATCH, lambda done, total: told("search", done, total))
+        texts = embed_texts(encoder, pairs.captions)
+    return {"hits": hits(images, texts, of_target, of_origin)}
