@@ -104,7 +104,7 @@ def bench_training(folder: Path, asked: TrainingBench, told: Told) -> dict[str, 
         left, total = sum(len(rows) for _, rows in work), len(asked.cells())
         told("cells", total - left, total)
         skipped = []
-        with closing(_measured(folder, asked, work, told)) as measured:
+        with closing(_measured(folder, asked, work, told, encoder)) as measured:
             for done in measured:
                 if done.result is None:
                     skipped.append(
@@ -118,18 +118,22 @@ def bench_training(folder: Path, asked: TrainingBench, told: Told) -> dict[str, 
         return _write(folder, results, asked, skipped)
 
 
-def make_trainer(folder: Path, asked: TrainingBench, told: Told, threads: int) -> Trainer:
-    """Read what the cells are made of, or make it: slow the first time, then quick."""
-    encoder = load_encoder(ENCODER)
+def make_trainer(
+    folder: Path, asked: TrainingBench, told: Told, threads: int, encoder: Encoder | None = None
+) -> Trainer:
+    """Read what the cells are made of, or make it: slow the first time, then quick; loads the ``encoder`` if need be."""
+    encoder = encoder or load_encoder(ENCODER)
     setting = asked.setting.make(folder / asked.setting.name, encoder, told)
     return Trainer(setting, encoder, Mappings("auto", encoder), folder, told, threads)
 
 
-def _measured(folder: Path, asked: TrainingBench, work: Sequence[Work], told: Told) -> Generator[Done]:
+def _measured(
+    folder: Path, asked: TrainingBench, work: Sequence[Work], told: Told, encoder: Encoder
+) -> Generator[Done]:
     jobs = min(asked.jobs, len(work))
     if not jobs:
         return
-    trainer = make_trainer(folder, asked, told, usable_cores())
+    trainer = make_trainer(folder, asked, told, usable_cores(), encoder)
     if jobs == 1:
         yield from one_by_one(trainer, work)
     else:
