@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.bench.place import RESULTS_NAME
 from cfbd_core.bench.training import job, scenes, tables, workers
-from cfbd_core.bench.training.cells import Trainer
+from cfbd_core.bench.training.cells import Trainer, _isolated
 from cfbd_core.bench.training.job import TrainingBench, bench_training, make_trainer
 from cfbd_core.bench.training.photos import BUDGET, Photos
 from cfbd_core.bench.training.rows import ROWS
@@ -23,9 +24,12 @@ from cfbd_core.bench.training.scenes import Scenes, Sizes
 from cfbd_core.bench.training.search import search_hits
 from cfbd_core.bench.training.setting import Budget, Drawn
 from cfbd_core.cli import main
+from cfbd_core.detectors import Pairs
 from cfbd_core.encoders import load_encoder
 from cfbd_core.errors import ParameterError, TrainingError
+from cfbd_core.scores import Scores
 from cfbd_core.store.bench import Cell
+from cfbd_core.training.run import EXTRAS
 from tests.training.tiny import tiny_folder
 
 SIZES = Sizes(train=150, test=200, held_out=60)
@@ -135,6 +139,7 @@ def test_every_row_is_measured_and_a_stopped_benchmark_goes_on(model, place, mon
     assert "hits" not in by_row["none"]
     assert 0 <= by_row["none"]["asr"] <= 1
     assert by_row["cfbd"]["pairs"] <= SIZES.train
+    assert (by_row["cleanclip"]["pairs"], by_row["cleanclip"]["poisons_left"]) == (SIZES.held_out, 0)
     assert set(by_row["none"]["detectors"]) == {"k_distance", "slof", "dao"}
     assert 0 <= by_row["abl"]["auroc"] <= 1
 
@@ -298,6 +303,48 @@ def test_a_search_is_measured_on_held_out_pairs() -> None:
     missing = search_hits(encoder, pairs, "volcano", "dog", quiet)
     assert missing["hits"] is None
     assert "'volcano'" in missing["hits_reason"]
+
+
+def test_abl_judges_by_the_losses_of_its_run(tmp_path) -> None:
+    losses = np.linspace(1, 2, 200).astype(np.float32)
+    truth = np.arange(200) % 100 == 0
+    np.savez(tmp_path / EXTRAS, mean_loss=losses, isolated=np.zeros(0, np.int64))
+    ones = np.ones(200, np.float32)
+    pairs = Pairs(np.eye(200), np.eye(200), Scores(*[ones] * 5), [""] * 200, [""] * 200)
+    found = _isolated(tmp_path, pairs, truth)
+    assert found["tpr"] == 0.5  # rows 0 and 1 are the lowest 1 %
+    assert found["fpr"] == pytest.approx(1 / 198)
+    assert found["auroc"] == pytest.approx((198 + 99) / (2 * 198))
+
+
+def test_pairs_of_cleanclip_are_those_held_out(model, monkeypatch) -> None:
+    """With no model trained: what a cell says of its pairs."""
+    truth = np.arange(20) < 3
+    evaluator = SimpleNamespace(report=lambda _trained: {})
+    poisoned = SimpleNamespace(scenario=SimpleNamespace(truth=truth, pairs=None), evaluator=evaluator)
+    monkeypatch.setattr(Trainer, "poisoned", lambda *_: poisoned)
+    monkeypatch.setattr(Trainer, "_trained", lambda *_: None)
+    setting: Any = SimpleNamespace(held_out=Drawn(np.zeros((7, 1, 1, 3), np.uint8), [""] * 7))
+    none: Any = None
+    trainer = Trainer(setting, none, none, Path(), quiet, 1)
+    found = trainer.cell(TrainingBench().cells()[1][0], ROWS["cleanclip"])
+    assert (found["pairs"], found["poisons"], found["poisons_left"]) == (7, 3, 0)
+    found = trainer.cell(TrainingBench().cells()[1][0], ROWS["roclip"])
+    assert (found["pairs"], found["poisons"], found["poisons_left"]) == (20, 3, 3)
+
+
+def test_the_encoder_is_loaded_once(model, tmp_path, monkeypatch) -> None:
+    loaded = []
+
+    def load(spec: str) -> Any:
+        loaded.append(spec)
+        return load_encoder(spec)
+
+    monkeypatch.setattr(job, "load_encoder", load)
+    monkeypatch.setattr(Scenes, "make", lambda *_: None)
+    monkeypatch.setattr(Trainer, "cell", lambda *_: {"ca": 0.5})
+    assert bench_training(tmp_path / "out", tiny_bench(model, rows=("clean",)), quiet)["cells"] == 1
+    assert loaded == [job.ENCODER]
 
 
 def photos_folder(folder: Path, encoder_size: int = 48) -> Path:

@@ -20,7 +20,7 @@ from cfbd_core.bench.scenario import Poisoner, Scenario
 from cfbd_core.bench.training.rows import ROWS, Row
 from cfbd_core.bench.training.search import search_hits
 from cfbd_core.bench.training.setting import Setting
-from cfbd_core.detectors import DETECTORS
+from cfbd_core.detectors import DETECTORS, Pairs
 from cfbd_core.encoders import Encoder
 from cfbd_core.evaluation.attack_success import SavedAttack
 from cfbd_core.evaluation.evaluate import Evaluator
@@ -89,12 +89,13 @@ class Trainer:
                 "asr_reason",
             )
         }
-        result |= {"pairs": len(rows), "poisons": int(truth.sum()), "poisons_left": int(truth[rows].sum())}
+        seen = np.zeros(len(self._setting.held_out.captions), bool) if row.on == "held out" else truth[rows]
+        result |= {"pairs": len(seen), "poisons": int(truth.sum()), "poisons_left": int(seen.sum())}
         result |= judged
         if row.name == "clean" or params.attack == "mmpoison":  # a clean model tells the base rate
             result |= search_hits(trained, self._setting.held_out, *self._setting.search, self._told)
         if row.name == "abl":
-            result |= _isolated(folder, truth)
+            result |= _isolated(folder, poisoned.scenario.pairs, truth)
         if row.name == "none":
             result["detectors"] = self._detected(poisoned, trained)
         return result
@@ -197,13 +198,13 @@ class Trainer:
         return [Image.fromarray(picture) for picture in self._setting.held_out.images[:count]]
 
 
-def _isolated(run: Path, truth: np.ndarray) -> dict[str, Any]:
-    """ABL as a detector: what the losses of the first epochs rank, and the share that was isolated."""
+def _isolated(run: Path, pairs: Pairs, truth: np.ndarray) -> dict[str, Any]:
+    """ABL as a detector: what the losses of the run's first epochs rank and flag."""
+    if not truth.any():
+        return {}
     with np.load(run / EXTRAS) as extras:
-        loss, isolated = extras["mean_loss"], extras["isolated"]
-    flagged = np.zeros(len(truth), bool)
-    flagged[isolated] = True
-    return _judged(flagged, -loss, truth) if truth.any() else {}
+        detection = DETECTORS["abl"].detect(replace(pairs, losses=extras["mean_loss"]))
+    return _judged(detection.flagged, detection.score, truth)
 
 
 def _judged(flagged: np.ndarray, score: np.ndarray, truth: np.ndarray) -> dict[str, float]:
