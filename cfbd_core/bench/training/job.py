@@ -92,9 +92,9 @@ class TrainingBench:
 def bench_training(folder: Path, asked: TrainingBench, told: Told) -> dict[str, Any]:
     """Train and measure every missing cell; writes tables and a chart to ``folder``.
 
-    ``told(stage, done, total)`` is told of progress. An attack that cannot be made of the pairs, or a cell that cannot be
-    trained, is left out, with its reason. Raises AuditError (``folder`` holds something else), ParameterError (it lies in an audit), and what
-    reading a source raises.
+    ``told(stage, done, total)`` is told of progress. An attack that cannot be made of the pairs, or a cell that
+    cannot be trained, is left out, with its reason. Raises AuditError (``folder`` holds something else),
+    ParameterError (it lies in an audit), and what reading a source raises.
     """
     check_no_audit(folder)
     check_ours(folder)
@@ -121,7 +121,10 @@ def bench_training(folder: Path, asked: TrainingBench, told: Told) -> dict[str, 
 def make_trainer(
     folder: Path, asked: TrainingBench, told: Told, threads: int, encoder: Encoder | None = None
 ) -> Trainer:
-    """Read what the cells are made of, or make it: slow the first time, then quick; loads the ``encoder`` if need be."""
+    """Read what the cells are made of, or make it: slow the first time, then quick.
+
+    ``encoder`` is the one that CFBD audits with; None: it is loaded.
+    """
     encoder = encoder or load_encoder(ENCODER)
     setting = asked.setting.make(folder / asked.setting.name, encoder, told)
     return Trainer(setting, encoder, Mappings("auto", encoder), folder, told, threads)
