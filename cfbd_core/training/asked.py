@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 KEYS = "pairs.parquet"
 
 
-def keep(out: Path, asked: dict[str, Any], pairs: TrainingSet) -> bool:
-    """Write ``run.json`` of a run that begins; returns whether something changed.
+def keep(out: Path, asked: dict[str, Any], pairs: TrainingSet) -> None:
+    """Write ``run.json`` of a run that begins.
 
     Of one that goes on, or is done, it is told anew where its pairs lie, and on what it is measured where ``asked``
     says so; evaluations on something else go from its log. An audit's pairs are kept by their keys.
@@ -43,7 +43,6 @@ def keep(out: Path, asked: dict[str, Any], pairs: TrainingSet) -> bool:
     if asked["audit"] and not (out / KEYS).exists():
         with written_beside(out / KEYS) as beside:
             pq.write_table(pa.table({"key": pa.array(pairs.keys, pa.string())}), beside)
-    return told != held
 
 
 def held_keys(run: Path) -> list[str] | None:
@@ -90,17 +89,17 @@ def finished(
         measured = json.loads(json.dumps(dict(evaluate(load_encoder(str(out / MODEL), device)))))
         result = result | {"ca": None, "asr": None} | measured
         write_json(out / RESULT, result)
-    if keep(out, asked, pairs) or measured:
-        if measured:
-            with Tracking(out, steps, steps - 1) as log:
-                log(
-                    {
-                        "kind": "eval",
-                        "epoch": result["epochs"] - 1,
-                        "step": steps,
-                        **measured,
-                        "time": time.time(),
-                    }
-                )
-        record(out)
+    keep(out, asked, pairs)
+    if measured:
+        with Tracking(out, steps, steps - 1) as log:
+            log(
+                {
+                    "kind": "eval",
+                    "epoch": result["epochs"] - 1,
+                    "step": steps,
+                    **measured,
+                    "time": time.time(),
+                }
+            )
+    record(out)  # the database may have been busy when the run ended
     return result

@@ -21,8 +21,8 @@ OWN_NAME = "metrics.duckdb"
 def record(run: Path) -> bool:
     """Take in the run as its files tell of it now; returns whether that was possible.
 
-    Nothing depends on it: the files stay, and an audit that another process has open, or a disk that is full, is met
-    again later.
+    Nothing depends on it: the files stay. Where another process has the audit open, or a disk is full, a warning says
+    how it is done later.
     """
     asked = read_json(run / ASKED)
     if asked is None:
@@ -37,7 +37,9 @@ def record(run: Path) -> bool:
             with Database(audit / DATABASE_NAME).writing() as connection:
                 training.put_run(connection, folder_name(run, audit), *told)
     except (CfbdError, OSError, duckdb.Error) as error:  # such as a full disk
-        logging.getLogger(__name__).warning("the run is not in the database yet: %s", error)
+        logging.getLogger(__name__).warning(
+            "the run is not in the database yet: %s; `cfbd train --out %s --resume` takes it in", error, run
+        )
         return False
     return True
 

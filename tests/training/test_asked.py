@@ -109,6 +109,22 @@ def test_a_database_that_cannot_be_written_does_not_cost_a_run(kind, model, tmp_
     assert "the run is not in the database yet" in caplog.text
 
 
+def test_a_run_that_the_database_lacks_is_taken_in_when_it_is_called_again(
+    model, tmp_path, monkeypatch, caplog
+):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(records.training, "put_run", full)
+        result = train(toy_set(), run, tiny_params(model))
+    assert f"`cfbd train --out {run} --resume` takes it in" in caplog.text
+    assert train(toy_set(), run, tiny_params(model), resume=True) == result
+    with duckdb.connect(str(run / records.OWN_NAME)) as connection:
+        assert records.training.runs(connection)[0]["result"]["steps"] == 10
+
+
 def test_a_relative_path_to_the_model_is_stored_whole(tmp_path, monkeypatch):
     tiny_folder(tmp_path / "tiny")
     monkeypatch.chdir(tmp_path)
