@@ -17,7 +17,7 @@ from app.train_metrics import Curves
 from cfbd_core import Audit
 from cfbd_core.cli import parser
 from cfbd_core.errors import CfbdError
-from cfbd_core.files import LOCK_NAME, read_json
+from cfbd_core.files import is_locked, read_json
 from cfbd_core.jobs import Job
 from cfbd_core.training import DEFENSES
 from cfbd_core.training.place import ASKED, MODEL, RESULT, RUNS, has_model
@@ -29,6 +29,7 @@ PLAIN = {
     "coarse": "Coarse only",
     "all": "No defence",
 }  # what tables call plain training on a set
+MARK = "Train on clean"  # and on all pairs of an audit without poison
 
 State = Literal["running", "done", "failed", "stopped"]
 
@@ -37,13 +38,15 @@ State = Literal["running", "done", "failed", "stopped"]
 class Run:
     """A training run; what is not known of it (yet) is None.
 
-    ``is_here`` tells whether its folder can be read. ``steps`` and ``epochs`` are those asked for, ``done`` is the
-    last logged step, ``job`` the newest that the app knows of, ``error`` why that failed or stopped.
+    ``is_here`` tells whether its folder can be read, ``is_clean`` whether it trains on all of an audit that is known
+    to hold no poison. ``steps`` and ``epochs`` are those asked for, ``done`` is the last logged step, ``job`` the
+    newest that the app knows of, ``error`` why that failed or stopped.
     """
 
     folder: Path
     audit: Path
     is_here: bool
+    is_clean: bool
     state: State
     subset: str | None
     defense: str | None
@@ -75,7 +78,9 @@ class Run:
 
     @property
     def method(self) -> str:
-        """What a table like the paper's calls it: No defence, Coarse only, CFBD, CleanCLIP …"""
+        """What a table like the paper's calls it: Train on clean, No defence, Coarse only, CFBD, CleanCLIP …"""
+        if self.is_mark:
+            return MARK
         if self.defense in (None, "plain"):
             return PLAIN.get(self.subset or "", "Plain")
         if self.subset in (None, "all"):
@@ -83,10 +88,20 @@ class Run:
         return f"{PLAIN.get(self.subset, self.subset)} + {title(self.defense)}"
 
     @property
+    def is_mark(self) -> bool:
+        """Whether others are measured by it: plain training on pairs that are all known to be clean."""
+        return self.is_clean and self.defense in (None, "plain")
+
+    @property
     def place_in_tables(self) -> tuple[int, int, str]:
-        """What runs are sorted by to stand as in the paper's tables: no defence, coarse only, CFBD, the others."""
+        """What runs are sorted by to stand as in the paper's tables.
+
+        Training on clean pairs, no defence, coarse only, CFBD, the others.
+        """
         defenses = list(DEFENSES)
         defense = defenses.index(self.defense) if self.defense in defenses else len(defenses)
+        if self.is_mark:
+            defense = -1
         subsets = list(reversed(SETS))
         return defense, subsets.index(self.subset) if self.subset in SETS else len(SETS), self.name
 
@@ -146,6 +161,7 @@ def read(audit: Path, folder: Path, job: Job | None, held: dict[str, Any] | None
         folder=folder,
         audit=audit,
         is_here=is_here,
+        is_clean=params.get("subset") in (None, "all") and _is_clean(audit),
         state=where,
         subset=params.get("subset"),
         defense=params.get("defense"),
@@ -217,6 +233,18 @@ def _recorded_anew(audit: str, stamp: tuple[int, ...]) -> list[dict[str, Any]]:
     return Audit.open(audit).training_runs()
 
 
+def _is_clean(audit: Path) -> bool:
+    try:
+        return _is_clean_anew(str(audit), Audit.open(audit).stamp())
+    except CfbdError:  # busy or damaged
+        return False
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _is_clean_anew(audit: str, stamp: tuple[int, ...]) -> bool:
+    return Audit.open(audit).is_known_clean()
+
+
 def _is_measured(asked: dict[str, Any], params: dict[str, Any]) -> bool:
     """Whether CA is measured while the run goes."""
     told = asked.get("measured_on")
@@ -226,24 +254,11 @@ def _is_measured(asked: dict[str, Any], params: dict[str, Any]) -> bool:
 def _state(folder: Path, job: Job | None, has_result: bool) -> State:
     if job is not None and job.state == "running":
         return "running"
-    if _is_held(folder):
+    if is_locked(folder):
         return "running"
     if has_result:
         return "done"
     return "failed" if job is not None and job.state == "failed" else "stopped"
-
-
-def _is_held(run: Path) -> bool:
-    """Whether a process is at work in the folder, such as ``cfbd train`` in a terminal.
-
-    Asked of the system: to try the lock could be what refuses a run that starts at this moment.
-    """
-    try:
-        inode = os.stat(run / LOCK_NAME).st_ino
-        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError):
-        return False
-    return any(line.split()[1:2] == ["FLOCK"] and f":{inode} " in line for line in locks)
 
 
 def _of_arguments(job: Job | None) -> dict[str, Any]:

@@ -65,6 +65,11 @@ class AuditColumns:
         with self._database.reading() as connection:
             return columns.score_version(connection), *columns.scored(connection)
 
+    def is_known_clean(self) -> bool:
+        """Whether the source tells of every pair that it is not poisoned, as that of a clean copy does."""
+        with self._database.reading() as connection:
+            return columns.is_known_clean(connection)
+
     def other_scores(self) -> np.ndarray:
         """s_o, s_g, residual and m of the pairs of :meth:`scored_columns`, float32 (n, 4)."""
         with self._database.reading() as connection:

@@ -120,6 +120,32 @@ def one_job(folder: Path, kind: str) -> Iterator[None]:
         yield
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a job holds the folder, in whatever process.
+
+    Asked of the system: to try the lock could be what refuses a job that starts at this moment.
+    """
+    try:
+        with (folder / LOCK_NAME).open("rb") as lock:
+            place = f" {_device(lock.fileno())}:{os.fstat(lock.fileno()).st_ino} "
+        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return False
+    return any(line.split()[1:2] == ["FLOCK"] and place in line for line in locks)
+
+
+def _device(number: int) -> str:
+    """The device of an open file as ``/proc/locks`` has it: its mount's, where ``st_dev`` may be another."""
+    told = Path(f"/proc/self/fdinfo/{number}").read_text(encoding="ascii")
+    mount = next((line.split()[1] for line in told.splitlines() if line.startswith("mnt_id:")), None)
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    device = next((line.split()[2] for line in mounts if line.split()[0] == mount), None)
+    if device is None:
+        raise ValueError(f"no mount of descriptor {number}")
+    major, minor = map(int, device.split(":"))
+    return f"{major:02x}:{minor:02x}"
+
+
 def _by(process: int) -> str:
     return f" (process {process})"
 

@@ -41,6 +41,12 @@ def scored(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarra
     return rows, consistency, truth
 
 
+def is_known_clean(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether it is known of every pair that it is not poisoned."""
+    found = connection.execute("SELECT bool_and(poisoned IS NOT DISTINCT FROM false) FROM pairs").fetchall()
+    return bool(found[0][0])
+
+
 def other_scores(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
     """s_o, s_g, residual and m of all scored pairs, float32 (n, 4), by row; NaN where there is none."""
     found = connection.execute(
