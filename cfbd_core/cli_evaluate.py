@@ -76,7 +76,7 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if options.attack_size is not None and not options.attack:
         raise ParameterError("--attack-size: goes with --attack")
     spec = encoder_of(options.model)
-    asked = _Asked(options)  # refuse what is wrong before an encoder is loaded
+    asked = EvaluateRequest(options)  # refuse what is wrong before an encoder is loaded
     from cfbd_core.embeddings import find_batch_size
     from cfbd_core.encoders import load_encoder
 
@@ -99,7 +99,7 @@ def encoder_of(model: str) -> str:
     return str(folder / MODEL)
 
 
-class _Asked:
+class EvaluateRequest:
     """What the options ask for, read and checked; it is measured once there is an encoder."""
 
     def __init__(self, options: argparse.Namespace) -> None:

@@ -22,10 +22,10 @@ from cfbd_core.training.place import ASKED
 if TYPE_CHECKING:
     from cfbd_core.training.sets import TrainingSet
 
-PATIENCE = 5.0  # seconds for the first process to tell what is wrong
+TELLING_SECONDS = 5.0  # for the first process to tell what is wrong
 ENGINES = ("own", "open_clip")
 OPTIONS = ("model", "defense", "epochs", "steps", "batch_size", "accumulate", "lr", "warmup", "weight_decay")
-RARE = ("crop_scale", "seed", "device", "precision", "checkpoint_every", "log_every", "workers")
+LESS_COMMON = ("crop_scale", "seed", "device", "precision", "checkpoint_every", "log_every", "workers")
 
 
 def add_train(commands: Any) -> None:
@@ -108,7 +108,7 @@ def _train(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     try:  # one of those that torchrun started; the first one tells
         _run(options)
     except CfbdError:
-        time.sleep(PATIENCE)  # torchrun ends all as soon as one ends
+        time.sleep(TELLING_SECONDS)  # torchrun ends all as soon as one ends
         sys.exit(2)
     sys.exit(0)
 
@@ -120,7 +120,7 @@ def is_first() -> bool:
 
 def _run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     held = _held(options)
-    asked = _Asked(options, held)
+    asked = TrainRequest(options, held)
     pairs = asked.pairs()
     with _Steps() as bar:
         if asked.engine == "open_clip":
@@ -149,7 +149,7 @@ def _held(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-class _Asked:
+class TrainRequest:
     """The options, checked; with ``held``, a run's ``run.json``, where they were not given."""
 
     def __init__(self, options: argparse.Namespace, held: Mapping[str, Any]) -> None:
@@ -171,7 +171,9 @@ class _Asked:
             raise ParameterError("--attack, --images: give --classes with them, for pictures to measure on")
 
     def _params(self, options: argparse.Namespace, held: Mapping[str, Any]) -> TrainParams:
-        given = {name: value for name in (*OPTIONS, *RARE) if (value := getattr(options, name)) is not None}
+        given = {
+            name: value for name in (*OPTIONS, *LESS_COMMON) if (value := getattr(options, name)) is not None
+        }
         own = dict(_name_and_value(text) for text in options.defense_option)
         if own:
             given["defense_options"] = own

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-PATIENCE = timedelta(days=1)  # the others wait while the first one evaluates
+EVALUATION_LIMIT = timedelta(days=1)  # so long the others wait while the first process evaluates
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def joined(device: str) -> Iterator[tuple[Group, str]]:
     if on_gpu:
         device = f"cuda:{int(os.environ['LOCAL_RANK'])}"
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=EVALUATION_LIMIT)
     try:
         yield Group(distributed.get_rank(), distributed.get_world_size()), device
     finally:

@@ -181,3 +181,17 @@ def page() -> Callable[..., AppTest]:
         return test.run()
 
     return opened
+
+
+@pytest.fixture
+def started(monkeypatch) -> list:
+    """The jobs that were asked for; none is run."""
+    calls: list = []
+    monkeypatch.setattr("cfbd_core.jobs.Jobs.start", lambda self, *asked: calls.append(asked))
+    return calls
+
+
+@pytest.fixture
+def home(audit) -> Path:
+    """The audit's folder as the app knows it."""
+    return audit.folder.resolve()
