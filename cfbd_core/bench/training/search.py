@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cfbd_core.attacks.source_pairs import Place
 from cfbd_core.bench.base import Told
 from cfbd_core.bench.training.setting import Drawn
-from cfbd_core.encoders import Encoder
+from cfbd_core.encoders import Encoder, evaluating
 from cfbd_core.errors import SourceError
-from cfbd_core.evaluation.embedding import Pictures, embed_texts, evaluating
+from cfbd_core.evaluation.embedding import Pictures, embed_texts
 from cfbd_core.evaluation.hits import hits, roles
 from cfbd_core.evaluation.retrieval import RetrievalPairs
 
@@ -24,7 +25,7 @@ def search_hits(encoder: Encoder, pairs: Drawn, target: str, origin: str, told: 
     None with ``hits_reason`` where no caption names the target, or no picture is of the origin.
     """
     n = len(pairs.captions)
-    nowhere = [("", None, None)] * n  # the pictures are in memory
+    nowhere: list[Place] = [("", None, None)] * n  # the pictures are in memory
     try:
         of_target, of_origin = roles(
             RetrievalPairs(nowhere, pairs.captions, np.arange(n), [""] * n), target, origin
