@@ -21,6 +21,7 @@ from cfbd_core.errors import CfbdError, ParameterError
 from cfbd_core.jobs import Job
 from cfbd_core.training.config import LR_FINE_TUNING, LR_FROM_SCRATCH, TrainParams
 from cfbd_core.training.place import ASKED, RUNS
+from cfbd_core.training.specs import is_from_scratch
 
 LABELS = {
     "subset": "Train on", "defense": "Defence", "model": "Model", "epochs": "Epochs", "batch-size": "Batch size",
@@ -31,7 +32,6 @@ LABELS = {
 }  # fmt: skip
 
 
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 FIRST = TrainParams()  # what the fields begin at
 
 
@@ -88,14 +88,6 @@ def model(typed: str, audit: Path) -> str:
     if os.path.basename(text) == text and os.path.isdir(run):
         return str(run)
     return state.settings().encoder(text)
-
-
-def is_from_scratch(spec: str) -> bool:
-    """Whether a specification names an architecture alone, or a folder without weights."""
-    if os.path.isdir(spec):
-        names = [Path(name) for name in os.listdir(spec)]
-        return not any(name.name == ASKED or name.suffix in WEIGHTS for name in names)
-    return spec != "mini" and not any(mark in spec for mark in "/@:")
 
 
 def told_of_model(spec: str) -> str:

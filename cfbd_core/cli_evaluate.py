@@ -8,8 +8,8 @@ from typing import Any
 
 from cfbd_core.cli_options import add_columns, source_options
 from cfbd_core.cli_progress import StageBars
-from cfbd_core.errors import ParameterError, TrainingError
-from cfbd_core.training.place import ASKED, MODEL, has_model
+from cfbd_core.errors import ParameterError
+from cfbd_core.training.place import ASKED
 
 UNITS = {"pictures": "pictures", "triggers": "pictures", "no trigger": "pictures", "classes": "prompts"}
 
@@ -92,11 +92,9 @@ def encoder_of(model: str) -> str:
     folder = Path(model).expanduser()
     if not (folder / ASKED).is_file():
         return model
-    if not has_model(folder):
-        raise TrainingError(
-            f"{model}: this training run has no model/ yet; `cfbd train … --out {model} --resume` goes on with it"
-        )
-    return str(folder / MODEL)
+    from cfbd_core.training.models import trained_folder
+
+    return str(trained_folder(folder))
 
 
 class EvaluateRequest:

@@ -19,7 +19,8 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,18 @@ class Encoder:
             embedding = forward()
         unit: np.ndarray = functional.normalize(embedding.float(), dim=-1).cpu().numpy()
         return unit
+
+
+@contextmanager
+def evaluating(encoder: Encoder) -> Iterator[None]:
+    """Put every module into eval mode, and back into the mode that it was in."""
+    before = [(module, module.training) for module in encoder.model.modules()]
+    encoder.model.eval()
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
 
 
 def resolve_device(device: str = "auto") -> str:

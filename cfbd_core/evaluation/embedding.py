@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -26,18 +25,6 @@ Told = Callable[[int, int], None]  # pictures done, of all
 
 def _silent(_done: int, _total: int) -> None:
     return
-
-
-@contextmanager
-def evaluating(encoder: Encoder) -> Iterator[None]:
-    """Put every module into eval mode, and back into the mode that it was in."""
-    before = [(module, module.training) for module in encoder.model.modules()]
-    encoder.model.eval()
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 def embed_texts(encoder: Encoder, texts: Sequence[str], told: Told = _silent) -> np.ndarray:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from cfbd_core.encoders import evaluating
 from cfbd_core.errors import SourceError
 from cfbd_core.evaluation.attack_success import SavedAttack, success, together
 from cfbd_core.evaluation.classes import LabelledImages, class_place
-from cfbd_core.evaluation.embedding import BATCH, Pictures, evaluating
+from cfbd_core.evaluation.embedding import BATCH, Pictures
 from cfbd_core.evaluation.zero_shot import class_embeddings, zero_shot
 from cfbd_core.images import BadImage
 

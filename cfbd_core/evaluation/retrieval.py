@@ -77,7 +77,8 @@ def embedded_pairs(
 
     Raises SourceError if none can.
     """
-    from cfbd_core.evaluation.embedding import Pictures, embed_texts, evaluating
+    from cfbd_core.encoders import evaluating
+    from cfbd_core.evaluation.embedding import Pictures, embed_texts
 
     with evaluating(encoder):
         pictures = Pictures(len(pairs.places), pairs.picture)

@@ -32,6 +32,7 @@ from cfbd_core.errors import EncoderError, TrainingError
 from cfbd_core.files import system_errors, written_beside
 from cfbd_core.torchvision_compat import import_torchvision
 from cfbd_core.training.place import ASKED, MODEL, has_model
+from cfbd_core.training.specs import is_from_scratch
 
 WEIGHTS_NAME = "open_clip_model.safetensors"
 SCRATCH = "scratch"  # in place of the sha256 of a checkpoint
@@ -92,10 +93,8 @@ def build_model(spec: str, seed: int = 0) -> TrainedModel:
     try:
         if (place / ASKED).is_file():
             return _loaded(spec, str(trained_folder(place)))
-        if (place / CONFIG_NAME).is_file() and not _has_weights(place):
-            return _from_scratch(spec, f"local-dir:{place}", seed)
-        if not place.exists() and _is_name(spec):
-            return _from_scratch(spec, spec, seed)
+        if is_from_scratch(spec) and (place.exists() or _is_name(spec)):
+            return _from_scratch(spec, f"local-dir:{place}" if place.exists() else spec, seed)
         return _loaded(spec, spec)
     except EncoderError as error:
         raise TrainingError(str(error).replace("--encoder", "--model")) from error
@@ -201,13 +200,7 @@ def _trained(
 def _is_name(spec: str) -> bool:
     import open_clip
 
-    return "/" not in spec and "@" not in spec and open_clip.get_model_config(spec) is not None
-
-
-def _has_weights(folder: Path) -> bool:
-    from open_clip.factory import _find_checkpoint_in_dir
-
-    return _find_checkpoint_in_dir(folder) is not None
+    return open_clip.get_model_config(spec) is not None
 
 
 @contextmanager

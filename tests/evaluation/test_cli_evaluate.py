@@ -132,7 +132,7 @@ def test_a_training_run_stands_for_its_model(evaluate, tiny_folder, scenes, tmp_
     run.mkdir()
     (run / "run.json").write_text("{}")
     assert main(["evaluate", str(run), "--classes", str(scenes)]) == 2
-    assert "has no model/ yet" in capsys.readouterr().err
+    assert "has no model yet" in capsys.readouterr().err
     shutil.copytree(tiny_folder, run / "model")
     found = evaluate(run, "--classes", scenes)
     assert (found["model"], found["encoder"]) == (str(run), str(run / "model"))
