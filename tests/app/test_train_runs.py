@@ -10,7 +10,7 @@ import pytest
 
 from app import train_runs
 from cfbd_core import Audit
-from cfbd_core.training.config import TrainParams
+from cfbd_core.training.config import CALMER, TrainParams
 from tests.app.conftest import alter, words
 from tests.app.train_folders import charts, labels, press, step, table, write_job, write_run
 
@@ -101,6 +101,14 @@ def test_a_failed_run_has_its_one_line_in_the_forms_words_and_is_dismissed(page,
     assert table(test)["State"] == ["failed"]
     press(test, "Dismiss")
     assert "No run yet" in words(test)
+
+
+def test_a_run_whose_loss_is_not_finite_is_not_offered_again(page, root, home):
+    write_run(home, "train-x", done=20, ended=False)
+    write_job(root, home, "train-x", 2, f"cfbd train: the loss is nan at step 21; {CALMER}\n")
+    test = page("train")
+    assert "give a smaller Learning rate or a longer Warm-up, and a new Run" in words(test)
+    assert "Try again" not in labels(test)
 
 
 def test_a_stopped_run_is_resumed_as_it_was_asked_for(page, root, home, started):
