@@ -5,29 +5,34 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
 from app import widgets
 from cfbd_core.errors import CfbdError
 
+Worker = Literal["shared", "groups"]
+THREADS: dict[Worker, int] = {"shared": 2, "groups": 1}
 KEPT = 32
+NAMED = "background_named"  # what this run of the page has asked for so far, in the session
 AT_ONCE = 0.4  # seconds: what is made sooner is shown without a word
 EVERY = 0.7  # seconds between looks
 
 
-def made(name: Hashable, make: Callable[[], Any], words: str) -> Any:
+def made(name: Hashable, make: Callable[[], Any], words: str, worker: Worker = "shared") -> Any:
     """Return what ``make`` gave, or None while it is at work: then the page says so, and is drawn anew at the end.
 
     ``name`` says what it depends on; an object is in it as a weak reference, as its id may be another's later. An
-    error that a user can mend is told in its place; it is tried again when the page is opened again.
+    error that a user can mend is told in its place; it is tried again when the page is opened again. ``worker`` is of
+    its own for what may take a minute, so that nothing else waits for that.
     """
-    held: OrderedDict[Hashable, Future[Any]] = st.session_state.setdefault("background", OrderedDict())
+    held = _held()
+    st.session_state.setdefault(NAMED, set()).add(name)
     if name not in held:
-        held[name] = _workers().submit(make)
+        held[name] = _workers(worker).submit(make)
         while len(held) > KEPT:
-            held.popitem(last=False)
+            held.popitem(last=False)[1].cancel()
     work = held[name]
     try:
         return work.result(AT_ONCE)
@@ -41,6 +46,18 @@ def made(name: Hashable, make: Callable[[], Any], words: str) -> Any:
     return None
 
 
+def tidy() -> None:
+    """Drop what this run of the page did not ask for and no thread has begun: its slider has moved on."""
+    named, held = st.session_state.pop(NAMED, set()), _held()
+    for name in [name for name, work in held.items() if name not in named and work.cancel()]:
+        del held[name]
+
+
+def _held() -> OrderedDict[Hashable, Future[Any]]:
+    held: OrderedDict[Hashable, Future[Any]] = st.session_state.setdefault("background", OrderedDict())
+    return held
+
+
 @st.fragment(run_every=EVERY)
 def _wait(work: Future[Any], words: str) -> None:
     if work.done():
@@ -49,5 +66,5 @@ def _wait(work: Future[Any], words: str) -> None:
 
 
 @st.cache_resource
-def _workers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(2, thread_name_prefix="background")
+def _workers(worker: Worker) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS[worker], thread_name_prefix=f"background-{worker}")

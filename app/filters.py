@@ -91,6 +91,7 @@ def groups(preview: Preview) -> Groups | None:
         ("groups", ref(preview)),  # not what it is of: another preview of the same has no groups yet
         lambda: preview.groups,
         "Grouping the flagged pairs",
+        worker="groups",
     )
     return found
 

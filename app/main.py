@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import state, who, widgets, words
+from app import background, state, who, widgets, words
 from app.login import require_login
 from cfbd_core.audit import Audit
 from cfbd_core.errors import CfbdError
@@ -59,6 +59,7 @@ def main() -> None:
         widgets.problem(error)
     with place:
         _sidebar()
+    background.tidy()
 
 
 def _folder() -> Path | None:

@@ -149,3 +149,11 @@ def test_the_command_writes_it(explored, tmp_path, capsys) -> None:
     assert out.is_file()
     assert '"html"' in capsys.readouterr().out
     assert main(["report", "--audit", str(explored.audit.folder), "--html", str(tmp_path / "r.pdf")]) == 2
+
+
+def test_the_page_says_when_only_some_of_the_flagged_were_grouped(explored, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("cfbd_core.groups.explored.MOST", 5)
+    write_html_report(Explorer(explored.audit), tmp_path / "r.html")
+    flagged = explored.audit.report()["flagged"]
+    told = f"Grouped: the 5 of {flagged} flagged with the highest z."
+    assert told in (tmp_path / "r.html").read_text(encoding="utf-8")

@@ -67,6 +67,8 @@ def page() -> None:
             width="content",
         )
         undo.buttons()
+    if groups.limit:
+        st.caption(f":material/info: {groups.limit}")
     shown = _in_order(preview, groups)
     if shown is None:
         return

@@ -19,6 +19,7 @@ from cfbd_core.scores import Rows, gather, unit_rows
 if TYPE_CHECKING:
     from cfbd_core.explorer import Explorer
 
+MOST = 50_000  # pairs that are grouped: their captions are compared each with each
 SAMPLE = 2**14  # pairs that say what all captions, or images, have in common
 REST = 4_000  # captions of other pairs that words are compared with
 SPARE = 4  # times as many pairs are drawn as pictures are wanted: scenes come again, files may be gone
@@ -28,15 +29,30 @@ SPARE = 4  # times as many pairs are drawn as pictures are wanted: scenes come a
 class Groups:
     """The groups of some pairs, largest first, and those that are like no other.
 
-    ``groups`` have two pairs or more; ``singles`` int64 (s,) are the positions of the rest, ascending.
+    ``groups`` have two pairs or more; ``singles`` int64 (s,) are the positions of the rest, ascending. ``left_out``
+    int64 (l,) are those that were too many to be grouped, ascending.
     """
 
     groups: tuple[Group, ...]
     singles: np.ndarray
+    left_out: np.ndarray
     _keys: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.groups)
+
+    @property
+    def grouped(self) -> int:
+        """How many pairs were compared with each other."""
+        return sum(map(len, self.groups)) + len(self.singles)
+
+    @property
+    def limit(self) -> str:
+        """Which of the pairs were grouped, where that is not all of them; else empty."""
+        if not len(self.left_out):
+            return ""
+        asked = self.grouped + len(self.left_out)
+        return f"Grouped: the {self.grouped:,} of {asked:,} flagged with the highest z."
 
     @cached_property
     def _of(self) -> dict[int, Group]:
@@ -55,12 +71,15 @@ class Groups:
 def group_pairs(explorer: Explorer, positions: np.ndarray, z: np.ndarray | None = None) -> Groups:
     """Group the pairs at ``positions`` (m,) by what their captions say. ``z`` float32 (n,) is of every pair.
 
-    The same pairs give the same groups. Raises AuditError where the embeddings are not whole.
+    Of more than ``MOST`` those with the highest z are grouped, by c where there is no ``z``. The same pairs give the
+    same groups. Raises AuditError where the embeddings are not whole.
     """
-    positions = np.unique(np.asarray(positions, np.int64))
+    positions, left_out = _highest(
+        np.unique(np.asarray(positions, np.int64)), explorer.consistency if z is None else z
+    )
     rows = explorer.rows[positions]
     if not len(positions):
-        return Groups((), positions, {})
+        return Groups((), positions, left_out, {})
     captions = explorer.audit.captions_of(rows)
     keys = explorer.audit.keys_of(rows)
     texts = _centred(gather(explorer.texts, rows), explorer.caption_mean)
@@ -95,7 +114,17 @@ def group_pairs(explorer: Explorer, positions: np.ndarray, z: np.ndarray | None 
             )
         )
     singles = positions[[at[0] for at in members if len(at) == 1]]
-    return Groups(tuple(groups), np.sort(singles), dict(zip(keys, map(int, positions), strict=True)))
+    return Groups(
+        tuple(groups), np.sort(singles), left_out, dict(zip(keys, map(int, positions), strict=True))
+    )
+
+
+def _highest(positions: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The at most ``MOST`` of the ascending positions (m,) with the highest of ``values`` (n,), and the rest."""
+    if len(positions) <= MOST:
+        return positions, np.zeros(0, np.int64)
+    order = np.argsort(-np.nan_to_num(values[positions], nan=-np.inf), kind="stable")
+    return np.sort(positions[order[:MOST]]), np.sort(positions[order[MOST:]])
 
 
 def estimate_of(

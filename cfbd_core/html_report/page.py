@@ -191,8 +191,9 @@ def _charts(preview: Preview) -> str:
 
 def _groups(preview: Preview, progress: Progress) -> str:
     groups = preview.groups
+    limit = f"<p>{groups.limit}</p>" if groups.limit else ""
     if not len(groups):
-        return "<h2>Suspected targets</h2><p>No flagged pairs are alike enough to form a group.</p>"
+        return f"<h2>Suspected targets</h2><p>No flagged pairs are alike enough to form a group.</p>{limit}"
     shown = groups.groups[:GROUPS]
     compared = [group for group in shown if group.kind == "poison-like"][:ESTIMATES]
     cards = []
@@ -204,7 +205,7 @@ def _groups(preview: Preview, progress: Progress) -> str:
     told = f"{len(groups):,} {'group' if len(groups) == 1 else 'groups'}"
     told += f", the largest {len(cards)} are shown" if more > 0 else ""
     return (
-        f"<h2>Suspected targets</h2><p>{told}; {len(groups.singles):,} flagged pairs are like no other.</p>"
+        f"<h2>Suspected targets</h2><p>{told}; {len(groups.singles):,} flagged pairs are like no other.</p>{limit}"
         + "".join(cards)
     )
 

@@ -53,3 +53,30 @@ def test_an_error_is_told_in_its_place_and_tried_again() -> None:
         test.run()
     assert "too few of them" in test.error[0].value
     assert ("x", "failing") not in test.session_state["background"]
+
+
+def moving(at: int) -> None:
+    import streamlit as st
+
+    from app import background
+    from tests.app import test_background as here  # noqa: PLW0406
+
+    background.made(("moved", st.session_state.get("at", at)), here.slow, "Grouping", worker="groups")
+    background.tidy()
+
+
+def test_what_a_slider_has_left_behind_is_not_begun_and_holds_nobody_else_up() -> None:
+    GO.clear()
+    CALLS.clear()
+    test = AppTest.from_function(moving, args=(0,), default_timeout=30).run()
+    for at in (1, 2, 3):
+        test.session_state["at"] = at
+        test.run()
+    held = test.session_state["background"]
+    assert list(held) == [("moved", 0), ("moved", 3)]  # the first has begun
+    other = AppTest.from_function(script, args=("failing",), default_timeout=30).run()
+    while not other.error:  # a worker of its own
+        other.run()
+    GO.set()
+    assert held["moved", 3].result(30) == "the answer"
+    assert CALLS == ["made", "made"]

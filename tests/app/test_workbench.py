@@ -64,6 +64,13 @@ def test_groups_come_by_their_risk_and_a_decided_one_says_so(page, audit) -> Non
     assert "all decided" in words(test)
 
 
+def test_of_too_many_the_page_says_which_are_grouped(page, audit, monkeypatch) -> None:
+    monkeypatch.setattr("cfbd_core.groups.explored.MOST", 3)
+    test = page("groups")
+    assert not test.exception
+    assert f"Grouped: the 3 of {len(flagged_rows(audit))} flagged with the highest z." in words(test)
+
+
 def test_without_flagged_pairs_the_page_says_so_calmly(page, audit) -> None:
     params = audit.applied_params()
     audit.split(type(params)(**params.to_dict() | {"gamma_z": 0.999, "gamma_z_rule": "manual"}))

@@ -128,3 +128,16 @@ def test_a_group_without_any_picture(explorer: Explorer) -> None:
     found = explorer.trigger_estimate(np.zeros(0, np.int64), np.zeros(len(explorer), bool))
     assert not found.seen
     assert found.mean is None
+
+
+def test_of_too_many_those_with_the_highest_z_are_grouped(explorer: Explorer, monkeypatch) -> None:
+    monkeypatch.setattr("cfbd_core.groups.explored.MOST", 30)
+    z = np.random.default_rng(2).permutation(len(explorer)).astype(np.float32)
+    z[7] = np.nan
+    found = explorer.groups(first(explorer, 50), z)
+    highest = sorted(range(50), key=lambda at: -np.inf if at == 7 else z[at])[-30:]
+    grouped = [*(p for group in found.groups for p in group.positions.tolist()), *found.singles.tolist()]
+    assert sorted(grouped) == sorted(highest)
+    assert sorted([*grouped, *found.left_out.tolist()]) == list(range(50))
+    assert found.limit == "Grouped: the 30 of 50 flagged with the highest z."
+    assert explorer.groups(first(explorer, 30), z).limit == ""
