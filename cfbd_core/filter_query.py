@@ -10,7 +10,7 @@ from cfbd_core.duplicates import Copies
 from cfbd_core.errors import ParameterError
 from cfbd_core.lasso import Lasso
 from cfbd_core.likeness import Like
-from cfbd_core.pair_filter import PairFilter
+from cfbd_core.pair_filter import NO_GROUP, PairFilter
 
 NAMES = ("show", "subset", "decided", "c", "z", "text", "truth", "like", "group", "dup", "lasso", "sort")
 SUBSET_WORDS = {"benign": "D_b", "poisoned": "D_p", "suspicious": "D_s"}
@@ -92,7 +92,7 @@ def parts(chosen: PairFilter) -> list[Part]:
     if chosen.like is not None:
         add("like", LIKE_WORDS[chosen.like.kind].format(chosen.like.value), like=None)
     if chosen.group:
-        add("group", f"group of {chosen.group}", group="")
+        add("group", "in no group" if chosen.group == NO_GROUP else f"group of {chosen.group}", group="")
     if chosen.copies is not None:
         of = f", as of {chosen.copies.key}" if chosen.copies.key else ""
         add("dup", COPIES_WORDS[chosen.copies.kind] + of, copies=None)

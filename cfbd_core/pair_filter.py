@@ -25,6 +25,7 @@ Sort = Literal["usual", "z", "consistency", "row"]
 SHOWN: tuple[Show, ...] = ("removed", "kept", "all")
 SORTS: tuple[Sort, ...] = ("usual", "z", "consistency", "row")
 SUBSET_CODES = {name: code for code, name in enumerate(SUBSETS)}
+NO_GROUP = "none"  # for ``group``: the flagged pairs that are in none
 FEW = 1 / 16  # of all pairs: so few are sorted by themselves, more are picked from the whole order
 
 
@@ -36,8 +37,8 @@ class PairFilter:
     ``decisions`` names of ``DECISIONS``, ``c`` and ``z`` closed ranges, ``text`` a part of the caption
     or key, ``truth`` known poisons or known clean pairs, ``lasso`` an outline on a map: pairs that are not on that
     map lie outside of it, and all do where the map is no longer there. ``group`` is the id of a group of flagged
-    pairs, or the key of one in it,
-    ``copies`` what repeats.
+    pairs, or the key of one in it, or
+    ``NO_GROUP``; ``copies`` what repeats.
     ``like`` asks for the 100 of all these that the encoder finds nearest. The usual order is by z, and by nearness
     where ``like`` is set.
     """
@@ -84,8 +85,7 @@ class PairFilter:
         if self.lasso is not None:
             chosen &= _outlined(explorer, self.lasso)
         if self.group:
-            found = preview.groups.find(self.group)
-            chosen &= explorer.mask_of(np.zeros(0, np.int64) if found is None else found.positions)
+            chosen &= explorer.mask_of(_grouped(preview, self.group))
         if self.copies is not None:
             chosen &= self.copies.mask(preview)
         if self.text.strip():
@@ -119,6 +119,13 @@ def outlined_map(explorer: Explorer, lasso: Lasso) -> Map | None:
     """The map that ``lasso`` is drawn on; None where another has taken its place, or there is none."""
     made = load_map(explorer.audit.folder, lasso.space)
     return made if made is not None and made.id == lasso.map_id else None
+
+
+def _grouped(preview: Preview, group: str) -> np.ndarray:
+    if group == NO_GROUP:
+        return preview.groups.ungrouped
+    found = preview.groups.find(group)
+    return np.zeros(0, np.int64) if found is None else found.positions
 
 
 def _outlined(explorer: Explorer, lasso: Lasso) -> np.ndarray:

@@ -28,7 +28,7 @@ FILTERS = st.builds(
     text=st.text(max_size=20),
     truth=st.sampled_from([None, True, False]),
     like=st.sampled_from([None, Like("text", "a: dog"), Like("image", "k/1")]),
-    group=st.sampled_from(["", "000123", "a/b c"]),
+    group=st.sampled_from(["", "000123", "a/b c", "none"]),
     copies=st.sampled_from([None, Copies("exact"), Copies("near-images", "k:1"), Copies("captions", "a b")]),
     lasso=st.sampled_from([None, SQUARE]),
     sort=st.sampled_from(SORTS),
@@ -70,6 +70,11 @@ def test_a_part_takes_out_itself_alone(chosen) -> None:
     before = [part.words for part in parts(chosen)]
     for place, part in enumerate(parts(chosen)):
         assert [one.words for one in parts(part.without)] == before[:place] + before[place + 1 :]
+
+
+def test_pairs_in_no_group_are_named_so() -> None:
+    (part,) = parts(from_query({"show": "all", "group": "none"}))
+    assert (part.words, part.without) == ("in no group", PairFilter(show="all"))
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,6 @@ def test_the_command_writes_it(explored, tmp_path, capsys) -> None:
 def test_the_page_says_when_only_some_of_the_flagged_were_grouped(explored, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("cfbd_core.groups.explored.MOST", 5)
     write_html_report(Explorer(explored.audit), tmp_path / "r.html")
-    flagged = explored.audit.report()["flagged"]
+    flagged = explored.preview(SplitParams(k=3, q=20)).counts.flagged
     told = f"Grouped: the 5 of {flagged} flagged with the highest z."
     assert told in (tmp_path / "r.html").read_text(encoding="utf-8")

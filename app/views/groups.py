@@ -16,7 +16,7 @@ from cfbd_core.groups.explored import Groups
 from cfbd_core.groups.group import Group
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
 from cfbd_core.images import data_url
-from cfbd_core.pair_filter import PairFilter
+from cfbd_core.pair_filter import NO_GROUP, PairFilter
 from cfbd_core.preview import Preview
 from cfbd_core.review import GroupRisk, Risk, learn, riskiest_first
 from cfbd_core.thumbnails import Thumbnails
@@ -66,6 +66,8 @@ def page() -> None:
             f"**{singles:,}** like no other",
             width="content",
         )
+        if len(groups.ungrouped):
+            _look_button("Look at those in no group", "look_ungrouped", NO_GROUP)
         undo.buttons()
     if groups.limit:
         st.caption(f":material/info: {groups.limit}")
@@ -143,15 +145,20 @@ def _card(preview: Preview, group: Group, risk: str) -> None:
                 {"show": "all", "group": group.id},
                 f"the group “{name_of(group)}”",
             )
-            if st.button(
-                "Look at them", key=f"look_{group.medoid}", icon=":material/photo_library:", type="tertiary",
-                on_click=filters.choose, args=[PairFilter(show="all", group=group.id)],
-            ):  # fmt: skip
-                st.switch_page("views/pairs.py")
+            _look_button("Look at them", f"look_{group.medoid}", group.id)
             st.toggle("What do the pictures share?", key=f"share_{group.medoid}")
             st.caption(_numbers(group), width="content")
         if st.session_state.get(f"share_{group.medoid}"):
             _shared(preview, group)
+
+
+def _look_button(label: str, key: str, group: str) -> None:
+    """Lead to the pairs of a group, or of none."""
+    if st.button(
+        label, key=key, icon=":material/photo_library:", type="tertiary",
+        on_click=filters.choose, args=[PairFilter(show="all", group=group)],
+    ):  # fmt: skip
+        st.switch_page("views/pairs.py")
 
 
 def _numbers(group: Group) -> str:

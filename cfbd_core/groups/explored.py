@@ -47,6 +47,11 @@ class Groups:
         return sum(map(len, self.groups)) + len(self.singles)
 
     @property
+    def ungrouped(self) -> np.ndarray:
+        """Positions int64 (u,) of the pairs that are in no group, ascending."""
+        return np.sort(np.concatenate([self.singles, self.left_out]))
+
+    @property
     def limit(self) -> str:
         """Which of the pairs were grouped, where that is not all of them; else empty."""
         if not len(self.left_out):

@@ -71,6 +71,18 @@ def test_of_too_many_the_page_says_which_are_grouped(page, audit, monkeypatch) -
     assert f"Grouped: the 3 of {len(flagged_rows(audit))} flagged with the highest z." in words(test)
 
 
+def test_pairs_in_no_group_can_be_reached(page, audit, monkeypatch) -> None:
+    monkeypatch.setattr("cfbd_core.groups.explored.MOST", 3)
+    test = page("groups")
+    test.button(key="look_ungrouped").click().run()
+    assert not test.exception
+    groups = Explorer(audit).preview(audit.applied_params()).groups
+    assert len(groups.left_out) == len(flagged_rows(audit)) - 3
+    assert f"**{len(groups.ungrouped)}** pairs match" in words(test)
+    assert "in no group" in [button.label for button in test.button]
+    assert {card["row"] for card in cards(test)} == set(Explorer(audit).rows[groups.ungrouped].tolist())
+
+
 def test_without_flagged_pairs_the_page_says_so_calmly(page, audit) -> None:
     params = audit.applied_params()
     audit.split(type(params)(**params.to_dict() | {"gamma_z": 0.999, "gamma_z_rule": "manual"}))
