@@ -168,9 +168,9 @@ class Audit(AuditLog):
 
     # --- what came out -----------------------------------------------------------------------------
 
-    def report(self) -> dict[str, Any]:
-        """Counts, parameters, evidence and, where known, the truth (INTERFACE)."""
-        return report.report(self._database)
+    def report(self, split: str | None = None) -> dict[str, Any]:
+        """Counts, parameters, evidence and, where known, the truth (INTERFACE); ``split`` as of :meth:`export`."""
+        return report.report(self._database, split)
 
     def validation_report(self) -> dict[str, Any]:
         """What the ingest read and skipped."""
@@ -191,19 +191,24 @@ class Audit(AuditLog):
         *,
         spreadsheet_safe: bool = False,
         progress: Progress | None = None,
+        split: str | None = None,
     ) -> dict[str, Any]:
-        """Write the kept (or removed, or all) pairs to ``out``; returns the sidecar's content."""
+        """Write the kept (or removed, or all) pairs to ``out``; returns the sidecar's content.
+
+        ``split`` is the id of the settings that the verdicts have to be of (:attr:`SplitParams.id`): raises
+        ParameterError where another split has taken its place.
+        """
         out = Path(out)
         if subset not in exporting.SUBSETS:
             raise ParameterError(f"--subset {subset}: give one of {', '.join(exporting.SUBSETS)}")
-        summary = self.report()
+        summary = self.report(split)
         sidecar = {
             "audit": str(self.folder.resolve()),
             "subset": subset,
             **{name: summary[name] for name in ("params", "source", "embedding", "mapping", "evidence")},
             "counts": {name: summary[name] for name in ("pairs", "flagged", "kept", "skipped")},
         }
-        with told_in_one_line(self.folder), self._spooled_subset(subset) as batches:
+        with told_in_one_line(self.folder), self._spooled_subset(subset, split) as batches:
             return exporting.export(
                 batches,
                 out,
@@ -238,9 +243,16 @@ class Audit(AuditLog):
         """Batches of ``audit_pairs`` at ``rows`` int64 (m,), in that order; rows that are gone are left out."""
         return self._spooled(lambda connection, path: queries.spool_rows(connection, rows, path))
 
-    def _spooled_subset(self, subset: exporting.Subset) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
-        final = None if subset == "all" else subset
-        return self._spooled(lambda connection, path: queries.spool_pairs(connection, final, path))
+    def _spooled_subset(
+        self, subset: exporting.Subset, split: str | None
+    ) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
+        def spool_to(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+            queries.spool_pairs(connection, None if subset == "all" else subset, path)
+            report.check_split(
+                queries.get_meta(connection, "split"), split
+            )  # after it: one that came between is told
+
+        return self._spooled(spool_to)
 
     @contextmanager
     def _spooled(

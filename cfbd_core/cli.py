@@ -21,7 +21,7 @@ from cfbd_core.cli_bench import add_bench
 from cfbd_core.cli_decide import add_decide, add_log, add_turn, decide, redo, show_log, undo
 from cfbd_core.cli_estimate import add_estimate, estimate
 from cfbd_core.cli_evaluate import add_evaluate
-from cfbd_core.cli_export import add_export, export
+from cfbd_core.cli_export import add_export, add_split_id, export
 from cfbd_core.cli_options import (
     OneLineParser,
     add_embed,
@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE.html",
         help="write it all as one page to hand on: charts, groups, pictures",
     )
+    add_split_id(report)
 
     drawn = command("map", _map, "lay flagged pairs and a sample of the rest out in the plane, with pictures")
     drawn.add_argument("--space", choices=("captions", "images"), default="captions")
@@ -186,14 +187,15 @@ def _report(options: argparse.Namespace) -> Result:
     from cfbd_core.report import text
 
     audit = _open(options)
-    result = audit.report()
-    if getattr(options, "html", None) is None:  # `run` and `split` report, too
+    split = getattr(options, "split", None)  # `run` and `split` report, too
+    result = audit.report(split)
+    if getattr(options, "html", None) is None:
         return result, text(result)
     from cfbd_core.explorer import Explorer
     from cfbd_core.html_report import write_html_report
 
     with StageBars({"report": "groups"}) as bars:
-        made = write_html_report(Explorer(audit), options.html, bars.update)
+        made = write_html_report(Explorer(audit), options.html, bars.update, split)
     return result | {"html": made}, f"{text(result)}\n\nas a page: {made['out']}"
 
 

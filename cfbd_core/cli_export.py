@@ -22,8 +22,16 @@ def add_export(command: argparse.ArgumentParser) -> None:
         help="instead of a subset: what the app's address says behind its ?, e.g. 'show=all&text=banana'",
     )
     command.add_argument("--format", choices=("csv", "parquet", "webdataset"), help="default: by the ending")
+    add_split_id(command)
     command.add_argument(
         "--spreadsheet-safe", action="store_true", help="CSV: quote cells that a spreadsheet would run"
+    )
+
+
+def add_split_id(command: argparse.ArgumentParser) -> None:
+    """Which split the audit has to hold."""
+    command.add_argument(
+        "--split", metavar="ID", help="refuse unless the stored verdicts are of the settings with this id"
     )
 
 
@@ -35,6 +43,8 @@ def export(options: argparse.Namespace) -> Result:
     if options.where is not None:
         if options.subset is not None:
             raise ParameterError("--where and --subset: give one of them; a filter's own subset is show=…")
+        if options.split is not None:
+            raise ParameterError("--where and --split: give one of them; a filter names its own sliders")
         record = _selected(audit, options)
     else:
         with Bar("export", audit.pair_count()) as bar:
@@ -44,6 +54,7 @@ def export(options: argparse.Namespace) -> Result:
                 options.format,
                 spreadsheet_safe=options.spreadsheet_safe,
                 progress=bar.update,
+                split=options.split,
             )
     told = f"{record['pairs']:,} pairs written to {options.out}, how they were made to {options.out}.json"
     return record, told

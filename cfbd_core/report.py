@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cfbd_core.errors import AuditError
+from cfbd_core.config import SplitParams
+from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.metrics import detection_metrics
 from cfbd_core.store import Database, queries
 from cfbd_core.store.columns import DECISIONS
@@ -21,15 +22,16 @@ EVIDENCE_SENTENCES = {
 }
 
 
-def report(database: Database) -> dict[str, Any]:
+def report(database: Database, settings_id: str | None = None) -> dict[str, Any]:
     """The object of ``cfbd report --json`` (INTERFACE), for an audit that was split.
 
-    Raises AuditError when there is no split yet.
+    Raises AuditError when there is no split yet, ParameterError where its settings have another id than is asked for.
     """
     with database.reading() as connection:
         split = queries.get_meta(connection, "split")
         if split is None:
             raise AuditError(f"{database.path.parent}: not split yet; run `cfbd run` or `cfbd split` first")
+        check_split(split, settings_id)
         outcome = queries.outcome(connection)
         reasons = queries.skip_summary(connection)
         described = {name: queries.get_meta(connection, name) for name in ("source", "embedding", "mapping")}
@@ -63,6 +65,19 @@ def report(database: Database) -> dict[str, Any]:
         **described,
         **_truth(outcome),
     }
+
+
+def check_split(split: dict[str, Any] | None, settings_id: str | None) -> None:
+    """Raise ParameterError where ``settings_id`` is given and the stored ``split`` is of other settings."""
+    if settings_id is None:
+        return
+    held = (
+        "none" if split is None else SplitParams(**split["settings"]).id
+    )  # older versions had fewer settings
+    if held != settings_id:
+        raise ParameterError(
+            f"--split {settings_id}: the audit's split is another now ({held}); apply yours again, then repeat this"
+        )
 
 
 def text(result: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from cfbd_core.audit import Audit
+from cfbd_core.cli import main
 from cfbd_core.config import EmbedParams, SplitParams
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.export import COLUMNS, export
@@ -76,6 +77,29 @@ def test_a_decision_overrules_the_verdict_and_survives_a_new_split(audit, tmp_pa
     assert kept not in keys
     audit.decide(pa.table({"key": [kept], "decision": [""], "note": [""]}))
     assert audit.pairs(f"key = '{kept}'")["final"][0].as_py() == "kept"
+
+
+def test_a_split_that_someone_else_has_applied_meanwhile_is_not_exported(
+    audit, tmp_path, capsys, monkeypatch
+):
+    out, mine = tmp_path / "clean.csv", SplitParams(q=8, k=2).id
+    command = ["export", "--audit", str(audit.folder), "--out", str(out), "--split", mine]
+    assert main(command) == 0
+    out.unlink()
+    (tmp_path / "clean.csv.json").unlink()
+    report = audit.report
+    monkeypatch.setattr(
+        audit, "report", lambda split: report(split) | {"late": audit.split(SplitParams(q=9, k=2))}
+    )
+    with pytest.raises(ParameterError, match="another now"):  # applied while the export was at work
+        audit.export(out, split=mine)
+    capsys.readouterr()
+    assert main(command) == 2
+    told = capsys.readouterr().err
+    assert f"the audit's split is another now ({SplitParams(q=9, k=2).id})" in told
+    assert told.count("\n") == 1
+    assert main([*command, "--where", "text=banana"]) == 2
+    assert not out.exists()
 
 
 def test_a_decision_about_an_unknown_key_stores_nothing(audit):

@@ -143,6 +143,19 @@ def test_a_place_in_a_folder_of_pairs_is_refused(tmp_path, capsys) -> None:
     assert main(["report", "--audit", str(audit.folder), "--html", str(tmp_path / "r.html")]) == 0
 
 
+def test_a_split_that_someone_else_has_applied_meanwhile_is_not_reported(explored, tmp_path, capsys) -> None:
+    mine, out = explored.audit.applied_params().id, tmp_path / "r.html"
+    command = ["report", "--audit", str(explored.audit.folder), "--html", str(out), "--split"]
+    assert main([*command, mine]) == 0
+    out.unlink()
+    capsys.readouterr()
+    assert main([*command, SplitParams(k=3, q=21).id]) == 2
+    told = capsys.readouterr().err
+    assert f"the audit's split is another now ({mine})" in told
+    assert told.count("\n") == 1
+    assert not out.exists()
+
+
 def test_the_command_writes_it(explored, tmp_path, capsys) -> None:
     out = tmp_path / "r.html"
     assert main(["report", "--audit", str(explored.audit.folder), "--html", str(out), "--json"]) == 0

@@ -106,6 +106,10 @@ def _write(subset: str, kind: str, safe: bool) -> None:
                 state.apply()
             command = ["export", "--audit", str(folder), "--out", str(out), "--subset", subset]
             command += ["--format", kind, *(["--spreadsheet-safe"] if safe else [])]
+            command += [
+                "--split",
+                state.params().id,
+            ]  # someone else may apply another before the job reads it
             state.jobs().start("export", folder, command)
         except CfbdError as error:
             st.error(words.escaped(str(error)), icon=":material/error:")
@@ -162,7 +166,7 @@ def _report() -> None:
                 check_place(out, Audit.open(folder))
                 with st.spinner("Storing the split …"):
                     state.apply()
-                command = ["report", "--audit", str(folder), "--html", str(out)]
+                command = ["report", "--audit", str(folder), "--html", str(out), "--split", state.params().id]
                 state.jobs().start("report", folder, command)
             except CfbdError as error:
                 st.error(words.escaped(str(error)), icon=":material/error:")

@@ -48,19 +48,22 @@ small { opacity: .7; } .big { font-size: 1.15rem; }
 
 
 def write_html_report(
-    explorer: Explorer, out: str | Path, progress: Progress = lambda *_: None
+    explorer: Explorer,
+    out: str | Path,
+    progress: Progress = lambda *_: None,
+    split: str | None = None,
 ) -> dict[str, Any]:
     """Write what the audit's own split and people's decisions say to the HTML file ``out``.
 
     Returns ``out``, ``groups`` shown and ``bytes``. ``progress("report", done, total)`` tells of the groups, whose
     pictures take the longest. The file loads nothing and runs nothing. Raises ParameterError for
-    a name that is not ``.html``, a place in the audit's source and a file that is no such report; AuditError before
-    the first split.
+    a name that is not ``.html``, a place in the audit's source, a file that is no such report, and where the audit's
+    split is not of the settings with the id ``split``; AuditError before the first split.
     """
     out = Path(out)
     check_place(out, explorer.audit)
-    found = explorer.audit.report()
     params = explorer.audit.applied_params()
+    found = explorer.audit.report(split if params is None else split or params.id)
     assert params is not None  # the report has one
     preview = explorer.preview(params)
     parts = [

@@ -381,7 +381,7 @@ def test_export_starts_its_job_and_applies_the_sliders_first(page, root, audit, 
         ("kept", "csv", ["--subset", "kept", "--format", "csv", "--spreadsheet-safe"]),
     ],
 )
-def test_an_export_is_what_was_chosen(page, root, monkeypatch, subset, kind, arguments):
+def test_an_export_is_what_was_chosen(page, root, audit, monkeypatch, subset, kind, arguments):
     started = []
     monkeypatch.setattr(Jobs, "start", lambda self, kind, folder, arguments: started.append(arguments))
     test = page("export")
@@ -390,7 +390,7 @@ def test_an_export_is_what_was_chosen(page, root, monkeypatch, subset, kind, arg
     if kind == "csv":
         test.toggle(key="safe").set_value(True).run()
     test.button(key="write").click().run()
-    assert started[0][5:] == arguments
+    assert started[0][5:] == [*arguments, "--split", audit.applied_params().id]
 
 
 @pytest.mark.parametrize(
