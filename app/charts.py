@@ -161,10 +161,12 @@ def scatter_map(
     values: tuple[str, np.ndarray] | None,
     index: np.ndarray,
     weights: np.ndarray | None = None,
+    outline: Sequence[tuple[float, float]] = (),
 ) -> Chart:
     """The map: ``groups`` name -> (colour, which points), or one colour scale over ``values`` (n,).
 
-    With ``weights`` (n,), how many pairs each point stands for, the density of all pairs lies under the points.
+    With ``weights`` (n,), how many pairs each point stands for, the density of all pairs lies under the points. The
+    ``outline`` is drawn as a closed line through its corners (x, y).
     """
     figure = go.Figure() if weights is None else _density(xy, weights)
     if values is not None:
@@ -183,6 +185,12 @@ def scatter_map(
             x=xy[chosen, 0], y=xy[chosen, 1], mode="markers", customdata=index[chosen],
             name=f"{name} ({int(chosen.sum()):,})", hoverinfo="none",
             marker={"size": size, "color": colour, "opacity": opacity},
+        )  # fmt: skip
+    if outline:
+        x, y = zip(*outline, outline[0], strict=True)
+        figure.add_scatter(
+            x=x, y=y, mode="lines", name="outline", showlegend=False, hoverinfo="skip",
+            line={"color": PURPLE, "width": 2, "dash": "dot"},
         )  # fmt: skip
     finish(figure, "", "")
     figure.update_layout(height=620, hovermode="closest", dragmode="pan")

@@ -1,6 +1,7 @@
 """The map: which pairs are on it, where they lie, and their pictures, kept in ``DIR/maps/<space>/``.
 
-All flagged pairs are on the map, all of D_p, and a sample of the rest. A map is a folder of its own,
+The flagged pairs and those removed by hand are on the map, at most ``FLAGGED_SHARE`` of its points; then D_p and a
+sample of the rest. A map is a folder of its own,
 ``<space>/<made at>/`` with ``map.parquet`` (row, x, y, weight) and ``sheet_NNNN.webp``; ``<space>/map.json``,
 written last, says which one counts. So a map is whole or not there, its files never change, and an app
 that still shows the one before finds it.

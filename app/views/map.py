@@ -9,17 +9,19 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from app import charts, filters, running, state, widgets, words
+from app import charts, deciding, filters, running, state, widgets, words
 from app.hover import HELD, hover_one_by_one, hover_pictures
 from cfbd_core.errors import CfbdError
+from cfbd_core.filter_query import parts
 from cfbd_core.lasso import Lasso, Space
-from cfbd_core.preview import Preview
-from cfbd_core.projection import Map, load_map
+from cfbd_core.preview import REMOVE, Preview
+from cfbd_core.projection import FLAGGED_SHARE, Map, load_map
 from cfbd_core.thumbnails import Thumbnails
 
 SPACES = {"captions": "Captions", "images": "Images"}
 COLOURS = {
     "verdict": "Verdict",
+    "decided": "After decisions",
     "subset": "Coarse subset",
     "z": "z",
     "consistency": "c",
@@ -32,8 +34,9 @@ def page() -> None:
     """Draw the page."""
     widgets.head(
         "Map",
-        "All flagged pairs and a sample of the rest, laid out by UMAP: near points have similar embeddings. "
-        "Poisoned captions huddle together; their images do not. Point at one to see its picture.",
+        "Flagged pairs, at most four fifths of the points, and a sample of the rest, laid out by UMAP: near points "
+        "have similar embeddings. Poisoned captions huddle together; their images do not. Point at one to see its "
+        "picture.",
     )
     preview = state.preview()
     folder = preview.explorer.audit.folder
@@ -77,8 +80,10 @@ def _selection(preview: Preview) -> None:
             return
         if not filters.ready(preview):
             return
-        selected = int(held.mask(preview).sum())
-        st.markdown(f"**{selected:,}** pairs outlined", width="content")
+        positions = held.positions(preview)
+        told = "pairs outlined" if len(parts(held)) == 1 else "outlined pairs match the whole filter"
+        st.markdown(f"**{len(positions):,}** {told}", width="content")
+        deciding.on_all(positions, "outline", filters.address(), "all that are outlined and match the filter")
         st.page_link("views/pairs.py", label="Look at them", icon=":material/photo_library:")
         st.button(
             "Clear", key="clear_outline", icon=":material/close:", type="tertiary",
@@ -134,12 +139,17 @@ def _draw(preview: Preview, made: Map, colour: str) -> None:
             "unknown": (charts.GREY, truth < 0),
             "known poison": (charts.ORANGE, truth == 1),
         }
+    elif colour == "verdict":
+        flagged = preview.flagged[at]
+        groups = {"clean": (charts.GREY, ~flagged), "flagged": (charts.ORANGE, flagged)}
     else:
         removed = preview.removed()[at]
         groups = {"kept": (charts.GREY, ~removed), "removed": (charts.ORANGE, removed)}
     groups = {name: group for name, group in groups.items() if group[1].any()}
+    lasso = filters.chosen().lasso
+    outline = lasso.corners if lasso and (lasso.space, lasso.map_id) == (made.space, made.id) else ()
     widgets.chart(
-        charts.scatter_map(xy, groups, values, index, made.weights[index]),
+        charts.scatter_map(xy, groups, values, index, made.weights[index], outline),
         partial(_outlined, made.space, made.id),
     )
     if len(index) <= HELD:
@@ -149,12 +159,30 @@ def _draw(preview: Preview, made: Map, colour: str) -> None:
     st.caption(
         "The shade behind the points is where the audit's pairs lie: each point stands for its share of them."
     )
-    missing = int((preview.removed() & ~explorer.mask_of(at)).sum())
-    if missing:
-        st.caption(
-            f":material/info: {missing:,} pairs that the sliders flag now are not on this map; apply the split "
-            "and make it anew."
+    _missing(preview, made, explorer.mask_of(at))
+
+
+def _missing(preview: Preview, made: Map, here: np.ndarray) -> None:
+    """How many pairs that a map should show are not among those that are ``here`` bool (n,), and what helps."""
+    by_hand = preview.explorer.decisions == REMOVE
+    flagged = int((preview.flagged & ~here).sum())
+    removed = int((by_hand & ~preview.flagged & ~here).sum())
+    told = [f"{flagged:,} flagged by the sliders"] if flagged else []
+    told += [f"{removed:,} removed by hand"] if removed else []
+    if not told:
+        return
+    wanted = int((preview.flagged | by_hand).sum())
+    if wanted > FLAGGED_SHARE * POINTS[-1]:
+        advice = f"a map holds at most {FLAGGED_SHARE * POINTS[-1]:,.0f} of them, an even sample"
+    elif wanted > FLAGGED_SHARE * len(made.rows):
+        advice = (
+            f"it has room for {FLAGGED_SHARE * len(made.rows):,.0f} of them; make it anew with more points"
         )
+    elif preview.params != state.applied():
+        advice = "apply the split and make it anew"
+    else:
+        advice = "make it anew"
+    st.caption(f":material/info: Pairs that are not on this map: {' and '.join(told)}; {advice}.")
 
 
 def _told(preview: Preview, at: np.ndarray, index: np.ndarray) -> tuple[list[str], np.ndarray]:

@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from cfbd_core import Audit
+from cfbd_core import Audit, SplitParams
+from cfbd_core.explorer import Explorer
 from cfbd_core.jobs import Jobs
+from cfbd_core.preview import KEEP, REMOVE
 from cfbd_core.projection import load_map
 from tests.app.conftest import (
     HOSTILE,
@@ -345,7 +348,7 @@ def test_a_large_map_tells_of_the_point_that_is_pointed_at_alone(page, audit, mo
     assert given["shown"] is None
 
 
-@pytest.mark.parametrize("colour", ["verdict", "subset", "z", "consistency", "truth"])
+@pytest.mark.parametrize("colour", ["verdict", "decided", "subset", "z", "consistency", "truth"])
 def test_the_map_is_drawn_in_every_colouring(page, audit, monkeypatch, colour):
     made_map(audit, monkeypatch)
     test = page("map")
@@ -355,6 +358,46 @@ def test_the_map_is_drawn_in_every_colouring(page, audit, monkeypatch, colour):
     test.segmented_control(key="space").set_value("images").run()
     assert not test.exception
     assert "Not drawn yet" in words(test)
+
+
+def test_the_map_says_what_is_flagged_what_was_decided_and_what_is_not_on_it(page, audit, monkeypatch):
+    made_map(audit, monkeypatch, points=10)
+    explorer = Explorer(audit)
+    preview = explorer.preview(SplitParams(k=2, q=8, gamma_z=0.1, gamma_z_rule="manual"))
+    here = explorer.mask_of(explorer.positions_of(load_map(audit.folder, "captions").rows))
+    kept, hidden = np.flatnonzero(preview.flagged & here)[0], np.flatnonzero(~preview.flagged & ~here)[0]
+    explorer.decide(np.array([kept, hidden]), np.array([KEEP, REMOVE], np.int8))
+    test = page("map", k="2", gamma="0.9", q="8", gamma_z="0.1")
+    flagged = int((preview.flagged & here).sum())
+    assert f"flagged ({flagged})" in drawn_map(test)
+    missing = int((preview.flagged & ~here).sum())
+    assert missing
+    told = f"{missing} flagged by the sliders and 1 removed by hand; it has room for 8 of them; make it anew with more"
+    assert told in words(test)
+    test.segmented_control(key="map_colour").set_value("decided").run()
+    assert f"removed ({flagged - 1})" in drawn_map(test)
+
+
+def test_a_link_s_outline_is_drawn_and_decided_on(page, audit, monkeypatch):
+    made_map(audit, monkeypatch)
+    made = load_map(audit.folder, "captions")
+    test = page("map", show="all", lasso=f"captions@{made.id}:-2,-2;2,-2;2,2;-2,2")
+    assert f"**{len(made.rows)}** pairs outlined" in words(test)
+    assert '"outline"' in drawn_map(test)
+    test.button(key="all_unsure_outline").click().run()
+    assert not test.exception
+    (action,) = audit.history()
+    assert (action.pairs, action.decision) == (len(made.rows), "unsure")
+    assert action.filter["lasso"].startswith(f"captions@{made.id}:")
+    test = page("map", text="banana", show="all", lasso=f"captions@{made.id}:-2,-2;2,-2;2,2;-2,2")
+    assert "outlined pairs match the whole filter" in words(test)
+    test = page("map", show="all", lasso="captions@another:-2,-2;2,-2;2,2;-2,2")
+    assert '"outline"' not in drawn_map(test)
+
+
+def drawn_map(test) -> str:
+    (chart,) = test.get("plotly_chart")
+    return str(chart.proto.spec)
 
 
 def test_a_map_whose_files_are_gone_is_no_traceback(page, audit, monkeypatch):
@@ -381,10 +424,8 @@ def test_the_map_is_a_job_with_the_points_asked_for(page, root, monkeypatch):
                          "--points", "2000"]  # fmt: skip
 
 
-def made_map(audit: Audit, monkeypatch) -> list:
+def made_map(audit: Audit, monkeypatch, points: int = 5000) -> list:
     """Make a map without UMAP; returns a list that gets the words that its points show."""
-    import numpy as np
-
     from cfbd_core.projection import make_map
 
     monkeypatch.setattr(
@@ -393,7 +434,7 @@ def made_map(audit: Audit, monkeypatch) -> list:
             np.random.default_rng(0).uniform(-1, 1, (len(vectors), 2)).astype(np.float32)
         ),
     )
-    make_map(audit, "captions")
+    make_map(audit, "captions", points)
     told: list[list[str]] = []
     import app.hover
 

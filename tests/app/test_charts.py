@@ -34,7 +34,7 @@ def drawn(preview, log: bool = True) -> list[charts.Chart]:
         charts.heat_map("benign_by_k_gamma", "D_b", KS, GAMMAS, benign, (2, 0.9)),
         charts.heat_map("poisons_by_k_gamma", "Poisons", KS, GAMMAS, poisons, (9, 0.01)),
         charts.scatter_map(xy, groups, None, index, np.full(20, 7.0)),
-        charts.scatter_map(xy, {}, z, index),
+        charts.scatter_map(xy, {}, z, index, outline=((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))),
         *([charts.precision_recall(preview), charts.roc(preview)] if preview.z.roc else []),
     ]
 
