@@ -119,6 +119,11 @@ class AuditLog(AuditColumns):
         with self._database.reading() as connection:
             return log.get(connection, number)
 
+    def deciders(self) -> dict[str, dict[str, int]]:
+        """Whose decisions stand, and how many of each kind; who has most comes first."""
+        with self._database.reading() as connection:
+            return log.deciders(connection)
+
     def examples(self, actions: Sequence[int]) -> dict[int, list[str]]:
         """The first few keys that each of these actions touched."""
         with self._database.reading() as connection:

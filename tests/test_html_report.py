@@ -69,6 +69,34 @@ def test_the_page_holds_the_report_and_loads_nothing(explored, tmp_path) -> None
         assert f"<h2>{title}</h2>" in page
 
 
+def test_it_tells_who_decided_and_the_last_decisions_on_many_pairs(tmp_path) -> None:
+    audit = scored_audit(tmp_path / "made")
+    audit.split(SplitParams(k=3, q=20))
+    for number in range(21):
+        chosen = {"show": "all", "text": f"caption {number}"}
+        audit.decide_rows(np.arange(5), 1, who="<b>ann", note=f"note {number}", filter=chosen)
+    audit.decide_rows(np.array([1, 2]), 2, who="bob")
+    audit.decide_rows(np.array([3]), 3, who="bob")
+    audit.undo(who="ann")  # bob's last
+    audit.decide_rows(np.array([4]), 0, who="cid")  # taken back: nobody's
+    assert audit.deciders() == {
+        "<b>ann": {"keep": 2, "remove": 0, "unsure": 0},
+        "bob": {"keep": 0, "remove": 2, "unsure": 0},
+    }
+    write_html_report(Explorer(audit), tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;ann" in page
+    assert "the last 20 of 21" in page
+    for number in (1, 20):
+        assert f"note {number}<" in page
+        assert f"“caption {number}”" in page
+    assert "note 0<" not in page
+    assert "No control sample was drawn: nothing can be said about what is left." in page
+    Explorer(audit).preview(SplitParams(k=3, q=20)).draw_control(10)
+    write_html_report(Explorer(audit), tmp_path / "r.html")
+    assert "No control sample was drawn" not in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     "words", ["<script>alert(1)</script>", '"><img src=x onerror=y>', "&lt;", "a\u202eb", "x" * 9999]
 )

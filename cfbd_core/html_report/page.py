@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.errors import ParameterError
 from cfbd_core.explorer import Explorer
 from cfbd_core.files import told_in_one_line, written_beside
 from cfbd_core.groups.group import Group
-from cfbd_core.html_report.drawing import histogram, listed, picture, png, table, text
+from cfbd_core.html_report.decided import decisions_part, left_part
+from cfbd_core.html_report.drawing import histogram, listed, picture, png, text
 from cfbd_core.places import check_outside
 from cfbd_core.preview import Preview
 from cfbd_core.report import evidence_sentence
-from cfbd_core.store.columns import DECISIONS
 from cfbd_core.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def write_html_report(
         _parameters(found),
         _charts(preview),
         _groups(preview, progress),
-        _decisions(preview),
-        _left(preview),
+        decisions_part(preview),
+        left_part(preview),
         _origin(explorer, found),
     ]
     whole = _document(f"Audit of {explorer.audit.folder.name}", "\n".join(parts))
@@ -251,27 +251,6 @@ def _samples(preview: Preview, positions: np.ndarray) -> str:
     return "".join(
         picture(thumbnail.data, pair["caption"]) for pair, thumbnail in zip(pairs, thumbnails, strict=True)
     )
-
-
-def _decisions(preview: Preview) -> str:
-    held = np.bincount(preview.explorer.decisions, minlength=len(DECISIONS))
-    removed = preview.removed()
-    rows = [(name, f"{held[code]:,}") for code, name in enumerate(DECISIONS) if name]
-    rows.append(("kept though flagged", f"{int((preview.flagged & ~removed).sum()):,}"))
-    rows.append(("removed though not flagged", f"{int((removed & ~preview.flagged).sum()):,}"))
-    return "<h2>People's decisions</h2>" + table(("decision", "pairs"), rows)
-
-
-def _left(preview: Preview) -> str:
-    """What the control sample says is still hidden; nothing where none was drawn."""
-    try:
-        left = preview.what_is_left()
-    except AuditError as error:
-        return f"<h2>What may be left</h2><p>{text(error)}</p>"
-    if left is None:
-        return ""
-    told = [*left.sentences, left.needed_sentence(), left.moved_sentence]
-    return "<h2>What may be left</h2>" + "".join(f"<p>{text(part, 1000)}</p>" for part in told if part)
 
 
 def _origin(explorer: Explorer, found: dict[str, Any]) -> str:

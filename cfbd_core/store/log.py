@@ -360,6 +360,25 @@ def touched_between(connection: duckdb.DuckDBPyConnection, since: int, action: i
     return int(found[0][0])
 
 
+def deciders(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
+    """Whose decisions stand, and how many of each kind; who has most comes first."""
+    show_log(connection)
+    found = connection.execute(
+        f"""
+        SELECT a.who, d.decision::VARCHAR, count(*), sum(count(*)) OVER (PARTITION BY a.who) AS every
+        FROM (
+            SELECT p.key, max(p.action) AS action FROM action_pairs p JOIN actions a ON a.id = p.action
+            WHERE a.target IS NULL AND p.action NOT IN ({_UNDONE}) GROUP BY p.key
+        ) l JOIN actions a ON a.id = l.action JOIN decisions d ON d.key = l.key JOIN pairs p ON p.key = l.key
+        GROUP BY a.who, d.decision ORDER BY every DESC, a.who
+        """
+    ).fetchall()
+    people: dict[str, dict[str, int]] = {}
+    for who, decision, count, _ in found:
+        people.setdefault(who, {name: 0 for name in DECISIONS if name})[decision] = count
+    return people
+
+
 def pairs_of_log(connection: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
     """Every pair of every action, oldest first: action, key, before, after, note_before, note_after."""
     show_log(connection)

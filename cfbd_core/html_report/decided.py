@@ -1,0 +1,55 @@
+"""The report's part on people: what they decided, who and how, and what their control sample says is left."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cfbd_core.action_words import action_words, filter_words
+from cfbd_core.errors import AuditError
+from cfbd_core.html_report.drawing import table, text
+from cfbd_core.preview import Preview
+from cfbd_core.store.columns import DECISIONS
+from cfbd_core.store.log import Action
+
+BULK = 20  # actions on many pairs at once that are told, the last first
+
+
+def decisions_part(preview: Preview) -> str:
+    """How many decisions stand, whose they are, and the last ones on many pairs at once."""
+    explorer = preview.explorer
+    held = np.bincount(explorer.decisions, minlength=len(DECISIONS))
+    removed = preview.removed()
+    rows = [(name, f"{held[code]:,}") for code, name in enumerate(DECISIONS) if name]
+    rows.append(("kept though flagged", f"{int((preview.flagged & ~removed).sum()):,}"))
+    rows.append(("removed though not flagged", f"{int((removed & ~preview.flagged).sum()):,}"))
+    told = "<h2>People's decisions</h2>" + table(("decision", "pairs"), rows)
+    people = explorer.audit.deciders()
+    if people:
+        names = [name for name in DECISIONS if name]
+        counts = [(who, *(f"{found[name]:,}" for name in names)) for who, found in people.items()]
+        told += "<h3>Whose decisions stand</h3>" + table(("who", *names), counts)
+    bulk = [action for action in explorer.audit.history() if action.filter is not None]
+    if bulk:
+        more = f", the last {BULK} of {len(bulk):,}" if len(bulk) > BULK else ""
+        told += f"<h3>Decisions on many pairs at once{more}</h3>"
+        told += table(("when", "who", "what", "which pairs", "why"), map(_line, bulk[:BULK]))
+    return told
+
+
+def _line(action: Action) -> tuple[str, ...]:
+    done = action_words(action) + (" (undone since)" if action.undone else "")
+    when = f"{action.time:%Y-%m-%d %H:%M UTC}"
+    return when, action.who, done, filter_words(action.filter), action.note or ""
+
+
+def left_part(preview: Preview) -> str:
+    """What the control sample says is still hidden; that there is none, where none was drawn."""
+    title = "<h2>What may be left</h2>"
+    try:
+        left = preview.what_is_left()
+    except AuditError as error:
+        return f"{title}<p>{text(error)}</p>"
+    if left is None:
+        return f"{title}<p>No control sample was drawn: nothing can be said about what is left.</p>"
+    told = [*left.sentences, left.needed_sentence(), left.moved_sentence]
+    return title + "".join(f"<p>{text(part, 1000)}</p>" for part in told if part)
