@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
+import shutil
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import streamlit as st
@@ -38,12 +41,29 @@ def file_button(out: Path, key: str, mime: str = "application/octet-stream", pri
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A selection that was asked for: ``of`` what, after which ``action`` of the log, and where it is written."""
+
+    of: tuple[Hashable, ...]
+    safe: bool
+    action: int
+    out: Path
+    done: bool = False
+
+
 def selection(preview: Preview, positions: np.ndarray) -> None:
-    """Offer the pairs at ``positions`` (m,), those of the filter in its order, as a CSV."""
-    with st.popover(
-        f"Download these {len(positions):,}", icon=":material/download:", disabled=not len(positions)
-    ):
-        if not len(positions):
+    """Offer the pairs at ``positions`` (m,), those of the filter in its order, as a CSV.
+
+    What was asked for stays on offer while others go on deciding.
+    """
+    explorer = preview.explorer
+    query = slider_query.to_query(preview.params) | filters.address()
+    of = (str(explorer.audit.folder), explorer.version, preview.params.id, *query.items())
+    asked: _Asked | None = st.session_state.get("selection_asked")
+    usable = len(positions) > 0 or (asked is not None and asked.of == of)
+    with st.popover(f"Download these {len(positions):,}", icon=":material/download:", disabled=not usable):
+        if not usable:
             return
         st.markdown(
             f"**{len(positions):,}** pairs as a CSV with the columns of an export, as the sliders stand."
@@ -53,28 +73,42 @@ def selection(preview: Preview, positions: np.ndarray) -> None:
             key="selection_safe",
             help="Puts a quote before cells that a spreadsheet would run as a formula. Leave it off for training.",
         )
-        audit = preview.explorer.audit
-        query = slider_query.to_query(preview.params) | filters.address()
-        wanted = (
-            str(audit.folder),
-            preview.explorer.version,
-            preview.params.id,
-            *query.items(),
-            audit.stamp(),
-            safe,
-        )
-        if st.button("Prepare the file", key="selection_prepare", type="primary"):
-            st.session_state["selection_wanted"] = wanted
-        if st.session_state.get("selection_wanted") != wanted:
-            return
-        name = f"selection-{hashlib.sha256(repr(wanted).encode()).hexdigest()[:12]}.csv"
         with state.told():
-            out = state.settings().target(place(audit.folder, name), audit.folder)
-            made = background.made(
-                ("selection", wanted),
-                lambda: export_selection(preview, positions, query, out, spreadsheet_safe=safe),
-                "Writing the file",
-            )
-            if made is not None:
-                file_button(out, "selection_download", "text/csv")
-                st.caption(f"On the server: {escaped(state.settings().name(out))}")
+            if st.button(
+                "Prepare the file", key="selection_prepare", type="primary", disabled=not len(positions)
+            ):
+                asked = _ask(preview, of, safe)
+            if asked is not None and (asked.of, asked.safe) == (of, safe):
+                _offer(preview, positions, query, asked)
+
+
+def _ask(preview: Preview, of: tuple[Hashable, ...], safe: bool) -> _Asked:
+    """Take note of what is asked for now; what this session had written of this audit before is deleted."""
+    audit = preview.explorer.audit
+    out = state.settings().target(place(audit.folder, f"selection-{uuid4().hex[:12]}.csv"), audit.folder)
+    written: list[Path] = st.session_state.setdefault("selection_files", [])
+    for old in [old for old in written if old.parent == out.parent]:
+        for name in (old, old.with_name(f"{old.name}.json")):
+            name.unlink(missing_ok=True)
+        shutil.rmtree(old.with_name(f"{old.name}.images"), ignore_errors=True)
+    written.append(out)
+    asked = _Asked(of, safe, preview.explorer.last_action, out)
+    st.session_state["selection_asked"] = asked
+    return asked
+
+
+def _offer(preview: Preview, positions: np.ndarray, query: dict[str, str], asked: _Asked) -> None:
+    """Write the file unless it is written, and offer it."""
+    if not asked.done:
+        made = background.made(
+            ("selection", asked.out),
+            lambda: export_selection(preview, positions, query, asked.out, spreadsheet_safe=asked.safe),
+            "Writing the file",
+        )
+        if made is None:
+            return
+        st.session_state["selection_asked"] = replace(asked, done=True)
+    file_button(asked.out, "selection_download", "text/csv")
+    if preview.explorer.last_action != asked.action:
+        st.caption(":material/history: It is of before later decisions; prepare it again to have them.")
+    st.caption(f"On the server until you prepare another: {escaped(state.settings().name(asked.out))}")

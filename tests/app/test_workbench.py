@@ -382,5 +382,31 @@ def test_all_that_match_are_downloaded_as_the_filter_orders_them(page, root, aud
     assert [row["key"] for row in rows] == audit.keys_of(explorer.rows[positions])
     assert [row["verdict"] == "poisoned" for row in rows] == preview.flagged[positions].tolist()
     assert audit.applied_params() == SplitParams(k=2, q=8)
+    assert "before later decisions" not in words(test)
     test.text_input(key="text").set_value("banana").run()
     assert not test.get("download_button")  # of other pairs
+
+
+def test_a_prepared_file_stays_while_others_decide_and_gives_way_to_the_next(page, root, audit):
+    test = page("pairs")
+    test.button(key="selection_prepare").click().run()
+    (first,) = (root / "exports" / "toy").glob("selection-*.csv")
+    flagged = flagged_rows(audit)
+    audit.decide_rows(np.array(flagged[:1]), 1, who="bob")
+    test.run()
+    assert f"**{len(flagged) - 1}** pairs match" in words(test)
+    assert len(test.get("download_button")) == 1
+    assert "before later decisions" in words(test)
+    assert len(list(csv.DictReader(first.read_text(encoding="utf-8").splitlines()))) == len(flagged)
+    audit.decide_rows(np.array(flagged[1:]), 1, who="bob")
+    test.run()
+    assert len(test.get("download_button")) == 1  # nothing matches now; the file is there still
+    audit.undo(who="bob")
+    test.run()
+    test.button(key="selection_prepare").click().run()
+    assert not test.exception
+    assert "before later decisions" not in words(test)
+    (second,) = (root / "exports" / "toy").glob("selection-*.csv")
+    assert second != first
+    assert not first.with_name(f"{first.name}.json").exists()
+    assert len(list(csv.DictReader(second.read_text(encoding="utf-8").splitlines()))) == len(flagged) - 1
