@@ -14,8 +14,8 @@ import pytest
 from cfbd_core import Audit, SplitParams
 from cfbd_core.explorer import Explorer
 from cfbd_core.jobs import Jobs
-from cfbd_core.preview import KEEP, REMOVE
 from cfbd_core.projection import load_map
+from cfbd_core.store.columns import KEEP, REMOVE
 from tests.app.conftest import (
     HOSTILE,
     PAIRS,
