@@ -14,8 +14,9 @@ from app.hover import HELD, hover_one_by_one, hover_pictures
 from cfbd_core.errors import CfbdError
 from cfbd_core.filter_query import parts
 from cfbd_core.lasso import Lasso, Space
-from cfbd_core.preview import REMOVE, Preview
+from cfbd_core.preview import Preview
 from cfbd_core.projection import FLAGGED_SHARE, Map, load_map
+from cfbd_core.store.columns import REMOVE
 from cfbd_core.thumbnails import Thumbnails
 
 SPACES = {"captions": "Captions", "images": "Images"}
