@@ -5,7 +5,7 @@ Colours are Okabe and Ito's, which colour-blind people can tell apart, and stand
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,9 @@ HEIGHT = 380
 FARTHEST = 2.0  # a mark of γ_z beyond it would leave no room for z itself, which is a cosine
 
 
+Columns = Mapping[str, Sequence[Any] | np.ndarray]  # by name, all of the same length
+
+
 @dataclass(frozen=True)
 class Chart:
     """A figure with a file ``name``, what it shows in words (``alt``), and its data, column by column."""
@@ -37,7 +40,7 @@ class Chart:
     name: str
     alt: str
     figure: go.Figure
-    data: dict[str, Sequence[Any]]
+    data: Columns
 
 
 def consistency(preview: Preview, log: bool, poisons: bool) -> Chart:
@@ -131,7 +134,7 @@ def heat_map(
     figure.update_layout(title={"text": title, "font": {"size": 15}}, margin={"t": 44}, hovermode="closest")
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(type="category", showgrid=False, rangemode="normal")
-    data = {
+    data: Columns = {
         "k": np.repeat(ks, len(gammas)).tolist(), "gamma": list(gammas) * len(ks), "pairs": cells.ravel(),
     }  # fmt: skip
     return Chart(name, title, figure, data)
@@ -178,7 +181,7 @@ def scatter_map(
             hoverinfo="none",
         )  # fmt: skip
     for name, (colour, chosen) in groups.items():
-        size, opacity = (5, 0.55) if colour == GREY else (7, 0.85)
+        size, opacity = (5.0, 0.55) if colour == GREY else (7, 0.85)
         if len(xy) > CROWDED:  # smaller and fainter, so that the density shows through
             size, opacity = (2.5, 0.3) if colour == GREY else (4, 0.8)
         figure.add_scattergl(
@@ -238,8 +241,9 @@ def _known_poisons(figure: go.Figure, centres: np.ndarray, heights: np.ndarray) 
     )  # fmt: skip
 
 
-def _curves(preview: Preview, kind: str, across: str, up: str) -> tuple[go.Figure, dict[str, Sequence[Any]]]:
-    figure, data = go.Figure(), {}
+def _curves(preview: Preview, kind: str, across: str, up: str) -> tuple[go.Figure, Columns]:
+    figure = go.Figure()
+    data: dict[str, Sequence[Any]] = {}
     stages = (
         ("coarse: rank by c", BLUE, preview.explorer.consistency_column),
         ("coarse to fine: rank by z", ORANGE, preview.z),
@@ -264,7 +268,7 @@ def _curves(preview: Preview, kind: str, across: str, up: str) -> tuple[go.Figur
     return figure, {name: [*column, *[None] * (longest - len(column))] for name, column in data.items()}
 
 
-def _histogram_data(name: str, edges: np.ndarray, counts: np.ndarray) -> dict[str, Sequence[Any]]:
+def _histogram_data(name: str, edges: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
     columns = dict(zip(("benign", "top_q", "suspicious"), counts, strict=True))
     return {f"{name}_from": edges[:-1], f"{name}_to": edges[1:]} | columns
 

@@ -72,17 +72,18 @@ def ready(preview: Preview) -> bool:
         return False
     if held.like is not None:
         wanted = held.like
-        name, words = ("like", ref(explorer), wanted.to_text()), "Looking for the nearest pairs"
-        if background.made(name, lambda: explorer.likeness(wanted), words) is None:
+        like = ("like", ref(explorer), wanted.to_text())
+        if background.made(like, lambda: explorer.likeness(wanted), "Looking for the nearest pairs") is None:
             return False
     if held.copies is not None:
         copies = held.copies
-        name, words = ("copies", copies.kind, ref(preview)), "Looking for copies"
-        if background.made(name, lambda: copies.clusters(preview), words) is None:
+        of_kind = ("copies", copies.kind, ref(preview))
+        if background.made(of_kind, lambda: copies.clusters(preview), "Looking for copies") is None:
             return False
     text = held.text.strip()
-    name, words = ("search", ref(explorer), text), "Searching the captions"
-    return not text or background.made(name, lambda: explorer.search(text), words) is not None
+    search = ("search", ref(explorer), text)
+    found = not text or background.made(search, lambda: explorer.search(text), "Searching the captions")
+    return found is not None
 
 
 def groups(preview: Preview) -> Groups | None:

@@ -126,8 +126,8 @@ def _shown(key: str, _copy: CopyPlan, _asked: Asked) -> list[Shown]:
 
 
 def _as_shown(example: Example) -> Shown:
-    pictures = [_address(picture) for picture in (example.before, example.after, example.difference)]
-    return Shown(*pictures, example.caption_before, example.caption_after, example.key)
+    before, after, difference = map(_address, (example.before, example.after, example.difference))
+    return Shown(before, after, difference, example.caption_before, example.caption_after, example.key)
 
 
 def _address(picture: Image.Image) -> str:

@@ -158,7 +158,8 @@ def _field(name: str, kind: Any, default: Any, help: str, key: str) -> Any:
 
 def _more(attack: Attack, rule: str | None) -> tuple[int, dict[str, Any]]:
     """What several attacks have in common and few people change: triggers a target, options of the copy."""
-    columns, chosen = iter(st.columns(3)), {}
+    columns = iter(st.columns(3))
+    chosen: dict[str, Any] = {}
     triggers = next(columns).number_input(
         "Triggers a target", 1, value=1, key="lab_triggers", help="Each poison carries one of them.", **KEPT
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import ref
 
@@ -36,7 +37,7 @@ def panel(preview: Preview, position: int, key: str, following: int | None) -> N
     wanted = [position] if following is None else [position, following]
     aside.fill(
         "near",
-        {("near", ref(preview), at): (lambda at=at: find(preview, at)) for at in wanted},
+        {("near", ref(preview), at): partial(find, preview, at) for at in wanted},
         lambda found: _draw(preview, found, key),
         "Looking for what is near it",
     )

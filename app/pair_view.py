@@ -52,9 +52,10 @@ def _number(value: float) -> str:
 def _picture(preview: Preview, pair: dict[str, Any]) -> str:
     """The picture as large as it is, up to LARGE; where it is gone, its thumbnail and why."""
     note = ""
-    if pair["image"] is not None:
+    image, offset, size = locator_of(pair)
+    if image is not None:
         try:
-            picture = decode_image(read_image_bytes(*locator_of(pair)))
+            picture = decode_image(read_image_bytes(image, offset, size))
             picture.thumbnail((LARGE, LARGE))
             buffer = io.BytesIO()
             picture.save(buffer, "WEBP", quality=85, method=0)

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from app.charts import BLUE, GREEN, GREY, ORANGE, PURPLE, YELLOW, Chart, finish
+from app.charts import BLUE, GREEN, GREY, ORANGE, PURPLE, YELLOW, Chart, Columns, finish
 from app.train_metrics import Curves
 
 LINES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, "#56B4E9", GREY)
@@ -38,8 +38,9 @@ def measured(curves: Curves, steps: int | None, nothing: str) -> Chart:
     """CA and ASR of one run over steps; ``nothing`` is said where none was measured."""
     figure = go.Figure()
     for rate, values, colour in (("CA", curves.ca, BLUE), ("ASR", curves.asr, ORANGE)):
+        empty: list[float | None] = [None]  # else the legend would come later, and all jump
         figure.add_scatter(
-            x=curves.measured_at or [None], y=values or [None],  # else the legend would come later, and all jump
+            x=curves.measured_at if values else empty, y=values or empty,
             mode="lines+markers", name=rate, line={"width": 2, "color": colour},
             marker={"size": 6}, hovertemplate=f"step %{{x:,}}: {rate} %{{y:.2%}}<extra></extra>",
         )  # fmt: skip
@@ -65,7 +66,7 @@ def overlaid(names: Sequence[str], runs: Sequence[Curves], steps: int | None) ->
             "color": LINES[number % len(LINES)],
             "dash": DASHES[number // len(LINES) % len(DASHES)],
         }
-        rows = (
+        rows: tuple[tuple[Any, Any], ...] = (
             thinned(curves.step, curves.loss),
             (curves.measured_at, curves.ca),
             (curves.measured_at, curves.asr),
@@ -125,7 +126,7 @@ def compared(names: Sequence[str], ca: Sequence[float | None], asr: Sequence[flo
     figure.update_yaxes(
         type="category", autorange="reversed", showgrid=False, automargin=True, ticksuffix="  "
     )
-    data = {"run": list(names), "ca": list(ca), "asr": list(asr)}
+    data: Columns = {"run": list(names), "ca": list(ca), "asr": list(asr)}
     return Chart("train_compared", "Accuracy and attack success of the chosen runs", figure, data)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import streamlit as st
 
@@ -154,7 +154,7 @@ def _field(field: dataclasses.Field[Any], kind: Any, key: str) -> Any:
             label, value=field.default, step=0.01, format="%.4g", key=key, help=told, **KEPT
         )
     return st.number_input(
-        label, value=field.default, step=1, key=key, help=told, placeholder="by itself", **KEPT
+        label, value=cast(int, field.default), step=1, key=key, help=told, placeholder="by itself", **KEPT
     )
 
 

@@ -153,8 +153,10 @@ def read(audit: Path, folder: Path, job: Job | None, held: dict[str, Any] | None
     asked = (read_json(folder / ASKED) if is_here else None) or held.get("asked")
     if asked is None and job is None:
         return None
-    asked, result = asked or {}, (read_json(folder / RESULT) if is_here else None) or held.get("result") or {}
-    params = asked.get("params") if isinstance(asked.get("params"), dict) else _of_arguments(job)
+    asked = asked or {}
+    result: dict[str, Any] = (read_json(folder / RESULT) if is_here else None) or held.get("result") or {}
+    kept = asked.get("params")
+    params: dict[str, Any] = kept if isinstance(kept, dict) else _of_arguments(job)
     curves = train_metrics.curves(folder) if is_here else Curves()
     where = _state(folder, job, bool(result))
     return Run(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import streamlit as st
 
 from app import hints, state
-from app.charts import Chart
+from app.charts import Chart, Columns
 from app.words import escaped
 from cfbd_core.config import SplitParams
 from cfbd_core.preview import Preview
@@ -112,7 +112,7 @@ def chart(drawn: Chart, on_outline: Callable[[], None] | None = None) -> None:
         data_button(drawn.name, drawn.data)
 
 
-def data_button(name: str, columns: dict[str, Sequence[Any]]) -> None:
+def data_button(name: str, columns: Columns) -> None:
     """Offer columns of equal length as a CSV file."""
     st.download_button(
         "Data (CSV)",
@@ -139,7 +139,7 @@ def picture_format() -> None:
     )
 
 
-def as_csv(columns: dict[str, Sequence[Any]]) -> bytes:
+def as_csv(columns: Columns) -> bytes:
     """Columns of equal length as CSV, UTF-8."""
     text = io.StringIO()
     writer = csv.writer(text)

@@ -21,6 +21,7 @@ from cfbd_core.thumbnails import Thumbnails
 
 LARGEST = 12  # clusters shown
 KINDS = {"pairs": "Image and caption", "captions": "Captions", "images": "Images"}
+COPIES: dict[str, Kind] = {"pairs": "exact", "captions": "captions", "images": "images"}
 NEAR: dict[str, Kind] = {"captions": "near-captions", "images": "near-images"}
 NEAR_KINDS = {"captions": "Captions", "images": "Images"}
 
@@ -46,9 +47,7 @@ def page() -> None:
         "Repeats", list(KINDS), format_func=KINDS.__getitem__, default="pairs", required=True,
         key="duplicates_kind",
     )  # fmt: skip
-    _largest(
-        preview, getattr(found, kind), np.arange(len(preview.explorer)), "exact" if kind == "pairs" else kind
-    )
+    _largest(preview, getattr(found, kind), np.arange(len(preview.explorer)), COPIES[kind])
     _near(preview)
 
 

@@ -57,7 +57,7 @@ def _verdicts(preview: Preview) -> None:
 
 
 def _table(rows: dict[str, Confusion]) -> None:
-    columns = {
+    columns: charts.Columns = {
         "": list(rows),
         "Poisons found": [row.caught for row in rows.values()],
         "Poisons missed": [row.missed for row in rows.values()],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+from typing import Literal
 from weakref import ref
 
 import numpy as np
@@ -24,7 +25,7 @@ from cfbd_core.thumbnails import Thumbnails
 PAGE = 8
 ORDERS = {"largest": "Largest first", "riskiest": "Riskiest first"}
 SHOWN = 8  # pictures of a card
-KINDS = {
+KINDS: dict[str, tuple[Literal["red", "green", "blue", "gray"], str]] = {
     "poison-like": ("red", ":material/warning:"),
     "benign topic": ("green", ":material/check_circle:"),
     "duplicates": ("blue", ":material/content_copy:"),

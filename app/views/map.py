@@ -19,7 +19,7 @@ from cfbd_core.projection import FLAGGED_SHARE, Map, load_map
 from cfbd_core.store.columns import REMOVE
 from cfbd_core.thumbnails import Thumbnails
 
-SPACES = {"captions": "Captions", "images": "Images"}
+SPACES: dict[Space, str] = {"captions": "Captions", "images": "Images"}
 COLOURS = {
     "verdict": "Verdict",
     "decided": "After decisions",
