@@ -244,7 +244,7 @@ class Audit(AuditLog):
         return self._spooled(lambda connection, path: queries.spool_rows(connection, rows, path))
 
     def _spooled_subset(
-        self, subset: exporting.Subset, split: str | None
+        self, subset: exporting.Subset, split: str | None = None
     ) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
         def spool_to(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
             queries.spool_pairs(connection, None if subset == "all" else subset, path)

@@ -386,6 +386,8 @@ def _full_disk(*_):
 
 
 def test_a_glance_tells_what_its_parts_do(own: Audit) -> None:
-    assert own.glance() == (own.score_version(), True, None)
+    assert own.glance() == (own.score_version(), True, None, {})
     own.split(SplitParams(k=2, q=20))
-    assert own.glance() == (own.score_version(), own.is_scored(), own.applied_params())
+    own.save_view("mine", {"show": "all"})
+    parts = own.score_version(), own.is_scored(), own.applied_params(), own.saved_views()
+    assert own.glance() == parts
