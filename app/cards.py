@@ -70,8 +70,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   grid.presses = (grid.presses || []).filter((one) => !done.has(one.id));
   const press = (what) => {
     grid.presses.push({ id: `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`, ...what });
-    setTriggerValue("decide", [...grid.presses]);
+    grid.tell();
   };
+  grid.tell = () => setTriggerValue("decide", [...grid.presses]);
+  clearTimeout(grid.again);  // what was told while the page was on its way may not have been heard
+  if (grid.presses.length) grid.again = setTimeout(() => grid.presses.length && grid.tell(), 150);
   const before = grid.held || new Map(), now = new Map();
   for (const card of data.cards) {
     const text = JSON.stringify(card), held = before.get(card.row);
@@ -80,7 +83,14 @@ export default function ({ data, parentElement, setTriggerValue }) {
     now.set(card.row, { text, element });
   }
   grid.held = now;
-  grid.replaceChildren(...[...now.values()].map((one) => one.element));
+  const wanted = [...now.values()].map((one) => one.element), kept = new Set(wanted);
+  wanted.forEach((element, place) => {  // what stays is not touched: a click that has begun there would be lost
+    const there = grid.children[place];
+    if (there === element) return;
+    if (there && !kept.has(there)) there.replaceWith(element);
+    else grid.insertBefore(element, there || null);
+  });
+  while (grid.children.length > wanted.length) grid.lastChild.remove();
 }
 """
 
@@ -135,11 +145,12 @@ def _decide() -> None:
     for press in st.session_state["gallery"]["decide"]:
         if press["id"] in _done():
             continue
-        _done().append(press["id"])
         decision, seen = press["decision"], press["seen"]
         with state.told():
             told = f"{decision or 'clear'} {words.escaped(press['key'], 24)}"
             deciding.on_one(press["row"], decision, seen, told)
+        # Not before it is stored: another press may end this run at any time, and this one is told again then.
+        _done().append(press["id"])
 
 
 def _done() -> deque[str]:
