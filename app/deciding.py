@@ -46,7 +46,8 @@ def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any], s
         note = " ".join(str(st.session_state.get(f"why_{key}") or "").split()) or None
         told = f"{decision or 'clear'} {len(rows):,} pairs"
         with st.spinner("Storing …"):
-            done = store(rows, DECISIONS.index(decision), note, chosen, told)
+            done = store(rows, DECISIONS.index(decision), note, chosen)
+        undo.remember(done, told)
         st.session_state[f"why_{key}"] = ""  # it was of this action
         st.toast(
             f"{len(rows):,} pairs: {decision or 'cleared'}{_overruled(done, since)}", icon=":material/check:"
@@ -61,13 +62,13 @@ def _overruled(done: Action, since: int) -> str:
     return f"; on {count:,} of them someone had decided meanwhile (the Log has it)" if count else ""
 
 
-def on_one(row: int, decision: str, seen: str, told: str) -> Action:
-    """Store a decision on the pair at ``row``, on which the person has seen the decision ``seen``.
+def on_one(row: int, decision: str, seen: str) -> Action:
+    """Store a decision on the pair at ``row``, on which the person has seen the decision ``seen``; see :func:`store`.
 
     Raises DecidedMeanwhile where someone has decided otherwise since: the page shows that now, and the same press again
     overrules it.
     """
-    return store(np.array([row]), DECISIONS.index(decision), None, None, told, DECISIONS.index(seen))
+    return store(np.array([row]), DECISIONS.index(decision), None, None, DECISIONS.index(seen))
 
 
 def store(
@@ -75,10 +76,9 @@ def store(
     code: int,
     note: str | None,
     chosen: Mapping[str, Any] | None,
-    told: str,
     seen: int | None = None,
 ) -> Action:
-    """Store one action: the decision ``code`` on the pairs at ``rows`` (m,); ``told`` says it on the undo button.
+    """Store one action: the decision ``code`` on the pairs at ``rows`` (m,); the caller has it remembered for undo.
 
     Raises AuditError where a pair is no longer in the audit, DecidedMeanwhile as :meth:`Audit.decide_rows` does.
     """
@@ -87,8 +87,6 @@ def store(
     if (positions < 0).any():
         what = "this pair is" if len(rows) == 1 else "some of these pairs are"
         raise AuditError(f"{what} no longer in the audit; open the page again")
-    done = explorer.decide(
+    return explorer.decide(
         positions, code, who=who.name(), note=note, filter=chosen, params=state.params(), seen=seen
     )
-    undo.remember(done, told)
-    return done

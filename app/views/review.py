@@ -226,7 +226,8 @@ def _decide(queue: ReviewQueue, at: int, key: str, decision: str, seen: str) -> 
     if at != queue.at or queue.is_over:
         return
     with state.told():
-        done = deciding.on_one(queue.row, decision, seen, f"{decision} {escaped(key, 24)}")
+        done = deciding.on_one(queue.row, decision, seen)
+        undo.remember(done, f"{decision} {escaped(key, 24)}")
         _acted()[done.id] = queue.row
         queue.made += 1
         queue.go_on(state.explorer())
