@@ -15,7 +15,7 @@ from cfbd_core import slider_query
 from cfbd_core.duplicates import Copies
 from cfbd_core.duplicates.copies import Kind
 from cfbd_core.errors import ParameterError
-from cfbd_core.filter_query import NAMES, from_query, parts, to_query
+from cfbd_core.filter_query import COPIES_WORDS, NAMES, from_query, parts, to_query
 from cfbd_core.groups.explored import Groups
 from cfbd_core.likeness import Like
 from cfbd_core.pair_filter import PairFilter, Sort, outlined_map
@@ -34,12 +34,7 @@ SORT: dict[tuple[Sort, bool], str] = {
 GONE = "outlined on a map that is gone"
 NEAREST: tuple[Sort, bool] = ("usual", True)  # the order of what is like something
 COPIES: dict[Kind | None, str] = {
-    None: "all",
-    "exact": "image and caption repeat",
-    "captions": "caption repeats",
-    "images": "image repeats",
-    "near-captions": "flagged, caption nearly repeats",
-    "near-images": "flagged, image nearly repeats",
+    kind: COPIES_WORDS[kind] if kind else "all" for kind in (None, *COPIES_WORDS)
 }
 TRUTH = {None: "all", True: "known poisons", False: "known clean"}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cfbd_core.duplicates import Copies
+from cfbd_core.duplicates.copies import Kind
 from cfbd_core.errors import ParameterError
 from cfbd_core.lasso import Lasso
 from cfbd_core.likeness import Like
@@ -17,7 +18,7 @@ SUBSET_WORDS = {"benign": "D_b", "poisoned": "D_p", "suspicious": "D_s"}
 DECISION_WORDS = {"": "undecided", "keep": "decided: keep", "remove": "decided: remove", "unsure": "unsure"}
 SHOW_WORDS = {"removed": "removed", "kept": "kept"}
 LIKE_WORDS = {"text": "shows “{}”", "image": "pictures like {}", "caption": "captions like {}"}
-COPIES_WORDS = {
+COPIES_WORDS: dict[Kind, str] = {
     "exact": "image and caption repeat",
     "captions": "caption repeats",
     "images": "image repeats",

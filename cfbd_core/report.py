@@ -71,9 +71,8 @@ def check_split(split: dict[str, Any] | None, settings_id: str | None) -> None:
     """Raise ParameterError where ``settings_id`` is given and the stored ``split`` is of other settings."""
     if settings_id is None:
         return
-    held = (
-        "none" if split is None else SplitParams(**split["settings"]).id
-    )  # older versions had fewer settings
+    # Not the id that is stored: older versions had fewer settings.
+    held = "none" if split is None else SplitParams(**split["settings"]).id
     if held != settings_id:
         raise ParameterError(
             f"--split {settings_id}: the audit's split is another now ({held}); apply yours again, then repeat this"

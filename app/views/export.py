@@ -106,10 +106,8 @@ def _write(subset: str, kind: str, safe: bool) -> None:
                 state.apply()
             command = ["export", "--audit", str(folder), "--out", str(out), "--subset", subset]
             command += ["--format", kind, *(["--spreadsheet-safe"] if safe else [])]
-            command += [
-                "--split",
-                state.params().id,
-            ]  # someone else may apply another before the job reads it
+            # Someone else may apply another split before the job reads it.
+            command += ["--split", state.params().id]
             state.jobs().start("export", folder, command)
         except CfbdError as error:
             st.error(words.escaped(str(error)), icon=":material/error:")

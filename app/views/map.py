@@ -190,13 +190,8 @@ def _told(preview: Preview, at: np.ndarray, index: np.ndarray) -> tuple[list[str
     """What is said of each point beside its picture, as plain text, and the points that are still there."""
     pairs = preview.explorer.pairs_at(at)
     there = np.isin(at, preview.explorer.positions_of(pairs["row"].to_numpy()))
-    at, captions = at[there], pairs["caption"].to_pylist()
-    told = [
-        f"{caption[:160]}\nz {z:.3f} · c {c:.3f}"
-        for caption, z, c in zip(
-            captions, preview.z.values[at], preview.explorer.consistency[at], strict=True
-        )
-    ]
+    captions = pairs["caption"].to_pylist()
+    told = [_words(preview, caption, place) for caption, place in zip(captions, at[there], strict=True)]
     return told, index[there]
 
 
@@ -207,13 +202,15 @@ def _told_of(
     (place,) = np.searchsorted(index, [point])
     if place == len(index) or index[place] != point:
         return None
-    words, there = _told(preview, at[[place]], index[[place]])
-    if not len(there):
+    pairs = preview.explorer.pairs_at(at[[place]]).to_pylist()
+    if not pairs:
         return None
-    (pair,) = preview.explorer.pairs_at(at[[place]]).to_pylist()
-    pictures = Thumbnails(preview.explorer.audit.folder)
-    (picture,) = pictures.get([(pair["image"], pair["image_offset"], pair["image_size"])])
-    return words[0], picture.data
+    (picture,) = Thumbnails(preview.explorer.audit.folder).of(pairs)
+    return _words(preview, pairs[0]["caption"], at[place]), picture.data
+
+
+def _words(preview: Preview, caption: str, position: int) -> str:
+    return f"{caption[:160]}\nz {preview.z.values[position]:.3f} · c {preview.explorer.consistency[position]:.3f}"
 
 
 page()
