@@ -92,6 +92,12 @@ def groups(preview: Preview) -> Groups | None:
     return found
 
 
+def look_button(label: str, key: str, found: PairFilter, icon: str = ":material/photo_library:") -> None:
+    """Offer to make this the filter, and to show what it finds where that can be decided on and exported."""
+    if st.button(label, key=key, icon=icon, type="tertiary", on_click=choose, args=[found]):
+        st.switch_page("views/pairs.py")
+
+
 def address() -> dict[str, str]:
     """The filter's parameters of the address."""
     return to_query(chosen())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,8 +11,8 @@ import numpy as np
 import streamlit as st
 
 from app import aside, filters
+from app.tiles import tile
 from app.words import plain
-from cfbd_core.images import data_url
 from cfbd_core.likeness import Like
 from cfbd_core.neighbours import nearest_rows
 from cfbd_core.pair_filter import PairFilter
@@ -67,20 +66,16 @@ def _draw(preview: Preview, found: Near, key: str) -> None:
     ):
         shown = [pair_of[row] for row in explorer.rows[positions].tolist() if row in pair_of]
         st.html(f'<div class="cfbd-label">{title}</div>' + _small(preview, shown))
-        if st.button("Show the 100 nearest", key=f"like_{kind}", icon=":material/search:", type="tertiary"):
-            filters.choose(PairFilter(show="all", like=Like(kind, key)))  # type: ignore[arg-type]
-            st.switch_page("views/pairs.py")
+        like = PairFilter(show="all", like=Like(kind, key))  # type: ignore[arg-type]
+        filters.look_button("Show the 100 nearest", f"like_{kind}", like, ":material/search:")
 
 
 def _small(preview: Preview, pairs: list[dict[str, Any]]) -> str:
     pictures = Thumbnails(preview.explorer.audit.folder).of(pairs)
     cards = []
     for pair, picture in zip(pairs, pictures, strict=True):
-        shown = html.escape(picture.reason or "")
-        if picture.data is not None:
-            shown = f'<img alt="" src="{data_url(picture.data)}">'
         cards.append(
-            f'<div class="cfbd-near"><div class="cfbd-tile">{shown}</div>'
+            f'<div class="cfbd-near">{tile(picture)}'
             f'<div class="cfbd-nearsaid">{plain(pair["caption"], 140)}</div></div>'
         )
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 from weakref import ref
 
@@ -10,11 +9,11 @@ import numpy as np
 import streamlit as st
 
 from app import background, filters, state, widgets
+from app.tiles import tile
 from app.words import plain
 from cfbd_core.duplicates import Clusters, Copies, Duplicates, NearCopies
 from cfbd_core.duplicates.copies import Kind
 from cfbd_core.duplicates.near import NEAR_CAPTION, NEAR_IMAGE
-from cfbd_core.images import data_url
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 from cfbd_core.thumbnails import Thumbnails
@@ -81,7 +80,11 @@ def _largest(preview: Preview, clusters: Clusters, positions: np.ndarray, kind: 
     if not parts:
         st.caption(":material/check: Nothing repeats.")
         return
-    _look(f"Look at all {clusters.counts()['pairs']:,}", Copies(kind), f"look_{kind}")
+    filters.look_button(
+        f"Look at all {clusters.counts()['pairs']:,}",
+        f"look_{kind}",
+        PairFilter(show="all", copies=Copies(kind)),
+    )
     explorer = preview.explorer
     firsts = np.array([part[0] for part in parts])
     found = {pair["row"]: pair for pair in explorer.pairs_at(firsts).to_pylist()}
@@ -91,26 +94,15 @@ def _largest(preview: Preview, clusters: Clusters, positions: np.ndarray, kind: 
     pictures = Thumbnails(explorer.audit.folder).of([pair for pair, _ in shown])
     grid = st.grid(4, min_column_width=240)
     for (pair, part), thumbnail in zip(shown, pictures, strict=True):
-        picture = html.escape(thumbnail.reason or "")
-        if thumbnail.data is not None:
-            picture = f'<img alt="" src="{data_url(thumbnail.data)}">'
         flagged = int(preview.flagged[part].sum())
         with grid.cell():
             st.html(
-                f'<div class="cfbd-near"><div class="cfbd-tile">{picture}</div><div>'
+                f'<div class="cfbd-near">{tile(thumbnail)}<div>'
                 f"<b>{len(part):,} pairs</b>, {flagged:,} flagged"
                 f'<div class="cfbd-nearsaid">{plain(pair["caption"], 140)}</div></div></div>'
             )
-            _look("Look at them", Copies(kind, pair["key"]), f"look_{kind}_{pair['row']}")
-
-
-def _look(label: str, copies: Copies, key: str) -> None:
-    """Make copies the filter, and show them where they can be decided on and exported."""
-    if st.button(
-        label, key=key, icon=":material/photo_library:", type="tertiary", on_click=filters.choose,
-        args=[PairFilter(show="all", copies=copies)],
-    ):  # fmt: skip
-        st.switch_page("views/pairs.py")
+            of_it = PairFilter(show="all", copies=Copies(kind, pair["key"]))
+            filters.look_button("Look at them", f"look_{kind}_{pair['row']}", of_it)
 
 
 # --- near duplicates -------------------------------------------------------------------------------------------

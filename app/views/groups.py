@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 from typing import Literal
 from weakref import ref
@@ -12,6 +11,7 @@ import streamlit as st
 from PIL import Image
 
 from app import background, deciding, filters, state, undo, widgets
+from app.tiles import tile
 from app.words import escaped, plain
 from cfbd_core.groups.explored import Groups
 from cfbd_core.groups.group import Group
@@ -68,7 +68,9 @@ def page() -> None:
             width="content",
         )
         if len(groups.ungrouped):
-            _look_button("Look at those in no group", "look_ungrouped", NO_GROUP)
+            filters.look_button(
+                "Look at those in no group", "look_ungrouped", PairFilter(show="all", group=NO_GROUP)
+            )
         undo.buttons()
     if groups.limit:
         st.caption(f":material/info: {groups.limit}")
@@ -146,20 +148,13 @@ def _card(preview: Preview, group: Group, risk: str) -> None:
                 {"show": "all", "group": group.id},
                 f"the group “{name_of(group)}”",
             )
-            _look_button("Look at them", f"look_{group.medoid}", group.id)
+            filters.look_button(
+                "Look at them", f"look_{group.medoid}", PairFilter(show="all", group=group.id)
+            )
             st.toggle("What do the pictures share?", key=f"share_{group.medoid}")
             st.caption(_numbers(group), width="content")
         if st.session_state.get(f"share_{group.medoid}"):
             _shared(preview, group)
-
-
-def _look_button(label: str, key: str, group: str) -> None:
-    """Lead to the pairs of a group, or of none."""
-    if st.button(
-        label, key=key, icon=":material/photo_library:", type="tertiary",
-        on_click=filters.choose, args=[PairFilter(show="all", group=group)],
-    ):  # fmt: skip
-        st.switch_page("views/pairs.py")
 
 
 def _numbers(group: Group) -> str:
@@ -176,14 +171,7 @@ def _strip(preview: Preview, positions: np.ndarray) -> str:
     """Pictures of a group side by side, each with its caption as its title."""
     pairs = preview.explorer.pairs_at(positions).to_pylist()
     pictures = Thumbnails(preview.explorer.audit.folder).of(pairs)
-    tiles = []
-    for pair, picture in zip(pairs, pictures, strict=True):
-        title = html.escape(pair["caption"][:300], quote=True)
-        if picture.data is None:
-            tiles.append(f'<div class="cfbd-tile" title="{title}">{html.escape(picture.reason or "")}</div>')
-        else:
-            shown = f'<img alt="" title="{title}" src="{data_url(picture.data)}">'
-            tiles.append(f'<div class="cfbd-tile">{shown}</div>')
+    tiles = [tile(picture, pair["caption"][:300]) for pair, picture in zip(pairs, pictures, strict=True)]
     return f'<div class="cfbd-strip">{"".join(tiles)}</div>'
 
 

@@ -199,8 +199,8 @@ def _buttons(queue: ReviewQueue, position: int | None, key_of: str, decided: str
                 type="primary" if decided == decision else "secondary", disabled=position is None,
             )  # fmt: skip
         st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[queue], disabled=not _acted())
-        st.button("Back  `P`", key="review_previous", on_click=_go, args=[queue, -1], type="tertiary")
-        st.button("Next  `N`", key="review_next", on_click=_go, args=[queue, 1], type="tertiary")
+        st.button("Back  `P`", key="review_previous", on_click=queue.go, args=[-1], type="tertiary")
+        st.button("Next  `N`", key="review_next", on_click=queue.go, args=[1], type="tertiary")
         st.button("", key="review_help", icon=":material/help:", on_click=_keys, type="tertiary", help="Keys")
 
 
@@ -250,10 +250,6 @@ def _undo(queue: ReviewQueue | None) -> None:
             st.session_state.pop("review", None)  # nothing was left, now something is
         else:
             queue.go_to(row)
-
-
-def _go(queue: ReviewQueue, step: int) -> None:
-    queue.go(step)
 
 
 page()

@@ -14,6 +14,7 @@ from cfbd_core.groups.group import USUAL, Group, cohesion, farthest_points, judg
 from cfbd_core.groups.stack import read_locator, read_stack
 from cfbd_core.groups.trigger_estimate import MOST_PICTURES, TriggerEstimate, estimate_trigger
 from cfbd_core.groups.words import words_of_groups
+from cfbd_core.neighbours import largest
 from cfbd_core.scores import Rows, gather, unit_rows
 
 if TYPE_CHECKING:
@@ -128,8 +129,9 @@ def _highest(positions: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.
     """The at most ``MOST`` of the ascending positions (m,) with the highest of ``values`` (n,), and the rest."""
     if len(positions) <= MOST:
         return positions, np.zeros(0, np.int64)
-    order = np.argsort(-np.nan_to_num(values[positions], nan=-np.inf), kind="stable")
-    return np.sort(positions[order[:MOST]]), np.sort(positions[order[MOST:]])
+    chosen = np.zeros(len(positions), bool)
+    chosen[largest(np.nan_to_num(values[positions], nan=-np.inf), MOST)] = True
+    return positions[chosen], positions[~chosen]
 
 
 def estimate_of(
