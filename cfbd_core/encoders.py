@@ -48,7 +48,7 @@ class Encoder:
 
     ``id`` is the specification it was loaded by (paths made absolute), ``sha256`` the hash of its weights file,
     ``architecture`` a short hash of its configuration (the same weights may fit two models),
-    ``width`` the joint embedding width d, ``device`` where it runs (autocast on CUDA).
+    ``width`` the joint embedding width d, ``device`` where it runs (on CUDA in half precision).
     """
 
     def __init__(
@@ -83,12 +83,21 @@ class Encoder:
         return self._embed(lambda: self.model.encode_text(tokens))
 
     def _embed(self, forward: Callable[[], torch.Tensor]) -> np.ndarray:
-        on_gpu = self.device.startswith("cuda")
-        half = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float16
-        with torch.inference_mode(), torch.autocast("cuda", dtype=half, enabled=on_gpu):
-            embedding = forward()
+        with torch.inference_mode():
+            embedding = in_half_precision(forward, "cuda") if self.device.startswith("cuda") else forward()
         unit: np.ndarray = functional.normalize(embedding.float(), dim=-1).cpu().numpy()
         return unit
+
+
+def in_half_precision(forward: Callable[[], torch.Tensor], device_type: str) -> torch.Tensor:
+    """Run ``forward`` in float16, and where that overflows again in single precision.
+
+    With ``mini`` and demo scenes float16 keeps a cosine of 1 − 1e-5 to single precision and moves a pair's consistency
+    by less than 0.001; bfloat16 0.993 and 0.013.
+    """
+    with torch.autocast(device_type, dtype=torch.float16):
+        embedding = forward()
+    return embedding if bool(embedding.isfinite().all()) else forward()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cfbd_core.encoder_files import MINI_DIR, file_sha256
-from cfbd_core.encoders import load_encoder, resolve_device
+from cfbd_core.encoders import in_half_precision, load_encoder, resolve_device
 from cfbd_core.errors import EncoderError
 from cfbd_core.torchvision_compat import import_torchvision
 
@@ -125,6 +125,16 @@ def test_devices():
     if not torch.cuda.is_available():
         with pytest.raises(EncoderError, match="no GPU"):
             resolve_device("cuda")
+
+
+def test_half_precision_is_close_and_what_it_does_not_hold_is_computed_again():
+    rng = np.random.default_rng(0)
+    some, other = (torch.from_numpy(rng.normal(size=(8, 8)).astype(np.float32)) for _ in range(2))
+    half = in_half_precision(lambda: some @ other, "cpu")
+    assert half.dtype == torch.float16
+    torch.testing.assert_close(half.float(), some @ other, atol=1e-2, rtol=1e-2)
+    whole = in_half_precision(lambda: (1e4 * some) @ other, "cpu")  # beyond 65,504
+    torch.testing.assert_close(whole, (1e4 * some) @ other)
 
 
 def test_mini_loads_offline_in_a_fresh_process_through_the_same_path():
