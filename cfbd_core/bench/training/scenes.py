@@ -30,7 +30,8 @@ from cfbd_core.workers import ordered_map
 
 SIZE = 64  # px
 SEEDS = {"train": 0, "test": 1, "held out": 2}  # of the series of scenes
-RATE, RARE = 0.03, 0.004  # attacks on few victims: those whose captions name a class
+RATE = 0.03
+RARE = {"mmpoison": 0.004, "label-consistent": 0.0025}  # their victims are few: pairs that name a class
 MODEL = Path(__file__).parents[3] / "assets" / "models" / "scenes-64"
 OPTIONS: dict[str, dict[str, Any]] = {  # of attacks, on pictures of 64 px
     "blended": {"size": SIZE},
@@ -91,8 +92,7 @@ class Scenes:
 
     def scenario(self, attack: str, seed: int) -> PoisonParams:
         """How an attack poisons the scenes."""
-        rare = attack in ("label-consistent", "mmpoison")
-        rate, options = RARE if rare else RATE, OPTIONS.get(attack, {})
+        rate, options = RARE.get(attack, RATE), OPTIONS.get(attack, {})
         return PoisonParams(attack, rate, targets=(TARGET,), seed=seed, options=options)
 
     def make(self, folder: Path, encoder: Encoder, told: Told) -> Setting:
