@@ -76,7 +76,7 @@ def _measured(params: TrainParams, options: argparse.Namespace, folder: Path) ->
     loop = Loop(pairs, trained, defense, params, checkpoints, device=device, scratch=folder)
     trained.model.train()
     bare = _Bare(loop, params, device)
-    order = epoch_order(np.arange(len(pairs)), params.step_pairs, params.seed, 0)[: options.steps]
+    order = epoch_order(len(pairs), params.step_pairs, params.seed, 0)[: options.steps]
     steps, pairs_a_round = len(order), len(order) * params.step_pairs
 
     def whole() -> None:
@@ -113,7 +113,7 @@ class _Bare:
     """Steps of the loop's own model on one batch, with an optimiser of its own."""
 
     def __init__(self, loop: Loop, params: TrainParams, device: str) -> None:
-        rows = epoch_order(np.arange(len(loop.pairs)), params.batch_size, params.seed, 0)[:1]
+        rows = epoch_order(len(loop.pairs), params.batch_size, params.seed, 0)[:1]
         with closing(loop._batches.epoch(0, rows, 0)) as batches:
             batch = next(batches)
         pixels = batch.pictures.permute(0, 3, 1, 2).float().to(device) / 255
