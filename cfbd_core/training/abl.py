@@ -13,7 +13,7 @@ from cfbd_core.detectors.abl import lowest
 from cfbd_core.errors import ParameterError, TrainingError
 from cfbd_core.option_help import option
 from cfbd_core.training.base import Defense, Embed, Loss, Step
-from cfbd_core.training.contrast import clip_loss, clip_losses
+from cfbd_core.training.contrast import clip_loss, clip_losses, places
 from cfbd_core.training.option_checks import check_number, check_weights, check_whole
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 ISOLATION_EPOCHS = 10  # METHOD §6: epochs 0 to 9
+HELD = 100  # batches whose losses wait on the device to be recorded
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,9 @@ class Abl(Defense):
         super().__init__(options, pairs, seed)
         self._sum, self._count = np.zeros(pairs), np.zeros(pairs, np.int64)
         self._isolated = np.zeros(pairs, bool)
+        self._held_back: list[
+            tuple[np.ndarray, Tensor]
+        ] = []  # rows and losses (n,) that are not recorded yet
 
     def check_length(self, epochs: int) -> None:
         """Raise TrainingError where the turning epoch is not reached."""
@@ -107,26 +111,27 @@ class Abl(Defense):
     @property
     def mean_loss(self) -> np.ndarray:
         """Mean loss of each pair over the first epochs, (pairs,); NaN where it was in no batch."""
+        self._record()
         with np.errstate(invalid="ignore"):
             mean: np.ndarray = self._sum / self._count
         return mean
 
     def loss(self, features: Features, logit_scale: Tensor, step: Step) -> Loss:
         """CLIP's loss, of the isolated pairs with the other sign."""
-        import torch
-
         losses = clip_losses(features["image"], features["text"], logit_scale)
         if step.epoch < self._turn(step.epochs):
             clip = losses.mean()
-            return Loss(self._held(losses), {"clip": clip.item()}, losses.detach())
-        isolated = torch.from_numpy(self._isolated[step.rows]).to(losses.device)
-        if not isolated.any():
-            return Loss(losses.mean(), {"clip": losses.mean().item()}, losses.detach())
+            return Loss(self._held(losses), {"clip": clip.detach()}, losses.detach())
+        is_isolated = self._isolated[step.rows]
+        isolated, others = (places(mask, losses.device) for mask in (is_isolated, ~is_isolated))
+        if not len(isolated):
+            clip = losses.mean()
+            return Loss(clip, {"clip": clip.detach()}, losses.detach())
         rest = losses.sum() * 0  # a batch of isolated pairs alone
-        if not isolated.all():
-            rest = clip_loss(features["image"][~isolated], features["text"][~isolated], logit_scale)
+        if len(others):
+            rest = clip_loss(features["image"][others], features["text"][others], logit_scale)
         unlearned = losses[isolated].clamp(max=math.log(len(losses))).mean()
-        parts = {"clip": rest.item(), "isolated": losses[isolated].mean().item()}
+        parts = {"clip": rest.detach(), "isolated": losses[isolated].mean().detach()}
         return Loss(rest - self.chosen.unlearn_weight * unlearned, parts, losses.detach())
 
     def _held(self, losses: Tensor) -> Tensor:
@@ -139,20 +144,34 @@ class Abl(Defense):
         return losses.mean()
 
     def seen(self, step: Step, loss: Loss) -> None:
-        """Record the losses of the first epochs."""
+        """Record the losses of the first epochs, once it is ``HELD`` batches of them or they are asked for."""
         if step.epoch < self._turn(step.epochs) and loss.per_pair is not None:
-            np.add.at(self._sum, step.rows, loss.per_pair.double().cpu().numpy())
-            np.add.at(self._count, step.rows, 1)
+            self._held_back.append((step.rows, loss.per_pair))
+            if len(self._held_back) >= HELD:
+                self._record()
+
+    def _record(self) -> None:
+        import torch
+
+        if not self._held_back:
+            return
+        rows = np.concatenate([rows for rows, _ in self._held_back])
+        losses = torch.cat([losses for _, losses in self._held_back])
+        np.add.at(self._sum, rows, losses.double().cpu().numpy())
+        np.add.at(self._count, rows, 1)
+        self._held_back.clear()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Sums and numbers of losses, and which pairs are isolated."""
         import torch
 
+        self._record()
         arrays = {"sum": self._sum, "count": self._count, "isolated": self._isolated}
         return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take back what :meth:`state_dict` gave."""
+        self._held_back.clear()
         self._sum, self._count, self._isolated = (
             state[name].cpu().numpy().copy() for name in ("sum", "count", "isolated")
         )

@@ -38,10 +38,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Loss:
-    """``total`` is a scalar to descend, ``parts`` are for the log, ``per_pair`` (n,), detached, is for the defence."""
+    """``total`` is a scalar to descend, ``parts`` are for the log, ``per_pair`` (n,) is for the defence.
+
+    Parts and ``per_pair`` are detached. They stay on the device, which goes on with the step: a number that is asked
+    of a GPU waits for all that was asked of it before.
+    """
 
     total: Tensor
-    parts: Mapping[str, float] = field(default_factory=dict)
+    parts: Mapping[str, Tensor | float] = field(default_factory=dict)
     per_pair: Tensor | None = None
 
 

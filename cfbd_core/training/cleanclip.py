@@ -56,7 +56,7 @@ class CleanClip(Defense):
         clip = clip_loss(features["image"], features["text"], logit_scale)
         in_modal = both_in_modal_losses(features, logit_scale)
         total = self.chosen.clip_weight * clip + self.chosen.in_modal_weight * in_modal
-        return Loss(total, {"clip": clip.item(), "in_modal": in_modal.item()})
+        return Loss(total, {"clip": clip.detach(), "in_modal": in_modal.detach()})
 
 
 def both_in_modal_losses(features: Features, logit_scale: Tensor) -> Tensor:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -22,6 +25,13 @@ def clip_losses(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
 def clip_loss(image: Tensor, text: Tensor, logit_scale: Tensor) -> Tensor:
     """CLIP's loss, a scalar."""
     return clip_losses(image, text, logit_scale).mean()
+
+
+def places(mask: np.ndarray, device: torch.device) -> Tensor:
+    """Where ``mask`` bool (n,) is true, int64 (m,), on a device that is not waited for, as it is by a mask there."""
+    import torch
+
+    return torch.from_numpy(np.flatnonzero(mask)).to(device, non_blocking=True)
 
 
 def in_modal_loss(features: Tensor, views: Tensor, logit_scale: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class RoClip(Defense):
         image, text = features["image"], features["text"]
         if not self._matches(step.epoch):
             clip = clip_loss(image, text, logit_scale)
-            return Loss(clip, {"clip": clip.item()})
+            return Loss(clip, {"clip": clip.detach()})
         self._pool = {name: pool.to(image.device) for name, pool in self._pool.items()}
         self._batch = {"image": image.detach().float(), "text": text.detach().float()}
         by_image = clip_loss(
@@ -88,7 +88,7 @@ class RoClip(Defense):
             nearest(self._batch["text"], self._pool["image"]).to(text.dtype), text, logit_scale
         )
         total = (by_image + by_text) / 2
-        return Loss(total, {"matched_captions": by_image.item(), "matched_images": by_text.item()})
+        return Loss(total, {"matched_captions": by_image.detach(), "matched_images": by_text.detach()})
 
     def seen(self, step: Step, _loss: Loss) -> None:
         """Put the batch in the place of the pool's oldest."""
@@ -98,9 +98,9 @@ class RoClip(Defense):
             return
         size = len(self._pool["text"])
         fresh = min(size, len(self._batch["text"]))
-        places = (self._oldest + torch.arange(fresh)) % size
         for name, pool in self._pool.items():
-            pool[places.to(pool.device)] = self._batch[name][-fresh:]
+            places = (self._oldest + torch.arange(fresh, device=pool.device)) % size
+            pool[places] = self._batch[name][-fresh:]
         self._oldest = (self._oldest + fresh) % size
 
     def state_dict(self) -> dict[str, Tensor]:

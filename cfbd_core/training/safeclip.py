@@ -15,7 +15,7 @@ from cfbd_core.mixture import fit_mixture
 from cfbd_core.option_help import option
 from cfbd_core.training.base import Defense, Embed, Loss, Step
 from cfbd_core.training.cleanclip import both_in_modal_losses
-from cfbd_core.training.contrast import clip_loss
+from cfbd_core.training.contrast import clip_loss, places
 from cfbd_core.training.option_checks import check_number, check_weights, check_whole
 
 if TYPE_CHECKING:
@@ -115,22 +115,25 @@ class SafeClip(Defense):
 
         if step.epoch < self.chosen.warmup_epochs:
             in_modal = both_in_modal_losses(features, logit_scale)
-            return Loss(in_modal, {"in_modal": in_modal.item()})
+            return Loss(in_modal, {"in_modal": in_modal.detach()})
         if step.epoch < self._warm:
             in_modal = both_in_modal_losses(features, logit_scale)
             clip = clip_loss(features["image"], features["text"], logit_scale)
             total = in_modal + self.chosen.clip_weight * clip
-            return Loss(total, {"clip": clip.item(), "in_modal": in_modal.item()})
-        safe = torch.from_numpy(self._safe[step.rows]).to(logit_scale.device)
+            return Loss(total, {"clip": clip.detach(), "in_modal": in_modal.detach()})
+        is_safe = self._safe[step.rows]
+        safe, risky = (places(mask, logit_scale.device) for mask in (is_safe, ~is_safe))
         parts = {}
-        if safe.any():
+        if len(safe):
             parts["clip"] = clip_loss(features["image"][safe], features["text"][safe], logit_scale)
-        if not safe.all():
-            risky = {name: values[~safe] for name, values in features.items()}
-            parts["in_modal"] = both_in_modal_losses(risky, logit_scale)
+        if len(risky):
+            in_modal = both_in_modal_losses(
+                {name: values[risky] for name, values in features.items()}, logit_scale
+            )
+            parts["in_modal"] = in_modal
         total = torch.stack(list(parts.values())).sum()
-        shares = {"safe": safe.float().mean().item()}
-        return Loss(total, {name: part.item() for name, part in parts.items()} | shares)
+        told = {name: part.detach() for name, part in parts.items()}
+        return Loss(total, told | {"safe": float(is_safe.mean(dtype=np.float32))})
 
     def state_dict(self) -> dict[str, Tensor]:
         """Which pairs are safe, and the share that is (NaN before the first division)."""

@@ -48,7 +48,9 @@ def test_the_view_is_to_be_found_among_views_and_not_the_other_way_round():
     turned = {name: features[name.removesuffix("_view")] for name in ("image_view", "text_view")} | {
         name: features[f"{name}_view"] for name in ("image", "text")
     }
-    assert loss_of(features).parts["in_modal"] != pytest.approx(loss_of(turned).parts["in_modal"], abs=1e-3)
+    assert loss_of(features).parts["in_modal"] != pytest.approx(
+        float(loss_of(turned).parts["in_modal"]), abs=1e-3
+    )
 
 
 def test_all_four_embeddings_are_learned_from():
