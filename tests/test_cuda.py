@@ -16,8 +16,10 @@ from cfbd_core.demo.scenes import draw_scenes
 from cfbd_core.encoders import load_encoder
 from cfbd_core.errors import TrainingError
 from cfbd_core.training import loop as loops
+from cfbd_core.training.crops import crop_boxes, cut
 from cfbd_core.training.run import train
 from cfbd_core.training.tracking import read_metrics
+from tests.training.test_crops import by_pil, noise
 from tests.training.test_resume import RUNS, Killed, killed_at, weights
 from tests.training.tiny import tiny_folder, tiny_params, toy_set
 
@@ -49,6 +51,15 @@ def test_embeddings_are_those_of_the_cpu():
         assert (cpu * gpu).sum(1).min() > SAME
     consistency = {device: (image * text).sum(1) for device, (image, text) in found.items()}
     assert np.abs(consistency["cpu"] - consistency["cuda"]).max() < 0.01
+
+
+@pytest.mark.parametrize("size", [64, 224])
+def test_crops_are_pils_within_a_grey_level(size):
+    squares, boxes = noise(32, size, 0, hard=True), crop_boxes(np.arange(32), 0, 0, size, 0.5)
+    found = cut(torch.from_numpy(squares).cuda(), torch.from_numpy(boxes).cuda()).cpu().numpy()
+    difference = np.abs(found.astype(int) - by_pil(squares, boxes))
+    assert difference.max() <= 1
+    assert difference.mean() < 1e-3
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -1,4 +1,4 @@
-"""Batches: in which order pairs come, how their pictures are cropped, and how they are made ready ahead.
+"""Batches: in which order pairs come, and how their pictures and captions are made ready ahead.
 
 All is a function of (seed, epoch, row): neither the number of workers nor where a run was resumed matters.
 
@@ -27,6 +27,7 @@ from PIL import Image
 from cfbd_core.encoders import cut_caption
 from cfbd_core.training.augment import caption_view, image_view, view_generator
 from cfbd_core.training.config import TrainParams
+from cfbd_core.training.crops import crop_boxes
 from cfbd_core.training.group import Group
 from cfbd_core.training.models import TrainedModel
 from cfbd_core.training.sets import TrainingSet
@@ -35,7 +36,6 @@ from cfbd_core.training.streams import stream
 KEPT_BYTES = 2 << 30
 AHEAD = 2  # batches
 CHUNK = 16  # pairs that one worker makes ready at a time
-ASPECT = 4 / 3
 
 Tokenize = Callable[[Sequence[str]], torch.Tensor]
 
@@ -45,12 +45,13 @@ class Batch:
     """This process's part of a step: ``rows`` int64 (n,) are those of all processes, in their order.
 
     ``pictures`` uint8 (m, S, S, 3) and ``tokens`` (m, length) are its own; with views (2m, …), the views after the
-    pairs.
+    pairs. Pictures are crops; where there are ``boxes`` int64 (m, 4), they are whole, and still to be cropped to these.
     """
 
     rows: np.ndarray
     pictures: torch.Tensor
     tokens: torch.Tensor
+    boxes: torch.Tensor | None = None
 
 
 def epoch_order(pairs: int, step_pairs: int, seed: int, epoch: int) -> np.ndarray:
@@ -61,40 +62,12 @@ def epoch_order(pairs: int, step_pairs: int, seed: int, epoch: int) -> np.ndarra
     return ordered
 
 
-def crop_boxes(rows: np.ndarray, epoch: int, seed: int, size: int, scale: float) -> np.ndarray:
-    """Left, top, right, bottom in pixels of a square of ``size``, int64 (n, 4), for each row.
-
-    The area is uniform in [``scale``, 1], the aspect log-uniform among those within 3:4 and 4:3 that fit.
-    """
-    draws = _uniform(rows, epoch, seed, 4)
-    area = scale + (1 - scale) * draws[:, 0]
-    widest = np.minimum(np.log(ASPECT), -np.log(area))
-    aspect = np.exp((2 * draws[:, 1] - 1) * widest)
-    sides = [np.clip(np.rint(size * np.sqrt(side)), 1, size) for side in (area * aspect, area / aspect)]
-    starts = [np.floor(draws[:, 2 + i] * (size - sides[i] + 1)) for i in (0, 1)]
-    return np.stack([*starts, starts[0] + sides[0], starts[1] + sides[1]], axis=1).astype(np.int64)
-
-
-def _uniform(rows: np.ndarray, epoch: int, seed: int, count: int) -> np.ndarray:
-    """Numbers in [0, 1), float64 (n, count): SplitMix64 (Steele et al., 2014) of seed, epoch, row and column."""
-    with np.errstate(over="ignore"):
-        state = _mixed(np.array([seed], np.uint64))
-        state = _mixed(state + np.uint64(epoch))
-        state = _mixed(state + rows.astype(np.uint64))
-        values = _mixed(state[:, None] + np.arange(count, dtype=np.uint64))
-    return (values >> np.uint64(11)) * 2.0**-53
-
-
-def _mixed(value: np.ndarray) -> np.ndarray:
-    value = value + np.uint64(0x9E3779B97F4A7C15)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: np.ndarray = value ^ (value >> np.uint64(31))
-    return mixed
-
-
 class Batches:
-    """The batches of a set for a model; ``scratch`` is a folder on a disk for squares that are kept."""
+    """The batches of a set for a model; ``scratch`` is a folder on a disk for squares that are kept.
+
+    With ``whole`` pictures come uncropped, with the boxes that :func:`cfbd_core.training.crops.cut` cuts on the device:
+    where squares are kept, a batch is then one copy, and no worker holds up the thread that launches the device's work.
+    """
 
     def __init__(
         self,
@@ -105,9 +78,11 @@ class Batches:
         views: bool,
         scratch: Path,
         group: Group,
+        whole: bool = False,
         pinned: bool = False,
     ) -> None:
-        self._params, self._views, self._group, self._pinned = params, views, group, pinned
+        self._params, self._views, self._group = params, views, group
+        self._whole, self._pinned = whole, pinned
         self._squares = _Squares(pairs, trained.size, scratch)
         self._tokens = _Tokens(pairs.captions, trained.tokenize)
 
@@ -131,15 +106,43 @@ class Batches:
     ) -> tuple[Batch, list[Future[None]]]:
         """A batch that the workers are filling."""
         own = self._group.part(rows)
-        both = 2 if self._views else 1
-        size, length = self._squares.size, self._tokens.length
-        pictures = torch.empty((both * len(own), size, size, 3), dtype=torch.uint8, pin_memory=self._pinned)
-        tokens = torch.empty((both * len(own), length), dtype=torch.int64, pin_memory=self._pinned)
-        fill = _Fill(self, own, epoch, pictures.numpy(), tokens.numpy())
-        chunks = [range(at, min(at + CHUNK, len(own))) for at in range(0, len(own), CHUNK)]
-        return Batch(rows, pictures, tokens), [workers.submit(fill, chunk) for chunk in chunks]
+        pairs, both, size = len(own), 2 if self._views else 1, self._squares.size
+        batch = Batch(
+            rows,
+            self._empty((both * pairs, size, size, 3), torch.uint8),
+            self._empty((both * pairs, self._tokens.length), torch.int64),
+            self._empty((pairs, 4), torch.int64) if self._whole else None,
+        )
+        each = pairs if self._is_one_copy(own) else CHUNK
+        chunks = [slice(at, min(at + each, pairs)) for at in range(0, pairs, each)]
+        return batch, [workers.submit(self._fill, batch, own, epoch, chunk) for chunk in chunks]
 
-    def crop(self, row: int, box: tuple[int, int, int, int]) -> np.ndarray:
+    def _empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        return torch.empty(shape, dtype=dtype, pin_memory=self._pinned)
+
+    def _is_one_copy(self, rows: np.ndarray) -> bool:
+        """Whether nothing has to be made for a batch of these rows."""
+        return self._whole and not self._views and self._squares.has(rows) and self._tokens.has(rows)
+
+    def _fill(self, batch: Batch, own: np.ndarray, epoch: int, chunk: slice) -> None:
+        """Fill a batch's tensors at the places of a chunk; ``own`` are its rows."""
+        pictures, tokens, rows = batch.pictures.numpy(), batch.tokens.numpy(), own[chunk]
+        boxes = crop_boxes(rows, epoch, self._params.seed, self._squares.size, self._params.crop_scale)
+        self._tokens.take(rows, tokens[chunk])
+        if batch.boxes is not None:
+            batch.boxes.numpy()[chunk] = boxes
+            self._squares.take(rows, pictures[chunk])
+        else:
+            for place, row, box in zip(
+                range(chunk.start, chunk.stop), rows.tolist(), boxes.tolist(), strict=True
+            ):
+                pictures[place] = self._crop(row, tuple(box))
+        if self._views:
+            for place, row in enumerate(rows.tolist(), len(own) + chunk.start):
+                pictures[place] = self._picture_view(row, epoch)
+                tokens[place] = self._caption_view(row, epoch)
+
+    def _crop(self, row: int, box: tuple[int, int, int, int]) -> np.ndarray:
         """A training crop, uint8 (S, S, 3)."""
         square, size = self._squares[row], self._squares.size
         if box[2] - box[0] == size and box[3] - box[1] == size:
@@ -147,50 +150,15 @@ class Batches:
         picture = Image.fromarray(square)
         return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
-    def picture_view(self, row: int, epoch: int) -> np.ndarray:
+    def _picture_view(self, row: int, epoch: int) -> np.ndarray:
         """The second view of a picture, uint8 (S, S, 3)."""
         rng = view_generator("image", self._params.seed, epoch, row)
         return image_view(self._squares[row], rng, self._squares.size)
 
-    def caption_view(self, row: int, epoch: int) -> np.ndarray:
+    def _caption_view(self, row: int, epoch: int) -> np.ndarray:
         """Tokens of the second view of a caption, (length,)."""
         rng = view_generator("caption", self._params.seed, epoch, row)
         return self._tokens.of(caption_view(self._tokens.captions[row], rng))
-
-    def boxes(self, rows: np.ndarray, epoch: int) -> np.ndarray:
-        """Crops of the rows, (n, 4)."""
-        params = self._params
-        return crop_boxes(rows, epoch, params.seed, self._squares.size, params.crop_scale)
-
-    def tokens(self, row: int) -> np.ndarray:
-        """Tokens of a caption, (length,)."""
-        return self._tokens[row]
-
-    @property
-    def has_views(self) -> bool:
-        """Whether a second view of every pair comes along."""
-        return self._views
-
-
-@dataclass(frozen=True)
-class _Fill:
-    """Fills a batch's arrays at the places of a chunk."""
-
-    batches: Batches
-    rows: np.ndarray
-    epoch: int
-    pictures: np.ndarray
-    tokens: np.ndarray
-
-    def __call__(self, chunk: range) -> None:
-        boxes = self.batches.boxes(self.rows[chunk.start : chunk.stop], self.epoch).tolist()
-        for place, box in zip(chunk, boxes, strict=True):
-            row = int(self.rows[place])
-            self.pictures[place] = self.batches.crop(row, tuple(box))
-            self.tokens[place] = self.batches.tokens(row)
-            if self.batches.has_views:
-                self.pictures[len(self.rows) + place] = self.batches.picture_view(row, self.epoch)
-                self.tokens[len(self.rows) + place] = self.batches.caption_view(row, self.epoch)
 
 
 class _Squares:
@@ -204,7 +172,7 @@ class _Squares:
         self._is_kept = np.zeros(pictures, bool)
         arrays = pairs.arrays
         if arrays is not None and arrays.shape[1:3] == (size, size):
-            self._kept, self._is_kept = arrays, np.ones(pictures, bool)
+            self._kept, self._is_kept = np.asarray(arrays), np.ones(pictures, bool)
         elif pictures * size * size * 3 <= KEPT_BYTES:
             self._kept = _unnamed(scratch, (pictures, size, size, 3))
 
@@ -219,6 +187,22 @@ class _Squares:
             self._kept[number] = square
             self._is_kept[number] = True
         return square
+
+    def has(self, rows: np.ndarray) -> bool:
+        """Whether the squares of all ``rows`` (n,) are kept."""
+        return bool(self._is_kept[self._number[rows]].all())
+
+    def take(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Copy the squares of ``rows`` (n,) into ``out``, uint8 (n, S, S, 3)."""
+        if self._kept is None:
+            for place, row in enumerate(rows.tolist()):
+                out[place] = self[row]
+            return
+        numbers = self._number[rows]
+        for row in rows[~self._is_kept[numbers]].tolist():
+            self[row]
+        # mode: else numpy copies `out`, too. Other threads go on meanwhile.
+        np.take(self._kept, numbers, axis=0, out=out, mode="clip")
 
 
 class _Tokens:
@@ -237,6 +221,16 @@ class _Tokens:
         kept: np.ndarray = self._kept[row]
         return kept
 
+    def has(self, rows: np.ndarray) -> bool:
+        """Whether the tokens of all ``rows`` (n,) are kept."""
+        return bool(self._is_kept[rows].all())
+
+    def take(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Copy the tokens of ``rows`` (n,) into ``out``, (n, length)."""
+        for row in rows[~self._is_kept[rows]].tolist():
+            self[row]
+        out[:] = self._kept[rows]
+
     def of(self, caption: str) -> np.ndarray:
         """Tokens of any caption."""
         tokens: np.ndarray = self._tokenize([cut_caption(caption)])[0].numpy()
@@ -250,7 +244,7 @@ def _unnamed(folder: Path, shape: tuple[int, ...]) -> np.ndarray | None:
             os.posix_fallocate(
                 file.fileno(), 0, int(np.prod(shape))
             )  # else a full disk ends the process later
-            return np.memmap(file, np.uint8, "r+", shape=shape)
+            return np.asarray(np.memmap(file, np.uint8, "r+", shape=shape))
     except (OSError, AttributeError) as error:
         logging.getLogger(__name__).warning("pictures are decoded anew in every epoch: %s", error)
         return None

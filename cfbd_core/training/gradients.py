@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 
 from cfbd_core.training.base import Loss
 from cfbd_core.training.batches import Batch
+from cfbd_core.training.crops import cut
 from cfbd_core.training.group import Group
 
 NAMES = ("image", "text", "image_view", "text_view")
@@ -75,7 +76,7 @@ class Backward:
         ``seed`` is for what the towers draw (dropout), and must differ from step to step.
         """
         parts = _parts(batch, passes, views)
-        with torch.no_grad() if passes > 1 else nullcontext(), _same_statistics(self.towers, passes > 1):
+        with _unrecorded(self.towers) if passes > 1 else nullcontext():
             outputs = [self._forward(part, seed + number) for number, part in enumerate(parts)]
         own = torch.cat([_by_pair(features, views) for features, _ in outputs])
         every = self.group.gathered(own.detach()).requires_grad_()
@@ -101,23 +102,48 @@ class Backward:
         own = every.grad.chunk(self.group.size)[self.group.rank] * self.group.size
         return own.chunk(passes)
 
-    def _forward(
-        self, part: tuple[torch.Tensor, torch.Tensor], seed: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        torch.manual_seed(seed * self.group.size + self.group.rank)
-        pictures, tokens = (tensor.to(self.device, non_blocking=True) for tensor in part)
+    def _forward(self, part: _Part, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        self._seed(seed * self.group.size + self.group.rank)
+        pictures, tokens = self._here(part.pictures), self._here(part.tokens)
+        if part.boxes is not None:
+            (boxes,) = self._here([part.boxes])
+            pictures[0] = cut(pictures[0], boxes)
         with torch.autocast("cuda", dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
-            found: tuple[torch.Tensor, torch.Tensor] = self.towers(pictures, tokens)
+            found: tuple[torch.Tensor, torch.Tensor] = self.towers(_joined(pictures), _joined(tokens))
         return found
 
+    def _seed(self, seed: int) -> None:
+        """As torch.manual_seed does, which asks every kind of device, and takes ten times as long."""
+        torch.default_generator.manual_seed(seed)
+        if self.device.startswith("cuda"):
+            with torch.cuda.device(self.device):
+                torch.cuda.manual_seed(seed)
 
-def _parts(batch: Batch, passes: int, views: bool) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Pictures and tokens of each pass; a pair's view is in the pair's own pass, after all its pairs."""
-    if not views:
-        return list(zip(batch.pictures.chunk(passes), batch.tokens.chunk(passes), strict=True))
-    halves = [[half.chunk(passes) for half in tensor.chunk(2)] for tensor in (batch.pictures, batch.tokens)]
-    pictures, tokens = ([torch.cat(both) for both in zip(*half, strict=True)] for half in halves)
-    return list(zip(pictures, tokens, strict=True))
+    def _here(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        return [tensor.to(self.device, non_blocking=True) for tensor in tensors]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one pass takes of a batch: of the pairs and, where there are some, of the views; ``boxes`` of the pairs."""
+
+    pictures: Sequence[torch.Tensor]
+    tokens: Sequence[torch.Tensor]
+    boxes: torch.Tensor | None
+
+
+def _parts(batch: Batch, passes: int, views: bool) -> list[_Part]:
+    """The passes' parts; a pair's view is in the pair's own pass, after all its pairs."""
+    pictures, tokens = (
+        zip(*(half.chunk(passes) for half in tensor.chunk(2 if views else 1)), strict=True)
+        for tensor in (batch.pictures, batch.tokens)
+    )
+    boxes = [None] * passes if batch.boxes is None else batch.boxes.chunk(passes)
+    return [_Part(*part) for part in zip(pictures, tokens, boxes, strict=True)]
+
+
+def _joined(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
 def _by_pair(features: torch.Tensor, views: bool) -> torch.Tensor:
@@ -129,17 +155,18 @@ def _by_pair(features: torch.Tensor, views: bool) -> torch.Tensor:
 
 
 @contextmanager
-def _same_statistics(towers: nn.Module, held: bool) -> Iterator[None]:
-    """Keep BatchNorm's running statistics from counting a pass that will be made again."""
+def _unrecorded(towers: nn.Module) -> Iterator[None]:
+    """Without a graph, and without BatchNorm's running statistics counting: the pass will be made again."""
     norms = [
         module
         for module in towers.modules()
-        if held and isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
     ]
     for norm in norms:
         norm.track_running_stats = False
     try:
-        yield
+        with torch.no_grad():
+            yield
     finally:
         for norm in norms:
             norm.track_running_stats = True

@@ -94,6 +94,7 @@ class Loop:
             views=defense.views,
             scratch=scratch,
             group=self.group,
+            whole=crops_on(device),
             pinned=device.startswith("cuda"),
         )
         self._interrupts = Interrupts()
@@ -277,6 +278,11 @@ class Loop:
     def _embed(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings by the model as it is, in eval mode, of whole pictures."""
         return embed_rows(self.encoder, self.pairs, rows, self.params.workers)
+
+
+def crops_on(device: str) -> bool:
+    """Whether crops are cut on the device, and not by the workers: a GPU waits for whatever Python does beside it."""
+    return device.startswith("cuda")
 
 
 def precision(params: TrainParams, device: str) -> torch.dtype | None:

@@ -1,4 +1,4 @@
-"""Order, crops and views are a function of seed, epoch and row; pictures are decoded once where they fit."""
+"""Order, pictures and views are a function of seed, epoch and row; pictures are decoded once where they fit."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from PIL import Image
 from cfbd_core.errors import TrainingError
 from cfbd_core.training import batches as module
 from cfbd_core.training.augment import caption_view, image_view, view_generator
-from cfbd_core.training.batches import Batches, crop_boxes, epoch_order
+from cfbd_core.training.batches import Batches, epoch_order
+from cfbd_core.training.crops import crop_boxes
 from cfbd_core.training.group import Group
 from cfbd_core.training.models import build_model
 from cfbd_core.training.sets import TrainingSet
 from tests.training.tiny import SIZE, tiny_params, toy_set
 
+BICUBIC = Image.Resampling.BICUBIC
 
-def made(pairs, model, tmp_path, views=False, group=None, **params) -> Batches:
+
+def made(pairs, model, tmp_path, views=False, group=None, whole=False, **params) -> Batches:
     return Batches(
         pairs,
         build_model(model),
@@ -27,6 +30,7 @@ def made(pairs, model, tmp_path, views=False, group=None, **params) -> Batches:
         views=views,
         scratch=tmp_path,
         group=group or Group(),
+        whole=whole,
     )
 
 
@@ -36,31 +40,6 @@ def test_an_epoch_is_a_permutation_of_its_own():
     assert all(len(set(order.ravel()) & set(range(100))) == 96 for order in orders)
     assert len({order.tobytes() for order in orders}) == 4
     assert np.array_equal(epoch_order(100, 8, 0, 1), orders[1])
-
-
-def test_crops_have_the_area_and_aspect_asked_for():
-    boxes = crop_boxes(np.arange(20_000), 3, 7, 1000, 0.5)
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    assert boxes.min() >= 0
-    assert boxes.max() <= 1000
-    area, aspect = width * height / 1e6, width / height
-    assert area.min() > 0.498
-    assert area.max() <= 1
-    assert np.mean(area) == pytest.approx(0.75, abs=0.01)
-    assert aspect.min() > 0.745
-    assert aspect.max() < 1.345
-    assert np.mean(np.log(aspect)) == pytest.approx(0, abs=0.01)
-    room = 1000 - width > 50
-    assert np.mean(boxes[room, 0] / (1000 - width[room])) == pytest.approx(0.5, abs=0.02)
-
-
-def test_a_crop_depends_on_its_row_alone():
-    rows = np.array([5, 9, 2])
-    boxes = crop_boxes(rows, 1, 0, 64, 0.5)
-    assert np.array_equal(crop_boxes(rows[::-1], 1, 0, 64, 0.5), boxes[::-1])
-    assert not np.array_equal(crop_boxes(rows, 2, 0, 64, 0.5), boxes)
-    assert not np.array_equal(crop_boxes(rows, 1, 1, 64, 0.5), boxes)
-    assert np.array_equal(crop_boxes(rows, 1, 0, 64, 1.0), [[0, 0, 64, 64]] * 3)
 
 
 def test_a_batch_is_crops_and_tokens_of_its_rows(model, tmp_path):
@@ -86,6 +65,30 @@ def test_views_come_after_the_pairs(model, tmp_path):
         words = caption_view(pairs.captions[row], view_generator("caption", 4, 1, row))
         assert np.array_equal(batch.pictures[3 + place].numpy(), view)
         assert torch.equal(batch.tokens[3 + place], trained.tokenize([words])[0])
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("views", [True, False])
+def test_whole_pictures_come_with_their_boxes(views, kept, model, tmp_path, toy_source, monkeypatch):
+    """Also in a later epoch, which copies what the first has decoded, and where nothing is kept."""
+    monkeypatch.setattr(module, "KEPT_BYTES", module.KEPT_BYTES if kept else 0)
+    pairs, order = TrainingSet.from_data(toy_source(20)), epoch_order(20, 8, 0, 0)
+    whole = made(pairs, model, tmp_path, views=views, whole=True, crop_scale=0.5)
+    cropped = made(pairs, model, tmp_path, views=views, crop_scale=0.5)
+    for epoch in (0, 1):
+        for found, other in zip(whole.epoch(epoch, order, 0), cropped.epoch(epoch, order, 0), strict=True):
+            boxes = crop_boxes(found.rows, epoch, 0, SIZE, 0.5)
+            assert found.boxes.tolist() == boxes.tolist()
+            assert other.boxes is None
+            squares = [pairs.picture(row).resize((SIZE, SIZE), BICUBIC) for row in found.rows]
+            assert np.array_equal(found.pictures[:8], np.stack([np.asarray(square) for square in squares]))
+            crops = [
+                square.resize((SIZE, SIZE), BICUBIC, box=box)
+                for square, box in zip(squares, boxes.tolist(), strict=True)
+            ]
+            assert np.array_equal(other.pictures[:8], np.stack([np.asarray(crop) for crop in crops]))
+            assert torch.equal(found.pictures[8:], other.pictures[8:])
+            assert torch.equal(found.tokens, other.tokens)
 
 
 def test_processes_share_a_step(model, tmp_path):
