@@ -17,6 +17,7 @@ STAGES = {
     "ingest": "Reading pairs", "embed": "Computing embeddings", "score": "Scoring", "train F": "Training F",
     "draw": "Drawing scenes", "export": "Writing", "report": "Writing the report", "map": "Making the map",
     "trigger": "Optimising the trigger", "copy": "Writing the copy", "train": "Training",
+    "pictures hashed": "Hashing pictures",
 }  # fmt: skip
 
 FIELDS = {

@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfbd_core.cli_progress import Bar
+from cfbd_core.cli_progress import StageBars
 from cfbd_core.errors import CfbdError, ParameterError, TrainingError
 from cfbd_core.files import read_json
 from cfbd_core.training import DEFENSES
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 TELLING_SECONDS = 5.0  # for the first process to tell what is wrong
 ENGINES = ("own", "open_clip")
+HASHED = "pictures hashed"  # a stage of its own: all may have to be read before the first step
 OPTIONS = ("model", "defense", "epochs", "steps", "batch_size", "accumulate", "lr", "warmup", "weight_decay")
 LESS_COMMON = ("crop_scale", "seed", "device", "precision", "checkpoint_every", "log_every", "workers")
 
@@ -122,7 +124,7 @@ def _run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     held = _held(options)
     asked = TrainRequest(options, held)
     pairs = asked.pairs()
-    with _Steps() as bar:
+    with StageBars({HASHED: "pictures"}) as bars:
         if asked.engine == "open_clip":
             from cfbd_core.training.run_open_clip import train_with_open_clip as train
         else:
@@ -134,7 +136,8 @@ def _run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
             evaluate=asked.evaluator(),
             measured_on=asked.measured_on,
             resume=options.resume,
-            progress=bar.update,
+            progress=partial(bars.update, "train"),
+            hashed=partial(bars.update, HASHED),
         )
     return result, _text(result, options.out)
 
@@ -215,28 +218,6 @@ class TrainRequest:
 
         saved = SavedAttack.load(Path(attack)) if attack else None
         return Evaluator(labelled_images(classes, images), saved)
-
-
-class _Steps:
-    """A bar over pairs, from the first step on; a run that goes on begins where it was."""
-
-    def __init__(self) -> None:
-        self._bar: Bar | None = None
-        self._done = 0
-
-    def update(self, done: int, total: int) -> None:
-        """Show how many pairs are done, of all."""
-        if self._bar is None:
-            self._bar = Bar("train", total)
-        self._bar.update(done - self._done)
-        self._done = done
-
-    def __enter__(self) -> _Steps:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(*error)
 
 
 def _whole(text: str) -> str:

@@ -17,6 +17,7 @@ import pytest
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.cli import main
+from cfbd_core.cli_progress import PROGRESS_VARIABLE
 from cfbd_core.cli_train import _text
 from cfbd_core.encoders import load_encoder
 from cfbd_core.files import one_job
@@ -160,6 +161,20 @@ def test_asked_for_again_it_is_done_and_with_resume_alone_it_knows_what_was_aske
     assert cfbd(capsys, *asked)[1] == result
     assert cfbd(capsys, "--out", run, "--resume")[1] == result
     assert "holds another run (seed 0, now 1)" in refused(capsys, *asked, "--seed", 1)
+
+
+def test_hashing_the_pictures_is_a_stage_before_the_first_step(
+    toy_source, model, tmp_path, capsys, monkeypatch
+):
+    states: list[dict[str, object]] = []
+    monkeypatch.setenv(PROGRESS_VARIABLE, str(tmp_path / "progress.json"))
+    monkeypatch.setattr("cfbd_core.cli_progress.write_json", lambda _path, state: states.append(state))
+    monkeypatch.setattr("cfbd_core.cli_progress.TELL_SECONDS", 0)
+    code, _, _ = cfbd(capsys, "--data", toy_source(40), "--out", tmp_path / "run", "--model", model, *QUICK)
+    assert code == 0
+    at = {str(state["stage"]): (state["done"], state["total"]) for state in states}
+    assert list(at) == ["pictures hashed", "train"]
+    assert at == {"pictures hashed": (40, 40), "train": (64, 64)}
 
 
 def test_options_of_a_defence(toy_source, model, tmp_path, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,13 +27,12 @@ from cfbd_core.training.loop import Evaluate, Loop, precision
 from cfbd_core.training.models import TrainedModel, build_model, whole_spec
 from cfbd_core.training.place import CHECKPOINTS, MODEL, RESULT, check_place, held_run, one_run
 from cfbd_core.training.record import record
-from cfbd_core.training.sets import TrainingSet
+from cfbd_core.training.sets import Progress, TrainingSet
 from cfbd_core.training.tracking import Tracking
 from cfbd_core.training.unfold import unfold_batchnorm
 
 EXTRAS = "defense.npz"
 PACKAGES = ("numpy", "open_clip_torch", "pillow", "timm", "torch", "torchvision")
-Progress = Callable[[int, int], None]
 
 
 def train(
@@ -45,13 +44,15 @@ def train(
     measured_on: Mapping[str, Any] | None = None,
     resume: bool = False,
     progress: Progress = lambda _done, _total: None,
+    hashed: Progress = lambda _done, _total: None,
 ) -> dict[str, Any]:
     """Train a model on ``pairs`` into the folder ``out``; returns the content of its ``result.json``.
 
     Called again it goes on from the newest checkpoint; a run that is done gives its result. ``resume`` insists that
     there is one. ``evaluate(encoder)`` measures the model after every epoch, e.g. its ``ca`` and ``asr``;
     ``measured_on`` says for ``run.json`` on what: where that changes, the model of a run that is done is measured anew.
-    ``progress`` is told of pairs done and of all. Where ``torchrun`` started several processes, all call this.
+    ``progress`` is told of pairs done and of all, ``hashed`` before of pictures read to tell the set from others. Where
+    ``torchrun`` started several processes, all call this.
 
     Raises TrainingError: too few pairs or epochs, a folder that holds something else, a model that cannot be built,
     a loss that is not finite, a lost GPU; the newest checkpoint stays. KeyboardInterrupt after a checkpoint.
@@ -69,7 +70,7 @@ def train(
         )
         defense.check_length(params.length(len(pairs))[0])
         # The first process alone: all pictures may have to be read for it.
-        asked = group.told(asked_for(pairs, trained, params) if group.is_first else {})
+        asked = group.told(asked_for(pairs, trained, params, hashed=hashed) if group.is_first else {})
         asked |= {"measured_on": dict(measured_on or {})}
         with one_run(out) if group.is_first else nullcontext():
             done = held_run(out, asked, resume) if group.is_first else None
@@ -143,17 +144,23 @@ def _finish(loop: Loop, out: Path, group: Group) -> dict[str, Any]:
 
 
 def asked_for(
-    pairs: TrainingSet, trained: TrainedModel, params: TrainParams, engine: str = "own"
+    pairs: TrainingSet,
+    trained: TrainedModel,
+    params: TrainParams,
+    engine: str = "own",
+    *,
+    hashed: Progress,
 ) -> dict[str, Any]:
     """The content of ``run.json``; ``id`` changes with whatever decides what is learned."""
-    decided = json.dumps([engine, params.id, pairs.fingerprint, trained.origin, trained.config])
+    fingerprint = pairs.fingerprint(hashed)
+    decided = json.dumps([engine, params.id, fingerprint, trained.origin, trained.config])
     epochs, steps = params.length(len(pairs))
     return {
         "id": hashlib.sha256(decided.encode()).hexdigest()[:12],
         "params": params.to_dict(),
         **pairs.about,
         "pairs": len(pairs),
-        "set_fingerprint": pairs.fingerprint,
+        "set_fingerprint": fingerprint,
         "model_sha256": trained.origin,
         "epochs": epochs,
         "steps": steps,

@@ -24,14 +24,13 @@ from cfbd_core.training.models import TrainedModel, build_model
 from cfbd_core.training.place import ASKED, MODEL, RESULT, check_place, held_run, one_run
 from cfbd_core.training.record import record
 from cfbd_core.training.run import (
-    Progress,
     asked_for,
     check_enough,
     device_of,
     result_of,
     with_whole_paths,
 )
-from cfbd_core.training.sets import TrainingSet
+from cfbd_core.training.sets import Progress, TrainingSet
 from cfbd_core.training.tracking import Tracking, read_metrics
 from cfbd_core.training.unfold import unfold_batchnorm
 
@@ -47,6 +46,7 @@ def train_with_open_clip(
     measured_on: Mapping[str, Any] | None = None,
     resume: bool = False,
     progress: Progress = lambda _done, _total: None,
+    hashed: Progress = lambda _done, _total: None,
 ) -> dict[str, Any]:
     """As :func:`cfbd_core.training.run.train`, in a process of open_clip_train, which uses every GPU.
 
@@ -62,7 +62,8 @@ def train_with_open_clip(
     check_place(out, pairs)
     trained = build_model(params.model, params.seed)
     params = params.resolved(len(pairs), trained.from_scratch)
-    asked = asked_for(pairs, trained, params, FOLDER) | {"measured_on": dict(measured_on or {})}
+    asked = asked_for(pairs, trained, params, FOLDER, hashed=hashed)
+    asked |= {"measured_on": dict(measured_on or {})}
     with one_run(out):
         done = held_run(out, asked, resume)
         if done is not None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from cfbd_core.audit import Audit
 
 CHUNK = 256  # pictures that one thread hashes at a time
+Progress = Callable[[int, int], None]  # done, and of how many
 Place = tuple[str, int | None, int | None]  # a file, and where in it
 WHERE: dict[Subset, tuple[str | None, str]] = {  # a condition on audit_pairs, and what its pairs are called
     "all": (None, "pairs"),
@@ -57,19 +56,18 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.keys)
 
-    @cached_property
-    def fingerprint(self) -> str:
+    def fingerprint(self, progress: Progress = lambda _done, _total: None) -> str:
         """Changes with keys, captions and pictures, and not with the folder they lie in.
 
         Pictures in files are read for it, all of them: a copy has other times, and other pictures may have the same
-        names and sizes. An audit's are told by what was embedded.
+        names and sizes. An audit's are told by what was embedded. ``progress`` is told of the pictures read.
         """
         if self.arrays is not None:
             digest = hashlib.sha256(np.ascontiguousarray(self.arrays).data)
             digest.update(json.dumps([list(self.keys), list(self.captions)]).encode())
             return digest.hexdigest()
         digest = hashlib.sha256()
-        hashes = _hashes(self.places, self.hashes or [b""] * len(self))
+        hashes = _hashes(self.places, self.hashes or [b""] * len(self), progress)
         for key, caption, (image, offset, size), found in zip(
             self.keys, self.captions, self.places, hashes, strict=True
         ):
@@ -178,12 +176,18 @@ class TrainingSet:
         return cls(keys, captions, about, places=places, hashes=hashes, protected=protected)
 
 
-def _hashes(places: Sequence[Place], known: Sequence[bytes]) -> Iterator[bytes]:
+def _hashes(places: Sequence[Place], known: Sequence[bytes], progress: Progress) -> Iterator[bytes]:
     """Hashes of the pictures' bytes; those that are not ``known`` are read, and are empty where that fails."""
     missing = list(dict.fromkeys(place for place, held in zip(places, known, strict=True) if not held))
     parts = [missing[at : at + CHUNK] for at in range(0, len(missing), CHUNK)]
-    with ThreadPoolExecutor(thread_name_prefix="hash") as workers:
-        found = dict(zip(missing, chain.from_iterable(workers.map(_read_hashes, parts)), strict=True))
+    found: dict[Place, bytes] = {}
+    workers = ThreadPoolExecutor(thread_name_prefix="hash")
+    try:
+        for part, hashes in zip(parts, workers.map(_read_hashes, parts), strict=True):
+            found.update(zip(part, hashes, strict=True))
+            progress(len(found), len(missing))
+    finally:
+        workers.shutdown(cancel_futures=True)
     return (held or found[place] for place, held in zip(places, known, strict=True))
 
 

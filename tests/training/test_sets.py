@@ -11,6 +11,7 @@ from PIL import Image
 from cfbd_core import Audit
 from cfbd_core.config import EmbedParams
 from cfbd_core.errors import ParameterError, SourceError, TrainingError
+from cfbd_core.training import sets
 from cfbd_core.training.place import check_place
 from cfbd_core.training.sets import TrainingSet
 from tests.toy import ToyEncoder
@@ -41,8 +42,8 @@ def test_the_fingerprint_changes_with_the_pairs():
         TrainingSet.from_arrays(pairs.arrays, [*pairs.captions[:-1], "another"]),
         TrainingSet.from_arrays(pairs.arrays, pairs.captions, [f"k{i}" for i in range(10)]),
     ]
-    assert len({pairs.fingerprint, *(other.fingerprint for other in others)}) == 4
-    assert TrainingSet.from_arrays(pairs.arrays, pairs.captions).fingerprint == pairs.fingerprint
+    assert len({pairs.fingerprint(), *(other.fingerprint() for other in others)}) == 4
+    assert TrainingSet.from_arrays(pairs.arrays, pairs.captions).fingerprint() == pairs.fingerprint()
 
 
 def test_a_source_gives_its_pairs_and_is_protected(toy_source):
@@ -52,7 +53,7 @@ def test_a_source_gives_its_pairs_and_is_protected(toy_source):
     assert pairs.about == {"audit": None, "data": str(source), "subset": None}
     assert source in pairs.protected
     assert pairs.picture(3).size == (16, 16)
-    assert TrainingSet.from_data(source).fingerprint == pairs.fingerprint
+    assert TrainingSet.from_data(source).fingerprint() == pairs.fingerprint()
     with pytest.raises(SourceError):
         TrainingSet.from_data(source.parent / "none.csv")
 
@@ -61,22 +62,35 @@ def test_other_pictures_under_the_same_names_are_another_set_and_a_copy_is_the_s
     source = toy_source(12)
     pairs = TrainingSet.from_data(source)
     copied = shutil.copytree(source.parent, tmp_path / "copied", copy_function=shutil.copyfile)
-    assert TrainingSet.from_data(copied / source.name).fingerprint == pairs.fingerprint
+    assert TrainingSet.from_data(copied / source.name).fingerprint() == pairs.fingerprint()
     path = copied / "0003.png"
     path.write_bytes(path.read_bytes()[:-1] + b"?")  # as long as before
-    assert TrainingSet.from_data(copied / source.name).fingerprint != pairs.fingerprint
+    assert TrainingSet.from_data(copied / source.name).fingerprint() != pairs.fingerprint()
     path.unlink()
-    assert TrainingSet.from_data(copied / source.name).fingerprint != pairs.fingerprint
+    assert TrainingSet.from_data(copied / source.name).fingerprint() != pairs.fingerprint()
+
+
+def test_it_is_told_how_many_pictures_were_read_each_once(toy_source, monkeypatch):
+    monkeypatch.setattr(sets, "CHUNK", 5)
+    source = toy_source(12)
+    rows = source.read_text().splitlines()
+    source.write_text("\n".join([*rows, *(f"again-{row}" for row in rows[1:])]) + "\n")
+    told: list[tuple[int, int]] = []
+    pairs = TrainingSet.from_data(source)
+    assert pairs.fingerprint(lambda *at: told.append(at)) == pairs.fingerprint()
+    assert (len(pairs), told) == (24, [(5, 12), (10, 12), (12, 12)])
 
 
 def test_an_audits_pictures_are_told_by_what_was_embedded(toy_source, tmp_path, monkeypatch):
     source = toy_source(40)
     audit = Audit.create(tmp_path / "audit")
     audit.ingest(source)
-    before = TrainingSet.from_audit(audit, "all").fingerprint
+    before = TrainingSet.from_audit(audit, "all").fingerprint()
     audit.embed(ToyEncoder(), EmbedParams(shard_size=16))
     shutil.rmtree(source.parent)
-    assert TrainingSet.from_audit(audit, "all").fingerprint == before
+    told: list[tuple[int, int]] = []
+    assert TrainingSet.from_audit(audit, "all").fingerprint(lambda *at: told.append(at)) == before
+    assert told == []
     keys = ["0030", "0003", "0017"]
     assert TrainingSet.from_audit(audit, "all", keys).hashes == [
         TrainingSet.from_audit(audit, "all").hashes[int(key)] for key in keys
