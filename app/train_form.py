@@ -24,6 +24,12 @@ SET_LINES = {
 MODELS = ("mini", "RN50", "ViT-B-32", "RN50/openai", "ViT-B-32/openai")
 DEVICES = ("auto", "cpu", "cuda")
 NOTHING = "Not measured"
+CALMER_BY = 3  # what a learning rate is divided by whose run has not kept its loss finite
+FIELDS = {
+    "epochs": "train_epochs", "batch_size": "train_batch", "seed": "train_seed", "device": "train_device",
+    "steps": "train_steps", "warmup": "train_warmup", "accumulate": "train_accumulate",
+    "checkpoint_every": "train_checkpoint",
+}  # fmt: skip
 KEPT: dict[str, Any] = {"persist_state": "session"}  # while other pages are looked at
 
 
@@ -68,6 +74,34 @@ def ask(audit: Path, runs: Sequence[Run]) -> train.Asked | None:
     except CfbdError as error:
         told(error)
         return None
+
+
+def fill_calmer(run: Run) -> None:
+    """Fill the fields, before they are drawn, with what ``run`` was asked for, and a third of its learning rate."""
+    asked = train.FIRST.to_dict() | {name: value for name, value in run.params.items() if value is not None}
+    values = {key: asked[name] for name, key in FIELDS.items()}
+    spec, defense = asked["model"], asked["defense"]
+    values["train_model"] = _named(spec)
+    rate = (asked["lr"] or train.default_lr(spec)) / CALMER_BY
+    values["train_lr"] = float(f"{rate:.3g}")
+    if asked["subset"] in train_runs.SETS:
+        values["train_subset_3"] = asked["subset"]  # of an audit that is split; another has one set alone
+    if defense in DEFENSES:
+        values["train_defense"] = defense
+        own = asked["defense_options"]
+        for one in dataclasses.fields(DEFENSES[defense].options):
+            value = own.get(one.name, one.default)
+            values[f"train_{defense}_{one.name}"] = float(value) if isinstance(one.default, float) else value
+    for name in ("classes", "attack"):
+        place = run.measured_on.get(name)
+        values[f"train_{name}"] = _named(place) if place else NOTHING
+    st.session_state.update(values)
+    st.toast("The form below has its settings, and a smaller learning rate.", icon=":material/edit:")
+
+
+def _named(place: str) -> str:
+    """A whole path as a person would say it; a name of something else as it is."""
+    return state.settings().name(Path(place)) if place.startswith("/") else place
 
 
 def told(error: CfbdError) -> None:

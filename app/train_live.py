@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import running, state, train, train_charts, train_runs, widgets, words
+from app import running, state, train, train_charts, train_form, train_runs, widgets, words
 from app.charts import Chart
 from app.train_runs import Run
 from cfbd_core.jobs import Job
@@ -111,7 +111,16 @@ def ended(audit: Path, run: Run, place: str) -> None:
         at = f"at step {run.done:,}" + (f" of {run.steps:,}" if run.steps else "")
         st.warning(f"Stopped {at}. It goes on from there.", icon=":material/pause_circle:")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if CALMER not in (run.error or ""):
+        if CALMER in (run.error or ""):
+            st.button(
+                "Try again, calmer",
+                key=f"calmer_{place}_{run.folder}",
+                on_click=train_form.fill_calmer,
+                args=[run],
+                icon=":material/edit:",
+                help="Fills the form with its settings and a third of its learning rate. You start it.",
+            )
+        else:
             st.button(
                 "Resume" if run.state == "stopped" else "Try again",
                 key=f"resume_{place}_{run.folder}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +38,7 @@ State = Literal["running", "done", "failed", "stopped"]
 class Run:
     """A training run; what is not known of it (yet) is None.
 
+    ``params`` are the settings that it was asked for, ``measured_on`` the sources that measure it, both as plain JSON.
     ``is_here`` tells whether its folder can be read, ``is_clean`` whether it trains on all of an audit that is known
     to hold no poison. ``steps`` and ``epochs`` are those asked for, ``done`` is the last logged step, ``job`` the
     newest that the app knows of, ``error`` why that failed or stopped.
@@ -63,6 +64,8 @@ class Run:
     started: datetime | None
     is_measured: bool
     curves: Curves
+    params: Mapping[str, Any]
+    measured_on: Mapping[str, Any]
     job: Job | None = None
     error: str | None = None
 
@@ -157,6 +160,8 @@ def read(audit: Path, folder: Path, job: Job | None, held: dict[str, Any] | None
     result: dict[str, Any] = (read_json(folder / RESULT) if is_here else None) or held.get("result") or {}
     kept = asked.get("params")
     params: dict[str, Any] = kept if isinstance(kept, dict) else _of_arguments(job)
+    told = asked.get("measured_on")
+    measured_on: dict[str, Any] = told if isinstance(told, dict) else params
     curves = train_metrics.curves(folder) if is_here else Curves()
     where = _state(folder, job, bool(result))
     return Run(
@@ -178,8 +183,10 @@ def read(audit: Path, folder: Path, job: Job | None, held: dict[str, Any] | None
         seconds=result.get("seconds"),
         pairs_per_s=_first(result.get("pairs_per_s"), [curves.pairs_per_s]),
         started=_when(asked.get("started")) or (job.started if job else None),
-        is_measured=_is_measured(asked, params),
+        is_measured=bool(measured_on.get("classes")),
         curves=curves,
+        params=params,
+        measured_on=measured_on,
         job=job,
         error=job.error if job is not None and where in ("failed", "stopped") else None,
     )
@@ -245,12 +252,6 @@ def _is_clean(audit: Path) -> bool:
 @st.cache_data(max_entries=32, show_spinner=False)
 def _is_clean_anew(audit: str, stamp: tuple[int, ...]) -> bool:
     return Audit.open(audit).is_known_clean()
-
-
-def _is_measured(asked: dict[str, Any], params: dict[str, Any]) -> bool:
-    """Whether CA is measured while the run goes."""
-    told = asked.get("measured_on")
-    return bool((told if isinstance(told, dict) else params).get("classes"))
 
 
 def _state(folder: Path, job: Job | None, has_result: bool) -> State:

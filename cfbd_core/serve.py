@@ -37,6 +37,8 @@ OPTIONS: tuple[tuple[str, str], ...] = (
     ("server.enableCORS", "true"),
     ("server.enableXsrfProtection", "true"),
     ("client.toolbarMode", "minimal"),
+    # A form that a button fills has first values as well.
+    ("global.disableWidgetStateDuplicationWarning", "true"),
     ("client.showErrorDetails", "none"),
     ("client.showErrorLinks", "false"),
     ("logger.level", "warning"),

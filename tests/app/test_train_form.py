@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+from dataclasses import replace
 
 import pytest
 from streamlit.testing.v1.element_tree import Selectbox
@@ -14,9 +15,9 @@ from cfbd_core.cli_train import TrainRequest
 from cfbd_core.errors import AuditError
 from cfbd_core.jobs import Jobs
 from cfbd_core.training import DEFENSES
-from cfbd_core.training.config import TrainParams
+from cfbd_core.training.config import CALMER, TrainParams
 from tests.app.conftest import PAIRS, words, write_source
-from tests.app.train_folders import fill, labels, write_job, write_run
+from tests.app.train_folders import fill, labels, press, write_job, write_run
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +87,27 @@ def test_what_was_asked_for_is_what_the_command_understands(page, home, started)
     )  # fmt: skip
     assert asked.measured_on["classes"] == str(home.parents[1] / "source" / "pairs.csv")
     assert asked.measured_on["attack"] is None
+
+
+def test_a_run_whose_loss_was_not_finite_is_tried_again_with_its_own_settings_and_a_third_of_its_rate(
+    page, root, home, started
+):
+    source = str(home.parents[1] / "source" / "pairs.csv")
+    params = TrainParams(
+        subset="all", defense="abl", model="RN50", epochs=7, steps=30, batch_size=16, accumulate=2, lr=3e-3, warmup=5,
+        seed=4, device="cpu", checkpoint_every=50, defense_options={"gamma": 1, "isolation_epochs": 3},
+    )  # fmt: skip
+    measured_on = {"classes": source, "images": None, "attack": None}
+    write_run(home, "train-x", done=20, ended=False, params=params.to_dict(), measured_on=measured_on)
+    write_job(root, home, "train-x", 2, f"cfbd train: the loss is nan at step 21; {CALMER}\n")
+    test = press(page("train"), "Try again, calmer")
+    assert not test.exception
+    assert test.number_input(key="train_lr").value == 1e-3
+    test.button(key="train_start").click().run()
+    ((_, _, arguments),) = started
+    asked = TrainRequest(parser().parse_args(arguments), {})
+    assert asked.params == replace(params, lr=1e-3)
+    assert asked.measured_on == measured_on
 
 
 def test_the_sliders_split_is_stored_before_it_is_trained_on(page, audit, started):

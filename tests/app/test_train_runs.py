@@ -111,6 +111,17 @@ def test_a_run_whose_loss_is_not_finite_is_not_offered_again(page, root, home):
     assert "Try again" not in labels(test)
 
 
+def test_hashing_pictures_is_told_before_the_first_step(page, root, home):
+    record = write_job(root, home, "train-x", None)
+    told = {"stage": "pictures hashed", "done": 1234, "total": 5000, "rate": 400.0, "seconds_left": 9.4}
+    (record / "progress.json").write_text(json.dumps(told | {"updated": "2026-01-02T00:00:00+00:00"}))
+    with (record / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        test = page("train")
+        assert not test.exception
+        assert "Hashing pictures: 1,234 of 5,000 · 400/s" in test.get("progress")[0].proto.text
+
+
 def test_a_stopped_run_is_resumed_as_it_was_asked_for(page, root, home, started):
     write_run(home, "train-x", done=20, ended=False)
     record = write_job(root, home, "train-x", 130)
