@@ -118,25 +118,19 @@ def _risk_told(one: GroupRisk, risk: Risk) -> str:
     )
 
 
-def name_of(group: Group) -> str:
-    """What a group's captions say: the phrases that define it, else its most typical caption."""
-    words = [phrase.text for phrase in group.phrases[:3]]
-    return " · ".join(words) or group.caption
-
-
 def _card(preview: Preview, group: Group, risk: str) -> None:
     colour, icon = KINDS[group.kind]
     decided = preview.explorer.decisions[group.positions]
     with st.container(border=True, key=f"group_{group.medoid}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-            st.markdown(f"#### {escaped(name_of(group), 80)}", width="content")
+            st.markdown(f"#### {escaped(group.name, 80)}", width="content")
             st.badge(group.kind, color=colour, icon=icon)
             st.markdown(f"**{len(group):,}** pairs", width="content")
             if (decided > 0).any():
                 st.caption(f"{int((decided > 0).sum()):,} decided", width="content")
             if risk:
                 st.caption(risk, width="content")
-        st.markdown(f"{escaped(group.reason[:1].upper() + group.reason[1:])}.")
+        st.markdown(escaped(group.sentence))
         st.html(
             _strip(preview, group.samples[:SHOWN])
             + f'<div class="cfbd-typical">{plain(group.caption, 160)}</div>'
@@ -146,25 +140,15 @@ def _card(preview: Preview, group: Group, risk: str) -> None:
                 group.positions,
                 f"group_{group.medoid}",
                 {"show": "all", "group": group.id},
-                f"the group “{name_of(group)}”",
+                f"the group “{group.name}”",
             )
             filters.look_button(
                 "Look at them", f"look_{group.medoid}", PairFilter(show="all", group=group.id)
             )
             st.toggle("What do the pictures share?", key=f"share_{group.medoid}")
-            st.caption(_numbers(group), width="content")
+            st.caption(group.numbers, width="content")
         if st.session_state.get(f"share_{group.medoid}"):
             _shared(preview, group)
-
-
-def _numbers(group: Group) -> str:
-    parts = [
-        ("captions alike", group.cohesion),
-        ("images alike", group.image_cohesion),
-        ("mean c", group.mean_c),
-        ("mean z", group.mean_z),
-    ]
-    return " · ".join(f"{name} {round(value, 2) + 0.0:.2f}" for name, value in parts if value is not None)
 
 
 def _strip(preview: Preview, positions: np.ndarray) -> str:

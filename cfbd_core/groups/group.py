@@ -18,6 +18,7 @@ ALIKE = 0.45
 USUAL = 0.95  # quantile of c: a group whose mean c is above it does not fit its captions
 IDENTICAL = 0.98
 SAMPLES = 12
+NAMING = 3  # phrases that name a group
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,29 @@ class Group:
     def __len__(self) -> int:
         return len(self.positions)
 
+    @property
+    def name(self) -> str:
+        """What its captions say: the phrases that define it, else its most typical caption."""
+        return " · ".join(phrase.text for phrase in self.phrases[:NAMING]) or self.caption
+
+    @property
+    def numbers(self) -> str:
+        """Its numbers in one line, those that are known: "captions alike 0.91 · images alike 0.03 · …"."""
+        parts = {
+            "captions alike": self.cohesion,
+            "images alike": self.image_cohesion,
+            "mean c": self.mean_c,
+            "mean z": self.mean_z,
+        }
+        return " · ".join(
+            f"{name} {_two_digits(value)}" for name, value in parts.items() if value is not None
+        )
+
+    @property
+    def sentence(self) -> str:
+        """Its ``reason`` as a sentence."""
+        return f"{self.reason[:1].upper()}{self.reason[1:]}."
+
 
 def judged(
     size: int, cohesion: float | None, image_cohesion: float | None, fits: bool = True
@@ -58,7 +82,7 @@ def judged(
     """
     if cohesion is None or image_cohesion is None:
         return "unclear", "fewer than two captions, or images, that can be compared"
-    numbers = f"captions {cohesion:.2f}, images {round(image_cohesion, 2) + 0.0:.2f}"
+    numbers = f"captions {_two_digits(cohesion)}, images {_two_digits(image_cohesion)}"
     if cohesion >= IDENTICAL and image_cohesion >= IDENTICAL:
         return "duplicates", f"captions and images are the same ({numbers})"
     if size < ENOUGH:
@@ -73,6 +97,10 @@ def judged(
     else:
         why = "the images are a little alike, less than a topic's"
     return "unclear", f"{why} ({numbers})"
+
+
+def _two_digits(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"  # no "-0.00"
 
 
 def cohesion(vectors: np.ndarray) -> float | None:

@@ -214,17 +214,7 @@ def _groups(preview: Preview, progress: Progress) -> str:
 
 
 def _card(preview: Preview, group: Group, compare: bool) -> str:
-    name = " · ".join(phrase.text for phrase in group.phrases[:3]) or group.caption
     decided = preview.explorer.decisions[group.positions]
-    numbers = {
-        "captions alike": group.cohesion,
-        "images alike": group.image_cohesion,
-        "mean c": group.mean_c,
-        "mean z": group.mean_z,
-    }
-    shown = " · ".join(
-        f"{words} {round(value, 2) + 0.0:.2f}" for words, value in numbers.items() if value is not None
-    )
     by_hand = int((decided > 0).sum())
     trigger = ""
     if compare:
@@ -238,9 +228,9 @@ def _card(preview: Preview, group: Group, compare: bool) -> str:
             else ""
         )
     return (
-        f'<div class="g"><b>{text(name, 120)}</b> – {len(group):,} pairs, {group.kind}<br>'
-        f"<small>{shown}{f' · {by_hand:,} decided by hand' if by_hand else ''}</small>"
-        f"<p>{text(group.reason[:1].upper() + group.reason[1:])}. Typical: <i>{text(group.caption, 200)}</i></p>"
+        f'<div class="g"><b>{text(group.name, 120)}</b> – {len(group):,} pairs, {group.kind}<br>'
+        f"<small>{group.numbers}{f' · {by_hand:,} decided by hand' if by_hand else ''}</small>"
+        f"<p>{text(group.sentence)} Typical: <i>{text(group.caption, 200)}</i></p>"
         f'<div class="s">{_samples(preview, group.samples[:8])}</div>{trigger}</div>'
     )
 

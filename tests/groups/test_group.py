@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfbd_core.groups.group import cohesion, farthest_points, judged, medoid
+from cfbd_core.groups.group import Group, cohesion, farthest_points, judged, medoid
+from cfbd_core.groups.words import Phrase
 from cfbd_core.scores import unit_rows
 
 
@@ -50,3 +51,14 @@ def test_farthest_points_are_those_of_the_literal_rule() -> None:
         expected.append(min(rest, key=lambda i: max(float(vectors[i] @ vectors[j]) for j in expected)))
     assert farthest_points(vectors, 4).tolist() == expected
     assert sorted(farthest_points(vectors[:3], 1).tolist()) == [0, 1, 2]
+
+
+def test_a_group_says_its_name_its_numbers_and_why() -> None:
+    at = np.array([3], np.int64)
+    words = tuple(Phrase(text, 1, 1.0) for text in ("ripe", "banana", "yellow", "fruit"))
+    full = Group("k", at, 3, "a banana", at, words, 0.914, -0.001, "unclear", "only 1 pair", 1.5, 0.25)
+    assert full.name == "ripe · banana · yellow"
+    assert full.numbers == "captions alike 0.91 · images alike 0.00 · mean c 1.50 · mean z 0.25"
+    assert full.sentence == "Only 1 pair."
+    bare = Group("k", at, 3, "a banana", at, (), None, None, "unclear", "", None, None)
+    assert (bare.name, bare.numbers) == ("a banana", "")
