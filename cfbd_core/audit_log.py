@@ -16,8 +16,9 @@ from cfbd_core.audit_columns import AuditColumns
 from cfbd_core.config import SplitParams
 from cfbd_core.errors import ParameterError
 from cfbd_core.files import told_in_one_line
-from cfbd_core.store import columns, log, queries
-from cfbd_core.store.log import Action, By
+from cfbd_core.store import acting, columns, log, queries
+from cfbd_core.store.acting import By
+from cfbd_core.store.log import Action
 
 Mark = tuple[int, int]
 MOST_LETTERS = 100
@@ -70,7 +71,7 @@ class AuditLog(AuditColumns):
         with told_in_one_line(self.folder), self._database.writing() as connection:
             by = By(_name(who), note, filter, self._params(connection, params))
             kind: log.Kind = "decide" if source is None else "import"
-            return log.decide_keys(connection, decisions, by, kind)
+            return acting.decide_keys(connection, decisions, by, kind)
 
     def decide_rows(
         self,
@@ -92,7 +93,7 @@ class AuditLog(AuditColumns):
         """
         with told_in_one_line(self.folder), self._database.writing() as connection:
             by = By(_name(who), note, filter, self._params(connection, params))
-            return log.decide_rows(connection, rows, codes, by, notes, seen)
+            return acting.decide_rows(connection, rows, codes, by, notes, seen)
 
     def undo(self, action: int | None = None, *, who: str | None = None, note: str | None = None) -> Action:
         """Undo an action, or the last that counts; its ``pairs`` are those that changed.
@@ -101,13 +102,13 @@ class AuditLog(AuditColumns):
         """
         with told_in_one_line(self.folder), self._database.writing() as connection:
             chosen = _last(connection, undone=False) if action is None else action
-            return log.undo(connection, chosen, By(_name(who), note))
+            return acting.undo(connection, chosen, By(_name(who), note))
 
     def redo(self, action: int | None = None, *, who: str | None = None, note: str | None = None) -> Action:
         """Let an action count again that was undone, or that which was undone last; see :meth:`undo`."""
         with told_in_one_line(self.folder), self._database.writing() as connection:
             chosen = _last(connection, undone=True) if action is None else action
-            return log.redo(connection, chosen, By(_name(who), note))
+            return acting.redo(connection, chosen, By(_name(who), note))
 
     def history(self, limit: int | None = None, before: int | None = None) -> list[Action]:
         """The log, newest first: at most ``limit`` actions, of those with a number below ``before``."""

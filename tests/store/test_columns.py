@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cfbd_core.store import Database, columns, log, queries
+from cfbd_core.store import Database, acting, columns, queries
 
 CAPTIONS = [
     "100% off",
@@ -64,7 +64,7 @@ def put_scores(database: Database, rows: list[int], c: list[float | None]) -> No
 
 def decide(database: Database, rows: list[int], codes: list[int]) -> None:
     with database.writing() as connection:
-        log.decide_rows(connection, np.array(rows, np.int64), np.array(codes, np.int8), log.By("ada"))
+        acting.decide_rows(connection, np.array(rows, np.int64), np.array(codes, np.int8), acting.By("ada"))
 
 
 def decided(database: Database) -> dict[int, int]:
@@ -167,7 +167,7 @@ def test_a_row_that_is_gone_cannot_be_decided_on(database):
 def test_a_decision_by_key_is_seen_by_row_and_its_note_stays_until_it_is_taken_back(database):
     made = pa.table({"key": ["Key7"], "decision": ["unsure"], "note": ["hm"]})
     with database.writing() as connection:
-        log.decide_keys(connection, made, log.By("ada"), "import")
+        acting.decide_keys(connection, made, acting.By("ada"), "import")
     assert decided(database) == {7: 3}
     decide(database, [7], [1])
     with database.reading() as connection:

@@ -20,9 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cfbd_core.errors import AuditError, DecidedMeanwhile, ParameterError
-from cfbd_core.store import Database, log, queries, schema
+from cfbd_core.store import Database, acting, log, queries, schema
+from cfbd_core.store.acting import By
 from cfbd_core.store.columns import DECISIONS, decided, notes_of
-from cfbd_core.store.log import Action, By
+from cfbd_core.store.log import Action
 from tests.store.older import DECIDED, make_older
 
 KEYS = ("a", "b", "c", "d", "e", "f")
@@ -60,12 +61,12 @@ def decide(
 ) -> int:
     rows = np.array([KEYS.index(key) * 2 for key in keys], np.int64)
     with database.writing() as connection:
-        return log.decide_rows(connection, rows, DECISIONS.index(decision), by, notes).id
+        return acting.decide_rows(connection, rows, DECISIONS.index(decision), by, notes).id
 
 
 def turn(database: Database, what: str, action: int, by: By = ADA) -> Action:
     with database.writing() as connection:
-        return getattr(log, what)(connection, action, by)
+        return getattr(acting, what)(connection, action, by)
 
 
 def stands(database: Database) -> dict[str, tuple[str, str | None]]:
@@ -99,7 +100,7 @@ def test_an_action_tells_who_when_what_why_and_under_what(database):
     began = datetime.now(UTC)
     by = By("ada", "a banana", {"text": "banana"}, {"k": 5})
     with database.writing() as connection:
-        done = log.decide_rows(connection, np.array([0, 4]), 2, by)
+        done = acting.decide_rows(connection, np.array([0, 4]), 2, by)
     assert history(database) == [done]
     assert (done.id, done.who, done.kind, done.decision, done.note) == (
         1,
@@ -117,24 +118,24 @@ def test_an_action_tells_who_when_what_why_and_under_what(database):
 def test_decisions_that_differ_from_pair_to_pair_are_one_action(database):
     with database.writing() as connection:
         rows, codes = np.array([4, 0, 2]), np.array([1, 2, 0], np.int8)
-        assert log.decide_rows(connection, rows, codes, ADA).decision is None
+        assert acting.decide_rows(connection, rows, codes, ADA).decision is None
     assert stands(database) == {"c": ("keep", None), "a": ("remove", None)}
 
 
 def test_of_a_row_or_key_given_twice_the_last_counts_and_rows_that_are_gone_are_left_out(database):
     with database.writing() as connection:
         rows, codes = np.array([2, 0, 2, 99]), np.array([1, 1, 2, 1], np.int8)
-        assert log.decide_rows(connection, rows, codes, ADA, ["x", "y", "z", "-"]).pairs == 2
+        assert acting.decide_rows(connection, rows, codes, ADA, ["x", "y", "z", "-"]).pairs == 2
     assert stands(database) == {"a": ("keep", "y"), "b": ("remove", "z")}
     table = pa.table({"key": ["a", "a"], "decision": ["remove", "unsure"], "note": ["1", None]})
     with database.writing() as connection:
-        assert log.decide_keys(connection, table, ADA, "import").pairs == 1
+        assert acting.decide_keys(connection, table, ADA, "import").pairs == 1
     assert stands(database)["a"] == ("unsure", None)
 
 
 def test_an_action_on_no_pair_is_told_all_the_same(database):
     with database.writing() as connection:
-        assert log.decide_rows(connection, np.array([], np.int64), 1, ADA).pairs == 0
+        assert acting.decide_rows(connection, np.array([], np.int64), 1, ADA).pairs == 0
     assert (stands(database), len(history(database))) == ({}, 1)
 
 
@@ -152,14 +153,14 @@ def test_notes_go_with_their_decisions_or_stay(database):
 def test_an_unknown_key_stores_nothing(database):
     table = pa.table({"key": ["a", "zzz"], "decision": ["keep", "keep"], "note": ["", ""]})
     with pytest.raises(ParameterError, match=r"'zzz' .*1 such"), database.writing() as connection:
-        log.decide_keys(connection, table, ADA, "import")
+        acting.decide_keys(connection, table, ADA, "import")
     assert (stands(database), history(database)) == ({}, [])
 
 
 def test_one_note_for_all_keys_is_the_action_s(database):
     table = pa.table({"key": ["a", "b"], "decision": ["keep", "keep"], "note": ["why", "why"]})
     with database.writing() as connection:
-        assert log.decide_keys(connection, table, ADA, "import").note == "why"
+        assert acting.decide_keys(connection, table, ADA, "import").note == "why"
 
 
 # --- undo and redo -------------------------------------------------------------------------------------
@@ -253,20 +254,20 @@ def test_what_stands_is_what_the_log_says_however_it_is_read(tmp_path_factory, a
         for kind, what, note in acts:
             if kind == "rows":
                 rows = np.array([KEYS.index(key) * 2 for key in what], np.int64)
-                log.decide_rows(connection, rows, np.array(list(what.values()), np.int8), By("ada", note))
+                acting.decide_rows(connection, rows, np.array(list(what.values()), np.int8), By("ada", note))
                 model.decide(what, note)
             elif kind == "keys":
                 asked = ([*what], [DECISIONS[code] for code in what.values()], [note] * len(what))
                 columns = [pa.array(column, pa.string()) for column in asked]
                 table = pa.table(columns, names=["key", "decision", "note"])
-                log.decide_keys(connection, table, ADA, "import")
+                acting.decide_keys(connection, table, ADA, "import")
                 model.decide(what, note)
             elif model.can(kind, what):
-                getattr(log, kind)(connection, what, ADA)
+                getattr(acting, kind)(connection, what, ADA)
                 model.turn(kind, what)
             else:
                 with pytest.raises(ParameterError):
-                    getattr(log, kind)(connection, what, ADA)
+                    getattr(acting, kind)(connection, what, ADA)
             seen.append(log.mark(connection))
     assert stands(database) == replayed(database) == model.stands()
     with database.reading() as connection:
@@ -422,18 +423,18 @@ def test_a_decision_on_what_someone_decided_meanwhile_is_refused_and_nothing_sto
     rows, remove = np.array([0, 2]), DECISIONS.index("remove")
     refused = pytest.raises(DecidedMeanwhile, match="decided meanwhile: keep, by bob; press again")
     with refused, database.writing() as connection:
-        log.decide_rows(connection, rows, remove, ADA, seen=0)
+        acting.decide_rows(connection, rows, remove, ADA, seen=0)
     assert stands(database) == {"a": ("keep", None)}
     with database.writing() as connection:  # seen by now, so it is overruled
-        log.decide_rows(connection, rows[:1], remove, ADA, seen=DECISIONS.index("keep"))
+        acting.decide_rows(connection, rows[:1], remove, ADA, seen=DECISIONS.index("keep"))
     with database.writing() as connection:  # what was asked for stands already: nobody is overruled
-        assert log.decide_rows(connection, rows[:1], remove, BOB, seen=0).pairs == 1
+        assert acting.decide_rows(connection, rows[:1], remove, BOB, seen=0).pairs == 1
     turn(database, "undo", 3)
     turn(database, "undo", 2)
     turn(database, "undo", 1, BOB)
     refused = pytest.raises(DecidedMeanwhile, match="decided meanwhile: taken back, by bob")
     with refused, database.writing() as connection:
-        log.decide_rows(connection, rows[:1], remove, ADA, seen=DECISIONS.index("keep"))
+        acting.decide_rows(connection, rows[:1], remove, ADA, seen=DECISIONS.index("keep"))
 
 
 def test_pairs_touched_by_others_meanwhile_are_counted_once(database: Database) -> None:

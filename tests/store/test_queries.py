@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cfbd_core.store import Database, log, queries
+from cfbd_core.store import Database, acting, queries
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_final_follows_the_verdict_until_someone_decides(database):
         table = pa.table(
             {"key": ["a", "b", "c"], "decision": ["remove", "unsure", "keep"], "note": ["", "", ""]}
         )
-        log.decide_keys(connection, table, log.By("ada"), "import")
+        acting.decide_keys(connection, table, acting.By("ada"), "import")
     with database.reading() as connection:
         found = queries.select_pairs(connection).to_pylist()
     assert [row["verdict"] for row in found] == ["clean", "poisoned", "poisoned"]
