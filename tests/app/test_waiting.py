@@ -97,7 +97,7 @@ def test_the_learned_order_is_learned_meanwhile_and_anew_for_each_queue(
     page, audit, monkeypatch, gate
 ) -> None:
     calls, said, real = [], "Learning from the decisions so far", learner.learn
-    monkeypatch.setattr("cfbd_core.review.learn", gate.before(lambda *args: calls.append(1) or real(*args)))
+    monkeypatch.setattr("app.review_order.learn", gate.before(lambda *args: calls.append(1) or real(*args)))
     test = page("review")
     test.segmented_control(key="review_order").set_value("learned").run()
     assert not test.exception
