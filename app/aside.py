@@ -1,18 +1,19 @@
 """Parts of a page that fill in after the rest, made one at a time in a thread: what is shown, then what is next.
 
-Whoever decides by key does not wait for them: what is no longer wanted is not begun.
+Whoever decides by key does not wait for them: what is no longer wanted is not begun. Each is drawn by itself when it is
+there; what a whole page waits for is :mod:`app.background`'s.
 """
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import streamlit as st
 
+from app.futures import Futures
 from app.words import escaped
 from cfbd_core.errors import CfbdError
 
@@ -40,14 +41,15 @@ def fill(
 ) -> None:
     """Draw what the first of ``makes`` gives as soon as it is there, until then ``words``; make the others after it.
 
-    Names say what each depends on, as those of :func:`app.background.made` do. With ``keeps`` what was drawn last
-    stays until then. A part of its own of the page: it runs again alone. An error that a user can mend is told in its
-    place.
+    Names say what each depends on, as those of :class:`Futures` do. With ``keeps`` what was drawn last stays until
+    then. A part of its own of the page: it runs again alone. An error that a user can mend is told in its place.
     """
-    work = _asked(part, makes)
+    held = _held(part)
+    held.drop_unbegun(makes)
+    work, *_ = [held.ask(name, make, _worker()) for name, make in makes.items()]
     wait([work], AT_ONCE)
     latest = st.session_state.setdefault("asides_drawn", {})
-    if not work.done():
+    if not work.done() or work.cancelled():  # a newer run of the page may have dropped it
         if keeps and part in latest:
             draw(latest[part])
         st.caption(f":material/hourglass_top: {words} …")
@@ -61,7 +63,7 @@ def fill(
     try:
         found = work.result()
     except CfbdError as error:
-        _held(part).clear()  # tried again with the next pair
+        held.forget(next(iter(makes)))  # tried again with the next run
         st.caption(f":material/error: {escaped(str(error))}")
         return
     if keeps:
@@ -69,26 +71,9 @@ def fill(
     draw(found)
 
 
-def _asked(part: str, makes: Mapping[Hashable, Callable[[], Any]]) -> Future[Any]:
-    """The work on the first of ``makes``; what was asked for before and is not begun is dropped."""
-    held = _held(part)
-    for name in [name for name, work in held.items() if name not in makes and work.cancel()]:
-        del held[name]
-    for name, make in makes.items():
-        if name not in held:
-            held[name] = _worker().submit(make)
-        held.move_to_end(name)
-    first = held[next(iter(makes))]
-    while len(held) > KEPT:
-        held.popitem(last=False)
-    return first
-
-
-def _held(part: str) -> OrderedDict[Hashable, Future[Any]]:
-    held: OrderedDict[Hashable, Future[Any]] = st.session_state.setdefault("asides", {}).setdefault(
-        part, OrderedDict()
-    )
-    return held
+def _held(part: str) -> Futures:
+    parts: dict[str, Futures] = st.session_state.setdefault("asides", {})
+    return parts.setdefault(part, Futures(KEPT))
 
 
 @st.cache_resource

@@ -1,15 +1,19 @@
-"""What takes seconds, made in a thread while the page stays usable; kept for the session."""
+"""What a page cannot go on without, made in a thread while the rest of the app stays usable; kept for the session.
+
+Each may have its own number of threads, and at its end the whole page is drawn anew. Parts that only fill in, one at a
+time and alone, are :mod:`app.aside`'s. Both keep their works in :class:`app.futures.Futures`.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, TimeoutError
 from typing import Any, Literal
 
 import streamlit as st
 
 from app import widgets
+from app.futures import Futures
 from cfbd_core.errors import CfbdError
 
 Worker = Literal["shared", "groups"]
@@ -23,38 +27,34 @@ EVERY = 0.7  # seconds between looks
 def made(name: Hashable, make: Callable[[], Any], words: str, worker: Worker = "shared") -> Any:
     """Return what ``make`` gave, or None while it is at work: then the page says so, and is drawn anew at the end.
 
-    ``name`` says what it depends on; an object is in it as a weak reference, as its id may be another's later. An
-    error that a user can mend is told in its place; it is tried again when the page is opened again. ``worker`` is of
-    its own for what may take a minute, so that nothing else waits for that.
+    ``name`` says what it depends on, as those of :class:`Futures` do. An error that a user can mend is told in its
+    place; it is tried again when the page is opened again. ``worker`` is of its own for what may take a minute, so that
+    nothing else waits for that.
     """
     held = _held()
     st.session_state.setdefault(NAMED, set()).add(name)
-    if name not in held:
-        held[name] = _workers(worker).submit(make)
-        while len(held) > KEPT:
-            held.popitem(last=False)[1].cancel()
-    work = held[name]
+    work = held.ask(name, make, _workers(worker))
     try:
         return work.result(AT_ONCE)
     except TimeoutError:
         if work.done():  # it was the work itself that timed out
             raise
         _wait(work, words)
+    except CancelledError:  # a newer run of the page has dropped it, and draws what it waits for
+        return None
     except CfbdError as error:
-        del held[name]
+        held.forget(name)
         widgets.problem(error)
     return None
 
 
 def tidy() -> None:
     """Drop what this run of the page did not ask for and no thread has begun: its slider has moved on."""
-    named, held = st.session_state.pop(NAMED, set()), _held()
-    for name in [name for name, work in held.items() if name not in named and work.cancel()]:
-        del held[name]
+    _held().drop_unbegun(st.session_state.pop(NAMED, set()))
 
 
-def _held() -> OrderedDict[Hashable, Future[Any]]:
-    held: OrderedDict[Hashable, Future[Any]] = st.session_state.setdefault("background", OrderedDict())
+def _held() -> Futures:
+    held: Futures = st.session_state.setdefault("background", Futures(KEPT))
     return held
 
 

@@ -40,7 +40,7 @@ def test_it_is_told_while_it_is_made_and_made_once() -> None:
     assert "Thinking" in test.caption[0].value
     assert not test.markdown
     GO.set()
-    test.session_state["background"]["x", "slow"].result(30)
+    test.session_state["background"].get(("x", "slow")).result(30)
     test.run()
     assert test.markdown[0].value == "found the answer"
     assert not test.caption
@@ -52,7 +52,7 @@ def test_an_error_is_told_in_its_place_and_tried_again() -> None:
     while not test.error:  # the thread may not have come to it yet
         test.run()
     assert "too few of them" in test.error[0].value
-    assert ("x", "failing") not in test.session_state["background"]
+    assert test.session_state["background"].names() == []
 
 
 def moving(at: int) -> None:
@@ -73,10 +73,10 @@ def test_what_a_slider_has_left_behind_is_not_begun_and_holds_nobody_else_up() -
         test.session_state["at"] = at
         test.run()
     held = test.session_state["background"]
-    assert list(held) == [("moved", 0), ("moved", 3)]  # the first has begun
+    assert held.names() == [("moved", 0), ("moved", 3)]  # the first has begun
     other = AppTest.from_function(script, args=("failing",), default_timeout=30).run()
     while not other.error:  # a worker of its own
         other.run()
     GO.set()
-    assert held["moved", 3].result(30) == "the answer"
+    assert held.get(("moved", 3)).result(30) == "the answer"
     assert CALLS == ["made", "made"]
