@@ -6,7 +6,6 @@ page of 60 took over twice as long to draw. What strangers wrote goes there as t
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import Any
 
@@ -17,7 +16,6 @@ from app import deciding, state, undo, words
 from cfbd_core.images import data_url
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
-from cfbd_core.store.log import Action
 from cfbd_core.thumbnails import Thumbnail, Thumbnails
 
 SUBSETS = ("D_b", "D_p", "D_s")
@@ -111,7 +109,7 @@ def gallery(preview: Preview, positions: np.ndarray) -> None:
     ]
     choices = [(decision, label, HELP.get(decision, "")) for decision, label in CHOICES.items()]
     _component(
-        data={"cards": cards, "choices": choices, "done": list(_presses().done)},
+        data={"cards": cards, "choices": choices, "done": list(_done())},
         key="gallery",
         on_decide_change=_decide,
     )
@@ -142,36 +140,22 @@ def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbn
 # --- decisions ---------------------------------------------------------------------------------------------
 
 
-class _Presses:
-    """What this session's cards have told. A newer run of the page may be taking it in while an older one is stopped.
-
-    Hence one at a time, by ``lock``; ``stored`` are the actions of presses by their ids, ``done`` those that can be
-    undone, too: a run may be stopped between the two, and the press is told again then.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.stored: dict[str, Action] = {}
-        self.done: deque[str] = deque(maxlen=REMEMBERED)
-
-
-def _presses() -> _Presses:
-    held: _Presses = st.session_state.setdefault("gallery_presses", _Presses())
+def _done() -> deque[str]:
+    """The presses that this session's cards have told and that are stored, by their ids."""
+    held: deque[str] = st.session_state.setdefault("gallery_presses", deque(maxlen=REMEMBERED))
     return held
 
 
 def _decide() -> None:
-    """Store what was pressed, each press once, wherever its pair stands by now; a busy audit is told."""
-    presses = _presses()
+    """Store what was pressed, each press once, wherever its pair stands by now; a busy audit is told.
+
+    A newer run of the page may be told of a press that an older one is still taking in: hence the lock.
+    """
+    done, lock = _done(), undo.steps().lock
     for press in st.session_state["gallery"]["decide"]:
-        name, decision = press["id"], press["decision"]
-        with presses.lock:
-            if name in presses.done:
+        with lock:
+            if press["id"] in done:
                 continue
             with state.told():
-                if name not in presses.stored:
-                    presses.stored[name] = deciding.on_one(press["row"], decision, press["seen"])
-                told = f"{decision or 'clear'} {words.escaped(press['key'], 24)}"
-                undo.remember(presses.stored[name], told)
-            presses.done.append(name)
-            presses.stored.pop(name, None)
+                deciding.on_one(press["row"], press["key"], press["decision"], press["seen"])
+            done.append(press["id"])

@@ -46,8 +46,7 @@ def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any], s
         note = " ".join(str(st.session_state.get(f"why_{key}") or "").split()) or None
         told = f"{decision or 'clear'} {len(rows):,} pairs"
         with st.spinner("Storing …"):
-            done = store(rows, DECISIONS.index(decision), note, chosen)
-        undo.remember(done, told)
+            done = store(rows, DECISIONS.index(decision), told, note, chosen)
         st.session_state[f"why_{key}"] = ""  # it was of this action
         st.toast(
             f"{len(rows):,} pairs: {decision or 'cleared'}{_overruled(done, since)}", icon=":material/check:"
@@ -62,31 +61,35 @@ def _overruled(done: Action, since: int) -> str:
     return f"; on {count:,} of them someone had decided meanwhile (the Log has it)" if count else ""
 
 
-def on_one(row: int, decision: str, seen: str) -> Action:
+def on_one(row: int, key: str, decision: str, seen: str) -> Action:
     """Store a decision on the pair at ``row``, on which the person has seen the decision ``seen``; see :func:`store`.
 
     Raises DecidedMeanwhile where someone has decided otherwise since: the page shows that now, and the same press again
     overrules it.
     """
-    return store(np.array([row]), DECISIONS.index(decision), None, None, DECISIONS.index(seen))
+    told = f"{decision or 'clear'} {escaped(key, 24)}"
+    return store(np.array([row]), DECISIONS.index(decision), told, seen=DECISIONS.index(seen))
 
 
 def store(
     rows: np.ndarray,
     code: int,
-    note: str | None,
-    chosen: Mapping[str, Any] | None,
+    told: str,
+    note: str | None = None,
+    chosen: Mapping[str, Any] | None = None,
     seen: int | None = None,
 ) -> Action:
-    """Store one action: the decision ``code`` on the pairs at ``rows`` (m,); the caller has it remembered for undo.
+    """Store one action, the decision ``code`` on the pairs at ``rows`` (m,), and remember it as ``told`` for undo.
 
-    Raises AuditError where a pair is no longer in the audit, DecidedMeanwhile as :meth:`Audit.decide_rows` does.
+    Both in one go: after the store nothing is asked of Streamlit, which might end the run there. Raises AuditError
+    where a pair is no longer in the audit, DecidedMeanwhile as :meth:`Audit.decide_rows` does.
     """
-    explorer = state.explorer()
+    explorer, params, by, steps = state.explorer(), state.params(), who.name(), undo.steps()
     positions = explorer.positions_of(rows)
     if (positions < 0).any():
         what = "this pair is" if len(rows) == 1 else "some of these pairs are"
         raise AuditError(f"{what} no longer in the audit; open the page again")
-    return explorer.decide(
-        positions, code, who=who.name(), note=note, filter=chosen, params=state.params(), seen=seen
-    )
+    with steps.lock:
+        done = explorer.decide(positions, code, who=by, note=note, filter=chosen, params=params, seen=seen)
+        steps.remember(done, told, explorer.undone)
+    return done

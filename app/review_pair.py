@@ -7,9 +7,8 @@ import time
 import numpy as np
 import streamlit as st
 
-from app import deciding, keys, left, near, pair_view, review_order, state, undo
+from app import deciding, keys, left, near, pair_view, review_order, state, undo, who
 from app.review_queue import ReviewQueue
-from app.words import escaped
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
 
@@ -35,6 +34,8 @@ def undo_button() -> None:
 @st.fragment
 def _one(queue: ReviewQueue) -> None:
     """One pair; a key runs this part of the page alone."""
+    if queue.is_over and review_order.chosen() != "filter":
+        st.session_state.pop("review", None)  # what comes next is learned or drawn anew
     if st.session_state.get("review") is not queue:
         st.rerun()  # the queue is used up: the page makes the next one
     preview = state.preview()
@@ -109,31 +110,34 @@ def _acted() -> dict[int, int]:
 
 
 def _decide(queue: ReviewQueue, at: int, key: str, decision: str, seen: str) -> None:
-    """Decide on the pair that was shown, with the decision ``seen``; a second press before the next pair is none."""
-    if at != queue.at or queue.is_over:
-        return
-    with state.told():
-        done = deciding.on_one(queue.row, decision, seen)
-        undo.remember(done, f"{decision} {escaped(key, 24)}")
-        _acted()[done.id] = queue.row
+    """Decide on the pair that was shown, with the decision ``seen``; a second press before the next pair is none.
+
+    After the store nothing is asked of Streamlit, which might end the run there.
+    """
+    acted, explorer = _acted(), state.explorer()
+    with undo.steps().lock, state.told():
+        if at != queue.at or queue.is_over:
+            return
+        done = deciding.on_one(queue.row, key, decision, seen)
+        acted[done.id] = queue.row
         queue.made += 1
-        queue.go_on(state.explorer())
-        if queue.is_over and review_order.chosen() != "filter":
-            st.session_state.pop("review", None)  # what comes next is learned or drawn anew
+        queue.go_on(explorer)
 
 
 def _undo(queue: ReviewQueue | None) -> None:
     """Undo the last decision that was made here; what was done elsewhere is undone there, where it is seen."""
-    with state.told():
-        last = undo.last()
-        if last is None or last["action"] not in _acted():
+    acted, explorer, by, steps = _acted(), state.explorer(), who.name(), undo.steps()
+    with steps.lock, state.told():
+        last, _ = steps.around(explorer.undone)
+        if last is None or last.action not in acted:
             st.toast(
                 "Your last action was on another page; undo it there or in the Log.", icon=":material/info:"
             )
             return
-        undo.undo_last()
-        row = _acted().pop(last["action"])
+        done = explorer.undo(last.action, who=by)
+        row = acted.pop(last.action)
         if queue is None:
             st.session_state.pop("review", None)  # nothing was left, now something is
         else:
             queue.go_to(row)
+        undo.turned(done, last.pairs)

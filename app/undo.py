@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -12,20 +13,53 @@ from cfbd_core.store.log import Action
 KEPT = 100
 
 
-def remember(done: Action, told: str) -> None:
-    """Take in what was just done; ``told`` says it on the buttons, as Markdown. What was undone is left behind."""
-    steps = st.session_state.get("undo", [])
-    done_before = steps[: _last_that_counts(steps) + 1]
-    step = {"action": done.id, "pairs": done.pairs, "words": told}
-    st.session_state["undo"] = [*done_before, step][-KEPT:]
+@dataclass(frozen=True)
+class Step:
+    """An action of the log on so many ``pairs``; ``words`` say it on the buttons, as Markdown."""
+
+    action: int
+    pairs: int
+    words: str
+
+
+class Steps:
+    """What this session has done, in that order. ``lock`` is for one press at a time.
+
+    Streamlit may end a run wherever it is asked for something, and begin a newer one beside it. So whoever acts asks
+    for all that it takes first; then, under the lock, it stores and remembers in one go.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._steps: list[Step] = []
+
+    def remember(self, done: Action, words: str, undone: frozenset[int]) -> None:
+        """Take in what was just done; what was undone before it, as ``undone`` says, is left behind."""
+        counting = self._steps[: self._last_that_counts(undone) + 1]
+        self._steps = [*counting, Step(done.id, done.pairs, words)][-KEPT:]
+
+    def around(self, undone: frozenset[int]) -> tuple[Step | None, Step | None]:
+        """The last step that counts, and the one after it, which was undone; None where there is none."""
+        steps, last = self._steps, self._last_that_counts(undone)
+        return (steps[last] if last >= 0 else None), (steps[last + 1] if last + 1 < len(steps) else None)
+
+    def _last_that_counts(self, undone: frozenset[int]) -> int:
+        """Its place, or −1."""
+        return max((at for at, step in enumerate(self._steps) if step.action not in undone), default=-1)
+
+
+def steps() -> Steps:
+    """Those of this session."""
+    held: Steps = st.session_state.setdefault("undo", Steps())
+    return held
 
 
 def buttons() -> None:
     """Undo and redo, each telling what it would turn."""
-    undo, redo = _steps()
+    undo, redo = _around()
     for step, what, turn in ((undo, "Undo", _undo), (redo, "Redo", _redo)):
         st.button(
-            f"{what}: {step['words']}" if step else what, on_click=turn, disabled=step is None,
+            f"{what}: {step.words}" if step else what, on_click=turn, disabled=step is None,
             icon=f":material/{what.lower()}:", key=f"{what.lower()}_button",
         )  # fmt: skip
 
@@ -42,38 +76,19 @@ def turned(done: Action, pairs: int) -> None:
     st.toast(told, icon=":material/info:")
 
 
-def undo_last() -> None:
-    """Undo the last step that counts; nothing happens where there is none."""
-    step = _steps()[0]
-    if step:
-        turned(state.explorer().undo(step["action"], who=who.name()), step["pairs"])
-
-
-def last() -> dict[str, Any] | None:
-    """The last step that counts: its ``action`` in the log, its ``words``; None where there is none."""
-    return _steps()[0]
-
-
-def _steps() -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The last step that counts, and the one after it, which was undone; None where there is none."""
-    steps = st.session_state.get("undo", [])
-    last = _last_that_counts(steps)
-    return (steps[last] if last >= 0 else None), (steps[last + 1] if last + 1 < len(steps) else None)
-
-
-def _last_that_counts(steps: list[dict[str, Any]]) -> int:
-    """Its place, or −1."""
-    undone = state.explorer().undone if steps else frozenset()
-    return max((at for at, step in enumerate(steps) if step["action"] not in undone), default=-1)
+def _around() -> tuple[Step | None, Step | None]:
+    return steps().around(state.explorer().undone)
 
 
 def _undo() -> None:
-    with state.told(), st.spinner("Undoing …"):
-        undo_last()
+    with steps().lock, state.told(), st.spinner("Undoing …"):
+        step = _around()[0]
+        if step:
+            turned(state.explorer().undo(step.action, who=who.name()), step.pairs)
 
 
 def _redo() -> None:
-    with state.told(), st.spinner("Redoing …"):
-        step = _steps()[1]
+    with steps().lock, state.told(), st.spinner("Redoing …"):
+        step = _around()[1]
         if step:
-            turned(state.explorer().redo(step["action"], who=who.name()), step["pairs"])
+            turned(state.explorer().redo(step.action, who=who.name()), step.pairs)

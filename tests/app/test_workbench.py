@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app import background, pair_view
 from app.review_queue import ReviewQueue
@@ -239,6 +240,46 @@ def test_presses_that_are_told_together_or_again_are_stored_once_each(page, audi
     assert set(audit.pairs(f"row IN {rows}")["decision"].to_pylist()) == {"keep"}
     assert len(audit.history()) == 2
     assert [given["done"] for given in data_of(test, "cfbd_cards")] == [["0", "1"]]
+
+
+@pytest.fixture
+def stopped_after_the_store(monkeypatch) -> None:
+    """Streamlit ends the run at the first thing that is asked of it after a decision is stored."""
+    decide = Explorer.decide
+
+    def then_stopped(self, *given, **options):
+        done = decide(self, *given, **options)
+        get_script_run_ctx().script_requests.request_stop()
+        return done
+
+    monkeypatch.setattr(Explorer, "decide", then_stopped)
+
+
+def test_a_decision_by_key_whose_run_is_stopped_can_be_undone(page, audit, stopped_after_the_store) -> None:
+    test = page("review")
+    row = held(test).row
+    decide_button(test, "remove").click().run()
+    assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["remove"]
+    test.run()
+    assert (held(test).at, held(test).made) == (1, 1)
+    test.button(key="review_undo").click().run()
+    assert (held(test).row, audit.pairs(f"row = {row}")["decision"].to_pylist()) == (row, [""])
+
+
+def test_decisions_on_cards_and_on_many_whose_runs_are_stopped_can_be_undone(
+    page, audit, stopped_after_the_store
+) -> None:
+    test = page("pairs")
+    row, *_ = flagged = flagged_rows(audit)
+    press(test, "unsure", row)
+    test.run()
+    assert [given["done"] for given in data_of(test, "cfbd_cards")] != [[]]
+    test.button(key="all_keep_filter").click().run()
+    test.run()
+    for _ in range(2):
+        test.button(key="undo_button").click().run()
+    assert set(audit.pairs(f"row IN {tuple(flagged)}")["decision"].to_pylist()) == {""}
+    assert [action.kind for action in audit.history()] == ["undo", "undo", "decide", "decide"]
 
 
 def test_a_bulk_decision_tells_how_many_were_decided_meanwhile(page, audit) -> None:
