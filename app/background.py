@@ -16,26 +16,33 @@ from app import widgets
 from app.futures import Futures
 from cfbd_core.errors import CfbdError
 
-Worker = Literal["shared", "groups"]
-THREADS: dict[Worker, int] = {"shared": 2, "groups": 1}
+Worker = Literal["shared", "groups", "previews"]
+THREADS: dict[Worker, int] = {"shared": 2, "groups": 1, "previews": 2}
 KEPT = 32
 NAMED = "background_named"  # what this run of the page has asked for so far, in the session
 AT_ONCE = 0.4  # seconds: what is made sooner is shown without a word
 EVERY = 0.7  # seconds between looks
 
 
-def made(name: Hashable, make: Callable[[], Any], words: str, worker: Worker = "shared") -> Any:
+def made(
+    name: Hashable,
+    make: Callable[[], Any],
+    words: str,
+    worker: Worker = "shared",
+    at_once: float | None = None,
+    told: Callable[[CfbdError], None] = widgets.problem,
+) -> Any:
     """Return what ``make`` gave, or None while it is at work: then the page says so, and is drawn anew at the end.
 
-    ``name`` says what it depends on, as those of :class:`Futures` do. An error that a user can mend is told in its
+    ``name`` says what it depends on, as those of :class:`Futures` do. An error that a user can mend is ``told`` in its
     place; it is tried again when the page is opened again. ``worker`` is of its own for what may take a minute, so that
-    nothing else waits for that.
+    nothing else waits for that. ``at_once`` is how many seconds are waited without a word.
     """
     held = _held()
     st.session_state.setdefault(NAMED, set()).add(name)
     work = held.ask(name, make, _workers(worker))
     try:
-        return work.result(AT_ONCE)
+        return work.result(AT_ONCE if at_once is None else at_once)
     except TimeoutError:
         if work.done():  # it was the work itself that timed out
             raise
@@ -44,8 +51,24 @@ def made(name: Hashable, make: Callable[[], Any], words: str, worker: Worker = "
         return None
     except CfbdError as error:
         held.forget(name)
-        widgets.problem(error)
+        told(error)
     return None
+
+
+def is_awaited(name: Hashable) -> bool:
+    """Whether this run of the page has asked for it, says so, and is drawn anew when it is there."""
+    work = _held().get(name)
+    return name in st.session_state.get(NAMED, ()) and work is not None and not work.done()
+
+
+def forget(name: Hashable) -> None:
+    """Let it be made again when it is asked for next."""
+    _held().forget(name)
+
+
+def begin() -> None:
+    """Begin a run of the page: the one before may have been stopped on its way."""
+    st.session_state.pop(NAMED, None)
 
 
 def tidy() -> None:

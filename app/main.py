@@ -7,10 +7,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import background, state, who, widgets, words
+from app import background, previews, state, who, widgets, words
 from app.login import require_login
 from cfbd_core.audit import Audit
 from cfbd_core.errors import CfbdError
+from cfbd_core.preview import Preview
 
 PAGES = (
     ("audits", "Audits", ":material/folder_open:"),
@@ -27,6 +28,7 @@ PAGES = (
     ("train", "Train", ":material/model_training:"),
     ("lab", "Attack lab", ":material/science:"),
 )
+WITHOUT_AUDIT = ("audits", "train", "lab")  # pages that need none
 BRAND = Path(__file__).resolve().parents[1] / "assets" / "brand"
 ABOUT = "CFBD Auditor finds backdoor-poisoned image–caption pairs before a CLIP model is trained on them."
 
@@ -42,6 +44,7 @@ def main() -> None:
     st.html(Path(__file__).with_name("style.css"))
     st.logo(str(BRAND / "wordmark.svg"), size="large", icon_image=str(BRAND / "mark.svg"))
     require_login()
+    background.begin()
     pages = [
         st.Page(f"views/{name}.py", title=title, icon=icon, url_path=name) for name, title, icon in PAGES
     ]
@@ -53,7 +56,7 @@ def main() -> None:
         st.switch_page(pages[0] if folder is None else pages[1])
     place = st.sidebar.container()
     try:
-        if page.url_path in ("audits", "train", "lab") or _is_ready(folder):
+        if page.url_path in WITHOUT_AUDIT or _is_ready(folder):
             page.run()
     except CfbdError as error:
         widgets.problem(error)
@@ -104,19 +107,26 @@ def _sidebar() -> None:
         if not state.is_scored(folder):
             st.caption("Not scored yet.")
             return
-        preview = state.preview()
         state.write_url()
-        counts = preview.counts
-        widgets.evidence_badge(preview.evidence.level)
-        st.markdown(f"**{counts.flagged:,}** of {counts.pairs:,} pairs flagged")
-        st.caption(widgets.described(preview.params, preview.gamma_z.value))
-        _apply_or_reset()
+        if previews.are_awaited():
+            st.caption(f":material/hourglass_top: {previews.WORDS} …")
+        elif (preview := previews.shown()) is not None:
+            state.write_url()  # the sliders may have been fitted
+            _found(preview)
     except CfbdError as error:
         st.caption(f":material/error: {words.escaped(str(error))}")
     with st.expander("You", icon=":material/person:"):
         who.ask()
     with st.expander("Charts", icon=":material/image:"):
         widgets.picture_format()
+
+
+def _found(preview: Preview) -> None:
+    counts = preview.counts
+    widgets.evidence_badge(preview.evidence.level)
+    st.markdown(f"**{counts.flagged:,}** of {counts.pairs:,} pairs flagged")
+    st.caption(widgets.described(preview.params, preview.gamma_z.value))
+    _apply_or_reset()
 
 
 def _apply_or_reset() -> None:

@@ -22,7 +22,7 @@ from cfbd_core.preview import Preview
 FILTER = "filter"  # of the pairs, in the session: app.filters
 OF_ONE_AUDIT = (
     "params", "undo", "log_page", "groups_page", "review", "review_acted", "review_learning", "asides",
-    "asides_drawn", "view_asked", FILTER,
+    "asides_drawn", "view_asked", "preview", FILTER,
 )  # fmt: skip
 
 
@@ -136,20 +136,16 @@ def applied() -> SplitParams | None:
     return None if folder is None else _read(folder).applied
 
 
+def last_preview() -> Preview | None:
+    """What the sliders find, if this session has shown it as they stand; :mod:`app.previews` makes it."""
+    last: Preview | None = st.session_state.get("preview")
+    stands = last is not None and last.explorer is explorer() and last.params == params()
+    return last if stands else None
+
+
 def preview() -> Preview:
-    """What the sliders find; every fit that K can ask for is made in the background from now on."""
-    explored = explorer()
-    held = st.session_state["params"] = _fitted(params(), explored)
-    found = explored.preview(held)
-    explored.warm(held.seed, held.collapse_duplicates)
-    return found
-
-
-def _fitted(held: SplitParams, explored: Explorer) -> SplitParams:
-    """The values that an audit of few pairs can have: a K and a q that it has pairs for."""
-    pairs = len(explored.rows[explored.counted(held.collapse_duplicates)])
-    q = held.q if held.q <= pairs else max(1, pairs // 10)
-    return replace(held, k=min(held.k, pairs), q=q)
+    """What the sliders find, for a button or a part of a page that shows it; else it is made while one waits."""
+    return last_preview() or explorer().preview(params())
 
 
 def write_url() -> None:
@@ -181,10 +177,13 @@ def _from_url() -> SplitParams | None:
 
 
 def _sliders(query: Mapping[str, str]) -> SplitParams | None:
-    """What ``query`` sets the sliders to, None where it names none. Raises ParameterError."""
+    """What ``query`` sets the sliders to, None where it names none. Raises ParameterError.
+
+    Whether there are as many distinct pairs is not known yet: it takes seconds to find that out.
+    """
     found = slider_query.from_query(query, _kept() or applied() or SplitParams())
     if found is not None:
-        explorer().check(found)
+        explorer().check(replace(found, collapse_duplicates=False))
     return found
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from app import lab, state, train_runs, words
+from app import lab, previews, state, train_runs, words
 from app.running import duration
 from app.train_runs import PREFIX, Run
 from cfbd_core import Audit
@@ -58,15 +58,20 @@ class Asked:
         return ["train", "--audit", str(audit), "--out", str(run), *flags]
 
 
-def sets(audit: Path) -> tuple[dict[str, int], str | None]:
-    """The sets that can be trained on with their numbers of pairs, and why that is not all of them."""
+def sets(audit: Path) -> tuple[dict[str, int], str | None] | None:
+    """The sets that can be trained on with their numbers of pairs, and why that is not all of them.
+
+    None while the sliders' split is made, which the page says.
+    """
     whole = {"all": Audit.open(audit).pair_count()}
     if not state.is_scored(audit):
         return whole, "not scored yet; the page Audits goes on with it"
     try:
-        preview = state.preview()
+        preview = previews.shown()
     except CfbdError as error:  # nothing to split: all scores are the same
         return whole, str(error)
+    if preview is None:
+        return None
     kept = int((~preview.removed()).sum())
     return {"kept": kept, "coarse": preview.counts.benign, "all": preview.counts.pairs}, None
 

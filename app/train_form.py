@@ -34,8 +34,11 @@ KEPT: dict[str, Any] = {"persist_state": "session"}  # while other pages are loo
 
 
 def ask(audit: Path, runs: Sequence[Run]) -> train.Asked | None:
-    """Draw the fields. None where something is missing or wrong, which is told beside it."""
-    sizes, why = train.sets(audit)
+    """Draw the fields. None where something is missing or wrong, which is told beside it, or still being made."""
+    found = train.sets(audit)
+    if found is None:
+        return None
+    sizes, why = found
     subset = _subset(sizes, why)
     if sizes[subset] < 2:
         st.info("So few pairs cannot be trained on: choose another set.", icon=":material/inbox:")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from app import hints, state
-from app.charts import Chart, Columns
+from app.charts import HEIGHT, Chart, Columns
 from app.words import escaped
 from cfbd_core.config import SplitParams
 from cfbd_core.preview import Preview
@@ -77,6 +77,11 @@ def strip(preview: Preview) -> None:
             st.caption(evidence_sentence(evidence.to_dict()))
     for warning in preview.warnings:
         st.caption(f":material/info: {escaped(warning)}")
+
+
+def coming() -> None:
+    """The room of a chart whose data is still being made."""
+    st.skeleton(HEIGHT)
 
 
 def slider(name: Literal["k", "gamma", "q"], label: str, low: Any, high: Any, step: Any) -> None:

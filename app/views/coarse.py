@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import charts, state, widgets
+from app import charts, previews, state, widgets
 from cfbd_core.config import MAX_K
 from cfbd_core.preview import Preview
 
@@ -19,14 +19,19 @@ def page() -> None:
         "How far is each caption from what its image lets expect? Small gaps are surely benign (**D_b**), "
         "the **q** largest become the probe **D_p** whose captions the fine stage compares all others with.",
     )
-    explored, preview = state.explorer(), state.preview()
-    widgets.strip(preview)
+    explored, preview = state.explorer(), previews.shown()
+    if preview is not None:
+        widgets.strip(preview)
     left, right = st.columns([1, 2.4], gap="large")
     with left:
         widgets.slider("k", "K – components", 1, min(MAX_K, len(explored)), 1)
         widgets.slider("gamma", "γ – coverage of D_b", 0.01, 0.99, 0.01)
         widgets.slider("q", "q – size of the probe", 1, _most_q(len(explored)), 1)
         _more(len(explored))
+    if preview is None:
+        with right:
+            widgets.coming()
+        return
     with right:
         with st.container(horizontal=True, gap="medium"):
             log = st.toggle("Log counts", value=True, key="coarse_log", persist_state="session")

@@ -8,7 +8,7 @@ from weakref import ref
 import numpy as np
 import streamlit as st
 
-from app import background, filters, state, widgets
+from app import background, filters, previews, state, widgets
 from app.tiles import tile
 from app.words import plain
 from cfbd_core.duplicates import Clusters, Copies, Duplicates, NearCopies
@@ -32,15 +32,17 @@ def page() -> None:
         "Captions and images that repeat. Repeats alone are no poisoning: web data is full of them, and poisoned "
         "pairs share captions, too. But a picture posted a thousand times should not count a thousand times.",
     )
-    preview = state.preview()
-    explorer = preview.explorer
+    explorer = state.explorer()
     found: Duplicates | None = background.made(
         ("duplicates", ref(explorer)), lambda: explorer.duplicates, "Looking for duplicates"
     )
     if found is None:
         return
     _counts({label: getattr(found, kind) for kind, label in KINDS.items()}, "copies")
-    _switch(preview, found.pairs)
+    _switch(found.pairs)
+    preview = previews.shown()
+    if preview is None:
+        return
     st.markdown("#### The largest")
     kind = st.segmented_control(
         "Repeats", list(KINDS), format_func=KINDS.__getitem__, default="pairs", required=True,
@@ -60,9 +62,9 @@ def _counts(kinds: dict[str, Clusters], copies: str) -> None:
     st.dataframe(table, hide_index=True, width="content", key=f"duplicates_{copies}")
 
 
-def _switch(preview: Preview, pairs: Clusters) -> None:
+def _switch(pairs: Clusters) -> None:
     hidden = pairs.counts()["hidden"]
-    st.session_state["collapse"] = preview.params.collapse_duplicates
+    st.session_state["collapse"] = state.params().collapse_duplicates
     st.toggle("Collapse duplicates before statistics", key="collapse", on_change=_collapse)
     st.caption(
         f"Of pairs whose image and caption both repeat, one counts for the mixture, D_p and γ_z: {hidden:,} copies are "

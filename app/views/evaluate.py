@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import charts, state, widgets
+from app import charts, previews, widgets
 from cfbd_core.preview import Confusion, Preview
 
 
@@ -15,7 +15,9 @@ def page() -> None:
         "Where the source says which pairs are poisoned, both stages are measured against it. "
         "The diamond is where the sliders stand.",
     )
-    preview = state.preview()
+    preview = previews.shown()
+    if preview is None:
+        return
     if not preview.explorer.has_truth:
         widgets.empty(
             ":material/help:",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import downloads, left, running, state, widgets, words
+from app import downloads, left, previews, running, state, widgets, words
 from cfbd_core import Audit
 from cfbd_core.errors import CfbdError
 from cfbd_core.html_report import check_place
@@ -29,7 +29,9 @@ def page() -> None:
         "Take the clean set home. The file loads in open_clip as it is; a `.json` beside it says how it was "
         "made. Your source is never changed.",
     )
-    preview = state.preview()
+    preview = previews.shown()
+    if preview is None:
+        return
     _summary(preview)
     subset = st.segmented_control(
         "Pairs", list(SUBSETS), format_func=SUBSETS.__getitem__, default="kept", required=True, key="subset"

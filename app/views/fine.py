@@ -6,7 +6,7 @@ import math
 
 import streamlit as st
 
-from app import charts, state, widgets, words
+from app import charts, previews, state, widgets, words
 from cfbd_core.preview import Preview
 
 RULES = {
@@ -33,11 +33,16 @@ def page() -> None:
         "Captions of poisoned pairs resemble each other. **z** is how much a caption resembles those of the "
         "probe D_p on average; what lies above **γ_z** is flagged.",
     )
-    preview = state.preview()
-    widgets.strip(preview)
+    preview = previews.shown()
+    if preview is not None:
+        widgets.strip(preview)
     left, right = st.columns([1, 2.4], gap="large")
     with left:
         _threshold(preview)
+    if preview is None:
+        with right:
+            widgets.coming()
+        return
     with right:
         with st.container(horizontal=True, gap="medium"):
             log = st.toggle("Log counts", value=True, key="fine_log", persist_state="session")
@@ -48,9 +53,12 @@ def page() -> None:
         _overruled(preview)
 
 
-def _threshold(preview: Preview) -> None:
-    held = preview.params
-    value = preview.gamma_z.value
+def _threshold(preview: Preview | None) -> None:
+    """The slider and the rule; while the rule's value is worked out the slider stands where it was."""
+    held = state.params()
+    value = held.gamma_z if preview is None else preview.gamma_z.value
+    if value is None:
+        value = float(st.session_state.get("slider_gamma_z", HIGHEST))
     st.session_state["slider_gamma_z"] = min(max(value if math.isfinite(value) else HIGHEST, LOWEST), HIGHEST)
     st.slider(
         "γ_z – threshold of z",
@@ -60,6 +68,7 @@ def _threshold(preview: Preview) -> None:
         format="%.3f",
         key="slider_gamma_z",
         on_change=_by_hand,
+        disabled=preview is None and held.gamma_z_rule != "manual",
     )
     st.caption(widgets.SENTENCES["gamma_z"])
     st.session_state["gamma_z_rule"] = held.gamma_z_rule
@@ -73,7 +82,7 @@ def _threshold(preview: Preview) -> None:
         on_change=_by_rule,
     )
     st.caption(ABOUT[held.gamma_z_rule])
-    if held.gamma_z_rule != "manual":
+    if preview is not None and held.gamma_z_rule != "manual":
         st.caption(f":material/straighten: {words.escaped(preview.gamma_z.detail)}")
 
 
@@ -84,7 +93,8 @@ def _by_hand() -> None:
 def _by_rule() -> None:
     rule = st.session_state["gamma_z_rule"]
     with state.told():
-        value = state.preview().gamma_z.value
+        last = state.last_preview()
+        value = HIGHEST if last is None else last.gamma_z.value
         by_hand = value if math.isfinite(value) else HIGHEST
         state.change(gamma_z_rule=rule, gamma_z=by_hand if rule == "manual" else None)
 

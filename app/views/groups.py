@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from app import background, deciding, filters, state, undo, widgets
+from app import background, deciding, filters, previews, undo, widgets
 from app.tiles import tile
 from app.words import escaped, plain
 from cfbd_core.groups.explored import Groups
@@ -41,7 +41,9 @@ def page() -> None:
         "Flagged pairs, grouped by what their captions say. Poison has alike captions beside unlike pictures; a benign "
         "topic has both alike. Decide on a whole group, or look into it first.",
     )
-    preview = state.preview()
+    preview = previews.shown()
+    if preview is None:
+        return
     if not preview.flagged.any():
         widgets.empty(
             ":material/check_circle:",

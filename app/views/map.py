@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from app import charts, deciding, filters, running, state, widgets, words
+from app import charts, deciding, filters, previews, running, state, widgets, words
 from app.hover import HELD, hover_one_by_one, hover_pictures
 from cfbd_core.errors import CfbdError
 from cfbd_core.filter_query import parts
@@ -39,7 +39,9 @@ def page() -> None:
         "have similar embeddings. Poisoned captions huddle together; their images do not. Point at one to see its "
         "picture.",
     )
-    preview = state.preview()
+    preview = previews.shown()
+    if preview is None:
+        return
     folder = preview.explorer.audit.folder
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         space = st.segmented_control(

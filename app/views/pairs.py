@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import cards, deciding, downloads, filters, state, undo, widgets
+from app import cards, deciding, downloads, filters, previews, undo, widgets
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 
@@ -19,7 +19,9 @@ def page() -> None:
         "Look before you remove. A **keep** or **remove** of yours overrules the verdict, is stored in the "
         "audit at once, and can be undone.",
     )
-    preview = state.preview()
+    preview = previews.shown()
+    if preview is None:
+        return
     filters.controls(preview)
     filters.chips()
     if not filters.ready(preview):

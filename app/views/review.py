@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import filters, left, review_order, review_pair, state, widgets
+from app import filters, left, previews, review_order, review_pair, widgets
 from cfbd_core.preview import Preview
 
 
@@ -14,7 +14,9 @@ def page() -> None:
         "Review",
         "One pair at a time. Decide by key and the next one comes; press **?** for the keys.",
     )
-    preview = state.preview()
+    preview = previews.shown()
+    if preview is None:
+        return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         if review_order.choose() == "filter":
             filters.chips()

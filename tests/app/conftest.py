@@ -18,6 +18,7 @@ from streamlit.components.v2.bidi_component.main import _make_trigger_id
 from streamlit.components.v2.component_manager import BidiComponentManager
 from streamlit.testing.v1 import AppTest
 
+from app import previews
 from cfbd_core import Audit, SplitParams
 from cfbd_core.config import EmbedParams
 from cfbd_core.explorer import Explorer
@@ -152,6 +153,7 @@ def root(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CFBD_APP_AUDIT", os.path.realpath(folder / "audits" / "toy"))
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setattr("cfbd_core.explorer.fit_mixture", _fit)
+    monkeypatch.setattr(previews, "AT_ONCE", 60.0)  # a test has no browser that looks again
     monkeypatch.setattr(Explorer, "warm", lambda *_: None)  # fits for K that no test asks for, ten a test
     # A search through all that is installed, a third of a second for every page.
     monkeypatch.setattr(BidiComponentManager, "discover_and_register_components", lambda *_, **__: None)

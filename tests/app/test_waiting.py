@@ -9,11 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from cfbd_core import explorer
+from app import previews
+from cfbd_core import SplitParams, explorer
 from cfbd_core import preview as preview_module
 from cfbd_core.explorer import Explorer
 from cfbd_core.review import learner
-from tests.app.conftest import decide_button, words
+from tests.app.conftest import VIEWS, alter, decide_button, make_audit, metrics, words, write_source
 
 
 class Gate:
@@ -91,6 +92,68 @@ def test_duplicates_are_looked_for_meanwhile(page, audit, monkeypatch, gate) -> 
     gate.opened.set()
     when_there(test, "Looking for duplicates")
     assert test.toggle(key="collapse").value is False
+
+
+@pytest.mark.parametrize("name", [name for name in VIEWS if name not in ("audits", "train")])
+def test_a_link_that_collapses_duplicates_is_worked_out_meanwhile(
+    page, audit, monkeypatch, gate, name
+) -> None:
+    monkeypatch.setattr(previews, "AT_ONCE", 0.05)
+    monkeypatch.setattr(explorer, "exact_duplicates", gate.before(explorer.exact_duplicates))
+    test = page(name, collapse_duplicates="1", k="2", q="8")
+    assert not test.exception
+    assert not test.error
+    assert words(test).count(previews.WORDS) == (1 if name in ("log", "duplicates") else 2)
+    assert test.query_params["collapse_duplicates"] == "1"
+    gate.opened.set()
+    when_there(test, previews.WORDS)
+    assert "duplicates once" in words(test)
+    assert not test.error
+
+
+def test_sliders_can_be_moved_while_what_they_find_is_worked_out(page, audit, monkeypatch, gate) -> None:
+    monkeypatch.setattr(previews, "AT_ONCE", 0.05)
+    monkeypatch.setattr(explorer, "textual_correlation", gate.before(explorer.textual_correlation))
+    test = page("coarse", k="2", q="8")
+    assert previews.WORDS in words(test)
+    test.slider(key="slider_q").set_value(12).run()
+    test.slider(key="slider_k").set_value(3).run()
+    test.switch_page("views/fine.py").run()
+    assert test.slider(key="slider_gamma_z").disabled  # a rule sets it, and it is not known yet
+    test.segmented_control(key="gamma_z_rule").set_value("manual").run()
+    assert not test.slider(key="slider_gamma_z").disabled
+    test.slider(key="slider_gamma_z").set_value(0.4).run()
+    assert audit.kept_sliders() == SplitParams(k=3, q=12, gamma_z=0.4, gamma_z_rule="manual")
+    gate.opened.set()
+    when_there(test, previews.WORDS)
+    assert metrics(test)["Top-q D_p"] == "12"
+    assert not test.slider(key="slider_gamma_z").disabled
+
+
+def test_sliders_that_leave_too_few_distinct_pairs_are_fitted_and_that_is_told(
+    page, root, mapping, monkeypatch
+) -> None:
+    source = write_source(root / "zoo", poisons=(5, 25), pairs=40)
+    head, *rows = source.read_text(encoding="utf-8").splitlines()
+    copies = [row.replace("k<b>", f"c{number}", 1) for number in range(3) for row in rows[:10]]
+    source.write_text("\n".join([head, *rows, *copies]), encoding="utf-8")
+    make_audit(root / "audits" / "zoo", source, mapping)
+    test = page("coarse", audit="audits/zoo", collapse_duplicates="1", k="2", q="60")
+    assert metrics(test)["Pairs"] == "70"
+    assert "too few distinct pairs" in words(test)
+    assert test.session_state["params"].q == 4
+    assert test.query_params["q"] == "4"
+
+
+def test_scores_that_cannot_be_split_are_told_on_the_page_and_beside_it(page, audit) -> None:
+    alter(audit, "UPDATE scores SET consistency = 0.5")
+    test = page("coarse")
+    assert not test.exception
+    assert len(test.error) == 1
+    assert previews.WORDS not in words(test)
+    assert test.error[0].value in [
+        caption.value.removeprefix(":material/error: ") for caption in test.caption
+    ]
 
 
 def test_the_learned_order_is_learned_meanwhile_and_anew_for_each_queue(

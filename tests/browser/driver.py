@@ -94,12 +94,14 @@ def wait_for_title(page: Page, title: str) -> None:
 
 
 def wait_until_idle(page: Page) -> None:
-    """Wait until no script runs and every chart is drawn."""
+    """Wait until no script runs, nothing is made in the background, and every chart is drawn."""
     page.wait_for_function(
         """() => {
           const app = document.querySelector('[data-testid="stApp"]');
           if (!app || app.dataset.testScriptState === 'running') return false;
           if (document.querySelector('[data-testid="stSkeleton"]')) return false;
+          const told = [...document.querySelectorAll('[data-testid="stCaptionContainer"]')];
+          if (told.some((words) => words.textContent.includes('You can go on meanwhile'))) return false;
           return [...document.querySelectorAll('[data-testid="stPlotlyChart"]')]
             .every((chart) => chart.querySelector('.main-svg'));
         }""",

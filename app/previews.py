@@ -1,0 +1,81 @@
+"""What the sliders find, made in the background: the mixture, z, the verdicts and how strong the evidence is."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import replace
+from weakref import ref
+
+import streamlit as st
+
+from app import background, state
+from app.words import escaped
+from cfbd_core import SplitParams
+from cfbd_core.errors import CfbdError
+from cfbd_core.explorer import Explorer
+from cfbd_core.preview import Preview
+
+AT_ONCE = 1.0  # seconds: so long a page waits, as a new z for millions of pairs takes that or less
+WORDS = "Working out what these sliders find"
+
+
+def shown() -> Preview | None:
+    """What the sliders find; None while it is made: then the page says so, and is drawn anew at the end.
+
+    Raises CfbdError where nothing can be found. Every fit that K can ask for is made in the background from then on.
+    """
+    explored, held = state.explorer(), state.params()
+    last = state.last_preview()
+    if last is not None:
+        return last
+    made: tuple[SplitParams, ref[Preview]] | None = background.made(
+        _name(explored, held), lambda: _make(explored, held), WORDS, "previews", AT_ONCE, told=_raise
+    )
+    if made is None:
+        return None
+    params, of = made
+    found = of()
+    if found is None:  # others' have taken its place before it was looked at
+        background.forget(_name(explored, held))
+        return shown()
+    if params != held:
+        _tell_fitted(params)
+    st.session_state["params"], st.session_state["preview"] = params, found
+    explored.warm(params.seed, params.collapse_duplicates)
+    return found
+
+
+def are_awaited() -> bool:
+    """Whether the page waits for what the sliders find, and says so."""
+    return background.is_awaited(_name(state.explorer(), state.params()))
+
+
+def _name(explored: Explorer, held: SplitParams) -> Hashable:
+    return "preview", ref(explored), held.id
+
+
+def _make(explored: Explorer, held: SplitParams) -> tuple[SplitParams, ref[Preview]]:
+    """What is found with all that every page shows of it; the explorer and one session keep it, not the thread."""
+    params = fitted(held, explored)
+    found = explored.preview(params)
+    _ = found.counts, found.evidence, found.warnings
+    return params, ref(found)
+
+
+def fitted(held: SplitParams, explored: Explorer) -> SplitParams:
+    """The values that an audit of few pairs can have: a K and a q that it has pairs for."""
+    pairs = len(explored.rows[explored.counted(held.collapse_duplicates)])
+    q = held.q if held.q <= pairs else max(1, pairs // 10)
+    return replace(held, k=min(held.k, pairs), q=q)
+
+
+def _tell_fitted(params: SplitParams) -> None:
+    kind = "distinct pairs" if params.collapse_duplicates else "pairs"
+    st.toast(
+        escaped(f"The audit has too few {kind} for these sliders: K is {params.k}, q is {params.q} now."),
+        icon=":material/tune:",
+    )
+
+
+def _raise(error: CfbdError) -> None:
+    raise error
