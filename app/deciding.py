@@ -61,14 +61,14 @@ def _overruled(done: Action, since: int) -> str:
     return f"; on {count:,} of them someone had decided meanwhile (the Log has it)" if count else ""
 
 
-def on_one(row: int, key: str, decision: str, seen: str) -> Action:
+def on_one(row: int, key: str, decision: str, seen: str, note: str | None = None) -> Action:
     """Store a decision on the pair at ``row``, on which the person has seen the decision ``seen``; see :func:`store`.
 
     Raises DecidedMeanwhile where someone has decided otherwise since: the page shows that now, and the same press again
     overrules it.
     """
     told = f"{decision or 'clear'} {escaped(key, 24)}"
-    return store(np.array([row]), DECISIONS.index(decision), told, seen=DECISIONS.index(seen))
+    return store(np.array([row]), DECISIONS.index(decision), told, note, seen=DECISIONS.index(seen))
 
 
 def store(
@@ -81,6 +81,7 @@ def store(
 ) -> Action:
     """Store one action, the decision ``code`` on the pairs at ``rows`` (m,), and remember it as ``told`` for undo.
 
+    A ``note`` of None leaves a decision's note as it is, an empty one takes it out.
     Both in one go: after the store nothing is asked of Streamlit, which might end the run there. Raises AuditError
     where a pair is no longer in the audit, DecidedMeanwhile as :meth:`Audit.decide_rows` does.
     """
@@ -89,7 +90,10 @@ def store(
     if (positions < 0).any():
         what = "this pair is" if len(rows) == 1 else "some of these pairs are"
         raise AuditError(f"{what} no longer in the audit; open the page again")
+    notes = [None] * len(rows) if note == "" else None
     with steps.lock:
-        done = explorer.decide(positions, code, who=by, note=note, filter=chosen, params=params, seen=seen)
+        done = explorer.decide(
+            positions, code, notes, who=by, note=note or None, filter=chosen, params=params, seen=seen
+        )
         steps.remember(done, told, explorer.undone)
     return done

@@ -1,4 +1,4 @@
-"""Keys that press buttons; dead while someone types, and held for a moment while the page is on its way."""
+"""Keys that press buttons, or lead into a field; dead while someone types, held while the page is on its way."""
 
 from __future__ import annotations
 
@@ -22,12 +22,17 @@ export default function ({ data }) {
   const on_its_way = () => ["running", "rerunRequested"].includes(app?.dataset.testScriptState)
     || (pressed !== null && performance.now() - pressed < PATIENCE);
   const shown = () => document.querySelector("[data-shown]")?.dataset.shown;
-  const button_of = (name) => document.querySelector(`[class*="st-key-${name}"] button`);
+  const button_of = (name) => document.querySelector(`[class*="st-key-${name}"] :is(button, input)`);
+  const is_led_to = (field) => Object.values(data.keys).some((name) => field.closest(`[class*="st-key-${name}"]`));
 
   const press = ({ name, meant, since }) => {
     const button = button_of(name);
     if (!button || button.disabled || performance.now() - since > FORGOTTEN) return;
     if (data.bound.includes(name) && meant !== shown()) return;  // it was meant for what was on the screen then
+    if (button.matches("input")) {
+      button.focus();
+      return;
+    }
     pressed = performance.now();
     setTimeout(press_held, PATIENCE);
     button.click();
@@ -36,7 +41,12 @@ export default function ({ data }) {
     while (held.length && !on_its_way()) press(held.shift());
   };
   const on_key = (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || typing(event)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    if (typing(event)) {  // what was written counts, and keys press buttons again
+      const leaves = ["Enter", "Escape"].includes(event.key) && !event.isComposing && is_led_to(event.target);
+      if (leaves) setTimeout(() => event.target.blur());
+      return;
+    }
     if (document.querySelector('[role="dialog"]')) return;
     const name = data.keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     const button = name && button_of(name);
@@ -63,7 +73,7 @@ _component = st.components.v2.component("cfbd_keys", js=_SCRIPT)
 
 
 def press_buttons(keys: dict[str, str], bound: Sequence[str] = ()) -> None:
-    """Let each key (``event.key``, letters in lower case) press the button whose widget key begins so.
+    """Let each key (``event.key``, letters in lower case) press the button, or enter the field, whose key begins so.
 
     Those of ``bound`` are for what is on the screen, the ``data-shown`` of an element, when the key goes down; by the
     time that the page can hear it something else may be there, and then it is none.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 
 from app import deciding, keys, left, near, pair_view, review_order, state, undo, who
 from app.review_queue import ReviewQueue
+from cfbd_core.explorer import Explorer
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
 
 KEYS = {
     "k": "review_keep_", "x": "review_remove_", "u": "review_unsure_", "z": "review_undo", "n": "review_next",
     "ArrowRight": "review_next", "p": "review_previous", "ArrowLeft": "review_previous", "?": "review_help",
+    "w": "review_note_",
 }  # fmt: skip
 
 
@@ -44,18 +47,17 @@ def _one(queue: ReviewQueue) -> None:
     found = explorer.pairs_at(np.array([position])).to_pylist() if position >= 0 else []
     _progress(queue, preview)
     if queue.is_over:
-        _buttons(queue, None, "", "")
+        _buttons(queue, None)
         st.success(
             "Every pair of this queue is decided. Back shows the last ones again.", icon=":material/task_alt:"
         )
         return
     if not found:
         st.info("This pair is no longer in the audit.", icon=":material/info:")
-        _buttons(queue, None, "", "")
+        _buttons(queue, None)
         return
     pair = found[0]
-    decided = DECISIONS[explorer.decisions[position]]
-    _buttons(queue, position, pair["key"], decided)
+    _buttons(queue, _Shown.of(explorer, position, pair["key"]))
     st.html(pair_view.large(preview, position, pair, queue.reason))
     if review_order.chosen() != "filter":
         left.panel(preview, "review")
@@ -73,7 +75,22 @@ def _progress(queue: ReviewQueue, preview: Preview) -> None:
     )
 
 
-def _buttons(queue: ReviewQueue, position: int | None, key_of: str, decided: str) -> None:
+@dataclass(frozen=True)
+class _Shown:
+    """What a person sees of the pair that they decide on: its key, what stands for it, and the note with that."""
+
+    key: str
+    decided: str
+    note: str
+
+    @classmethod
+    def of(cls, explorer: Explorer, position: int, key: str) -> _Shown:
+        decided = DECISIONS[explorer.decisions[position]]
+        notes = explorer.audit.notes_of(explorer.rows[[position]]) if decided else [None]
+        return cls(key, decided, notes[0] or "")
+
+
+def _buttons(queue: ReviewQueue, shown: _Shown | None) -> None:
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="review_buttons"):
         for decision, label, key in (
             ("keep", "Keep", "K"),
@@ -83,13 +100,23 @@ def _buttons(queue: ReviewQueue, position: int | None, key_of: str, decided: str
             # A button of this pair alone: a click that comes late must not be taken for one on the next.
             st.button(
                 f"{label}  `{key}`", key=f"review_{decision}_{queue.row}", on_click=_decide,
-                args=[queue, queue.at, key_of, decision, decided],
-                type="primary" if decided == decision else "secondary", disabled=position is None,
+                args=[queue, queue.at, shown, decision],
+                type="primary" if shown and shown.decided == decision else "secondary", disabled=shown is None,
             )  # fmt: skip
         st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[queue], disabled=not _acted())
         st.button("Back  `P`", key="review_previous", on_click=queue.go, args=[-1], type="tertiary")
         st.button("Next  `N`", key="review_next", on_click=queue.go, args=[1], type="tertiary")
         st.button("", key="review_help", icon=":material/help:", on_click=_keys, type="tertiary", help="Keys")
+        if shown is not None:
+            st.text_input(
+                "Note", shown.note, key=_note_of(queue.row), max_chars=200, width=260, label_visibility="collapsed",
+                placeholder="Note  (W)", icon=":material/edit_note:",
+            )  # fmt: skip
+
+
+def _note_of(row: int) -> str:
+    """The key of the field for a pair's note: of this pair alone, so that it never goes with the next one."""
+    return f"review_note_{row}"
 
 
 @st.dialog("Keys")
@@ -98,8 +125,8 @@ def _keys() -> None:
         "| key | what it does |\n|---|---|\n"
         "| **K** | keep this pair |\n| **X** | remove it |\n| **U** | unsure: look again later |\n"
         "| **Z** | undo your last action |\n| **N** or **→** | next, undecided or not |\n| **P** or **←** | back |\n"
-        "| **?** | this help |\n\nKeys are dead while you type. A decision is stored at once and brings the next "
-        "undecided pair."
+        "| **W** | write a note, which goes with your decision; **Enter** ends it |\n| **?** | this help |\n\n"
+        "Keys are dead while you type. A decision is stored at once and brings the next undecided pair."
     )
 
 
@@ -109,16 +136,19 @@ def _acted() -> dict[int, int]:
     return held
 
 
-def _decide(queue: ReviewQueue, at: int, key: str, decision: str, seen: str) -> None:
-    """Decide on the pair that was shown, with the decision ``seen``; a second press before the next pair is none.
+def _decide(queue: ReviewQueue, at: int, shown: _Shown, decision: str) -> None:
+    """Decide on the pair as it was shown, with the note that was written; a second press before the next pair is none.
 
     After the store nothing is asked of Streamlit, which might end the run there.
     """
     acted, explorer = _acted(), state.explorer()
+    note: str | None = " ".join(str(st.session_state.get(_note_of(queue.row)) or "").split())
+    if note == shown.note:
+        note = None  # as it was seen: what someone else has noted meanwhile stays
     with undo.steps().lock, state.told():
         if at != queue.at or queue.is_over:
             return
-        done = deciding.on_one(queue.row, key, decision, seen)
+        done = deciding.on_one(queue.row, shown.key, decision, shown.decided, note)
         acted[done.id] = queue.row
         queue.made += 1
         queue.go_on(explorer)

@@ -37,7 +37,7 @@ Subset = Literal["kept", "removed", "all"]
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "webdataset")
 SUBSETS: tuple[Subset, ...] = ("kept", "removed", "all")
 COLUMNS = (
-    "key", "image", "caption", "consistency", "z", "subset", "verdict", "decision", "final",
+    "key", "image", "caption", "consistency", "z", "subset", "verdict", "decision", "note", "final",
     "label", "poisoned", "attack", "target", "origin_key", "origin_caption",
 )  # fmt: skip
 FORMULA = "^[=+@\t\r-]"  # how a cell begins that a spreadsheet runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from cfbd_core import SplitParams
@@ -42,6 +43,18 @@ def test_decisions_of_a_csv_are_one_action_with_who_and_the_file_s_name(own, cfb
         {"file": "mine.csv"},
     )
     assert own.pairs(limit=3)["decision"].to_pylist() == ["keep", "remove", "unsure"]
+
+
+def test_notes_go_out_with_an_export_and_come_back_with_its_decisions(own, cfbd, tmp_path):
+    own.split(SplitParams(k=2, q=8))
+    rows = own.pairs(limit=3)["row"].to_numpy()
+    own.decide_rows(rows[:2], np.array([1, 2], np.int8), ['a, "b"', None])
+    assert cfbd("export", "--out", tmp_path / "all.csv", "--subset", "all")[::2] == (0, "")
+    own.decide_rows(rows, 0)
+    assert own.notes_of(rows) == [None, None, None]
+    assert cfbd("decide", "--from", tmp_path / "all.csv")[0] == 0
+    assert own.pairs(limit=3)["decision"].to_pylist() == ["keep", "remove", ""]
+    assert [note or None for note in own.notes_of(rows)] == ['a, "b"', None, None]
 
 
 def test_the_log_is_printed_newest_first(own, cfbd, mine):

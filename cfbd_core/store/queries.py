@@ -245,20 +245,23 @@ def select_pairs(
         raise ParameterError(f"pairs: where={where!r}, order_by={order_by!r}: {reason}") from error
 
 
+_NOTED = "SELECT audit_pairs.*, d.note FROM audit_pairs LEFT JOIN decisions d ON d.key = audit_pairs.key"
+
+
 def spool_pairs(connection: duckdb.DuckDBPyConnection, final: str | None, path: Path) -> None:
-    """Write all pairs, or those with ``final`` "kept" or "removed", by row, to a Parquet file."""
+    """Write all pairs, or those with ``final`` "kept" or "removed", by row, with their notes, to a Parquet file."""
     chosen = "" if final is None else f"WHERE final = '{final}'"
     connection.execute(
-        f"COPY (SELECT * FROM audit_pairs {chosen} ORDER BY row) TO '{_quoted(path)}' (FORMAT parquet)"
+        f"COPY ({_NOTED} {chosen} ORDER BY audit_pairs.row) TO '{_quoted(path)}' (FORMAT parquet)"
     )
 
 
 def spool_rows(connection: duckdb.DuckDBPyConnection, rows: np.ndarray, path: Path) -> None:
-    """Write the pairs at ``rows`` int64 (m,), in that order, to a Parquet file; rows that are gone are left out."""
+    """Write the pairs at ``rows`` int64 (m,), in that order, with their notes; rows that are gone are left out."""
     connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
     connection.execute(
         f"""
-        COPY (SELECT audit_pairs.* FROM audit_pairs JOIN wanted USING (row) ORDER BY position)
+        COPY ({_NOTED} JOIN wanted USING (row) ORDER BY position)
         TO '{_quoted(path)}' (FORMAT parquet)
         """
     )

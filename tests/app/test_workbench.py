@@ -114,6 +114,53 @@ def test_a_decision_is_stored_and_brings_the_next_pair(page, audit) -> None:
     assert held(test).at == 2
 
 
+def note_field(test):
+    (field,) = [one for one in test.text_input if (one.key or "").startswith("review_note_")]
+    return field
+
+
+def test_a_note_goes_with_the_decision_on_its_pair_alone_into_log_page_and_exports(
+    page, audit, tmp_path
+) -> None:
+    test = page("review")
+    first, second, *_ = flagged_rows(audit)
+    note_field(test).set_value(" a <b>watermark   twice ").run()
+    decide_button(test, "remove").click().run()
+    assert note_field(test).value == ""
+    decide_button(test, "keep").click().run()
+    assert audit.notes_of(np.array([first, second])) == ["a <b>watermark twice", None]
+    assert [action.note for action in audit.history()] == [None, "a <b>watermark twice"]
+    test.switch_page("views/log.py").run()
+    assert any("a &lt;b&gt;watermark twice" in str(part.value) for part in test.get("html"))
+    audit.export(tmp_path / "all.csv", "all")
+    with (tmp_path / "all.csv").open(encoding="utf-8", newline="") as file:
+        noted = {row["key"]: row["note"] for row in csv.DictReader(file) if row["note"]}
+    assert noted == {audit.keys_of(np.array([first]))[0]: "a <b>watermark twice"}
+
+
+def test_a_note_is_shown_again_kept_changed_and_taken_out(page, audit) -> None:
+    test = page("review")
+    row = flagged_rows(audit)[0]
+    note_field(test).set_value("why").run()
+    decide_button(test, "remove").click().run()
+
+    def again(decision: str) -> list[str | None]:
+        test.button(key="review_previous").click().run()
+        decide_button(test, decision).click().run()
+        return audit.notes_of(np.array([row]))
+
+    assert again("unsure") == ["why"]
+    test.button(key="review_previous").click().run()
+    assert note_field(test).value == "why"
+    audit.decide_rows(np.array([row]), 3, who="bob", note="bob's")  # what stands is as it was seen
+    decide_button(test, "unsure").click().run()
+    assert audit.notes_of(np.array([row])) == ["bob's"]
+    test.button(key="review_previous").click().run()
+    note_field(test).set_value("").run()
+    decide_button(test, "keep").click().run()
+    assert audit.notes_of(np.array([row])) == [None]
+
+
 def test_undo_in_a_review_takes_back_what_was_decided_there_alone(page, audit) -> None:
     test = page("groups")
     (group, *_) = Explorer(audit).preview(audit.applied_params()).groups.groups

@@ -121,6 +121,31 @@ def test_keys_that_come_too_early_are_held_and_decide_on_no_pair_that_was_not_se
     assert decisions(audit)[4:6] == ["keep", ""]
 
 
+def test_a_note_is_written_without_the_mouse_and_no_letter_of_it_is_a_key(browser, opened):
+    url, audit = opened
+    page = browser.new_context(viewport=WIDE).new_page()
+    visit(page, url, "review")
+    page.locator(".cfbd-large img").wait_for(timeout=driver.SLOW)
+    wait_until_idle(page)
+    page.keyboard.press("w")
+    field = page.get_by_role("textbox", name="Note")
+    page.wait_for_function("() => document.activeElement.ariaLabel === 'Note'", timeout=driver.SLOW)
+    field.press_sequentially("kux? n")
+    page.wait_for_timeout(300)
+    assert place(page).startswith("pair 1 of")
+    field.press("Enter")
+    page.wait_for_function("() => document.activeElement.tagName !== 'INPUT'", timeout=driver.SLOW)
+    press(page, "x", "2")
+    (action,) = Audit.open(audit).history()
+    assert (action.decision, action.note) == ("remove", "kux? n")
+    assert field.input_value() == ""
+    press(page, "p", "1")
+    page.wait_for_function(
+        "() => document.querySelector('[class*=st-key-review_note_] input').value === 'kux? n'",
+        timeout=driver.SLOW,
+    )
+
+
 def test_what_is_outlined_on_the_map_is_decided_on_at_once(browser, opened):
     url, audit = opened
     page = browser.new_context(viewport=WIDE).new_page()
