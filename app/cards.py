@@ -1,4 +1,4 @@
-"""Pairs as cards: picture, caption as plain text, scores, and the buttons that decide.
+"""Pairs as cards: a picture that opens the pair, caption as plain text, scores, and the buttons that decide.
 
 A page of cards is one element, drawn by a script in the browser: as widgets of Streamlit's, three buttons a card, a
 page of 60 took over twice as long to draw. What strangers wrote goes there as text, never as HTML.
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import deciding, state, undo, words
+from app import deciding, pair_detail, state, undo, words
 from cfbd_core.images import data_url
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
@@ -21,6 +21,7 @@ from cfbd_core.thumbnails import Thumbnail, Thumbnails
 SUBSETS = ("D_b", "D_p", "D_s")
 CHOICES = {"keep": "Keep", "remove": "Remove", "unsure": "?"}
 REMEMBERED = 200  # presses
+OPENED = "gallery_opened"  # the row of the pair whose picture was pressed, in the session
 HELP = {"unsure": "Unsure: look again later"}
 _SCRIPT = """
 const made = (tag, name, text) => {
@@ -30,13 +31,16 @@ const made = (tag, name, text) => {
   return element;
 };
 const said = (text) => Object.assign(made("span", "cfbd-plain", text), { dir: "auto" });
-const picture = (card) => {
-  const frame = made("div", "cfbd-picture");
+const picture = (card, open) => {
+  const frame = made("button", "cfbd-picture");
+  frame.type = "button";
+  frame.title = frame.ariaLabel = "Open this pair";
+  frame.onclick = () => open(card.row);
   if (card.picture) frame.append(Object.assign(made("img"), { alt: "", src: card.picture }));
   if (card.gone) frame.append(made("div", "cfbd-gone", card.gone));
   return frame;
 };
-const drawn = (card, choices, press, pressed) => {
+const drawn = (card, choices, press, open, pressed) => {
   const all = made("div", "cfbd-card"), caption = made("div", "cfbd-caption"), tags = made("div", "cfbd-tags");
   caption.title = card.title;
   caption.append(said(card.caption));
@@ -59,7 +63,7 @@ const drawn = (card, choices, press, pressed) => {
     };
     buttons.append(button);
   }
-  all.append(picture(card), caption, tags, scores, buttons);
+  all.append(picture(card, open), caption, tags, scores, buttons);
   return all;
 };
 export default function ({ data, parentElement, setTriggerValue }) {
@@ -72,6 +76,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     grid.presses.push({ id: `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`, ...what });
     grid.tell();
   };
+  const open = (row) => setTriggerValue("open", row);
   grid.tell = () => setTriggerValue("decide", [...grid.presses]);
   clearTimeout(grid.again);  // what was told while the page was on its way may not have been heard
   if (grid.presses.length) grid.again = setTimeout(() => grid.presses.length && grid.tell(), 150);
@@ -79,7 +84,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   for (const card of data.cards) {
     const text = JSON.stringify(card), held = before.get(card.row);
     const element = held && held.text === text && !held.element.isPressed ? held.element
-      : drawn(card, data.choices, press, grid.presses.findLast((one) => one.row === card.row));
+      : drawn(card, data.choices, press, open, grid.presses.findLast((one) => one.row === card.row));
     now.set(card.row, { text, element });
   }
   grid.held = now;
@@ -112,7 +117,15 @@ def gallery(preview: Preview, positions: np.ndarray) -> None:
         data={"cards": cards, "choices": choices, "done": list(_done())},
         key="gallery",
         on_decide_change=_decide,
+        on_open_change=_open,
     )
+    row = st.session_state.pop(OPENED, None)
+    if row in place_of:
+        pair_detail.show(preview, place_of[row])
+
+
+def _open() -> None:
+    st.session_state[OPENED] = st.session_state["gallery"]["open"]
 
 
 def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbnail) -> dict[str, Any]:

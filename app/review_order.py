@@ -16,6 +16,7 @@ from cfbd_core.review import ControlSample, learn, next_queue
 
 QUEUE = 40  # pairs learned about at a time
 ORDERS = {"filter": "As filtered", "learned": "Learned from you", "control": "Control sample"}
+BEGIN_AT = "review_begin_at"  # the row of the pair that was asked for, in the session
 WHY = {
     "riskiest": "the riskiest that is left",
     "undecidable": "your decisions so far do not tell",
@@ -26,8 +27,9 @@ WHY = {
 
 def choose() -> str:
     """Draw the choice of the order, and return what is chosen."""
+    st.session_state["review_order"] = chosen()  # not by a default: a button may have set it
     return st.segmented_control(
-        "Order", list(ORDERS), format_func=ORDERS.__getitem__, default="filter", required=True,
+        "Order", list(ORDERS), format_func=ORDERS.__getitem__, required=True,
         key="review_order", persist_state="session",
         help="As filtered: the pairs of the page Suspicious pairs, in its order. Learned from you: the riskiest "
         "that are left, some that teach most, and some of the control sample, once it is drawn. Control sample: "
@@ -38,6 +40,12 @@ def choose() -> str:
 def chosen() -> str:
     """The order that stands."""
     return str(st.session_state.get("review_order", "filter"))
+
+
+def begin_at(row: int) -> None:
+    """Let the review begin at the pair at ``row``, within the filter as it stands."""
+    st.session_state["review_order"] = "filter"
+    st.session_state[BEGIN_AT] = row
 
 
 def queue(preview: Preview) -> ReviewQueue | None:
@@ -59,7 +67,7 @@ def queue(preview: Preview) -> ReviewQueue | None:
     )
     held: ReviewQueue | None = st.session_state.get("review")
     if held is not None and held.of == made_of:
-        return held
+        return _at_asked(held)
     reasons: list[str] = []
     if order == "learned":
         learned = _learned(preview, control, made_of)
@@ -75,7 +83,15 @@ def queue(preview: Preview) -> ReviewQueue | None:
         return None
     begun = ReviewQueue.begun(made_of, explorer, positions, reasons, told)
     st.session_state["review"] = begun
-    return begun
+    return _at_asked(begun)
+
+
+def _at_asked(queue: ReviewQueue) -> ReviewQueue:
+    """The queue at the pair that was asked for, if one was."""
+    row = st.session_state.pop(BEGIN_AT, None)
+    if row is not None and chosen() == "filter":
+        queue.go_to(row)
+    return queue
 
 
 def control_sample(preview: Preview) -> ControlSample | None:

@@ -242,6 +242,53 @@ def test_a_filter_that_matches_nothing_is_told(page, audit) -> None:
     assert "No pair matches" in words(test)
 
 
+def opened(page, row: int):
+    test = page("pairs")
+    test.selectbox(key="sort").set_value(("z", False)).run()
+    return trigger(test, "cfbd_cards", "open", row)
+
+
+def test_a_card_opens_its_pair_and_leads_to_its_review_within_the_filter(page, audit) -> None:
+    flagged = flagged_rows(audit)
+    row = flagged[3]
+    test = page("review")
+    test.segmented_control(key="review_order").set_value("control").run()
+    test.switch_page("views/pairs.py").run()
+    test = trigger(test, "cfbd_cards", "open", row)
+    assert not test.exception
+    assert any(f'data-shown="{row}"' in str(part.proto.body) for part in test.get("html"))
+    test.button(key="review_from_here").click().run()
+    test.switch_page("views/review.py").run()  # as a browser does, which runs the opened pair alone
+    assert not test.exception
+    assert test.segmented_control(key="review_order").value == "filter"
+    queue = held(test)
+    assert (queue.row, sorted(queue.rows)) == (row, sorted(flagged))
+    assert queue.at > 0  # in the filter's order
+    decide_button(test, "keep").click().run()
+    assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["keep"]
+    assert held(test).row != row  # the review goes on from there
+
+
+@pytest.mark.parametrize("kind", ["image", "caption"])
+def test_a_card_leads_to_the_pairs_that_are_like_it(page, audit, kind) -> None:
+    row = flagged_rows(audit)[2]
+    test = opened(page, row)
+    test.button(key=f"like_it_{kind}").click().run()
+    assert not test.exception
+    (key,) = audit.keys_of(np.array([row]))
+    assert test.query_params["like"] == f"{kind}:{key}"
+    assert cards(test)[0]["row"] == row
+    assert len(cards(test)) == 60
+    assert "review_from_here" not in [button.key for button in test.button]  # it is closed
+
+
+def test_a_pair_is_opened_once(page, audit) -> None:
+    test = opened(page, flagged_rows(audit)[0])
+    assert "review_from_here" in [button.key for button in test.button]
+    test.run()
+    assert "review_from_here" not in [button.key for button in test.button]
+
+
 # --- two people ----------------------------------------------------------------------------------------
 
 

@@ -291,6 +291,34 @@ def test_cards_that_are_pressed_quickly_are_all_stored_once(browser, opened):
     assert len(Audit.open(audit).history()) == before + 10
 
 
+def test_a_picture_opens_its_pair_which_leads_to_its_review_and_its_like(browser, opened):
+    url, audit = opened
+    page = browser.new_context(viewport=WIDE).new_page()
+    visit(page, url, "pairs")
+    picture = page.get_by_role("button", name="Open this pair").nth(2)
+    picture.click()
+    dialog = page.get_by_role("dialog")
+    dialog.locator(".cfbd-large img").wait_for(timeout=driver.SLOW)
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached", timeout=driver.SLOW)
+    wait_until_idle(page)
+    picture.click()  # the same one again
+    dialog.get_by_role("button", name="Review from here").click()
+    driver.wait_for_title(page, "Review")
+    page.locator(".cfbd-large img").wait_for(timeout=driver.SLOW)
+    assert place(page).startswith("pair 3 of")
+    assert dialog.count() == 0
+    press(page, "x", "4")
+    assert decisions(audit)[:4] == ["", "", "remove", ""]
+    go(page, "pairs")
+    picture.click()
+    dialog.get_by_role("button", name="by picture").click()
+    page.get_by_text("100 pairs match").wait_for(timeout=driver.SLOW)
+    wait_until_idle(page)
+    assert dialog.count() == 0
+    assert parse_qs(urlsplit(page.url).query)["like"][0].startswith("image:")
+
+
 def test_keys_are_heard_after_an_order_was_chosen(browser, opened):
     url, audit = opened
     page = browser.new_context(viewport=WIDE).new_page()
