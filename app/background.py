@@ -61,6 +61,13 @@ def is_awaited(name: Hashable) -> bool:
     return name in st.session_state.get(NAMED, ()) and work is not None and not work.done()
 
 
+def at_hand(name: Hashable) -> Any:
+    """What was made under this name; None where it is not there, or gave an error."""
+    work = _held().get(name)
+    made = work is not None and work.done() and not work.cancelled() and work.exception() is None
+    return work.result() if work is not None and made else None
+
+
 def forget(name: Hashable) -> None:
     """Let it be made again when it is asked for next."""
     _held().forget(name)

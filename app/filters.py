@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from app import background, state
-from app.words import escaped
+from app.words import cut, escaped
 from cfbd_core import slider_query
 from cfbd_core.duplicates import Copies
 from cfbd_core.duplicates.copies import Kind
@@ -18,7 +18,7 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.filter_query import COPIES_WORDS, NAMES, from_query, parts, to_query
 from cfbd_core.groups.explored import Groups
 from cfbd_core.likeness import Like
-from cfbd_core.pair_filter import PairFilter, Sort, outlined_map
+from cfbd_core.pair_filter import NO_GROUP, PairFilter, Sort, outlined_map
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
 
@@ -127,15 +127,15 @@ def controls(preview: Preview) -> None:
             _more(preview, held)
 
 
-def chips() -> None:
-    """Draw every part of the filter as a chip that takes it out."""
-    found = parts(chosen())
+def chips(preview: Preview) -> None:
+    """Draw every part of the filter as a chip that takes it out; after :func:`ready`, which knows more of it."""
+    found = parts(chosen(), _group_words(preview))
     gone = _outline_is_gone()
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):
         for place, part in enumerate(found):
             words = GONE if part.name == "lasso" and gone else part.words
             st.button(
-                escaped(words, 60), key=f"chip_{place}", icon=":material/close:", on_click=choose,
+                escaped(words, 80), key=f"chip_{place}", icon=":material/close:", on_click=choose,
                 args=[part.without], help="Take this out of the filter", type="secondary",
             )  # fmt: skip
         _views(chosen())
@@ -148,6 +148,20 @@ def chips() -> None:
             ":material/info: The map that this outline was drawn on is no longer there, so it selects nothing: outline "
             "the pairs again."
         )
+
+
+def _group_words(preview: Preview) -> str:
+    """Which group the filter asks for, in words; empty where it asks for none."""
+    held = chosen()
+    if not held.group or held.group == NO_GROUP:
+        return ""
+    known: Groups | None = background.at_hand(("groups", ref(preview)))
+    if known is None:
+        return "a group of flagged pairs"
+    group = known.find(held.group)
+    if group is None:
+        return "a group that is gone"
+    return f"group {known.number(group)}: {cut(group.name, 40)}, {len(group):,} pairs"
 
 
 def _outline_is_gone() -> bool:

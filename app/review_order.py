@@ -28,13 +28,14 @@ WHY = {
 def choose() -> str:
     """Draw the choice of the order, and return what is chosen."""
     st.session_state["review_order"] = chosen()  # not by a default: a button may have set it
-    return st.segmented_control(
+    st.segmented_control(
         "Order", list(ORDERS), format_func=ORDERS.__getitem__, required=True,
         key="review_order", persist_state="session",
         help="As filtered: the pairs of the page Suspicious pairs, in its order. Learned from you: the riskiest "
         "that are left, some that teach most, and some of the control sample, once it is drawn. Control sample: "
         "its pairs alone, which were drawn at random and tell how much is left.",
     )  # fmt: skip
+    return chosen()
 
 
 def chosen() -> str:

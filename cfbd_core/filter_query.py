@@ -70,8 +70,11 @@ def from_query(query: Mapping[str, str]) -> PairFilter:
     return PairFilter(**values)
 
 
-def parts(chosen: PairFilter) -> list[Part]:
-    """Every part that keeps pairs from being shown, in a fixed order; none for all pairs in any order."""
+def parts(chosen: PairFilter, group_words: str = "") -> list[Part]:
+    """Every part that keeps pairs from being shown, in a fixed order; none for all pairs in any order.
+
+    ``group_words`` say which group ``chosen`` asks for, where that is known; else it is told by the key it is named by.
+    """
     found: list[Part] = []
 
     def add(name: str, words: str, **without: Any) -> None:
@@ -93,7 +96,8 @@ def parts(chosen: PairFilter) -> list[Part]:
     if chosen.like is not None:
         add("like", LIKE_WORDS[chosen.like.kind].format(chosen.like.value), like=None)
     if chosen.group:
-        add("group", "in no group" if chosen.group == NO_GROUP else f"group of {chosen.group}", group="")
+        told = group_words or f"group of {chosen.group}"
+        add("group", "in no group" if chosen.group == NO_GROUP else told, group="")
     if chosen.copies is not None:
         of = f", as of {chosen.copies.key}" if chosen.copies.key else ""
         add("dup", COPIES_WORDS[chosen.copies.kind] + of, copies=None)

@@ -83,7 +83,7 @@ def page() -> None:
     number = min(int(st.session_state.get("groups_page", 1)), pages)
     st.session_state["groups_page"] = number  # the last page may have gone with its last group
     for group, risk in shown[(number - 1) * PAGE : number * PAGE]:
-        _card(preview, group, risk)
+        _card(preview, group, groups.number(group), risk)
     if pages > 1:
         st.pagination(pages, key="groups_page", persist_state="session")
 
@@ -120,12 +120,12 @@ def _risk_told(one: GroupRisk, risk: Risk) -> str:
     )
 
 
-def _card(preview: Preview, group: Group, risk: str) -> None:
+def _card(preview: Preview, group: Group, number: int, risk: str) -> None:
     colour, icon = KINDS[group.kind]
     decided = preview.explorer.decisions[group.positions]
     with st.container(border=True, key=f"group_{group.medoid}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-            st.markdown(f"#### {escaped(group.name, 80)}", width="content")
+            st.markdown(f"#### {number}. {escaped(group.name, 80)}", width="content")
             st.badge(group.kind, color=colour, icon=icon)
             st.markdown(f"**{len(group):,}** pairs", width="content")
             if (decided > 0).any():
@@ -142,7 +142,7 @@ def _card(preview: Preview, group: Group, risk: str) -> None:
                 group.positions,
                 f"group_{group.medoid}",
                 {"show": "all", "group": group.id},
-                f"the group “{group.name}”",
+                f"group {number}, “{group.name}”",
             )
             filters.look_button(
                 "Look at them", f"look_{group.medoid}", PairFilter(show="all", group=group.id)

@@ -65,8 +65,10 @@ def page() -> None:
                 "go on working meanwhile. **Make the map** starts it.",
             )
         return
-    filters.chips()
+    place = st.container()
     _selection(preview)
+    with place:
+        filters.chips(preview)
     _draw(preview, made, colour)
 
 

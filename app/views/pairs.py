@@ -23,8 +23,11 @@ def page() -> None:
     if preview is None:
         return
     filters.controls(preview)
-    filters.chips()
-    if not filters.ready(preview):
+    place = st.container()
+    is_ready = filters.ready(preview)
+    with place:
+        filters.chips(preview)
+    if not is_ready:
         return
     chosen = filters.chosen()
     positions = chosen.positions(preview)

@@ -18,9 +18,12 @@ def page() -> None:
     if preview is None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        if review_order.choose() == "filter":
-            filters.chips()
+        order = review_order.choose()
+        place = st.container()
     queue = review_order.queue(preview)
+    if order == "filter":
+        with place:
+            filters.chips(preview)
     if queue is None:
         return
     if len(queue):

@@ -68,6 +68,10 @@ class Groups:
         """The group of the pair at a position; None for a single one, or one that was not grouped."""
         return self._of.get(int(position))
 
+    def number(self, group: Group) -> int:
+        """The group's place among all, the largest being 1."""
+        return 1 + self.groups.index(group)
+
     def find(self, group_id: str) -> Group | None:
         """The group that has this id, or that now holds the pair it was named after: links outlive the sliders."""
         named = next((group for group in self.groups if group.id == group_id), None)

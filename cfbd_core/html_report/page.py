@@ -202,7 +202,7 @@ def _groups(preview: Preview, progress: Progress) -> str:
     cards = []
     for done, group in enumerate(shown):
         progress("report", done, len(shown))
-        cards.append(_card(preview, group, any(group is one for one in compared)))
+        cards.append(_card(preview, group, groups.number(group), any(group is one for one in compared)))
     progress("report", len(shown), len(shown))
     more = len(groups) - len(cards)
     told = f"{len(groups):,} {'group' if len(groups) == 1 else 'groups'}"
@@ -213,7 +213,7 @@ def _groups(preview: Preview, progress: Progress) -> str:
     )
 
 
-def _card(preview: Preview, group: Group, compare: bool) -> str:
+def _card(preview: Preview, group: Group, number: int, compare: bool) -> str:
     decided = preview.explorer.decisions[group.positions]
     by_hand = int((decided > 0).sum())
     trigger = ""
@@ -228,7 +228,7 @@ def _card(preview: Preview, group: Group, compare: bool) -> str:
             else ""
         )
     return (
-        f'<div class="g"><b>{text(group.name, 120)}</b> – {len(group):,} pairs, {group.kind}<br>'
+        f'<div class="g"><b>{number}. {text(group.name, 120)}</b> – {len(group):,} pairs, {group.kind}<br>'
         f"<small>{group.numbers}{f' · {by_hand:,} decided by hand' if by_hand else ''}</small>"
         f"<p>{text(group.sentence)} Typical: <i>{text(group.caption, 200)}</i></p>"
         f'<div class="s">{_samples(preview, group.samples[:8])}</div>{trigger}</div>'

@@ -58,6 +58,7 @@ def test_a_link_to_a_group_is_grouped_meanwhile_on_every_page_that_filters(
         test.switch_page(f"views/{name}.py").run()
         assert not test.exception
         assert "Grouping the flagged pairs" in words(test)
+        assert group.id not in "".join(button.label for button in test.button)
     test.switch_page("views/pairs.py").run()
     assert test.text_input(key="text").value == ""  # usable
     gate.opened.set()

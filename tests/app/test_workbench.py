@@ -400,6 +400,19 @@ def test_a_chip_takes_its_part_out(page, audit) -> None:
     assert test.text_input(key="text").value == "banana"
 
 
+def test_the_chip_of_a_group_says_its_number_and_words_on_every_page(page, audit) -> None:
+    (group, *_) = Explorer(audit).preview(audit.applied_params()).groups.groups
+    test = page("groups")
+    assert f"#### 1. {group.name}" in words(test)
+    test.button(key=f"look_{group.medoid}").click().run()
+    for name in ("pairs", "review"):
+        test.switch_page(f"views/{name}.py").run()
+        (label,) = [button.label for button in test.button if (button.key or "").startswith("chip_0")]
+        assert label.replace("\\", "") == f"group 1: {group.name}, {len(group)} pairs"
+    gone = page("pairs", show="all", group="no such key")
+    assert "a group that is gone" in [button.label for button in gone.button]
+
+
 def test_an_address_reopens_the_filter_and_one_that_is_none_is_told(page, audit) -> None:
     test = page("pairs", show="all", text="banana", sort="consistency-up")
     assert test.segmented_control(key="show").value == "all"

@@ -97,6 +97,13 @@ def test_every_pair_is_in_one_group_or_single(explorer: Explorer) -> None:
     assert [len(group) for group in found.groups] == sorted(map(len, found.groups), reverse=True)
 
 
+def test_groups_are_numbered_by_their_size(explorer: Explorer) -> None:
+    found = explorer.groups(np.ones(len(explorer), bool))
+    assert len(found) > 1
+    assert [found.number(group) for group in found.groups] == list(range(1, len(found) + 1))
+    assert [len(group) for group in found.groups] == sorted(map(len, found.groups), reverse=True)
+
+
 def test_a_preview_holds_the_groups_of_what_it_flags(explorer: Explorer) -> None:
     params = SplitParams(k=2, q=15)
     preview = explorer.preview(params)
