@@ -75,6 +75,8 @@ def ready(preview: Preview) -> bool:
         of_kind = ("copies", copies.kind, ref(preview))
         if background.made(of_kind, lambda: copies.clusters(preview), "Looking for copies") is None:
             return False
+        if copies.is_near and preview.near.limit:
+            st.caption(f":material/info: {preview.near.limit}")
     text = held.text.strip()
     search = ("search", ref(explorer), text)
     found = not text or background.made(search, lambda: explorer.search(text), "Searching the captions")

@@ -51,3 +51,15 @@ def largest(values: np.ndarray, count: int) -> np.ndarray:
     least = np.partition(values, len(values) - count)[len(values) - count]
     enough = np.flatnonzero(values >= least)
     return enough[np.argsort(-values[enough], kind="stable")][:count]
+
+
+def highest(positions: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The at most ``most`` of the ascending positions (m,) with the highest of ``values`` (n,), and the rest.
+
+    Both ascend; positions whose value is NaN come last, of equal ones the first is chosen.
+    """
+    if len(positions) <= most:
+        return positions, np.zeros(0, np.int64)
+    chosen = np.zeros(len(positions), bool)
+    chosen[largest(np.nan_to_num(values[positions], nan=-np.inf), most)] = True
+    return positions[chosen], positions[~chosen]

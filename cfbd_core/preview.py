@@ -107,7 +107,7 @@ class Preview:
     @once
     def near(self) -> NearCopies:
         """What nearly repeats among the flagged pairs."""
-        return near_copies(self.explorer, np.flatnonzero(self.flagged))
+        return near_copies(self.explorer, np.flatnonzero(self.flagged), self.z.values)
 
     def trigger_estimate(
         self, group: Group, seed: int = 0, stop: Callable[[], bool] = lambda: False

@@ -129,6 +129,8 @@ def _near(preview: Preview) -> None:
     found: NearCopies | None = background.made(("near", ref(preview)), lambda: preview.near, "Comparing")
     if found is None:
         return
+    if found.limit:
+        st.caption(f":material/info: {found.limit}")
     _counts({label: getattr(found, kind) for kind, label in NEAR_KINDS.items()}, "more of the like")
     kind = st.segmented_control(
         "Nearly the same", list(NEAR_KINDS), format_func=NEAR_KINDS.__getitem__, default="captions",

@@ -10,6 +10,7 @@ import numpy as np
 from cfbd_core.duplicates.clusters import Clusters
 from cfbd_core.duplicates.near import NEAR_CAPTION, NEAR_IMAGE, near_clusters
 from cfbd_core.errors import ParameterError
+from cfbd_core.neighbours import highest
 from cfbd_core.scores import gather
 
 if TYPE_CHECKING:
@@ -17,22 +18,36 @@ if TYPE_CHECKING:
     from cfbd_core.preview import Preview
 
 Kind = Literal["exact", "captions", "images", "near-captions", "near-images"]
+MOST = 50_000  # pairs that are compared with each other, as many as are grouped
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class NearCopies(NamedTuple):
-    """Near duplicates among the pairs at ``positions`` int64 (m,), ascending: clusters over these."""
+    """Near duplicates among the pairs at ``positions`` int64 (m,), ascending: clusters over these.
+
+    ``left_out`` pairs were too many to be compared, too.
+    """
 
     positions: np.ndarray
     captions: Clusters
     images: Clusters
+    left_out: int
+
+    @property
+    def limit(self) -> str:
+        """Which of the pairs were compared, where that is not all of them; else empty."""
+        compared = len(self.positions)
+        asked = compared + self.left_out
+        return f"Compared: the {compared:,} of {asked:,} flagged with the highest z." if self.left_out else ""
 
 
-def near_copies(explorer: Explorer, positions: np.ndarray) -> NearCopies:
-    """Compare the pairs at ``positions`` int64 (m,), ascending; 20,000 take seconds."""
+def near_copies(explorer: Explorer, positions: np.ndarray, z: np.ndarray) -> NearCopies:
+    """Compare the pairs at ``positions`` int64 (m,), ascending: of more than ``MOST`` those with the highest z (n,)."""
+    positions, left_out = highest(positions, z, MOST)
     rows = explorer.rows[positions]
     captions = near_clusters(gather(explorer.texts, rows), NEAR_CAPTION)
-    return NearCopies(positions, captions, near_clusters(gather(explorer.images, rows), NEAR_IMAGE))
+    images = near_clusters(gather(explorer.images, rows), NEAR_IMAGE)
+    return NearCopies(positions, captions, images, len(left_out))
 
 
 @dataclass(frozen=True)
@@ -59,9 +74,14 @@ class Copies:
         kind, _, key = text.partition(":")
         return cls(kind, key)  # type: ignore[arg-type]  # checked there
 
+    @property
+    def is_near(self) -> bool:
+        """Whether it asks for what nearly repeats, which is looked for among the flagged pairs."""
+        return self.kind.startswith("near-")
+
     def clusters(self, preview: Preview) -> tuple[np.ndarray, Clusters]:
         """Positions int64 (m,) that were compared, and clusters over them; made once, in seconds."""
-        if self.kind.startswith("near-"):
+        if self.is_near:
             near = preview.near
             return near.positions, near.captions if self.kind == "near-captions" else near.images
         found = preview.explorer.duplicates

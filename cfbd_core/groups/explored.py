@@ -14,7 +14,7 @@ from cfbd_core.groups.group import USUAL, Group, cohesion, farthest_points, judg
 from cfbd_core.groups.stack import read_locator, read_stack
 from cfbd_core.groups.trigger_estimate import MOST_PICTURES, TriggerEstimate, estimate_trigger
 from cfbd_core.groups.words import words_of_groups
-from cfbd_core.neighbours import largest
+from cfbd_core.neighbours import highest
 from cfbd_core.scores import Rows, gather, unit_rows
 
 if TYPE_CHECKING:
@@ -84,9 +84,8 @@ def group_pairs(explorer: Explorer, positions: np.ndarray, z: np.ndarray | None 
     Of more than ``MOST`` those with the highest z are grouped, by c where there is no ``z``. The same pairs give the
     same groups. Raises AuditError where the embeddings are not whole.
     """
-    positions, left_out = _highest(
-        np.unique(np.asarray(positions, np.int64)), explorer.consistency if z is None else z
-    )
+    asked = np.unique(np.asarray(positions, np.int64))
+    positions, left_out = highest(asked, explorer.consistency if z is None else z, MOST)
     rows = explorer.rows[positions]
     if not len(positions):
         return Groups((), positions, left_out, {})
@@ -127,15 +126,6 @@ def group_pairs(explorer: Explorer, positions: np.ndarray, z: np.ndarray | None 
     return Groups(
         tuple(groups), np.sort(singles), left_out, dict(zip(keys, map(int, positions), strict=True))
     )
-
-
-def _highest(positions: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The at most ``MOST`` of the ascending positions (m,) with the highest of ``values`` (n,), and the rest."""
-    if len(positions) <= MOST:
-        return positions, np.zeros(0, np.int64)
-    chosen = np.zeros(len(positions), bool)
-    chosen[largest(np.nan_to_num(values[positions], nan=-np.inf), MOST)] = True
-    return positions[chosen], positions[~chosen]
 
 
 def estimate_of(

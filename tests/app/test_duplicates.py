@@ -115,6 +115,15 @@ def test_copies_are_looked_at_and_decided_on_like_any_filter(page, repeated):
     assert "pairs match" in words(near)
 
 
+def test_of_too_many_flagged_the_page_and_the_filter_say_which_are_compared(page, repeated, monkeypatch):
+    monkeypatch.setattr("cfbd_core.duplicates.copies.MOST", 9)
+    test = page("duplicates", gamma_z="-0.9", k="2", q="8")
+    test.button(key="near").click().run()
+    said = "Compared: the 9 of 65 flagged with the highest z."
+    assert said in words(test)
+    assert said in words(page("pairs", show="all", dup="near-captions", gamma_z="-0.9", k="2", q="8"))
+
+
 def test_nothing_repeats_and_nothing_is_flagged(page, root, mapping, monkeypatch):
     audit = make_audit(root / "audits" / "clean", write_source(root / "clean", poisons=(), pairs=40), mapping)
     monkeypatch.setenv("CFBD_APP_AUDIT", os.path.realpath(audit.folder))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cfbd_core import SplitParams
-from cfbd_core.duplicates import Copies, Duplicates, near_clusters, of_labels
+from cfbd_core.duplicates import Copies, Duplicates, near_clusters, near_copies, of_labels
 from cfbd_core.duplicates.near import NEAR_CAPTION
 from cfbd_core.errors import ParameterError
 from cfbd_core.explorer import Explorer
@@ -64,6 +64,19 @@ def test_near_copies_are_of_the_flagged_alone(preview) -> None:
     assert np.flatnonzero(Copies("near-captions", keys[0]).mask(preview)).tolist() == alike.tolist()
     other = preview.explorer.audit.keys_of(preview.explorer.rows[np.flatnonzero(~preview.flagged)[[0, -1]]])
     assert not any(Copies("near-captions", key).mask(preview).any() for key in other)
+
+
+def test_of_too_many_flagged_those_with_the_highest_z_are_compared_and_that_is_told(
+    preview, monkeypatch
+) -> None:
+    flagged = np.flatnonzero(preview.flagged)
+    assert not preview.near.limit
+    monkeypatch.setattr("cfbd_core.duplicates.copies.MOST", 7)
+    near = near_copies(preview.explorer, flagged, preview.z.values)
+    highest = sorted(flagged.tolist(), key=lambda at: (-preview.z.values[at], at))[:7]
+    assert near.positions.tolist() == sorted(highest)
+    assert len(near.captions.of) == len(near.images.of) == 7
+    assert near.limit == f"Compared: the 7 of {len(flagged)} flagged with the highest z."
 
 
 @pytest.mark.parametrize("text", ["", "all", ":key", "near"])
