@@ -134,7 +134,7 @@ def _apply_or_reset() -> None:
     if held == applied:
         st.caption(":material/check: applied to the audit")
         return
-    st.caption(":material/edit: a preview: the command line and older exports use the applied split")
+    st.caption(":material/edit: a preview, not applied to the audit")
     with st.container(horizontal=True, gap="small"):
         st.button("Apply", on_click=_apply, type="primary", help="Store this split's verdicts in the audit.")
         if applied is not None:

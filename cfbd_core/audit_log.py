@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,11 @@ class AuditLog(AuditColumns):
         """How many pairs of an action were touched by others after the action ``since`` and before it."""
         with self._database.reading() as connection:
             return log.touched_between(connection, since, action)
+
+    def changed(self) -> datetime | None:
+        """When a decision or a scoring last changed what comes of a split; None before both."""
+        with self._database.reading() as connection:
+            return log.changed(connection)
 
     def decision_news(self, seen: Mark | None) -> DecisionNews:
         """What was decided since ``seen``, the mark of earlier news; all that stands where that is None."""

@@ -258,3 +258,13 @@ def test_a_log_is_written_over_a_log_and_over_nothing_else(logged, tmp_path):
     with pytest.raises(ParameterError, match="cannot be written"):
         logged.export_log(tmp_path / "file" / "log.csv")
     assert not list(Path(tmp_path).glob(".*.part"))
+
+
+def test_a_decision_changes_what_comes_of_a_split_and_a_view_or_a_slider_does_not(own):
+    scored = own.changed()
+    own.save_view("mine", {"show": "all"})
+    own.keep_sliders(SplitParams(k=2, q=9))
+    assert own.changed() == scored is not None
+    done = own.decide_rows(np.array([0]), 1)
+    assert own.changed() == done.time > scored
+    assert own.undo().time == own.changed()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import streamlit as st
@@ -113,33 +112,32 @@ def _write(subset: str, kind: str, safe: bool) -> None:
             state.jobs().start("export", folder, command)
         except CfbdError as error:
             st.error(words.escaped(str(error)), icon=":material/error:")
-    running.latest(folder, "export", lambda job: _download(job, _is_fresh(job, subset, kind)))
-
-
-def _is_fresh(job: Job, subset: str, kind: str) -> bool:
-    """Whether writing again would give this export: the same choice, no decision and no split since."""
-    asked = {job.arguments[job.arguments.index(flag) + 1] for flag in ("--subset", "--format")}
-    return asked == {subset, kind} and _is_newest(job)
+    running.latest(folder, "export", lambda job: _download(job, subset, kind))
 
 
 def _is_newest(job: Job) -> bool:
-    """Whether there has been no decision and no split since the job began."""
-    written = datetime.fromtimestamp(Audit.open(job.audit).stamp()[0] / 1e9, UTC)
-    return state.params() == state.applied() and written <= job.started
+    """Whether the job's file is of the sliders as they stand, and nothing was decided or scored since it began."""
+    changed = Audit.open(job.audit).changed()
+    return _asked(job, "--split") == state.params().id and (changed is None or changed <= job.started)
 
 
-def _download(job: Job, fresh: bool) -> None:
+def _asked(job: Job, flag: str) -> str:
+    """What a job was given for an option; empty where it was not given."""
+    return job.arguments[job.arguments.index(flag) + 1] if flag in job.arguments else ""
+
+
+def _download(job: Job, subset: str, kind: str) -> None:
     """The finished export: where it lies, and the file itself where a browser can hold it."""
+    is_chosen = (_asked(job, "--subset"), _asked(job, "--format")) == (subset, kind)
+    fresh = is_chosen and _is_newest(job)
     out = Path(job.arguments[job.arguments.index("--out") + 1])
     pairs = (job.result or {}).get("pairs", 0)
     told = f"{pairs:,} pairs written to {words.escaped(str(out))}"
     if fresh:
         st.success(told, icon=":material/check:")
     else:
-        st.info(
-            f"An earlier export, of another choice or before your last changes: {told}",
-            icon=":material/history:",
-        )
+        which = "An earlier export, of before the last changes" if is_chosen else "Your last export"
+        st.info(f"{which}: {told}", icon=":material/history:")
     downloads.file_button(out, "download", primary=fresh)
     sidecar = out.with_name(f"{out.name}.json")
     if os.path.isfile(sidecar):
@@ -176,7 +174,7 @@ def _report() -> None:
 def _made(job: Job) -> None:
     fresh = _is_newest(job)
     if not fresh:
-        st.info("This report was made before your last changes.", icon=":material/history:")
+        st.caption(":material/history: Made before the last changes; make it anew to have them.")
     out = Path(job.arguments[job.arguments.index("--html") + 1])
     downloads.file_button(out, "download_report", "text/html", primary=fresh)
 

@@ -114,6 +114,19 @@ def mark(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     return (int(found[0][0]), int(found[0][1])) if found else (0, 0)
 
 
+def changed(connection: duckdb.DuckDBPyConnection) -> datetime | None:
+    """When people decided last or the pairs were scored last; None before both."""
+    show_log(connection)
+    found = connection.execute(
+        """
+        SELECT epoch_us(greatest(
+            (SELECT max(time) FROM actions), (SELECT max(finished) FROM runs WHERE kind = 'score')
+        ))
+        """
+    ).fetchall()
+    return None if found[0][0] is None else _EPOCH + timedelta(microseconds=found[0][0])
+
+
 def has(connection: duckdb.DuckDBPyConnection, seen: tuple[int, int]) -> bool:
     """Whether the log goes on from ``seen``, a :func:`mark` of before; not so where a copy was put in its place."""
     query = "SELECT count(*) FROM actions WHERE id = ? AND epoch_us(time) = ?"

@@ -429,9 +429,14 @@ def test_a_written_export_holds_the_kept_pairs_and_can_be_fetched(page, root, au
         assert len(list(csv.DictReader(file))) == report["kept"]
     assert "earlier export" not in " ".join(info.value for info in test.info)
     test.segmented_control(key="subset").set_value("removed").run()
-    assert "earlier export" in test.info[0].value
+    assert "Your last export" in test.info[0].value
+    assert "earlier export" not in test.info[0].value
     test.segmented_control(key="subset").set_value("kept").run()
     assert not test.info
+    audit.save_view("mine", {"show": "all"})
+    audit.keep_sliders(SplitParams(k=3, q=9))
+    test.run()
+    assert not test.info  # it is what an export would give still
     audit.decide_rows(np.array([row]), np.array([2], np.int8))
     test.run()
     assert "earlier export" in test.info[0].value
@@ -450,9 +455,14 @@ def test_the_report_is_made_by_a_job_and_offered(page, root, audit):
     assert test.download_button(key="download_report").label.startswith("Download report")
     made = (root / "exports" / "toy" / "report.html").read_text(encoding="utf-8")
     assert f"<b>{audit.report()['flagged']:,}</b> of {PAIRS} pairs are removed" in made
+    assert "before the last changes" not in words(test)
     audit.decide_rows(np.array([3]), np.array([2], np.int8))
     test.run()
-    assert "before your last changes" in test.info[0].value
+    assert "Made before the last changes" in words(test)
+    test.switch_page("views/coarse.py").run()
+    test.slider(key="slider_q").set_value(12).run()
+    assert "a preview, not applied to the audit" in words(test)
+    assert "export" not in words(test)
 
 
 def test_a_report_takes_no_other_page_s_place(page, root, monkeypatch):
