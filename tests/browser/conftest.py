@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+from cfbd_core import Audit
 from cfbd_core.cli import main
 from tests.browser import driver
 
@@ -31,10 +32,42 @@ def demo(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def worked_on(demo, tmp_path_factory) -> Path:
+    """A copy of the demo with a map, and with decisions of two people in its log."""
+    folder = tmp_path_factory.mktemp("worked_on") / "demo"
+    shutil.copytree(demo, folder)
+    assert main(["map", "--audit", str(folder), "--points", "1000"]) == 0
+    decide(folder)
+    return folder
+
+
+def decide(folder: Path) -> None:
+    """Decide on some of an audit's flagged pairs, on one and on many, with notes, and undo some of it."""
+    audit = Audit.open(folder)
+    rows = audit.pairs("verdict = 'poisoned'", order_by="z DESC, row")["row"].to_numpy()
+    audit.decide_rows(rows[:20], 2, who="Ada", note="all of one target", filter={"show": "removed"})
+    for number, row in enumerate(rows[20:26]):
+        audit.decide_rows(
+            row[None], 1 + number % 3, who="Bob", note="the same patch again" if number else None
+        )
+    audit.undo(who="Bob")
+
+
 @pytest.fixture
 def opened(demo, tmp_path) -> Iterator[tuple[str, Path]]:
     """The app on a copy of the demo, and that copy's folder."""
-    audit = tmp_path / "audits" / "demo"
-    shutil.copytree(demo, audit)
-    with driver.app(tmp_path, audit) as url:
+    yield from _app_on(demo, tmp_path)
+
+
+@pytest.fixture
+def opened_worked_on(worked_on, tmp_path) -> Iterator[tuple[str, Path]]:
+    """The app on a copy of what was worked on, and that copy's folder."""
+    yield from _app_on(worked_on, tmp_path)
+
+
+def _app_on(folder: Path, root: Path) -> Iterator[tuple[str, Path]]:
+    audit = root / "audits" / "demo"
+    shutil.copytree(folder, audit)
+    with driver.app(root, audit) as url:
         yield url, audit

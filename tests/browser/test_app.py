@@ -115,8 +115,10 @@ def test_pointing_at_the_map_shows_the_picture(browser, opened):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_drawn_without_error_overflow_or_a_request_to_elsewhere(browser, opened, size, scheme):
-    url, _ = opened
+def test_every_page_is_drawn_without_error_overflow_or_a_request_to_elsewhere(
+    browser, opened_worked_on, size, scheme
+):
+    url, audit = opened_worked_on
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     page = context.new_page()
@@ -127,9 +129,25 @@ def test_every_page_is_drawn_without_error_overflow_or_a_request_to_elsewhere(br
         assert page.locator('[data-testid="stException"]').count() == 0, name
         assert page.locator('[data-testid="stAlertContentError"]').count() == 0, name
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        if name == "map":
+            assert _points_on_the_map(page) > 900
+        if name == "log":
+            assert page.locator(".cfbd-action").count() == len(Audit.open(audit).history()) > 5
         page.screenshot(path=_place(f"{name}_{size}_{scheme}.png"))
         _take_whole(page, name, size, scheme, width)
     assert elsewhere == []
+
+
+def _points_on_the_map(page) -> int:
+    """How many points the map's chart holds, once it is drawn."""
+    page.locator(".st-key-chart_map .js-plotly-plot").wait_for(timeout=driver.SLOW)
+    wait_until_idle(page)
+    return int(
+        page.evaluate(
+            "() => document.querySelector('.st-key-chart_map .js-plotly-plot')._fullData"
+            ".filter((trace) => trace.mode === 'markers').reduce((sum, trace) => sum + trace._length, 0)"
+        )
+    )
 
 
 def _take_whole(page, name: str, size: str, scheme: str, width: int) -> None:
