@@ -35,11 +35,6 @@ class Futures:
         """The work of this name; None where nobody has asked for it, or it was dropped."""
         return self._held.get(name)
 
-    def names(self) -> list[Hashable]:
-        """The names of all works, the one that was asked for last at the end."""
-        with self._lock:
-            return list(self._held)
-
     def forget(self, name: Hashable) -> None:
         """Let it be made again when it is asked for next."""
         with self._lock:

@@ -31,6 +31,7 @@ export default function ({ data }) {
     if (data.bound.includes(name) && meant !== shown()) return;  // it was meant for what was on the screen then
     if (button.matches("input")) {
       button.focus();
+      held.length = 0;  // letters that were meant for the field
       return;
     }
     pressed = performance.now();

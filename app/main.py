@@ -45,6 +45,7 @@ def main() -> None:
     st.logo(str(BRAND / "wordmark.svg"), size="large", icon_image=str(BRAND / "mark.svg"))
     require_login()
     background.begin()
+    previews.begin()
     pages = [
         st.Page(f"views/{name}.py", title=title, icon=icon, url_path=name) for name, title, icon in PAGES
     ]

@@ -15,6 +15,7 @@ from cfbd_core.errors import CfbdError
 from cfbd_core.explorer import Explorer
 from cfbd_core.preview import Preview
 
+FAILED = "preview_failed"  # in the session: what this run of the page could not find, and why
 AT_ONCE = 1.0  # seconds: so long a page waits, as a new z for millions of pairs takes that or less
 WORDS = "Working out what these sliders find"
 
@@ -28,15 +29,19 @@ def shown() -> Preview | None:
     last = state.last_preview()
     if last is not None:
         return last
+    name = _name(explored, held)
+    failed: tuple[Hashable, CfbdError] | None = st.session_state.get(FAILED)
+    if failed is not None and failed[0] == name:
+        raise failed[1]  # asked for again, it would fail again, and have the page drawn anew for that
     made: tuple[SplitParams, ref[Preview]] | None = background.made(
-        _name(explored, held), lambda: _make(explored, held), WORDS, "previews", AT_ONCE, told=_raise
+        name, lambda: _make(explored, held), WORDS, "previews", AT_ONCE, told=lambda error: _fail(name, error)
     )
     if made is None:
         return None
     params, of = made
     found = of()
     if found is None:  # others' have taken its place before it was looked at
-        background.forget(_name(explored, held))
+        background.forget(name)
         return shown()
     if params != held:
         _tell_fitted(params)
@@ -77,5 +82,11 @@ def _tell_fitted(params: SplitParams) -> None:
     )
 
 
-def _raise(error: CfbdError) -> None:
+def begin() -> None:
+    """Begin a run of the page, which tries again what could not be found in the one before."""
+    st.session_state.pop(FAILED, None)
+
+
+def _fail(name: Hashable, error: CfbdError) -> None:
+    st.session_state[FAILED] = (name, error)
     raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,14 +110,16 @@ def _buttons(queue: ReviewQueue, shown: _Shown | None) -> None:
         st.button("", key="review_help", icon=":material/help:", on_click=_keys, type="tertiary", help="Keys")
         if shown is not None:
             st.text_input(
-                "Note", shown.note, key=_note_of(queue.row), max_chars=200, width=260, label_visibility="collapsed",
-                placeholder="Note  (W)", icon=":material/edit_note:",
+                "Note", shown.note, key=_note_of(queue.row, shown), max_chars=200, width=260,
+                label_visibility="collapsed", placeholder="Note  (W)", icon=":material/edit_note:",
             )  # fmt: skip
 
 
-def _note_of(row: int) -> str:
-    """The key of the field for a pair's note: of this pair alone, so that it never goes with the next one."""
-    return f"review_note_{row}"
+def _note_of(row: int, shown: _Shown) -> str:
+    """The key of the field for a pair's note: of this pair and the note that it began with, else that of a colleague
+    would not be seen, and what stands there would be taken for a change of it.
+    """
+    return f"review_note_{row}_{zlib.crc32(shown.note.encode()):08x}"
 
 
 @st.dialog("Keys")
@@ -142,7 +145,7 @@ def _decide(queue: ReviewQueue, at: int, shown: _Shown, decision: str) -> None:
     After the store nothing is asked of Streamlit, which might end the run there.
     """
     acted, explorer = _acted(), state.explorer()
-    note: str | None = " ".join(str(st.session_state.get(_note_of(queue.row)) or "").split())
+    note: str | None = " ".join(str(st.session_state.get(_note_of(queue.row, shown)) or "").split())
     if note == shown.note:
         note = None  # as it was seen: what someone else has noted meanwhile stays
     with undo.steps().lock, state.told():
@@ -164,10 +167,10 @@ def _undo(queue: ReviewQueue | None) -> None:
                 "Your last action was on another page; undo it there or in the Log.", icon=":material/info:"
             )
             return
+        if queue is None:
+            st.session_state.pop("review", None)  # nothing was left, and something will be
         done = explorer.undo(last.action, who=by)
         row = acted.pop(last.action)
-        if queue is None:
-            st.session_state.pop("review", None)  # nothing was left, now something is
-        else:
+        if queue is not None:
             queue.go_to(row)
         undo.turned(done, last.pairs)

@@ -22,7 +22,7 @@ from cfbd_core.preview import Preview
 FILTER = "filter"  # of the pairs, in the session: app.filters
 OF_ONE_AUDIT = (
     "params", "undo", "log_page", "groups_page", "review", "review_acted", "review_learning", "review_begin_at",
-    "asides", "asides_drawn", "view_asked", "preview", FILTER,
+    "asides", "asides_drawn", "view_asked", "preview", "gallery_opened", FILTER,
 )  # fmt: skip
 
 

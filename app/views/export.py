@@ -129,15 +129,17 @@ def _asked(job: Job, flag: str) -> str:
 def _download(job: Job, subset: str, kind: str) -> None:
     """The finished export: where it lies, and the file itself where a browser can hold it."""
     is_chosen = (_asked(job, "--subset"), _asked(job, "--format")) == (subset, kind)
-    fresh = is_chosen and _is_newest(job)
+    is_newest = _is_newest(job)
+    fresh = is_chosen and is_newest
     out = Path(job.arguments[job.arguments.index("--out") + 1])
     pairs = (job.result or {}).get("pairs", 0)
     told = f"{pairs:,} pairs written to {words.escaped(str(out))}"
     if fresh:
         st.success(told, icon=":material/check:")
     else:
-        which = "An earlier export, of before the last changes" if is_chosen else "Your last export"
-        st.info(f"{which}: {told}", icon=":material/history:")
+        which = "An earlier export" if is_chosen else "Your last export"
+        before = "" if is_newest else ", of before the last changes"
+        st.info(f"{which}{before}: {told}", icon=":material/history:")
     downloads.file_button(out, "download", primary=fresh)
     sidecar = out.with_name(f"{out.name}.json")
     if os.path.isfile(sidecar):

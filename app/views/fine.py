@@ -94,7 +94,7 @@ def _by_rule() -> None:
     rule = st.session_state["gamma_z_rule"]
     with state.told():
         last = state.last_preview()
-        value = HIGHEST if last is None else last.gamma_z.value
+        value = float(st.session_state["slider_gamma_z"]) if last is None else last.gamma_z.value
         by_hand = value if math.isfinite(value) else HIGHEST
         state.change(gamma_z_rule=rule, gamma_z=by_hand if rule == "manual" else None)
 

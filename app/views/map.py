@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from app import charts, deciding, filters, previews, running, state, widgets, words
+from app import charts, chips, deciding, filters, previews, running, state, widgets, words
 from app.hover import HELD, hover_one_by_one, hover_pictures
 from cfbd_core.errors import CfbdError
 from cfbd_core.filter_query import parts
@@ -68,7 +68,7 @@ def page() -> None:
     place = st.container()
     _selection(preview)
     with place:
-        filters.chips(preview)
+        chips.show(preview)
     _draw(preview, made, colour)
 
 

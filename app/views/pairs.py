@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import cards, deciding, downloads, filters, previews, undo, widgets
+from app import cards, chips, deciding, downloads, filters, previews, undo, widgets
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 
@@ -26,7 +26,7 @@ def page() -> None:
     place = st.container()
     is_ready = filters.ready(preview)
     with place:
-        filters.chips(preview)
+        chips.show(preview)
     if not is_ready:
         return
     chosen = filters.chosen()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import filters, left, previews, review_order, review_pair, widgets
+from app import chips, left, previews, review_order, review_pair, widgets
 from cfbd_core.preview import Preview
 
 
@@ -23,7 +23,7 @@ def page() -> None:
     queue = review_order.queue(preview)
     if order == "filter":
         with place:
-            filters.chips(preview)
+            chips.show(preview)
     if queue is None:
         return
     if len(queue):

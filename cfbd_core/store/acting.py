@@ -72,7 +72,8 @@ def decide_rows(
 
 
 def decide_keys(connection: duckdb.DuckDBPyConnection, decisions: pa.Table, by: By, kind: Kind) -> Action:
-    """Decide by key: columns key, decision ('' takes one back) and note; of a key given twice the last counts.
+    """Decide by key: columns key, decision ('' takes one back) and note ('' is none); of a key given twice the last
+    counts.
 
     Raises ParameterError where a key is not in the audit; then nothing was stored.
     """
@@ -90,7 +91,7 @@ def decide_keys(connection: duckdb.DuckDBPyConnection, decisions: pa.Table, by: 
     connection.execute(
         """
         CREATE TEMP TABLE made AS
-        SELECT key, arg_max(decision, position) AS decision, arg_max_null(note, position) AS note
+        SELECT key, arg_max(decision, position) AS decision, nullif(arg_max_null(note, position), '') AS note
         FROM asked GROUP BY key
         """
     )

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from cfbd_core.errors import ParameterError
+from cfbd_core.store import schema
 
 SUBSETS = ("benign", "poisoned", "suspicious")
 VERDICTS = ("clean", "poisoned")
@@ -200,6 +201,7 @@ def captions_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> list
 
 
 def _texts_of(connection: duckdb.DuckDBPyConnection, column: str, rows: np.ndarray) -> list[str]:
+    schema.show_notes(connection)
     connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
     found = connection.execute(
         f"SELECT {column} FROM pairs JOIN wanted USING (row) ORDER BY position"
@@ -234,6 +236,7 @@ def select_pairs(
     limit: int | None = None,
 ) -> pa.Table:
     """Rows of ``audit_pairs`` by an SQL condition and order; a ParameterError when that does not parse."""
+    schema.show_notes(connection)
     query = "SELECT * FROM audit_pairs"
     query += f" WHERE {where}" if where else ""
     query += f" ORDER BY {order_by}" if order_by else " ORDER BY row"
@@ -245,14 +248,12 @@ def select_pairs(
         raise ParameterError(f"pairs: where={where!r}, order_by={order_by!r}: {reason}") from error
 
 
-_NOTED = "SELECT audit_pairs.*, d.note FROM audit_pairs LEFT JOIN decisions d ON d.key = audit_pairs.key"
-
-
 def spool_pairs(connection: duckdb.DuckDBPyConnection, final: str | None, path: Path) -> None:
     """Write all pairs, or those with ``final`` "kept" or "removed", by row, with their notes, to a Parquet file."""
+    schema.show_notes(connection)
     chosen = "" if final is None else f"WHERE final = '{final}'"
     connection.execute(
-        f"COPY ({_NOTED} {chosen} ORDER BY audit_pairs.row) TO '{_quoted(path)}' (FORMAT parquet)"
+        f"COPY (SELECT * FROM audit_pairs {chosen} ORDER BY row) TO '{_quoted(path)}' (FORMAT parquet)"
     )
 
 
@@ -261,7 +262,7 @@ def spool_rows(connection: duckdb.DuckDBPyConnection, rows: np.ndarray, path: Pa
     connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
     connection.execute(
         f"""
-        COPY ({_NOTED} JOIN wanted USING (row) ORDER BY position)
+        COPY (SELECT audit_pairs.* FROM audit_pairs JOIN wanted USING (row) ORDER BY position)
         TO '{_quoted(path)}' (FORMAT parquet)
         """
     )

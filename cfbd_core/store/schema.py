@@ -90,7 +90,7 @@ _VIEW = """
 CREATE OR REPLACE VIEW audit_pairs AS
 SELECT
     p.key, p.image, p.caption, s.consistency, v.z, v.subset::VARCHAR AS subset,
-    v.verdict::VARCHAR AS verdict, coalesce(d.decision::VARCHAR, '') AS decision,
+    v.verdict::VARCHAR AS verdict, coalesce(d.decision::VARCHAR, '') AS decision, d.note,
     CASE
         WHEN d.decision = 'keep' THEN 'kept'
         WHEN d.decision = 'remove' OR v.verdict = 'poisoned' THEN 'removed'
@@ -141,6 +141,13 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"INSERT INTO actions BY NAME {_OLD_ACTIONS}")
     connection.execute(f"INSERT INTO action_pairs BY NAME {_OLD_PAIRS}")
     connection.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", [str(SCHEMA_VERSION)])
+
+
+def show_notes(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let whoever reads pairs of a file that was made before find their notes."""
+    query = "SELECT count(*) FROM duckdb_columns() WHERE table_name = 'audit_pairs' AND column_name = 'note'"
+    if not connection.execute(query).fetchall()[0][0]:
+        connection.execute(_VIEW.replace("VIEW", "TEMP VIEW", 1))
 
 
 def show_log(connection: duckdb.DuckDBPyConnection) -> None:

@@ -439,7 +439,9 @@ def test_a_written_export_holds_the_kept_pairs_and_can_be_fetched(page, root, au
     assert not test.info  # it is what an export would give still
     audit.decide_rows(np.array([row]), np.array([2], np.int8))
     test.run()
-    assert "earlier export" in test.info[0].value
+    assert "earlier export, of before the last changes" in test.info[0].value
+    test.segmented_control(key="subset").set_value("removed").run()
+    assert "Your last export, of before the last changes" in test.info[0].value
 
 
 def test_the_report_is_made_by_a_job_and_offered(page, root, audit):

@@ -12,6 +12,7 @@ import pytest
 from app import previews
 from cfbd_core import SplitParams, explorer
 from cfbd_core import preview as preview_module
+from cfbd_core.errors import AuditError
 from cfbd_core.explorer import Explorer
 from cfbd_core.review import learner
 from tests.app.conftest import VIEWS, alter, decide_button, make_audit, metrics, words, write_source
@@ -121,8 +122,10 @@ def test_sliders_can_be_moved_while_what_they_find_is_worked_out(page, audit, mo
     test.slider(key="slider_k").set_value(3).run()
     test.switch_page("views/fine.py").run()
     assert test.slider(key="slider_gamma_z").disabled  # a rule sets it, and it is not known yet
+    stood = test.slider(key="slider_gamma_z").value
     test.segmented_control(key="gamma_z_rule").set_value("manual").run()
     assert not test.slider(key="slider_gamma_z").disabled
+    assert test.slider(key="slider_gamma_z").value == audit.kept_sliders().gamma_z == stood
     test.slider(key="slider_gamma_z").set_value(0.4).run()
     assert audit.kept_sliders() == SplitParams(k=3, q=12, gamma_z=0.4, gamma_z_rule="manual")
     gate.opened.set()
@@ -155,6 +158,30 @@ def test_scores_that_cannot_be_split_are_told_on_the_page_and_beside_it(page, au
     assert test.error[0].value in [
         caption.value.removeprefix(":material/error: ") for caption in test.caption
     ]
+
+
+def test_what_cannot_be_found_after_a_while_is_told_and_not_tried_again_by_itself(
+    page, audit, monkeypatch, gate
+) -> None:
+    calls = []
+
+    def too_few(*_args: object) -> None:
+        calls.append(1)
+        raise AuditError("too few of them")
+
+    monkeypatch.setattr(previews, "AT_ONCE", 0.05)
+    monkeypatch.setattr(explorer.Explorer, "preview", gate.before(too_few))
+    test = page("coarse")
+    assert previews.WORDS in words(test)
+    gate.opened.set()
+    for _ in range(100):
+        if test.error:
+            break
+        time.sleep(0.02)
+        test.run()
+    assert [error.value for error in test.error] == ["too few of them"]
+    assert calls == [1]
+    assert previews.WORDS not in words(test)
 
 
 def test_the_learned_order_is_learned_meanwhile_and_anew_for_each_queue(

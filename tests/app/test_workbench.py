@@ -161,6 +161,32 @@ def test_a_note_is_shown_again_kept_changed_and_taken_out(page, audit) -> None:
     assert audit.notes_of(np.array([row])) == [None]
 
 
+def test_a_note_that_a_colleague_leaves_meanwhile_is_seen_and_stays(page, audit) -> None:
+    test = page("review")
+    row = flagged_rows(audit)[0]
+    audit.decide_rows(np.array([row]), 2, who="bob", note="watermark seen")
+    decide_button(test, "keep").click().run()
+    assert "decided meanwhile: remove, by bob; press again to overrule" in words(test)
+    assert note_field(test).value == "watermark seen"
+    decide_button(test, "keep").click().run()
+    assert audit.pairs(f"row = {row}").select(["decision", "note"]).to_pylist() == [
+        {"decision": "keep", "note": "watermark seen"}
+    ]
+
+
+def test_undo_where_no_pair_is_left_shows_the_pair_again(page, audit) -> None:
+    test = page("review", decided="undecided")
+    rows = np.array(flagged_rows(audit))
+    decide_button(test, "keep").click().run()
+    audit.decide_rows(rows[1:], 1, who="bob")
+    del test.session_state["review"]  # as a filter that was changed and changed back
+    test.run()
+    assert "Keep  `K`" not in [button.label for button in test.button]
+    test.button(key="review_undo").click().run()
+    assert audit.pairs(f"row = {rows[0]}")["decision"].to_pylist() == [""]
+    assert not decide_button(test, "keep").disabled
+
+
 def test_undo_in_a_review_takes_back_what_was_decided_there_alone(page, audit) -> None:
     test = page("groups")
     (group, *_) = Explorer(audit).preview(audit.applied_params()).groups.groups

@@ -119,6 +119,13 @@ def test_keys_that_come_too_early_are_held_and_decide_on_no_pair_that_was_not_se
     page.evaluate(f"() => {{ {state} = 'notRunning' }}")  # the same pair is there still
     shows(6)
     assert decisions(audit)[4:6] == ["keep", ""]
+    page.evaluate(f"() => {{ {state} = 'running' }}")
+    for key in "wkz":  # letters of a note whose field is not there yet
+        page.keyboard.press(key)
+    page.evaluate(f"() => {{ {state} = 'notRunning' }}")
+    page.wait_for_function("() => document.activeElement.ariaLabel === 'Note'", timeout=driver.SLOW)
+    shows(6)
+    assert decisions(audit)[4:6] == ["keep", ""]
 
 
 def test_a_note_is_written_without_the_mouse_and_no_letter_of_it_is_a_key(browser, opened):

@@ -298,7 +298,7 @@ class Model:
         held = self.stands()
         said: dict[str, Any] = {}
         for key, code in what.items():
-            own = held.get(key, (None, None))[1] if note is None else note
+            own = held.get(key, (None, None))[1] if note is None else note or None
             said[key] = (DECISIONS[code], own) if code else None
         self.actions.append(("decide", 0, said))
 

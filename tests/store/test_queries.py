@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cfbd_core.store import Database, acting, queries
+from cfbd_core.store import Database, acting, queries, schema
 
 
 @pytest.fixture
@@ -84,6 +84,21 @@ def test_final_follows_the_verdict_until_someone_decides(database):
     assert [row["final"] for row in found] == ["removed", "removed", "kept"]
     assert [row["subset"] for row in found] == ["benign", "poisoned", "suspicious"]
     assert found[1]["z"] is None
+
+
+def test_notes_are_pairs_columns_also_in_a_file_of_before(database, tmp_path):
+    with database.writing() as connection:
+        table = pa.table({"key": ["a", "b"], "decision": ["keep", "keep"], "note": ["seen", ""]})
+        acting.decide_keys(connection, table, acting.By("ada"), "import")
+    for view in (schema._VIEW, schema._VIEW.replace(" d.note,", "")):
+        with database.writing() as connection:
+            connection.execute(view)
+        with database.reading() as connection:
+            assert queries.select_pairs(connection, "note = 'seen'")["key"].to_pylist() == ["a"]
+            queries.spool_rows(connection, np.array([1, 0]), tmp_path / "rows.parquet")
+            queries.spool_pairs(connection, None, tmp_path / "pairs.parquet")
+        assert pq.read_table(tmp_path / "rows.parquet")["note"].to_pylist() == [None, "seen"]
+        assert pq.read_table(tmp_path / "pairs.parquet")["note"].to_pylist()[:2] == ["seen", None]
 
 
 def test_every_run_is_kept(database):
