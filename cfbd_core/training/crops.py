@@ -30,8 +30,8 @@ def crop_boxes(rows: np.ndarray, epoch: int, seed: int, size: int, scale: float)
 def cut(squares: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     """Crop uint8 (n, S, S, 3) to ``boxes`` int64 (n, 4) and magnify to the whole square again, uint8 (n, S, S, 3).
 
-    Both on one device. Within one grey level of PIL, where rounding is a near tie; a box of the whole square gives
-    the square.
+    Both on one device. Within one grey level of PIL, where rounding is a near tie (two where the process has switched
+    TF32 on); a box of the whole square gives the square.
     """
     pictures, size = len(squares), squares.shape[1]
     across, down = _weights(boxes, size).unbind(1)
