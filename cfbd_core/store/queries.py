@@ -201,7 +201,6 @@ def captions_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> list
 
 
 def _texts_of(connection: duckdb.DuckDBPyConnection, column: str, rows: np.ndarray) -> list[str]:
-    schema.show_notes(connection)
     connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
     found = connection.execute(
         f"SELECT {column} FROM pairs JOIN wanted USING (row) ORDER BY position"
@@ -259,6 +258,7 @@ def spool_pairs(connection: duckdb.DuckDBPyConnection, final: str | None, path: 
 
 def spool_rows(connection: duckdb.DuckDBPyConnection, rows: np.ndarray, path: Path) -> None:
     """Write the pairs at ``rows`` int64 (m,), in that order, with their notes; rows that are gone are left out."""
+    schema.show_notes(connection)
     connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
     connection.execute(
         f"""

@@ -95,7 +95,9 @@ def test_notes_are_pairs_columns_also_in_a_file_of_before(database, tmp_path):
             connection.execute(view)
         with database.reading() as connection:
             assert queries.select_pairs(connection, "note = 'seen'")["key"].to_pylist() == ["a"]
+        with database.reading() as connection:
             queries.spool_rows(connection, np.array([1, 0]), tmp_path / "rows.parquet")
+        with database.reading() as connection:
             queries.spool_pairs(connection, None, tmp_path / "pairs.parquet")
         assert pq.read_table(tmp_path / "rows.parquet")["note"].to_pylist() == [None, "seen"]
         assert pq.read_table(tmp_path / "pairs.parquet")["note"].to_pylist()[:2] == ["seen", None]
