@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from cfbd_core.demo.scenes import draw_scenes
 from cfbd_core.encoder_files import MINI_DIR, file_sha256
 from cfbd_core.encoders import in_half_precision, load_encoder, resolve_device
 from cfbd_core.errors import EncoderError
@@ -162,6 +163,34 @@ def test_tampered_weights_of_mini_are_refused_by_their_hash(tmp_path, monkeypatc
     weights.write_bytes(data)
     with pytest.raises(EncoderError, match="not the published one"):
         load_encoder("mini", "cpu")
+
+
+def test_float16_keeps_consistencies_that_bfloat16_moves():
+    mini, scenes = load_encoder("mini", "cpu"), list(draw_scenes(0, 8))
+    pictures = torch.stack([mini.transform(one.image) for one in scenes])
+    tokens = mini.tokenize([one.caption for one in scenes])
+
+    def towers(run) -> list[torch.Tensor]:
+        encode = (lambda: mini.model.encode_image(pictures), lambda: mini.model.encode_text(tokens))
+        return [torch.nn.functional.normalize(run(one).float(), dim=-1) for one in encode]
+
+    def in_bfloat16(forward) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return forward()
+
+    moved = []
+    with torch.inference_mode():
+        whole = towers(lambda forward: forward())
+        for run in (lambda forward: in_half_precision(forward, "cpu"), in_bfloat16):
+            half = towers(run)
+            agree = min(float((one * other).sum(1).min()) for one, other in zip(whole, half, strict=True))
+            consistency = (half[0] * half[1]).sum(1) - (whole[0] * whole[1]).sum(1)
+            moved.append((1 - agree, float(consistency.abs().max())))
+    (float16, by_float16), (bfloat16, by_bfloat16) = moved
+    assert float16 < 1e-4
+    assert by_float16 < 2e-3
+    assert bfloat16 > 10 * float16
+    assert by_bfloat16 > 3 * by_float16
 
 
 def test_mini_tells_a_dog_from_a_banana():
