@@ -64,8 +64,9 @@ def is_awaited(name: Hashable) -> bool:
 def at_hand(name: Hashable) -> Any:
     """What was made under this name; None where it is not there, or gave an error."""
     work = _held().get(name)
-    made = work is not None and work.done() and not work.cancelled() and work.exception() is None
-    return work.result() if work is not None and made else None
+    if work is None or not work.done() or work.cancelled() or work.exception() is not None:
+        return None
+    return work.result()
 
 
 def forget(name: Hashable) -> None:

@@ -18,7 +18,10 @@ GONE = "outlined on a map that is gone"
 
 
 def show(preview: Preview) -> None:
-    """Draw every part of the filter as a chip that takes it out; after :func:`ready`, which knows more of it."""
+    """Draw every part of the filter as a chip that takes it out.
+
+    After :func:`app.filters.ready`, which knows more of it.
+    """
     found = parts(filters.chosen(), _group_words(preview))
     gone = _outline_is_gone()
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):

@@ -31,9 +31,7 @@ SORT: dict[tuple[Sort, bool], str] = {
     ("row", False): "as read",
 }
 NEAREST: tuple[Sort, bool] = ("usual", True)  # the order of what is like something
-COPIES: dict[Kind | None, str] = {
-    kind: COPIES_WORDS[kind] if kind else "all" for kind in (None, *COPIES_WORDS)
-}
+COPIES: dict[Kind | None, str] = {None: "all"} | COPIES_WORDS
 TRUTH = {None: "all", True: "known poisons", False: "known clean"}
 
 

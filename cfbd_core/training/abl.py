@@ -86,9 +86,8 @@ class Abl(Defense):
         super().__init__(options, pairs, seed)
         self._sum, self._count = np.zeros(pairs), np.zeros(pairs, np.int64)
         self._isolated = np.zeros(pairs, bool)
-        self._held_back: list[
-            tuple[np.ndarray, Tensor]
-        ] = []  # rows and losses (n,) that are not recorded yet
+        # Rows and losses (n,) that are not recorded yet.
+        self._held_back: list[tuple[np.ndarray, Tensor]] = []
 
     def check_length(self, epochs: int) -> None:
         """Raise TrainingError where the turning epoch is not reached."""

@@ -127,10 +127,8 @@ class SafeClip(Defense):
         if len(safe):
             parts["clip"] = clip_loss(features["image"][safe], features["text"][safe], logit_scale)
         if len(risky):
-            in_modal = both_in_modal_losses(
-                {name: values[risky] for name, values in features.items()}, logit_scale
-            )
-            parts["in_modal"] = in_modal
+            at_risk = {name: values[risky] for name, values in features.items()}
+            parts["in_modal"] = both_in_modal_losses(at_risk, logit_scale)
         total = torch.stack(list(parts.values())).sum()
         told = {name: part.detach() for name, part in parts.items()}
         return Loss(total, told | {"safe": float(is_safe.mean(dtype=np.float32))})
