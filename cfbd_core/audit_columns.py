@@ -1,8 +1,7 @@
-"""What the app keeps at hand of an audit: whole columns, pages of pairs, sliders."""
+"""What the app keeps at hand of an audit: whole columns, pages of pairs, named views."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cfbd_core.config import SplitParams
-from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.files import told_in_one_line, write_json
+from cfbd_core.errors import AuditError
+from cfbd_core.files import told_in_one_line
 from cfbd_core.shards import EmbeddingFolder
 from cfbd_core.store import Database, columns, duplicates, queries, training, views
-
-SLIDERS_NAME = "sliders.json"
 
 
 class Glance(NamedTuple):
@@ -29,7 +26,7 @@ class Glance(NamedTuple):
 
 
 class AuditColumns:
-    """The part of :class:`cfbd_core.audit.Audit` that computes nothing: it reads, and keeps sliders.
+    """The part of :class:`cfbd_core.audit.Audit` that computes nothing: it reads, and keeps views.
 
     Rows are those of the pairs in the embedding shards. Every call opens the audit's file for itself.
     """
@@ -40,16 +37,10 @@ class AuditColumns:
 
     def stamp(self) -> tuple[int, ...]:
         """Changes whenever the audit's file is written."""
-        path = self._database.path
         try:
-            status = path.stat()
+            return self._database.stamp()
         except OSError as error:
             raise AuditError(f"{self.folder}: the audit is gone ({error.strerror})") from error
-        try:  # left by a writer that was killed after its commit
-            ahead = path.with_name(f"{path.name}.wal").stat()
-        except OSError:
-            return status.st_mtime_ns, status.st_size
-        return status.st_mtime_ns, status.st_size, ahead.st_mtime_ns, ahead.st_size
 
     def score_version(self) -> str | None:
         """A name that changes whenever the scores do; None before the first scoring."""
@@ -58,12 +49,23 @@ class AuditColumns:
 
     def is_scored(self) -> bool:
         """Whether there are scores to split by."""
-        return self._meta("mapping") is not None
+        with self._database.reading() as connection:
+            return queries.has_meta(connection, "mapping")
 
     def scored_columns(self) -> tuple[str | None, np.ndarray, np.ndarray, np.ndarray]:
         """The score version, and rows, consistency and truth (n,) of all scored pairs."""
         with self._database.reading() as connection:
             return columns.score_version(connection), *columns.scored(connection)
+
+    def unscored_rows(self) -> np.ndarray:
+        """Rows (m,), ascending, of the pairs that have no score."""
+        with self._database.reading() as connection:
+            return columns.unscored(connection)
+
+    def rows_without_picture(self) -> np.ndarray:
+        """Rows (m,), ascending, of the pairs that are ready embeddings alone."""
+        with self._database.reading() as connection:
+            return columns.without_picture(connection)
 
     def is_known_clean(self) -> bool:
         """Whether the source tells of every pair that it is not poisoned, as that of a clean copy does."""
@@ -154,19 +156,6 @@ class AuditColumns:
         """Take a view out."""
         with told_in_one_line(self.folder), self._database.writing() as connection:
             views.forget_view(connection, name)
-
-    def keep_sliders(self, params: SplitParams) -> None:
-        """Keep what the app's sliders stand at; verdicts stay as they are until :meth:`split`."""
-        with told_in_one_line(self.folder):
-            write_json(self.folder / SLIDERS_NAME, params.to_dict())
-
-    def kept_sliders(self) -> SplitParams | None:
-        """What the app's sliders stood at last; None where nothing readable was kept."""
-        try:
-            held = json.loads((self.folder / SLIDERS_NAME).read_text(encoding="utf-8"))
-            return SplitParams(**held)
-        except (OSError, ValueError, TypeError, ParameterError):
-            return None  # a convenience: without it the sliders start at the audit's own split
 
     def source_places(self) -> list[Path]:
         """Files, and for a folder of pairs folders too, that were ingested: nothing may be written to or into them."""

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from cfbd_core.errors import SourceError
-from cfbd_core.sources.csv_records import MAX_RECORD_CHARS
+from cfbd_core.sources.csv_lines import MAX_RECORD_CHARS
 from cfbd_core.store.columns import DECISIONS
 
 
-def read_decisions(path: Path) -> pa.Table:
+def read_decisions(path: Path, most: int | None = None) -> pa.Table:
     """Read the CSV as a table (key, decision, note); an exported CSV is one such file.
 
     Raises SourceError: not readable, a column is missing, a row has no key or is cut before its decision,
-    or a decision is none of keep, remove, unsure and empty (the line is named).
+    a decision is none of keep, remove, unsure and empty (the line is named), or there are more than ``most`` keys.
     """
     # The limit belongs to the whole process; exported captions are longer than its default.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_CHARS))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            lines = iter(partial(file.readline, MAX_RECORD_CHARS), "")  # of a device, too, that has none
+            reader = csv.DictReader(lines)
             missing = {"key", "decision"} - set(reader.fieldnames or ())
             if missing:
                 raise SourceError(f"{path}: no column {missing.pop()!r}; it needs key and decision")
@@ -37,6 +39,10 @@ def read_decisions(path: Path) -> pa.Table:
                 if decision not in DECISIONS:
                     raise SourceError(f"{where}: decision {decision[:40]!r}; give keep, remove or unsure")
                 rows[row["key"]] = (decision, row.get("note") or "")
+                if most is not None and len(rows) > most:
+                    raise SourceError(
+                        f"{where}: names more keys than the {most:,} pairs of the audit; is it of another audit?"
+                    )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path}: not readable as CSV in UTF-8 ({error})") from error
     return pa.table(

@@ -18,11 +18,21 @@ import duckdb
 import numpy as np
 
 from cfbd_core.errors import AuditError
+from cfbd_core.json_shapes import parse
+from cfbd_core.places import LOCK_NAME
 
-LOCK_NAME = "audit.lock"
+MOST_LOCK = 200  # letters
+MOST_TEXT = 1 << 28  # bytes
 _PART = re.compile(r"\..+\.\d+\.\d+\.part")  # written_beside
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _NOT_PERMITTED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_WAY_OUT = {
+    **dict.fromkeys(_FULL_DISK, "free some space and run again: finished work is kept"),
+    **dict.fromkeys(_NOT_PERMITTED, "mend its permissions, or give another place"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (ulimit -n) and run again"),
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOMEM: "free some memory and run again",
+}
 
 
 @contextmanager
@@ -50,6 +60,25 @@ def clear_parts(folder: Path) -> None:
             beside.unlink(missing_ok=True)
 
 
+def parts_of(name: str | None = None) -> re.Pattern[str]:
+    """How :func:`written_beside` calls what it writes for a file ``name``, or for any, with its ``process``."""
+    return re.compile(
+        rf"\.{'.+' if name is None else re.escape(name)}\.(?P<process>\d+)\.\d+\.part", re.DOTALL
+    )
+
+
+def clear_dead(folder: Path, names: re.Pattern[str]) -> None:
+    """Delete what processes of this machine that are gone have left in ``folder``: ``names`` tell their ``process``."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        found = names.fullmatch(path.name)
+        if found is None or os.path.exists(f"/proc/{found['process']}"):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, without NaN or infinity."""
     with written_beside(path) as beside:
@@ -57,12 +86,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is none."""
+    """The object in a JSON file; None where there is none, or it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse(path.read_bytes()) if os.path.isfile(path) else None
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text in UTF-8 that a user gives. Raises OSError; ValueError for what is none, or has no end."""
+    with path.open("rb") as file:
+        data = file.read(MOST_TEXT + 1)
+    if len(data) > MOST_TEXT or b"\0" in data:
+        raise ValueError(f"it is no text, or longer than {MOST_TEXT >> 20} MB")
+    return data.decode("utf-8-sig").splitlines()
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -107,12 +145,15 @@ def one_job(folder: Path, kind: str) -> Iterator[None]:
     Raises AuditError: another job runs; the folder is not writable; the disk is full (the work done
     so far is kept).
     """
-    with told_in_one_line(folder), (folder / LOCK_NAME).open("a+", encoding="utf-8") as lock:
+    with (
+        told_in_one_line(folder),
+        (folder / LOCK_NAME).open("a+", encoding="utf-8", errors="replace") as lock,
+    ):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            running = lock.read().strip() or "another job"
+            running = lock.read(MOST_LOCK).strip() or "another job"
             raise AuditError(f"{folder}: {_told(running)}; wait for it or stop it") from None
         lock.truncate(0)
         lock.write(f"{kind}{_by(os.getpid())}")
@@ -157,6 +198,22 @@ def _told(running: str) -> str:
     return f"{running.removesuffix(_by(os.getpid()))} is running {where}"
 
 
+def told_by_system(error: BaseException) -> str | None:
+    """What the system refused, in a line for the user; None where ``error`` is something else, and so a bug."""
+    if isinstance(error, MemoryError):
+        return f"more memory is needed than there is ({str(error) or 'none is left'}); ask for less at once"
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    where = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    way_out = _WAY_OUT.get(error.errno, "check the path and its disk, then run again")
+    return f"{where or 'a file'}: {error.strerror or error}; {way_out}"
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether an error of the system or of DuckDB says that no space is left."""
+    return getattr(error, "errno", None) in _FULL_DISK or os.strerror(errno.ENOSPC) in str(error)
+
+
 @contextmanager
 def told_in_one_line(folder: Path) -> Iterator[None]:
     """Turn 'no space left' and 'not permitted', from the system or from DuckDB, into a line for the user."""
@@ -164,7 +221,7 @@ def told_in_one_line(folder: Path) -> Iterator[None]:
         yield
     except (OSError, duckdb.Error) as error:
         number = getattr(error, "errno", None)
-        if number in _FULL_DISK or os.strerror(errno.ENOSPC) in str(error):
+        if is_full_disk(error):
             free = shutil.disk_usage(folder if folder.is_dir() else folder.parent).free / 1e6
             raise AuditError(
                 f"{folder}: the disk is full ({free:.0f} MB left); "

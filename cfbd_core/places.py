@@ -9,6 +9,16 @@ from pathlib import Path
 from cfbd_core.errors import ParameterError
 
 DATABASE_NAME = "audit.duckdb"  # what makes a folder an audit
+LOCK_NAME = "audit.lock"  # held by the job that runs on an audit
+# What a call that was killed as it made an audit leaves behind; the next one takes it up again.
+UNFINISHED = frozenset(
+    {LOCK_NAME, f"{DATABASE_NAME}.lock", f"{DATABASE_NAME}.new", f"{DATABASE_NAME}.new.wal"}
+)
+
+
+def at_home(text: str | Path) -> Path:
+    """The path with ``~`` and ``~NAME`` as the home folder; where there is none the name stays as it is."""
+    return Path(os.path.expanduser(text))
 
 
 def real(path: Path) -> Path:
@@ -16,10 +26,17 @@ def real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def is_writable(audit: Path) -> bool:
+    """Whether anything can be stored in the audit in this folder: a file system or its permissions may refuse."""
+    return os.access(audit, os.W_OK) and os.access(audit / DATABASE_NAME, os.W_OK)
+
+
 def audit_around(path: Path) -> Path | None:
     """The audit that ``path`` is or lies in, or None."""
     place = real(path)
-    return next((folder for folder in (place, *place.parents) if (folder / DATABASE_NAME).exists()), None)
+    return next(
+        (folder for folder in (place, *place.parents) if os.path.exists(folder / DATABASE_NAME)), None
+    )
 
 
 def check_outside(given: str, written: Iterable[Path], kept: Iterable[Path]) -> None:

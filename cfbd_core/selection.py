@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import parse_qsl
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cfbd_core import export as exporting
 from cfbd_core import filter_query, slider_query
@@ -31,18 +32,19 @@ def export_selection(
     out: str | Path,
     out_format: exporting.Format | None = None,
     *,
-    spreadsheet_safe: bool = False,
     progress: Callable[[int], None] | None = None,
+    dry_run: bool = False,
+    **style: Unpack[exporting.StyleOptions],
 ) -> dict[str, Any]:
     """Write the pairs at ``positions`` int64 (m,), in that order, to ``out``; ``query`` says how they were chosen.
 
     Columns as of every export (:func:`cfbd_core.export.export`); z, subset and verdict are those of ``preview``,
-    whether or not its split is stored. Returns the sidecar's content. Raises as an export
-    does.
+    whether or not its split is stored. ``dry_run`` and ``style`` as of :meth:`Audit.export`. Returns the sidecar's
+    content. Raises as an export does.
     """
     out, audit = Path(out), preview.explorer.audit
     held = audit.status()
-    source = {name: value for name, value in (held["source"] or {}).items() if name != "files"}
+    source = {name: value for name, value in (held["source"] or {}).items() if name not in ("files", "paths")}
     sidecar = {
         "audit": str(audit.folder.resolve()),
         "subset": "filter",
@@ -54,14 +56,14 @@ def export_selection(
         "counts": {"pairs": len(preview.explorer), "selected": len(positions)},
     }
     with audit.spooled_rows(preview.explorer.rows[positions]) as batches:
-        return exporting.export(
-            (_as_seen(preview, batch) for batch in batches),
+        return audit.write_export(
+            (as_seen(preview, batch) for batch in batches),
             out,
             out_format or exporting.guess_format(out),
             sidecar,
-            spreadsheet_safe=spreadsheet_safe,
             progress=progress,
-            protected=[audit.folder, *audit.source_places()],
+            dry_run=dry_run,
+            **style,
         )
 
 
@@ -109,22 +111,26 @@ def read_address(address: str) -> dict[str, str]:
     return query
 
 
-def _as_seen(preview: Preview, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows of a batch with z, subset, verdict and what comes of it under ``preview``."""
+def as_seen(preview: Preview, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows of a batch with z, subset, verdict and what comes of it under ``preview``.
+
+    Pairs that have no score stay as they are.
+    """
     positions = preview.explorer.positions_of(batch.column("row").to_numpy())
-    z = preview.z.values[positions]
+    z = np.where(positions < 0, np.nan, preview.z.values[positions])
     flagged = preview.flagged[positions]
     decisions = np.array([DECISIONS.index(name) for name in batch.column("decision").to_pylist()], np.int8)
+    final = np.where(removed(flagged, decisions), "removed", "kept").astype(object)
     seen = {
         "z": pa.array(z.astype(np.float32), mask=np.isnan(z)),
         "subset": pa.array(np.array(SUBSETS, object)[preview.coarse.subset[positions]], pa.string()),
         "verdict": pa.array(np.array(VERDICTS, object)[flagged.astype(int)], pa.string()),
-        "final": pa.array(
-            np.where(removed(flagged, decisions), "removed", "kept").astype(object), pa.string()
-        ),
+        "final": pa.array(final, pa.string()),
     }
+    scored = pa.array(positions >= 0)
     for name, column in seen.items():
-        batch = batch.set_column(batch.schema.get_field_index(name), name, column)
+        index = batch.schema.get_field_index(name)
+        batch = batch.set_column(index, name, pc.if_else(scored, column, batch.column(index)))
     return batch
 
 

@@ -1,5 +1,7 @@
 """Decisions from a CSV: what cannot be one is refused with its line."""
 
+from pathlib import Path
+
 import pytest
 
 from cfbd_core.decisions import read_decisions
@@ -43,3 +45,16 @@ def test_an_unknown_decision_and_a_missing_column_are_refused(tmp_path):
         read_decisions(write(tmp_path / "d.csv", "key,decision\na,burn\n"))
     with pytest.raises(SourceError, match="no column 'decision'"):
         read_decisions(write(tmp_path / "e.csv", "key,verdict\na,burn\n"))
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/full", "/dev/urandom", "/dev/null"])
+def test_a_device_is_refused_before_it_fills_the_memory(device):
+    with pytest.raises(SourceError, match=device):
+        read_decisions(Path(device))
+
+
+def test_more_keys_than_the_audit_has_pairs_are_refused_as_they_are_read(tmp_path):
+    path = write(tmp_path / "d.csv", "key,decision\na,keep\na,remove\nb,keep\nc,keep\n" + "\0" * 10)
+    assert read_decisions(write(tmp_path / "e.csv", "key,decision\na,keep\na,remove\n"), 1).num_rows == 1
+    with pytest.raises(SourceError, match=r"line 4: names more keys than the 1 pairs"):
+        read_decisions(path, 1)

@@ -73,7 +73,7 @@ def decide_rows(
 
 def decide_keys(connection: duckdb.DuckDBPyConnection, decisions: pa.Table, by: By, kind: Kind) -> Action:
     """Decide by key: columns key, decision ('' takes one back) and note ('' is none); of a key given twice the last
-    counts.
+    counts. A pair that is set aside may be decided: it may come back.
 
     Raises ParameterError where a key is not in the audit; then nothing was stored.
     """
@@ -81,7 +81,10 @@ def decide_keys(connection: duckdb.DuckDBPyConnection, decisions: pa.Table, by: 
     decisions = decisions.append_column("position", last)
     connection.register("asked", decisions)
     unknown = connection.execute(
-        "SELECT key FROM asked WHERE key NOT IN (SELECT key FROM pairs) ORDER BY key"
+        """
+        SELECT key FROM asked
+        WHERE key NOT IN (SELECT key FROM pairs UNION ALL SELECT key FROM set_aside) ORDER BY key
+        """
     ).fetchall()
     if unknown:
         connection.unregister("asked")

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from cfbd_core.errors import AuditError
+from cfbd_core.json_shapes import check, parse
 from cfbd_core.store.database import DuckFile
 
 _TABLE = """
@@ -42,19 +43,14 @@ class BenchResults:
     """
 
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
-        if not path.exists():
-            for left in path.parent.glob(f"{path.name}.new*"):  # of a call that was killed; a log, too
-                left.unlink()
-            fresh = path.with_name(path.name + ".new")
-            with duckdb.connect(str(fresh)) as connection:
-                connection.execute(_TABLE)
-                connection.execute("INSERT INTO about VALUES (?)", [json.dumps(about)])
-            fresh.rename(path)
+        if path.is_file() and not _begins_as_a_database(path):
+            raise AuditError(f"{path}: not readable as results of a benchmark; give another --out")
         self._database = DuckFile(path)
+        self._database.make(lambda connection: _fill(connection, about))
         with self._database.reading() as connection:
             try:
                 found = connection.execute("SELECT value FROM about").fetchall()
-                held = dict(json.loads(found[0][0]))
+                held = dict(parse(found[0][0]))
             except (duckdb.Error, LookupError, ValueError, TypeError) as error:
                 raise AuditError(f"{path}: holds no results of a benchmark; give another --out") from error
         differing = [name for name in about | held if held.get(name, _UNKNOWN) != about.get(name, _UNKNOWN)]
@@ -68,8 +64,7 @@ class BenchResults:
 
     def done(self) -> set[tuple[str, str]]:
         """(scenario, analysis) of every finished cell."""
-        with self._database.reading() as connection:
-            return {(row[0], row[1]) for row in _rows(connection, "SELECT scenario, analysis FROM cells")}
+        return {(cell.scenario, cell.analysis) for cell in self.cells()}
 
     def put(self, cell: Cell) -> None:
         """Keep a finished cell; one that was there before is replaced."""
@@ -86,13 +81,34 @@ class BenchResults:
             )
 
     def cells(self) -> list[Cell]:
-        """Every finished cell."""
+        """Every finished cell; one whose row is damaged is not finished, and is measured again."""
         query = "SELECT scenario, analysis, params, result, seconds FROM cells ORDER BY scenario, analysis"
         with self._database.reading() as connection:
-            return [
-                Cell(scenario, analysis, json.loads(params), json.loads(result), seconds)
-                for scenario, analysis, params, result, seconds in _rows(connection, query)
-            ]
+            found = map(_cell, _rows(connection, query))
+            return [cell for cell in found if cell is not None]
+
+
+def _begins_as_a_database(path: Path) -> bool:
+    """Whether a file is one of DuckDB's, by its first bytes: beside another's file we leave no lock."""
+    with path.open("rb") as file:
+        return file.read(12)[8:] == b"DUCK"
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, about: dict[str, Any]) -> None:
+    connection.execute(_TABLE)
+    connection.execute("INSERT INTO about VALUES (?)", [json.dumps(about)])
+
+
+def _cell(row: tuple[Any, ...]) -> Cell | None:
+    scenario, analysis, params, result, seconds = row
+    try:
+        asked, found = parse(params), parse(result)
+        check([scenario, analysis], [str])
+        check([asked, found], [dict])
+        check(seconds, float)
+    except (ValueError, TypeError):
+        return None
+    return Cell(scenario, analysis, asked, found, seconds)
 
 
 def _short(value: object) -> str:

@@ -6,6 +6,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from cfbd_core.store.queries import checked_rows
+
 DECISIONS = ("", "keep", "remove", "unsure")
 KEEP, REMOVE = DECISIONS.index("keep"), DECISIONS.index("remove")
 PAGE_COLUMNS = (
@@ -38,7 +40,21 @@ def scored(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarra
     if (np.diff(rows) < 0).any():  # sorting here is much cheaper than ORDER BY
         order = np.argsort(rows, kind="stable")
         rows, consistency, truth = rows[order], consistency[order], truth[order]
-    return rows, consistency, truth
+    return checked_rows(connection, rows), consistency, truth
+
+
+def unscored(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
+    """Rows int64 (m,), ascending, of the pairs that have no score."""
+    found = connection.execute(
+        "SELECT row FROM pairs WHERE row NOT IN (SELECT row FROM scores WHERE consistency IS NOT NULL)"
+    ).fetchnumpy()
+    return np.sort(np.asarray(found["row"], np.int64))
+
+
+def without_picture(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
+    """Rows int64 (m,), ascending, of the pairs that are ready embeddings alone."""
+    found = connection.execute("SELECT row FROM pairs WHERE image IS NULL").fetchnumpy()
+    return np.sort(np.asarray(found["row"], np.int64))
 
 
 def is_known_clean(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -50,7 +66,10 @@ def is_known_clean(connection: duckdb.DuckDBPyConnection) -> bool:
 def other_scores(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
     """s_o, s_g, residual and m of all scored pairs, float32 (n, 4), by row; NaN where there is none."""
     found = connection.execute(
-        "SELECT row, s_o, s_g, residual, intra FROM scores WHERE consistency IS NOT NULL"
+        """
+        SELECT row, s_o, s_g, residual, intra FROM scores SEMI JOIN pairs USING (row)
+        WHERE consistency IS NOT NULL
+        """
     ).fetchnumpy()
     values = [
         np.ma.filled(found[name].astype(np.float32), np.nan) for name in ("s_o", "s_g", "residual", "intra")

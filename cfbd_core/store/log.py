@@ -12,7 +12,6 @@ belong to the caller.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from cfbd_core.errors import ParameterError
+from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.json_shapes import check, parse
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.store.schema import show_log
 
@@ -195,16 +195,29 @@ def pairs_of_log(connection: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
 
 def _action(row: tuple[Any, ...], undone: bool) -> Action:
     number, microseconds, who, kind, target, decision, note, chosen, params, pairs = row
-    return Action(
-        id=number,
-        time=_EPOCH + timedelta(microseconds=microseconds),
-        who=who,
-        kind=kind,
-        target=target,
-        decision=decision,
-        note=note,
-        filter=None if chosen is None else json.loads(chosen),
-        params=None if params is None else json.loads(params),
-        pairs=pairs,
-        undone=undone,
-    )
+    try:
+        return Action(
+            id=number,
+            time=_EPOCH + timedelta(microseconds=microseconds),
+            who=who,
+            kind=kind,
+            target=target,
+            decision=decision,
+            note=note,
+            filter=_object(chosen),
+            params=_object(params),
+            pairs=pairs,
+            undone=undone,
+        )
+    except (ValueError, TypeError, OverflowError) as error:
+        raise AuditError(
+            f"action {number} of the log is damaged ({error}); put a copy of audit.duckdb in its place"
+        ) from error
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    found = parse(text)
+    check(found, dict)
+    return dict(found)

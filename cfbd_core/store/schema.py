@@ -1,20 +1,22 @@
-"""Tables and views of ``audit.duckdb``, and how older files are brought up to date.
+"""Tables and views of ``audit.duckdb`` (:mod:`cfbd_core.store.migrations`: how older files get them), and their check.
 
 ``row`` is the position at which a pair was read; it is also the pair's row in the embedding
-shards. Skipped pairs leave a gap. Derived tables (scores, verdicts) are replaced as a whole.
+shards. Skipped pairs leave a gap, as do those that are set aside.
+Derived tables (scores, verdicts) are replaced as a whole.
 ``actions`` and ``action_pairs`` are people's work, a log that only grows (:mod:`cfbd_core.store.log`);
 ``decisions`` is what stands by it, kept up in the same transactions.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import duckdb
 
 from cfbd_core.errors import AuditError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _TABLES = """
 CREATE TYPE subset AS ENUM ('benign', 'poisoned', 'suspicious');
@@ -57,7 +59,7 @@ CREATE TABLE IF NOT EXISTS training_metrics (
 # Version 3. ``target`` is what an undo or redo turns; ``decision`` is '' where decisions were taken back and NULL
 # where they differ from pair to pair; ``pairs`` counts the action's rows in ``action_pairs``. A key has at most one
 # row in ``decisions``; an index to say so would make a bulk decision five times slower.
-_LOG = """
+LOG = """
 CREATE TABLE actions (
     id BIGINT PRIMARY KEY, time TIMESTAMPTZ NOT NULL, who VARCHAR NOT NULL, kind VARCHAR NOT NULL, target BIGINT,
     decision VARCHAR, note VARCHAR, filter JSON, params JSON, pairs BIGINT NOT NULL
@@ -71,15 +73,35 @@ CREATE TABLE decisions (
 );
 """
 
+# Version 4. ``set_aside`` holds whole pairs, so that nothing of them is lost (:mod:`cfbd_core.store.unscored`).
+UNSCORED = """
+CREATE TABLE set_aside (
+    row BIGINT NOT NULL, key VARCHAR NOT NULL,
+    image VARCHAR, image_offset BIGINT, image_size BIGINT, caption VARCHAR NOT NULL,
+    label VARCHAR, poisoned BOOLEAN, attack VARCHAR, target VARCHAR,
+    origin_key VARCHAR, origin_caption VARCHAR
+);
+CREATE TABLE unscored (row BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR);
+"""
+
+SINCE = {
+    "training_runs": 2,
+    "training_metrics": 2,
+    "actions": 3,
+    "action_pairs": 3,
+    "set_aside": 4,
+    "unscored": 4,
+}  # versions; all others: the first
+
 # Decisions of an older file as a log: those that were stored at one moment are one action.
-_OLD_ACTIONS = """
+OLD_ACTIONS = """
 SELECT row_number() OVER (ORDER BY decided_at) AS id, decided_at AS time, 'unknown' AS who, 'import' AS kind,
     NULL::BIGINT AS target, CASE WHEN count(DISTINCT decision) = 1 THEN any_value(decision::VARCHAR) END AS decision,
     CASE WHEN count(DISTINCT coalesce(note, '')) = 1 THEN nullif(any_value(note), '') END AS note,
     '{"before_the_log": true}'::JSON AS filter, NULL::JSON AS params, count(*) AS pairs
 FROM decisions GROUP BY decided_at
 """
-_OLD_PAIRS = """
+OLD_PAIRS = """
 SELECT a.id AS action, d.key, NULL::decision AS before, d.decision AS after,
     NULL::VARCHAR AS note_before, d.note AS note_after
 FROM decisions d JOIN actions a ON a.time = d.decided_at
@@ -111,9 +133,9 @@ def version(connection: duckdb.DuckDBPyConnection, folder: Path) -> int:
         rows = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
         found = int(rows[0][0])
     except (duckdb.Error, IndexError, ValueError) as error:
-        raise AuditError(
-            f"{folder}: audit.duckdb is not an audit of this tool; give another folder"
-        ) from error
+        raise _no_audit(folder) from error
+    if found < 1:
+        raise _no_audit(folder)
     if found > SCHEMA_VERSION:
         raise AuditError(
             f"{folder}: made by a newer version of CFBD Auditor (schema {found}, this one knows "
@@ -125,34 +147,113 @@ def version(connection: duckdb.DuckDBPyConnection, folder: Path) -> int:
 def create(connection: duckdb.DuckDBPyConnection) -> None:
     """Create all tables and views in an empty database."""
     connection.execute(_TABLES)
-    connection.execute(_LOG)
+    connection.execute(LOG)
     connection.execute(TRAINING)
-    connection.execute(_VIEW)
+    connection.execute(UNSCORED)
+    replace_view(connection)
     connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
 
 
-def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring a file of version 1 or 2 up to date, in the caller's transaction."""
-    connection.execute(TRAINING)
-    connection.execute("ALTER TABLE decisions RENAME TO old_decisions")
-    connection.execute(_LOG)
-    connection.execute("INSERT INTO decisions SELECT key, decision, note, decided_at FROM old_decisions")
-    connection.execute("DROP TABLE old_decisions")
-    connection.execute(f"INSERT INTO actions BY NAME {_OLD_ACTIONS}")
-    connection.execute(f"INSERT INTO action_pairs BY NAME {_OLD_PAIRS}")
-    connection.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", [str(SCHEMA_VERSION)])
+def replace_view(connection: duckdb.DuckDBPyConnection) -> None:
+    """Put the present view ``audit_pairs`` in place of an older one."""
+    connection.execute(_VIEW)
 
 
-def show_notes(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let whoever reads pairs of a file that was made before find their notes."""
-    query = "SELECT count(*) FROM duckdb_columns() WHERE table_name = 'audit_pairs' AND column_name = 'note'"
-    if not connection.execute(query).fetchall()[0][0]:
-        connection.execute(_VIEW.replace("VIEW", "TEMP VIEW", 1))
+def check_objects(connection: duckdb.DuckDBPyConnection, path: Path, found: int) -> None:
+    """Raise AuditError unless the tables of a file of version ``found`` are tables, with the columns they should have.
+
+    Files come from strangers: a view in the stead of a table shows what its maker likes, a macro takes the place of
+    one of DuckDB's own functions, a trigger acts where we store.
+    """
+    wanted, held = _columns_by_table(), _held_columns(connection)
+    views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+    for (view,) in views:
+        if view in wanted:
+            raise _foreign(path, f"{view} is no table")
+    own = "SELECT function_name FROM duckdb_functions() WHERE NOT internal"
+    others = "SELECT trigger_name FROM duckdb_triggers() UNION ALL " + own
+    foreign = connection.execute(others).fetchall()
+    if foreign:
+        raise _foreign(path, f"it holds {foreign[0][0]!r}, a macro or trigger")
+    for table, columns in wanted.items():
+        if SINCE.get(table, 1) > found:
+            continue
+        differing = dict(held.get(table, {}).items() ^ columns.items())
+        if found < SCHEMA_VERSION:  # an older file lacks columns, but holds nothing else in those it has
+            differing = {
+                name: kind for name, kind in held.get(table, {}).items() if columns.get(name, kind) != kind
+            }
+        if differing or table not in held:
+            told = "is no table" if table not in held else f"differs in {', '.join(sorted(differing))}"
+            raise _foreign(path, f"{table} {told}")
+
+
+def show_pairs(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let this connection's ``audit_pairs`` be the present one, whatever the file's says.
+
+    The very first files had no calibrated residual; theirs is empty.
+    """
+    view = _VIEW.replace("VIEW", "TEMP VIEW", 1)
+    try:
+        connection.execute(view)
+    except duckdb.BinderException:
+        (file,) = connection.execute("SELECT current_database()").fetchall()[0]
+        held = f'"{file}".main.scores'
+        connection.execute(
+            f"CREATE TEMP VIEW scores AS SELECT *, NULL::FLOAT AS residual_calibrated FROM {held}"
+        )
+        connection.execute(view)
+
+
+def hide_pairs(connection: duckdb.DuckDBPyConnection) -> None:
+    """Take away what :func:`show_pairs` made, before the file's own tables change."""
+    connection.execute("DROP VIEW temp.audit_pairs; DROP VIEW IF EXISTS temp.scores")
+
+
+def show_unscored(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let whoever reads a file that was made before find that no pair is set aside or known to have no score."""
+    found = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
+    if int(found[0][0]) < SINCE["unscored"]:
+        connection.execute(UNSCORED.replace("CREATE TABLE", "CREATE TEMP TABLE IF NOT EXISTS"))
 
 
 def show_log(connection: duckdb.DuckDBPyConnection) -> None:
     """Let whoever reads an older file find the log that its decisions will become."""
     query = "SELECT count(*) FROM information_schema.tables WHERE table_name = 'actions'"
     if not connection.execute(query).fetchall()[0][0]:
-        connection.execute(f"CREATE TEMP TABLE actions AS {_OLD_ACTIONS}")
-        connection.execute(f"CREATE TEMP TABLE action_pairs AS {_OLD_PAIRS}")
+        connection.execute(f"CREATE TEMP TABLE actions AS {OLD_ACTIONS}")
+        connection.execute(f"CREATE TEMP TABLE action_pairs AS {OLD_PAIRS}")
+
+
+@cache
+def _columns_by_table() -> dict[str, dict[str, str]]:
+    """The columns that every table has in a file made now, and their types."""
+    with duckdb.connect() as connection:
+        create(connection)
+        return _held_columns(connection)
+
+
+def _held_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+    """Columns and their types by table; views are left out."""
+    rows = connection.execute(
+        """
+        SELECT table_name, column_name, data_type || if(is_generated, ' generated', '')
+        FROM duckdb_columns() SEMI JOIN duckdb_tables() USING (table_oid, database_oid)
+        WHERE schema_name = 'main' AND database_name = current_database() AND NOT internal
+        """
+    ).fetchall()
+    held: dict[str, dict[str, str]] = {}
+    for table, column, kind in rows:
+        held.setdefault(table, {})[column] = kind
+    return held
+
+
+def _no_audit(folder: Path) -> AuditError:
+    return AuditError(f"{folder}: audit.duckdb is not an audit of this tool; give another folder")
+
+
+def _foreign(path: Path, reason: str) -> AuditError:
+    return AuditError(
+        f"{path}: changed by something else than this tool ({reason}); "
+        "put a copy of it in its place, or begin in a new folder"
+    )

@@ -12,9 +12,28 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from cfbd_core.errors import AuditError
+from cfbd_core.json_shapes import COUNT, check, parse
 from cfbd_core.store import schema
 from cfbd_core.store.database import DuckFile
 
+_TEXT, _WHOLE, _NUMBER = (str, None), (COUNT, None), (float, None)
+ASKED_SHAPE = {
+    "id?": str,
+    "params?": {
+        **{f"{name}?": _TEXT for name in ("subset", "model", "defense", "device", "precision")},
+        **{f"{name}?": _WHOLE for name in ("epochs", "steps", "batch_size", "warmup", "seed")},
+        **{f"{name}?": _NUMBER for name in ("lr", "weight_decay", "crop_scale")},
+        "defense_options?": dict,
+    },
+    **{f"{name}?": _TEXT for name in ("audit", "data", "engine", "set_fingerprint", "started")},
+    **{f"{name}?": _WHOLE for name in ("pairs", "epochs", "steps")},
+    "measured_on?": {str: _TEXT},
+}
+RESULT_SHAPE = {
+    **{f"{name}?": COUNT for name in ("steps", "epochs", "pairs")},
+    **{f"{name}?": _NUMBER for name in ("loss", "seconds", "pairs_per_s", "ca", "asr")},
+}
 _NUMBERS = ("loss", "lr", "logit_scale", "pairs_per_s", "ca", "asr", "time")
 _METRICS = pa.schema(
     [
@@ -31,13 +50,9 @@ _METRICS = pa.schema(
 @contextmanager
 def writing_run(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a run's own file ``path`` to write, making it if need be."""
-    if not path.exists():
-        fresh = path.with_name(path.name + ".new")
-        fresh.unlink(missing_ok=True)
-        with duckdb.connect(str(fresh)) as connection:
-            connection.execute(schema.TRAINING)
-        fresh.rename(path)
-    with DuckFile(path).writing() as connection:
+    file = DuckFile(path)
+    file.make(lambda connection: connection.execute(schema.TRAINING))
+    with file.writing() as connection:
         yield connection
 
 
@@ -78,8 +93,8 @@ def runs(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     return [
         {
             "folder": folder,
-            "asked": json.loads(asked),
-            "result": None if result is None else json.loads(result),
+            "asked": _held(asked, ASKED_SHAPE, folder),
+            "result": None if result is None else _held(result, RESULT_SHAPE, folder),
         }
         for folder, asked, result in found
     ]
@@ -93,6 +108,18 @@ def metrics(connection: duckdb.DuckDBPyConnection, folder: str) -> pa.Table:
         f"SELECT {', '.join(_METRICS.names)} FROM training_metrics WHERE folder = ? ORDER BY step, kind DESC"
     )
     return connection.sql(query, params=[folder]).to_arrow_table()
+
+
+def _held(text: str, shape: Any, folder: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = parse(text)
+        check(found, shape)
+    except ValueError as error:
+        raise AuditError(
+            f"what the audit holds of the training run {folder} is damaged ({error}); "
+            f"`cfbd train --out {folder} --resume` takes it in again"
+        ) from error
+    return found
 
 
 def _table(folder: str, lines: Sequence[dict[str, Any]]) -> pa.Table:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import duckdb
 
-from cfbd_core.store.queries import get_meta, set_meta
+from cfbd_core.store.queries import derived_meta, set_meta
 
 NAME = "views"
 
 
 def saved_views(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
-    """Every view's parameters by its name, in the order in which they were saved."""
-    return dict(get_meta(connection, NAME) or {})
+    """Every view's parameters by its name, in the order in which they were saved; none where they are damaged."""
+    return dict(derived_meta(connection, NAME) or {})
 
 
 def save_view(connection: duckdb.DuckDBPyConnection, name: str, query: dict[str, str]) -> None:

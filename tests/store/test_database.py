@@ -1,16 +1,21 @@
-"""Threads of one process on one file: they wait for one another instead of failing."""
+"""Threads and processes on one file: they wait for one another instead of failing, and lose nothing."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 
 from cfbd_core.errors import AuditError
-from cfbd_core.store import Database, queries
+from cfbd_core.store import Database, log, queries
 from cfbd_core.store import database as database_module
+from cfbd_core.store.database import DuckFile
+from cfbd_core.store.file_lock import FileLock
 
 
 @pytest.fixture
@@ -116,3 +121,98 @@ def test_threads_open_the_file_one_after_another(database, monkeypatch):
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(read, range(12)))
     assert max(most) == 1
+
+
+DECIDE = """
+import sys
+import numpy as np
+from pathlib import Path
+from cfbd_core.store import Database, acting
+database, who = Database(Path(sys.argv[1])), sys.argv[2]
+for turn in range(int(sys.argv[3])):
+    with database.writing() as connection:
+        by = acting.By(who, note=f"{who} {turn}")
+        print(acting.decide_rows(connection, np.array([turn % 3]), 1 + turn % 3, by).id)
+"""
+
+
+def test_processes_that_decide_on_one_audit_lose_nothing(database):
+    with database.writing() as connection:
+        connection.execute("INSERT INTO pairs (row, key, caption) SELECT i, 'k' || i, 'c' FROM range(3) t(i)")
+    words = [sys.executable, "-c", DECIDE, str(database.path)]
+    pipes = {"stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([*words, who, "15"], **pipes) for who in ("ada", "bob", "eve")]
+    told = [line for process in processes for line in process.communicate()[0].split()]
+    with database.reading() as connection:
+        notes = {str(action.id): action.note for action in log.history(connection)}
+    assert sorted(map(int, told)) == list(range(1, 46))
+    assert sorted(notes.values()) == sorted(
+        f"{who} {turn}" for who in ("ada", "bob", "eve") for turn in range(15)
+    )
+
+
+@pytest.mark.parametrize("way", ["reading", "writing"])
+def test_the_lock_is_held_from_before_the_file_is_opened_until_it_is_closed(database, monkeypatch, way):
+    seen: list[bool] = []
+
+    def is_held() -> bool:
+        with ThreadPoolExecutor(1) as threads:
+            try:
+                threads.submit(lambda: FileLock(lock_path, "x").writing(0.05).__enter__()).result()
+            except AuditError:
+                return True
+            return False
+
+    lock_path = database.path.with_name("audit.duckdb.lock")
+    connect, close = database_module.duckdb.connect, DuckFile._close
+
+    def watched_connect(*args, **options):
+        seen.append(is_held())
+        return connect(*args, **options)
+
+    def watched_close(self, connection):
+        close(self, connection)
+        seen.append(is_held())
+
+    monkeypatch.setattr(database_module.duckdb, "connect", watched_connect)
+    monkeypatch.setattr(DuckFile, "_close", watched_close)
+    with getattr(Database(database.path), way)():
+        pass
+    assert len(seen) >= 2
+    assert all(seen)
+
+
+def test_a_reader_without_our_lock_opens_again_what_changed_as_it_was_opened(database, monkeypatch):
+    stamps = iter([(1,), (2,), (2,), (2,)])
+    monkeypatch.setattr(FileLock, "reading", lambda *_: nullcontext(False))
+    monkeypatch.setattr(Database, "_stamp_or_none", lambda _: next(stamps))
+    opened = []
+    connect = database_module.duckdb.connect
+    monkeypatch.setattr(
+        database_module.duckdb, "connect", lambda *a, **k: opened.append(1) or connect(*a, **k)
+    )
+    with database.reading() as connection:
+        assert queries.pair_count(connection) == 0
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize("is_locked_before", [True, False])
+def test_an_audit_on_a_read_only_mount_is_read_and_refuses_writers(database, is_locked_before):
+    lock = database.path.with_name("audit.duckdb.lock")
+    if not is_locked_before:
+        lock.unlink()
+    script = (
+        "import sys; from pathlib import Path; from cfbd_core.store import Database, queries\n"
+        "database = Database(Path(sys.argv[1]))\n"
+        "with database.reading() as connection: print(queries.pair_count(connection))\n"
+        "try:\n    with database.writing(): print('written')\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    shell = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3" "$1/audit.duckdb"'
+    words = ["unshare", "-m", "sh", "-c", shell, "sh", str(database.path.parent), sys.executable, script]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(f"no mount of our own here: {done.stderr.strip()[:100]}")
+    assert done.stdout.startswith("0\nAuditError "), done.stderr
+    assert "not writable (Read-only file system)" in done.stdout
+    assert lock.exists() == is_locked_before

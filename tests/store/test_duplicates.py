@@ -40,7 +40,7 @@ def literal(caption: str) -> str:
     return re.sub(r"\s+", " ", seen).strip()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.text(ALPHABET, max_size=6), max_size=12))
 def test_captions_are_equal_as_the_slow_way_has_it(connection, captions) -> None:
     put(connection, captions)

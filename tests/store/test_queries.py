@@ -19,10 +19,10 @@ def database(tmp_path) -> Database:
         {
             "row": np.arange(4),
             "key": names,
-            "image": ["x.png", "x.png", "y.png", "z.png"],
+            "image": ["x.png", "x.png", "x.png", "z.png"],
             "image_offset": pa.array([None] * 4, pa.int64()),
             "image_size": pa.array([None] * 4, pa.int64()),
-            "caption": ["one", "two", "three", "four"],
+            "caption": ["one", "two", "one", "four"],
             "label": empty,
             "poisoned": pa.array([False, True, False, None]),
             "attack": empty,
@@ -33,12 +33,12 @@ def database(tmp_path) -> Database:
     )
     pq.write_table(pairs.slice(0, 2), tmp_path / "pairs_000000.parquet")
     pq.write_table(pairs.slice(2), tmp_path / "pairs_000001.parquet")
-    with database.writing() as connection:
-        assert queries.add_pairs(connection, tmp_path) == 3
+    with database.writing(tmp_path) as connection:
+        assert queries.add_pairs(connection, tmp_path).pairs == 3
     return database
 
 
-def test_a_repeated_key_keeps_its_first_pair_and_says_where_that_was(database):
+def test_the_same_pair_again_is_skipped_and_says_where_it_was_first(database):
     with database.reading() as connection:
         assert queries.pair_rows(connection).tolist() == [0, 1, 3]
         (reason,) = queries.skip_summary(connection)
@@ -96,11 +96,11 @@ def test_notes_are_pairs_columns_also_in_a_file_of_before(database, tmp_path):
         with database.reading() as connection:
             assert queries.select_pairs(connection, "note = 'seen'")["key"].to_pylist() == ["a"]
         with database.reading() as connection:
-            queries.spool_rows(connection, np.array([1, 0]), tmp_path / "rows.parquet")
+            queries.spool_rows(connection, np.array([1, 0]), tmp_path / "rows.arrow")
         with database.reading() as connection:
-            queries.spool_pairs(connection, None, tmp_path / "pairs.parquet")
-        assert pq.read_table(tmp_path / "rows.parquet")["note"].to_pylist() == [None, "seen"]
-        assert pq.read_table(tmp_path / "pairs.parquet")["note"].to_pylist()[:2] == ["seen", None]
+            queries.spool_pairs(connection, None, tmp_path / "pairs.arrow")
+        assert pa.ipc.open_file(tmp_path / "rows.arrow").read_all()["note"].to_pylist() == [None, "seen"]
+        assert pa.ipc.open_file(tmp_path / "pairs.arrow").read_all()["note"].to_pylist()[:2] == ["seen", None]
 
 
 def test_every_run_is_kept(database):
