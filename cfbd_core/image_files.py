@@ -85,7 +85,7 @@ _BEGINNINGS = tuple(
     )
 )
 
-_Version = tuple[str, int, int, int]
+_Version = tuple[str, int, int, int, int]
 K = TypeVar("K")
 V = TypeVar("V")
 
@@ -157,9 +157,9 @@ def _read_span(path: str, offset: int, size: int) -> bytes:
 
 
 def _version(path: str) -> _Version:
-    """Name a file's present content, so that a file that was replaced is opened anew."""
+    """Name a file's present content, so that a file that was written to or replaced is opened anew."""
     status = os.stat(path)
-    return path, status.st_ino, status.st_size, status.st_mtime_ns
+    return path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 # --- pictures inside Parquet -----------------------------------------------------------------------

@@ -12,7 +12,8 @@ import io
 import os
 import threading
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -21,16 +22,19 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from cfbd_core.image_files import BadImage, picture_ending, read_image_bytes
 
 __all__ = [
+    "CHANGED",
     "FORMATS",
     "MAX_PIXELS",
     "REASONS",
     "BadImage",
+    "bad_where_it_fails",
     "data_url",
     "decode_image",
     "picture_ending",
     "read_image_bytes",
 ]
 
+CHANGED = "changed since it was embedded"
 REASONS = (
     "missing file",
     "unreadable file",
@@ -40,6 +44,9 @@ REASONS = (
     "truncated image",
     "corrupt image",
     "decompression bomb",
+    "extreme proportions",
+    "failed transform",
+    CHANGED,
 )
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
 MAX_PIXELS = 64_000_000  # 192 MB of RGB, some 0.8 GB on the way to it
@@ -76,6 +83,17 @@ def decode_image(data: bytes) -> Image.Image:
                 return _decoded(picture, shrink=pixels > LARGE_PIXELS)
         except Exception as error:
             raise BadImage(_damage(error, data), _one_line(error)) from None
+
+
+@contextmanager
+def bad_where_it_fails(reason: str) -> Iterator[None]:
+    """Raise BadImage with ``reason`` where whatever is done with a picture fails, memory that is not there included."""
+    try:
+        yield
+    except BadImage:
+        raise
+    except Exception as error:
+        raise BadImage(reason, _one_line(error)) from None
 
 
 # --- decoding --------------------------------------------------------------------------------------

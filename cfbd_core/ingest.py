@@ -8,28 +8,27 @@ is as it was, so an ingest that was killed is simply done again.
 from __future__ import annotations
 
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from cfbd_core.config import READY_ENCODER
-from cfbd_core.errors import AuditError, SourceError
+from cfbd_core.errors import SourceError
+from cfbd_core.ingest_again import SHARD_SIZE, ingest_again, ready_record
+from cfbd_core.parts import EmbeddingsHash, read_parts
 from cfbd_core.shards import EmbeddingFolder, ShardWriter
-from cfbd_core.sources import SourceOptions, fingerprint, open_source
-from cfbd_core.sources.base import Batch, Skip, Source
-from cfbd_core.store import Database, queries
+from cfbd_core.source_digests import SourceDigests
+from cfbd_core.source_state import READER, STAMPS, SourceState, identity_of, stamps_of
+from cfbd_core.sources import SourceOptions, open_source
+from cfbd_core.sources.base import Skip
+from cfbd_core.store import Database, queries, unscored
 
 Progress = Callable[[int], None]
-SHARD_SIZE = 65_536  # of ready embeddings: resuming costs nothing here, and few files open faster
-READ_AHEAD = 3  # batches
+UNREAD = "unread"  # its name in the audit
+NOT_COUNTED = "this audit was made by a version that did not count what it left unread; a new audit does"
 
 
 def ingest(
@@ -41,70 +40,78 @@ def ingest(
 ) -> dict[str, Any]:
     """Read ``source`` into the audit in ``folder``; returns the validation report.
 
-    The report: ``{"pairs", "skipped", "reasons": [{stage, reason, pairs, examples}], "source"}``.
-    A source that the audit already holds, unchanged, is not read again.
+    The report: ``{"pairs", "skipped", "reasons": [{stage, reason, pairs, examples}], "unscored", "unread": {kind: n},
+    "unread_kinds": [{kind, count, advice, examples}], "notes": [sentence], "source"}``.
+    A source that the audit already holds, unchanged, is not read again; one that was moved or touched is, and the
+    report's ``again`` says that it was found.
     Raises SourceError (nothing usable) or AuditError (the audit holds something else).
     """
-    opened = open_source(source, options)
-    identity = {
-        "source": str(source),
-        "files": [str(file.absolute()) for file in opened.files()],
-        "format": opened.name,
-        "fingerprint": fingerprint(opened),
-        "options": options.to_dict(),
-    }
     with database.reading() as connection:
         held = queries.get_meta(connection, "source")
-    shards = EmbeddingFolder(folder / "embeddings")
     if held is not None:
-        _check_same(folder, held, identity)
-        if opened.has_embeddings and not shards.are_whole():
-            _restore_shards(shards, opened, database)
-        return validation_report(database)
-
+        told = ingest_again(SourceState(folder, database), source, options, progress)
+        return validation_report(database) | told
+    opened = open_source(source, options)
+    identity = identity_of(source, opened, options) | {READER: 2}
+    stamps = stamps_of(identity["files"])
+    shards = EmbeddingFolder(folder / "embeddings")
     started = datetime.now(UTC)
-    parts = folder / "runs" / "ingest"
-    shutil.rmtree(parts, ignore_errors=True)
-    parts.mkdir(parents=True)
-    shards.clear()  # of an ingest that was killed
+    parts = _empty_parts(folder)
+    _clear(shards)  # of an ingest that was killed
     skips: list[Skip] = []
+    named: list[tuple[int, str]] = []  # first row, name
+    content = EmbeddingsHash()
+    digests = SourceDigests()
     read = 0
     try:
         with ShardWriter(shards, SHARD_SIZE) as writer:
-            for number, batch in enumerate(_read_ahead(opened.batches())):
-                _write_part(parts / f"pairs_{number:06d}.parquet", batch, read, folder)
+            for batch in read_parts(opened, parts, folder):
+                content.update(batch)
                 if batch.image_emb is not None and batch.text_emb is not None:
                     writer.append(batch.image_emb, batch.text_emb)
+                    digests.update(batch.pairs)
+                named += [(read, batch.shard)] * bool(batch.pairs.num_rows)
                 read += batch.pairs.num_rows
                 skips += batch.skips
                 if progress:
                     progress(batch.pairs.num_rows)
         if read == 0:
             raise SourceError(_nothing_usable(source, skips))
-        with database.writing() as connection:
+        digests.keep(shards.pictures)
+        with database.writing(reads=parts) as connection:
             queries.add_skips(connection, _skip_table(skips))
-            pairs = queries.add_pairs(connection, parts)
-            queries.set_meta(connection, "source", identity | {"rows": read})
+            added = queries.add_pairs(connection, parts, named)
+            if added.renamed:
+                opened.unread.note(_renamed(added))
+            about = {"source": identity | {"rows": read}, UNREAD: opened.unread.to_dict(), STAMPS: stamps}
+            for name, value in about.items():
+                queries.set_meta(connection, name, value)
             if opened.has_embeddings:
-                record = {
-                    "encoder": READY_ENCODER,
-                    "sha256": f"{READY_ENCODER}:{identity['fingerprint']}",
-                    "width": writer.width,
-                    "shard_size": SHARD_SIZE,
-                    "rows": read,
-                }
+                record = ready_record(str(identity["fingerprint"]), writer, read, content)
                 queries.set_meta(connection, "embedding", record)
             queries.record_run(
-                connection, "ingest", started, identity, {"pairs": pairs, "skipped": read - pairs}
+                connection, "ingest", started, identity, {"pairs": added.pairs, "skipped": read - added.pairs}
             )
         if opened.has_embeddings:
             shards.write_plan(record)
     except BaseException:
-        shards.clear()
+        _clear(shards)
         raise
     finally:
         shutil.rmtree(parts, ignore_errors=True)
     return validation_report(database)
+
+
+def _clear(shards: EmbeddingFolder) -> None:
+    shards.clear()
+    shutil.rmtree(shards.pictures.folder, ignore_errors=True)
+
+
+def _empty_parts(folder: Path) -> Path:
+    parts = folder / "runs" / "ingest"
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir(parents=True)
+    return parts
 
 
 def validation_report(database: Database) -> dict[str, Any]:
@@ -115,59 +122,23 @@ def validation_report(database: Database) -> dict[str, Any]:
             "pairs": queries.pair_count(connection),
             "skipped": sum(reason["pairs"] for reason in reasons),
             "reasons": reasons,
+            "unscored": unscored.unscored_summary(connection),
+            **unread_report(connection),
             "source": queries.get_meta(connection, "source"),
         }
 
 
-def _check_same(folder: Path, held: dict[str, Any], identity: dict[str, Any]) -> None:
-    if held["fingerprint"] != identity["fingerprint"]:
-        raise AuditError(
-            f"{folder}: this audit already holds {held['source']} as it was at its ingest; "
-            "audit another or a changed source in a folder of its own (--audit DIR)"
-        )
-    for name, value in identity["options"].items():
-        if name != "format" and held["options"][name] != value:
-            option = f"--{name.replace('_', '-')}"
-            raise AuditError(
-                f"{folder}: this audit was ingested with {option} {held['options'][name]}, not {value}; "
-                f"leave {option} as it was or give a folder of its own (--audit DIR)"
-            )
-
-
-def _restore_shards(shards: EmbeddingFolder, source: Source, database: Database) -> None:
-    """Copy ready embeddings again: they were deleted, and rows are numbered in reading order."""
-    with database.reading() as connection:
-        record = queries.get_meta(connection, "embedding")
-    shards.clear()
-    with ShardWriter(shards, record["shard_size"]) as writer:
-        for batch in _read_ahead(source.batches()):
-            if batch.image_emb is not None and batch.text_emb is not None:
-                writer.append(batch.image_emb, batch.text_emb)
-    shards.write_plan(record)
-
-
-def _read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, read a few ahead in a thread of its own, while others are being written."""
-    reader = ThreadPoolExecutor(1)
-    try:
-        coming = deque(reader.submit(next, batches, None) for _ in range(READ_AHEAD))
-        while (batch := coming.popleft().result()) is not None:
-            coming.append(reader.submit(next, batches, None))
-            yield batch
-    finally:
-        reader.shutdown(cancel_futures=True)
-
-
-def _write_part(path: Path, batch: Batch, first_row: int, folder: Path) -> None:
-    """Write pairs with their rows; images inside the audit's own folder are named from there."""
-    inside = f"{folder.resolve()}/"
-    image = batch.pairs.column("image")
-    is_inside = pc.fill_null(pc.starts_with(image, inside), False)
-    relative = pc.if_else(is_inside, pc.utf8_slice_codeunits(image, len(inside)), image)
-    pairs = batch.pairs.set_column(batch.pairs.schema.get_field_index("image"), "image", relative)
-    rows = pa.array(np.arange(first_row, first_row + batch.pairs.num_rows, dtype=np.int64))
-    table = pa.Table.from_batches([pairs])
-    pq.write_table(table.append_column("row", rows), path, compression="zstd")
+def unread_report(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """What was seen and not read: ``unread`` {kind: n}, ``unread_kinds`` with examples and advice, and ``notes``."""
+    held = queries.get_meta(connection, UNREAD)
+    if held is None:
+        told = queries.get_meta(connection, "source") is not None
+        held = {"kinds": [], "notes": [NOT_COUNTED] if told else []}
+    return {
+        "unread": {one["kind"]: one["count"] for one in held["kinds"]},
+        "unread_kinds": held["kinds"],
+        "notes": held["notes"],
+    }
 
 
 def _skip_table(skips: list[Skip]) -> pa.Table:
@@ -182,11 +153,21 @@ def _skip_table(skips: list[Skip]) -> pa.Table:
     )
 
 
+def _renamed(added: queries.Added) -> str:
+    pairs = "pair has" if added.renamed == 1 else "pairs have"
+    return (
+        f"{added.renamed:,} {pairs} a key that an earlier one has and "
+        f"{'is' if added.renamed == 1 else 'are'} called SHARD/KEY or KEY~2: {', '.join(added.examples)}"
+        + (" …" if added.renamed > len(added.examples) else "")
+    )
+
+
 def _nothing_usable(source: str | Path, skips: list[Skip]) -> str:
     if not skips:
         return f"{source}: no pairs in it; is it the right folder or file?"
     first = skips[0]
+    way_out = "; --image-root says where its pictures are" if first.reason == "missing image" else ""
     return (
         f"{source}: none of its {len(skips)} records is usable; the first, {first.where}: "
-        f"{first.reason}{f' ({first.detail})' if first.detail else ''}"
+        f"{first.reason}{f' ({first.detail})' if first.detail else ''}{way_out}"
     )

@@ -116,7 +116,7 @@ def test_a_bomb_below_pillows_own_limit_is_refused_by_ours(monkeypatch: pytest.M
         decode_image(encode(NOISE))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"]), st.data())
 def test_damage_anywhere_gives_a_picture_or_a_known_reason(kind: str, data: st.DataObject) -> None:
     content = bytearray(encode(NOISE.resize((16, 16)), kind))

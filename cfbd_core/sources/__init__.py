@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import re
 from pathlib import Path
 
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.sources.base import BATCH_ROWS, PAIR_SCHEMA, Batch, Skip, Source, SourceOptions, fingerprint
-from cfbd_core.sources.cells import is_unicode
 from cfbd_core.sources.clip_retrieval import ClipRetrievalSource
 from cfbd_core.sources.coco import CocoSource
 from cfbd_core.sources.csv import CsvSource
 from cfbd_core.sources.folder import FolderSource
+from cfbd_core.sources.jsonl import JsonLinesSource
+from cfbd_core.sources.locate import check_file, locate
 from cfbd_core.sources.parquet import ParquetSource
+from cfbd_core.sources.tree import Place
 from cfbd_core.sources.webdataset import WebDatasetSource
 
 __all__ = [
@@ -38,51 +37,52 @@ FORMATS: dict[str, type[Source]] = {
         FolderSource,
         ParquetSource,
         CsvSource,
+        JsonLinesSource,
         CocoSource,
     )
 }
 
 
 def open_source(source: str | Path, options: SourceOptions | None = None) -> Source:
-    """Open a file, a folder or a glob of files as a source of pairs, guessing its format if it is "auto".
+    """Open what ``source`` names as a source of pairs, guessing its format if it is "auto".
 
+    A file, a folder, a glob of files, names with ``{00000..00012}``, and any of them joined by ``::``.
     Raises SourceError if nothing there can be read.
     """
     options = options or SourceOptions()
     if options.format != "auto" and options.format not in FORMATS:
         raise ParameterError(f"--format {options.format!r} is none of: auto, {', '.join(FORMATS)}.")
-    readers = list(FORMATS.values()) if options.format == "auto" else [FORMATS[options.format]]
-    places = _places(str(source))
-    for reader in readers:
-        found = [path for place in places for path in reader.find(place)]
-        if found:
-            _check_readable(found)
-            return reader(found, options)
-    if options.format != "auto" and places[0].is_file():
-        _check_readable(places)
-        return readers[0](places, options)  # named by the user: then whatever its file is called
-    wanted = "; ".join(f"{reader.name}: {reader.looks_for}" for reader in readers)
-    raise SourceError(f"{source}: no pairs found there (looked for {wanted}).")
+    located = locate(str(source))
+    places = [Place(path) for path in located.paths]
+    reader, found = _reader(places, options.format)
+    if reader is None:
+        readers = FORMATS.values() if options.format == "auto" else [FORMATS[options.format]]
+        wanted = "; ".join(f"{reader.name}: {reader.looks_for}" for reader in readers)
+        raise SourceError(f"{source}: no pairs found there (looked for {wanted}).")
+    for path in found:
+        check_file(path)
+    return reader(found, options, places, located.missing)
 
 
-def _places(source: str) -> list[Path]:
-    """Return the existing files or folders that ``source`` names, sorted."""
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+]+://", source):
-        raise SourceError(f"{source}: only local files are read; download it first.")
-    path = Path(source).expanduser()
-    if path.exists():
-        return [Path(os.path.abspath(path))]
-    if not glob.has_magic(source):
-        raise SourceError(f"{source}: no such file or folder.")
-    matches = sorted(glob.glob(str(path), recursive=True))
-    if not matches:
-        raise SourceError(f"{source}: no file matches this pattern.")
-    return [Path(os.path.abspath(match)) for match in matches]
+def _reader(places: list[Place], format_name: str) -> tuple[type[Source] | None, list[Path]]:
+    """Return the reader for these places, and the files that it would read."""
+    if format_name != "auto":
+        named = FORMATS[format_name]
+        # What the user says is such a file is read as one, whatever it is called.
+        found = _found(named, places) or [place.path for place in places if not place.is_folder]
+        return (named, found) if found else (None, [])
+    for reader in FORMATS.values():
+        found = _found(reader, places)
+        if not found:
+            continue
+        if reader is FolderSource:
+            for table in (ParquetSource, CsvSource, JsonLinesSource, CocoSource):
+                tables = _found(table, places)
+                if tables and not FolderSource.is_captioned(places):
+                    return table, tables  # one stray text does not hide it
+        return reader, found
+    return None, []
 
 
-def _check_readable(paths: list[Path]) -> None:
-    for path in paths:
-        if not os.access(path, os.R_OK):
-            raise SourceError(f"{path} may not be read by this user; change its permissions.")
-        if not is_unicode(str(path)):
-            raise SourceError(f"{str(path)!r} is not UTF-8; rename it.")
+def _found(reader: type[Source], places: list[Place]) -> list[Path]:
+    return list(dict.fromkeys(path for place in places for path in reader.find(place)))

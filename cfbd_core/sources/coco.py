@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,13 @@ from typing import Any
 
 from cfbd_core.errors import SourceError
 from cfbd_core.sources import columns as usual
-from cfbd_core.sources.base import Batch, Skip, Source, files_with, only_skips
-from cfbd_core.sources.paths import ImagePaths
+from cfbd_core.sources.base import Batch, Skip, Source, only_skips
+from cfbd_core.sources.columns import NotPairs
+from cfbd_core.sources.paths import ImagePaths, picture_folders
 from cfbd_core.sources.records import Record, RecordReader, record_batches
+from cfbd_core.sources.tree import Place
+
+MOST_BYTES = 2**31  # of a file: its values take several times that in memory
 
 
 class CocoSource(Source):
@@ -22,39 +27,45 @@ class CocoSource(Source):
     looks_for = "a COCO captions *.json"
 
     @classmethod
-    def find(cls, path: Path) -> list[Path]:
+    def find(cls, place: Place) -> list[Path]:
         """Return the file, or the folder's ``captions*.json``."""
-        files = files_with(path, (".json",))
-        return [file for file in files if path.is_file() or file.name.startswith("captions")]
-
-    def batches(self) -> Iterator[Batch]:
-        """Yield the pairs image by image, in the file's order."""
-        for path in self.paths:
-            images, annotations = _load(path, self.options.caption_col or "caption")
-            by_image: dict[str, list[dict[str, Any]]] = defaultdict(list)
-            for annotation in annotations:
-                by_image[str(annotation.get("image_id"))].append(annotation)
-            reader = RecordReader(self.options)
-            paths = ImagePaths(self._image_root(path, images))
-            known = {str(image.get("id")) for image in images}
-            records = (
-                _record(image, by_image[str(image.get("id"))], paths, reader, f"{path.name} images[{i}]")
-                for i, image in enumerate(images)
+        return place.files(
+            lambda name: (
+                name.lower().endswith(".json") and (not place.is_folder or name.startswith("captions"))
             )
-            yield from record_batches(records, self.options.captions)
-            reader.check_named(str(path))
-            orphans = [
-                Skip(
-                    image_key(one.get("image_id")),
-                    f"{path.name} annotations[{i}]",
-                    "missing image",
-                    "no image has this id",
-                )
-                for i, one in enumerate(annotations)
-                if str(one.get("image_id")) not in known
-            ]
-            if orphans:
-                yield only_skips(orphans)
+        )
+
+    def read(self) -> Iterator[Batch]:
+        """Yield the pairs image by image, in the file's order."""
+        yield from self.each_table(self._read_file)
+
+    def _read_file(self, path: Path) -> Iterator[Batch]:
+        name = self.names[path]
+        images, annotations = _load(path, self.options.caption_col or "caption")
+        by_image: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for annotation in annotations:
+            by_image[str(annotation.get("image_id"))].append(annotation)
+        reader = RecordReader(self.options, self.unread)
+        paths = ImagePaths(self._image_root(path, images), shown=self.shown)
+        known = {str(image.get("id")) for image in images}
+        records = (
+            _record(image, by_image[str(image.get("id"))], paths, reader, f"{name} images[{i}]")
+            for i, image in enumerate(images)
+        )
+        yield from record_batches(records, self.options.captions, self.unread, self.shard(path))
+        reader.check_named(str(path))
+        orphans = [
+            Skip(
+                image_key(one.get("image_id")),
+                f"{name} annotations[{i}]",
+                "missing image",
+                "no image has this id",
+            )
+            for i, one in enumerate(annotations)
+            if str(one.get("image_id")) not in known
+        ]
+        if orphans:
+            yield only_skips(orphans)
 
     def _image_root(self, path: Path, images: list[dict[str, Any]]) -> Path:
         """Return where the pictures are: as told, else the first usual place that holds the first one."""
@@ -62,7 +73,7 @@ class CocoSource(Source):
             return Path(self.options.image_root)
         here = path.absolute().parent
         split = path.stem.removeprefix("captions_")
-        places = [
+        usual_places = [
             here,
             here / split,
             here / "images",
@@ -70,13 +81,15 @@ class CocoSource(Source):
             here.parent / "images",
             here.parent,
         ]
+        places = [*usual_places, *(Path(folder) for folder in picture_folders(str(here)))]
         first = str(images[0].get("file_name")) if images else ""
-        return next((place for place in places if (place / first).is_file()), here)
+        return next((place for place in places if _is_file(place / first)), here)
 
 
 def image_key(identity: object) -> str:
     """Return an image id as a key."""
-    return f"{identity:012d}" if isinstance(identity, int) else str(identity)
+    is_number = isinstance(identity, int) and not isinstance(identity, bool)
+    return f"{identity:012d}" if is_number else str(identity)
 
 
 def _record(
@@ -93,7 +106,7 @@ def _record(
     if not isinstance(name, str):
         record.fault = record.fault or ("missing image", "the image has no file_name")
         return record
-    record.image, trouble = paths.look(name)
+    record.image, trouble = paths.find(name)
     record.fault = record.fault or trouble
     column = reader.options.caption_col or "caption"
     captions = [annotation[column] for annotation in annotations if column in annotation]
@@ -108,23 +121,32 @@ def _record(
     return record
 
 
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(str(path).replace("\0", ""))
+
+
 def _load(path: Path, caption: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise SourceError(
+            f"{path} has {size:,} bytes, and one JSON is read as a whole, up to {MOST_BYTES:,}; give its pairs as "
+            "JSON lines, CSV or Parquet."
+        )
     try:
         with path.open(encoding="utf-8-sig") as file:
             content = json.load(file)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise SourceError(f"{path} is not readable JSON ({error}).") from None
     lists: list[Any] = (
         [content.get(name) for name in ("images", "annotations")] if isinstance(content, dict) else []
     )
     if not lists or not all(isinstance(one, list) and all(isinstance(e, dict) for e in one) for one in lists):
-        raise SourceError(
+        raise NotPairs(
             f"{path} is no COCO captions file: `images` and `annotations` are not lists of objects."
         )
     images, annotations = lists
     if annotations and not any(caption in one for one in annotations):
         has = usual.listing(list(annotations[0]))
-        raise SourceError(
+        raise NotPairs(
             f"{path}: no annotation has a {caption!r}, they have: {has}. Name it with --caption-col."
         )
     return images, annotations

@@ -36,9 +36,17 @@ CAPTION = (
     "description",
     "sentence",
     "prompt",
+    "comment",
 )
 CAPTIONS = ("captions", "texts", "sentences")
-KEY = ("key", "__key__", "id", "uid", "sample_id", "pair_id", "image_id", "img_id")
+KEY = (
+    "key",
+    "__key__",
+    "id",
+    "uid",
+    "sample_id",
+    "pair_id",
+)  # an image's id is no key: its captions share it
 LABEL = ("label", "class", "class_name", "classname", "label_name", "category")
 POISONED = ("poisoned", "is_poisoned", "is_poison")
 IMAGE_EMBEDDING = ("image_embedding", "img_embedding", "image_emb", "img_emb", "image_embeddings")
@@ -59,8 +67,23 @@ def guess(columns: Sequence[str], usual: Sequence[str]) -> str | None:
 
 @lru_cache(maxsize=1024)  # JSON records repeat the same few sets of fields
 def _guess(columns: tuple[str, ...], usual: tuple[str, ...]) -> str | None:
-    named = {column.strip().lower(): column for column in reversed(columns)}
-    return next((named[name] for name in usual if name in named), None)
+    by_name = {column.strip().lower(): column for column in reversed(columns)}
+    return next((by_name[name] for name in usual if name in by_name), None)
+
+
+class NotPairs(SourceError):
+    """A table that has no caption or no picture: an error where it is the only one."""
+
+
+def others(columns: Sequence[str], usual: Sequence[str], chosen: str | None) -> list[str]:
+    """Return the columns of a usual name that were not chosen."""
+    return [] if chosen is None else [name for name in named(tuple(columns), tuple(usual)) if name != chosen]
+
+
+@lru_cache(maxsize=1024)
+def named(columns: tuple[str, ...], usual: tuple[str, ...]) -> list[str]:
+    """Return the columns that have a usual name, whatever its case."""
+    return [column for column in columns if column.strip().lower() in usual]
 
 
 def choose(
@@ -73,7 +96,7 @@ def choose(
         return named
     same = guess(columns, [named.lower()])
     if same is None:
-        raise SourceError(f"{where} has no column {named!r} ({option}); it has: {listing(columns)}.")
+        raise NotPairs(f"{where} has no column {named!r} ({option}); it has: {listing(columns)}.")
     return same
 
 
@@ -83,28 +106,28 @@ def listing(columns: Sequence[str], most: int = 20) -> str:
     return shown + (f" and {len(columns) - most} more" if len(columns) > most else "")
 
 
-def no_caption(columns: Sequence[str], where: str) -> SourceError:
+def no_caption(columns: Sequence[str], where: str) -> NotPairs:
     """Return the error for a table without a caption column."""
-    return SourceError(
+    return NotPairs(
         f"{where} has no caption column (looked for {listing(CAPTION + CAPTIONS)}); it has: "
         f"{listing(columns)}. Name it with --caption-col; the first line of a CSV must be a header."
     )
 
 
-def no_image(columns: Sequence[str], where: str) -> SourceError:
+def no_image(columns: Sequence[str], where: str) -> NotPairs:
     """Return the error for a table without pictures, with the way out where it has only their addresses."""
     url = guess(columns, URL)
     if url is not None:
         return only_urls(url, where)
-    return SourceError(
+    return NotPairs(
         f"{where} has no image column (looked for {listing(IMAGE)}); it has: {listing(columns)}. "
         "Name it with --image-col; if the pictures are in tars beside it, give those tars."
     )
 
 
-def only_urls(column: str, where: str) -> SourceError:
+def only_urls(column: str, where: str) -> NotPairs:
     """Return the error for a table that names pictures by URL."""
-    return SourceError(
+    return NotPairs(
         f"{where} names its pictures only by URL (column {column!r}): download them first, with "
         "`img2dataset --url_list FILE --output_format webdataset`, and give its output folder."
     )

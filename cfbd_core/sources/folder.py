@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cfbd_core.sources.base import Batch, Source
+from cfbd_core.sources.endings import IMAGES, TEXTS, ending, is_foreign_picture, unread_kind
 from cfbd_core.sources.records import MAX_TEXT_BYTES, Record, RecordReader, record_batches
-from cfbd_core.sources.webdataset import IMAGES
+from cfbd_core.sources.rest import count_rest, is_beside
+from cfbd_core.sources.tree import Folder, Place, walk
 
-TEXTS = ("txt", "caption", "json")
+
+@dataclass(slots=True)
+class _Stem:
+    """The files of one stem in a folder: ``members`` {ending: name}, and those that are one too many."""
+
+    name: str
+    members: dict[str, str] = field(default_factory=dict)
+    further: list[str] = field(default_factory=list)
+
+    @property
+    def image(self) -> str | None:
+        return next((self.members[one] for one in IMAGES if one in self.members), None)
+
+    @property
+    def is_captioned(self) -> bool:
+        return self.image is not None and any(one in self.members for one in TEXTS)
+
+    @property
+    def is_record(self) -> bool:
+        return self.members.keys() != {"json"}  # such a file describes the set, not a picture
 
 
 class FolderSource(Source):
@@ -20,78 +42,132 @@ class FolderSource(Source):
     looks_for = "pictures with a .txt or .caption of the same name"
 
     @classmethod
-    def find(cls, path: Path) -> list[Path]:
+    def find(cls, place: Place) -> list[Path]:
         """Return the folder, if a picture in it has its caption beside it."""
-        if path.is_dir() and any(_has_pair(members) for _, _, members in _records(path)):
-            return [path]
-        return []
+        found = any(stem.is_captioned for folder in place.folders() for stem in _stems(folder))
+        return [place.path] if found else []
+
+    @classmethod
+    def is_captioned(cls, places: Sequence[Place]) -> bool:
+        """Say whether at least half of the pictures in all these places have a caption beside them."""
+        alone = sum(ending(place.path.name) in IMAGES for place in places if not place.is_folder)
+        stems = (stem for place in places for folder in place.folders() for stem in _stems(folder))
+        has_caption = [stem.is_captioned for stem in stems if stem.image]
+        return 2 * sum(has_caption) >= len(has_caption) + alone
 
     def files(self) -> list[Path]:
         """Return every picture and every text."""
         return [
-            folder / name
+            Path(folder.path, name)
             for root in self.paths
-            for folder, _, members in _records(root)
-            for name in members.values()
+            for folder in walk(root)
+            for stem in _stems(folder)
+            if stem.is_record
+            for name in stem.members.values()
         ]
 
-    def batches(self) -> Iterator[Batch]:
+    def read(self) -> Iterator[Batch]:
         """Yield the pairs in the order of their keys, folder by folder."""
-        reader = RecordReader(self.options)
-        records = (
-            self._record(root, folder, stem, members, reader)
-            for root in self.paths
-            for folder, stem, members in _records(root)
-        )
-        yield from record_batches(records, self.options.captions)
+        reader = RecordReader(self.options, self.unread)
+        for root in self.paths:
+            records = (
+                record
+                for folder in walk(root, self.unread)
+                for record in self._records(_Inside(folder, str(root)), reader)
+            )
+            yield from record_batches(records, self.options.captions, self.unread, self.shard(root))
         reader.check_named(str(self.paths[0]))
 
-    def _record(
-        self, root: Path, folder: Path, stem: str, members: dict[str, str], reader: RecordReader
-    ) -> Record:
-        key = (folder / stem).relative_to(root).as_posix()
-        image = next((members[ending] for ending in IMAGES if ending in members), None)
+    def count_rest(self) -> None:
+        """Count the files that were named; those in folders were counted as they were met."""
+        count_rest([place for place in self.places if not place.is_folder], set(), None, self.unread)
+
+    def _records(self, inside: _Inside, reader: RecordReader) -> Iterator[Record]:
+        """Yield the records of a folder, and count what is in none."""
+        names = set(inside.folder.names)
+        for name in inside.folder.names:
+            if ending(name) not in (*IMAGES, *TEXTS):
+                self._count(unread_kind(name), name, inside, names)
+        for stem in _stems(inside.folder):
+            if stem.is_record:
+                yield self._record(stem, inside, reader)
+            else:
+                self._count("json without a picture", stem.members["json"], inside, names)
+
+    def _count(self, kind: str, name: str, inside: _Inside, names: set[str]) -> None:
+        self.unread.add(
+            "table beside its shard" if is_beside(name, inside.folder, names) else kind, inside.name(name)
+        )
+
+    def _record(self, stem: _Stem, inside: _Inside, reader: RecordReader) -> Record:
+        key, image = inside.name(stem.name), stem.image
         if image is None:
-            name = next(iter(members.values()))
-            return Record(key, str(folder.relative_to(root) / name), fault=("missing image", ""))
-        record = Record(key, str(folder.relative_to(root) / image), str(folder / image))
+            name = next(iter(stem.members.values()))
+            return Record(key, inside.name(name), fault=("missing image", inside.foreign(stem.name)))
+        record = Record(key, inside.name(image), inside.path(image))
         texts: dict[str, bytes] = {}
         try:
-            if (folder / image).stat().st_size == 0:
+            if os.stat(inside.path(image)).st_size == 0:
                 record.fault = ("empty image", f"{image} has 0 bytes")
-            for ending in TEXTS:
-                if ending in members:
-                    texts[ending] = _read_text(folder / members[ending])
+            for one in TEXTS:
+                if one in stem.members:
+                    texts[one] = _read_text(inside.path(stem.members[one]))
         except ValueError as error:
             record.fault = record.fault or ("text too long", str(error))
         except OSError as error:
             record.fault = record.fault or ("unreadable file", str(error))
+        if stem.further or len(stem.members) > 2:
+            self._count_further(stem, image, inside)
         reader.describe(record, texts.get("txt", texts.get("caption")), texts.get("json"))
         return record
 
-
-def _records(root: Path) -> Iterator[tuple[Path, str, dict[str, str]]]:
-    """Yield (folder, stem, {ending: file name}) of all files that matter, sorted; hidden ones do not."""
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        stems: dict[str, dict[str, str]] = {}
-        for name in sorted(names):
-            stem, ending = os.path.splitext(name)
-            ending = ending[1:].lower()
-            if not name.startswith(".") and (ending in IMAGES or ending in TEXTS):
-                stems.setdefault(stem, {})[ending] = name
-        for stem, members in stems.items():
-            if members.keys() != {"json"}:  # such a file describes the set, not a picture
-                yield Path(folder), stem, members
+    def _count_further(self, stem: _Stem, image: str, inside: _Inside) -> None:
+        """Count the further pictures and texts of one stem; a json was read for its facts, at least."""
+        text = stem.members.get("txt", stem.members.get("caption"))
+        for name in [*stem.members.values(), *stem.further]:
+            kind = "picture" if ending(name) in IMAGES else "text"
+            if name not in (image, text, stem.members.get("json")):
+                self.unread.add(f"further {kind} of a record", inside.name(name))
 
 
-def _has_pair(members: dict[str, str]) -> bool:
-    return any(ending in members for ending in IMAGES) and any(ending in members for ending in TEXTS)
+class _Inside:
+    """A folder below a root: how its files are called from there, and where they lie."""
+
+    def __init__(self, folder: Folder, root: str) -> None:
+        self.folder = folder
+        relative = os.path.relpath(folder.path, root)
+        self._prefix = "" if relative == "." else f"{relative}/"
+        self._foreign = {os.path.splitext(name)[0]: name for name in folder.names if is_foreign_picture(name)}
+
+    def name(self, name: str) -> str:
+        return self._prefix + name
+
+    def path(self, name: str) -> str:
+        return f"{self.folder.path}/{name}"
+
+    def foreign(self, stem: str) -> str:
+        """Say that a picture of this stem is of a kind that is not read, if there is one."""
+        name = self._foreign.get(stem)
+        return f"{name} beside it is of a kind that is not read; convert it to JPEG or PNG" if name else ""
 
 
-def _read_text(path: Path) -> bytes:
-    with path.open("rb") as file:
+def _stems(folder: Folder) -> Iterator[_Stem]:
+    """Yield what matters of a folder, by stem, sorted."""
+    stems: dict[str, _Stem] = {}
+    for name in folder.names:
+        stem, _, end = name.rpartition(".")
+        end = end.lower()
+        if stem and (end in IMAGES or end in TEXTS):
+            found = stems.setdefault(stem, _Stem(stem))
+            if end in found.members:
+                found.further.append(found.members[end])
+            found.members[end] = name
+    return iter(stems.values())
+
+
+def _read_text(path: str) -> bytes:
+    with open(path, "rb") as file:
         text = file.read(MAX_TEXT_BYTES + 1)
     if len(text) > MAX_TEXT_BYTES:
-        raise ValueError(f"{path.name} has more than {MAX_TEXT_BYTES} bytes")
+        raise ValueError(f"{os.path.basename(path)} has more than {MAX_TEXT_BYTES} bytes")
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,52 +14,69 @@ import pyarrow.parquet as pq
 from cfbd_core.errors import SourceError
 from cfbd_core.image_files import bytes_column, holds_bytes, parquet_code
 from cfbd_core.sources import columns as usual
-from cfbd_core.sources.base import BATCH_ROWS, Batch, Embeddings, Source, SourceOptions, files_with
+from cfbd_core.sources.base import Batch, Embeddings, Source, SourceOptions
 from cfbd_core.sources.cells import Mask, as_mask, as_text
-from cfbd_core.sources.paths import BelievedPaths, ImagePaths
-from cfbd_core.sources.rows import Rows, to_batches
-from cfbd_core.sources.tables import arrow_rows, check_types, image_root, layout
+from cfbd_core.sources.columns import NotPairs
+from cfbd_core.sources.parquet_bounds import BATCH_BYTES, text_batches
+from cfbd_core.sources.paths import BelievedPaths
+from cfbd_core.sources.rows import Rows, to_batches, without_long
+from cfbd_core.sources.tables import arrow_rows, check_types, image_paths, image_root, layout, refused_rows
+from cfbd_core.sources.tree import Place
 from cfbd_core.sources.vectors import different_widths, embedding_matrix, is_embedding
 
 BYTES_BATCH_ROWS = 256  # pictures are large
 
 
 class ParquetSource(Source):
-    """Parquet files of one layout. Pictures inside are not read here; a pair carries their place."""
+    """Parquet files. Pictures inside are not read here; a pair carries their place."""
 
     name = "parquet"
     looks_for = "*.parquet"
 
-    def __init__(self, paths: list[Path], options: SourceOptions) -> None:
-        super().__init__(paths, options)
-        self.has_embeddings = bool(_Table(paths[0], options).vectors)
+    def __init__(self, paths: list[Path], options: SourceOptions, *found: Any) -> None:
+        super().__init__(paths, options, *found)
+        self.has_embeddings = self._first_has_vectors()
 
     @classmethod
-    def find(cls, path: Path) -> list[Path]:
-        """Return the tables at ``path``."""
-        return files_with(path, (".parquet", ".pq"))
+    def find(cls, place: Place) -> list[Path]:
+        """Return the tables at ``place``."""
+        return place.files(lambda name: name.lower().endswith((".parquet", ".pq")))
 
-    def batches(self) -> Iterator[Batch]:
+    def read(self) -> Iterator[Batch]:
         """Yield the pairs of all files; without a key column the n-th row of all has the key n."""
         first = 0
         widths: dict[int, tuple[str, int]] = {}
-        for path in self.paths:
-            table = _Table(path, self.options)
+
+        def read_file(path: Path) -> Iterator[Batch]:
+            nonlocal first
+            table = _Table(self, path)
             if bool(table.vectors) != self.has_embeddings:
                 raise SourceError(f"{self.paths[0]} and {path}: only one of them has embedding columns.")
             try:
                 for rows in table.rows(first, widths):
-                    yield from to_batches(rows, self.options.captions)
+                    yield from to_batches(rows, self.options.captions, self.unread)
             except (pa.ArrowException, OSError) as error:
                 raise SourceError(f"{path} is damaged ({one_line(error)}).") from None
             first += table.count
+
+        yield from self.each_table(read_file)
+
+    def _first_has_vectors(self) -> bool:
+        """Say whether the first table of pairs holds ready embeddings; all have to be like it."""
+        for path in self.paths:
+            try:
+                return bool(_Table(self, path).vectors)
+            except NotPairs:
+                continue
+        return False
 
 
 class _Table:
     """One file, and which of its columns are read for what."""
 
-    def __init__(self, path: Path, options: SourceOptions) -> None:
-        self.path = path
+    def __init__(self, source: ParquetSource, path: Path) -> None:
+        options, unread = source.options, source.unread
+        self.path, self.name, self.shard = path, source.names[path], source.shard(path)
         self.file = open_parquet(path)
         self.count: int = self.file.metadata.num_rows
         schema = self.file.schema_arrow
@@ -67,28 +85,32 @@ class _Table:
         self.cells = bytes_column(schema) if named is None else named
         if self.cells not in schema.names or not holds_bytes(schema.field(self.cells).type):
             self.cells = None
-        self.layout = layout(schema.names, options, str(path), not self.vectors and self.cells is None)
-        if self.cells is not None:
-            self.layout.image = None
-        check_types(schema, self.layout, str(path))
+        self.layout = layout(
+            schema.names, options, str(path), self.name, unread, not self.vectors, self.cells
+        )
+        check_types(schema, self.layout, options, str(path), unread)
         if self.layout.list_caption(schema) and self.vectors and options.captions == "all":
             raise SourceError(f"{path}: a ready text embedding belongs to one caption; use --captions first.")
         self.code = parquet_code(schema, self.cells) if self.cells else 0
-        root = image_root(options, path)
-        self.believed = BelievedPaths(root, named=options.image_root is not None)
-        self.paths = ImagePaths(root, self.layout.image or "", str(path))
+        self.believed = BelievedPaths(image_root(options, path), named=options.image_root is not None)
+        self.paths = image_paths(source, path, self.layout.image or "")
         kind = schema.field(self.cells).type if self.cells else None
         self.inner_path = kind is not None and pa.types.is_struct(kind) and kind.get_field_index("path") >= 0
 
     def rows(self, first: int, widths: dict[int, tuple[str, int]]) -> Iterator[Rows]:
         """Yield the file's rows; ``first`` is its first row over all files."""
-        columns = [*self.layout.columns(), *self.vectors]
+        texts = self.layout.columns()
+        columns = [*texts, *self.vectors]
         if self.inner_path:
             columns.append(f"{self.cells}.path")
         present = self._present() if self.cells else np.zeros(0, np.bool_)
         start = 0
-        for batch in self.file.iter_batches(BATCH_ROWS, columns=columns):
-            rows = arrow_rows(batch, self.layout, self.path.name, first + start, start)
+        for batch in text_batches(self.file, self.path, texts, columns):
+            if isinstance(batch, int):
+                yield refused_rows(batch, self.name, start)
+                start += batch
+                continue
+            rows = arrow_rows(batch, self.layout, self.name, self.shard, first + start, start)
             vectors = [self._vectors(rows, batch, i, start, widths) for i in range(len(self.vectors))]
             if vectors:
                 rows.image_emb, rows.text_emb = vectors
@@ -133,9 +155,11 @@ class _Table:
                     rows.faults.setdefault(row, why)
 
     def _files(self, rows: Rows, column: pa.Array) -> None:
-        paths, undecoded = as_text(column)
-        for row in np.flatnonzero(undecoded).tolist():
-            rows.faults.setdefault(row, ("not UTF-8", "the image path"))
+        short, long = without_long(column)
+        paths, undecoded = as_text(short)
+        for mask, reason in ((undecoded, "not UTF-8"), (long, "missing image")):
+            for row in np.flatnonzero(mask).tolist():
+                rows.faults.setdefault(row, (reason, "the image path"))
         if self.vectors:
             rows.image = self.believed.resolve(paths)
             return
@@ -155,7 +179,11 @@ class _Table:
             if statistics is not None and statistics.has_null_count and statistics.null_count == 0:
                 groups.append(np.ones(count, np.bool_))
                 continue
-            for batch in self.file.iter_batches(BYTES_BATCH_ROWS, row_groups=[group], columns=[leaf]):
+            size = metadata.row_group(group).column(leaves[leaf]).total_uncompressed_size
+            most = max(
+                1, min(BYTES_BATCH_ROWS, BATCH_BYTES // max(size, 1))
+            )  # a picture may stand in every row
+            for batch in self.file.iter_batches(most, row_groups=[group], columns=[leaf]):
                 cells = batch.column(0)
                 if pa.types.is_struct(cells.type):
                     cells = pc.struct_field(cells, "bytes")

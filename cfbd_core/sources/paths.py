@@ -4,24 +4,45 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cfbd_core.sources.columns import only_urls
+from cfbd_core.sources.rest import Shown
 from cfbd_core.sources.rows import Faults
 
 ADDRESSES = ("http://", "https://")
+USUAL_FOLDERS = ("images", "image", "imgs", "img", "pictures", "photos", "dataset")  # how their names may end
+
+Look = tuple[str | None, tuple[str, str] | None]  # a picture's path; why it cannot be used
 
 
 class ImagePaths:
-    """Turns an image column into absolute paths; every distinct path is looked up once a batch."""
+    """Turns an image column into absolute paths; every distinct path is looked up once a batch.
 
-    def __init__(self, root: str | os.PathLike[str], column: str = "", where: str = "") -> None:
+    They start at ``root``, or, unless ``is_named`` by the user, in a folder of a usual name below it, where none of
+    the first lies in ``root`` itself. Pictures that are found are put into ``shown``.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        column: str = "",
+        where: str = "",
+        *,
+        is_named: bool = True,
+        shown: Shown | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> None:
         self.root = os.path.abspath(root)
+        self._is_sure = is_named
         self._column = column
         self._where = where
+        self._shown = shown
+        self._note = note
         self._any_file = False
 
     def resolve(self, paths: pa.Array) -> tuple[pa.Array, Faults]:
@@ -34,14 +55,37 @@ class ImagePaths:
         self._any_file = self._any_file or any(not name.startswith(ADDRESSES) for name in names)
         if names and not self._any_file:
             raise only_urls(self._column, self._where)
-        found = [self.look(name) for name in names]
+        found = self._look_all(names)
+        if self._shown is not None:
+            self._shown.add([path for path, _ in found])
         codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
         reasons = [*(why for _, why in found), ("missing image", "no path")]  # the last is for null, code -1
         bad = np.array([why is not None for why in reasons], np.bool_)[codes]
         faults: Faults = {int(row): reasons[codes[row]] or ("", "") for row in np.flatnonzero(bad)}
         return pa.array([path for path, _ in found], pa.string()).take(encoded.indices), faults
 
-    def look(self, path: str) -> tuple[str | None, tuple[str, str] | None]:
+    def _look_all(self, names: list[str]) -> list[Look]:
+        found = [self.look(name) for name in names]
+        if self._is_sure or not names:
+            return found
+        if not any(path for path, _ in found):
+            folders = [folder for folder in picture_folders(self.root) if _holds(folder, names[0])]
+            if len(folders) == 1:
+                self.root = folders[0]
+                if self._note:
+                    self._note(f"pictures are read from {self.root}; --image-root names another folder")
+                found = [self.look(name) for name in names]
+        self._is_sure = True
+        return found
+
+    def find(self, path: str) -> Look:
+        """:meth:`look`, for readers that have one record at a time."""
+        found = self.look(path)
+        if self._shown is not None and found[0] is not None:
+            self._shown.add_one(found[0])
+        return found
+
+    def look(self, path: str) -> Look:
         """Return the absolute path of a picture and, if it cannot be used, (reason, detail)."""
         if not path.strip():
             return None, ("missing image", "no path")
@@ -55,6 +99,20 @@ class ImagePaths:
         if not stat.S_ISREG(status.st_mode):
             return None, ("missing image", f"{full} is not a file")
         return full, None if status.st_size else ("empty image", full)
+
+
+def picture_folders(root: str) -> list[str]:
+    """Return the folders below ``root`` that are called as folders of pictures are, sorted."""
+    try:
+        with os.scandir(root) as entries:
+            found = [one.path for one in entries if one.name.lower().endswith(USUAL_FOLDERS) and one.is_dir()]
+    except OSError:
+        return []
+    return sorted(found)
+
+
+def _holds(folder: str, name: str) -> bool:
+    return not os.path.isabs(name) and os.path.isfile(os.path.join(folder, name))
 
 
 class BelievedPaths:

@@ -14,6 +14,7 @@ from cfbd_core.sources import columns as usual
 from cfbd_core.sources.base import BATCH_ROWS, TEXT_FACTS, Batch, SourceOptions
 from cfbd_core.sources.cells import is_unicode, text_column
 from cfbd_core.sources.rows import Faults, Rows, to_batches
+from cfbd_core.sources.unread import Unread
 
 MAX_TEXT_BYTES = 1 << 24  # of one txt or json
 
@@ -33,10 +34,14 @@ class Record:
 
 
 class RecordReader:
-    """Fills in what a record's text and JSON say, and remembers which JSON fields there were."""
+    """Fills in what a record's text and JSON say, and remembers which JSON fields there were.
 
-    def __init__(self, options: SourceOptions) -> None:
+    Captions that it sees and does not take go to ``unread``.
+    """
+
+    def __init__(self, options: SourceOptions, unread: Unread) -> None:
         self.options = options
+        self._unread = unread
         self.fields: dict[str, None] = {}
         self._filled = False
 
@@ -81,8 +86,9 @@ class RecordReader:
             self._refuse(record, "caption is not text", f"it is {', '.join(sorted(kinds))}")
         elif not all(is_unicode(one) for one in texts):
             self._refuse(record, "not UTF-8", "a lone surrogate in the caption")
-        else:
+        elif texts:
             record.captions = texts
+            self._count_others(record, values, caption)
 
     def check_named(self, where: str) -> None:
         """Raise SourceError if records were read and none had a JSON field that the options name."""
@@ -93,6 +99,20 @@ class RecordReader:
             if named is not None and self._filled and named not in self.fields:
                 usual.choose(list(self.fields), named, (), option, where)
 
+    def _count_others(self, record: Record, values: dict[str, Any], caption: str | None) -> None:
+        """Count the captions of the JSON that were not taken."""
+        for name in usual.named(tuple(values), usual.CAPTION + usual.CAPTIONS):
+            value = values[name]
+            if isinstance(value, str) and value.strip() != caption and value not in record.captions:
+                self._unread.field("caption", name, record.where)
+            elif isinstance(value, list) and self.options.captions == "first" and value != record.captions:
+                texts = [text for text in value if isinstance(text, str)]
+                further = len(texts) - (record.captions[0] in texts)
+                if further:
+                    self._unread.add("further caption", record.where, further)
+        if caption is not None and caption not in record.captions:
+            self._unread.add("further text of a record", record.where)
+
     def _captions(self, values: dict[str, Any], caption: str | None) -> Any:
         if self.options.caption_col is not None:
             return values.get(self.options.caption_col)
@@ -101,7 +121,7 @@ class RecordReader:
             return values[several]
         if caption is not None:
             return caption
-        single = usual.guess(list(values), usual.CAPTION)
+        single = usual.guess([name for name, value in values.items() if value is not None], usual.CAPTION)
         return values[single] if single is not None else values.get(several or "")
 
     @staticmethod
@@ -109,15 +129,17 @@ class RecordReader:
         record.fault = record.fault or (reason, detail)
 
 
-def record_batches(records: Iterator[Record], captions: str) -> Iterator[Batch]:
-    """Yield the records' pairs as batches."""
+def record_batches(
+    records: Iterator[Record], captions: str, unread: Unread, shard: str = ""
+) -> Iterator[Batch]:
+    """Yield the records' pairs as batches of ``shard``."""
     block: list[Record] = []
     for record in records:
         block.append(record)
         if len(block) == BATCH_ROWS:
-            yield from to_batches(_rows(block), captions)
+            yield from to_batches(_rows(block, shard), captions, unread)
             block = []
-    yield from to_batches(_rows(block), captions)
+    yield from to_batches(_rows(block, shard), captions, unread)
 
 
 def as_fact(value: object) -> str | None:
@@ -132,7 +154,7 @@ def _parse(meta: bytes | None) -> dict[str, Any]:
     return values
 
 
-def _rows(block: list[Record]) -> Rows:
+def _rows(block: list[Record], shard: str) -> Rows:
     faults: Faults = {row: record.fault for row, record in enumerate(block) if record.fault}
 
     def column(name: str, values: list[str | None]) -> pa.Array:
@@ -153,4 +175,5 @@ def _rows(block: list[Record]) -> Rows:
         image_size=pa.array([record.size for record in block], pa.int64()),
         facts={fact: column(fact, [record.facts.get(fact) for record in block]) for fact in present},
         faults=faults,
+        shard=shard,
     )

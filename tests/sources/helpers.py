@@ -22,6 +22,16 @@ class Everything:
     image_emb: np.ndarray | None
     text_emb: np.ndarray | None
     name: str
+    told: dict[str, Any]  # what was seen and not read, as an audit keeps it
+    shards: dict[str, str]  # key -> the shard of its last pair
+
+    @property
+    def unread(self) -> dict[str, int]:
+        return {one["kind"]: one["count"] for one in self.told["kinds"]}
+
+    @property
+    def examples(self) -> dict[str, list[str]]:
+        return {one["kind"]: one["examples"] for one in self.told["kinds"]}
 
     @property
     def captions(self) -> dict[str, str]:
@@ -37,12 +47,14 @@ def read(source: str | Path, **options: Any) -> Everything:
     opened = open_source(source, SourceOptions(**options))
     rows: list[dict[str, Any]] = []
     skips: list[Skip] = []
+    shards: dict[str, str] = {}
     embeddings: list[list[np.ndarray]] = [[], []]
     for batch in opened.batches():
         assert batch.pairs.schema.equals(PAIR_SCHEMA)
         assert batch.pairs.num_rows <= BATCH_ROWS
         batch.pairs.validate(full=True)
         rows += batch.pairs.to_pylist()
+        shards |= dict.fromkeys(batch.pairs["key"].to_pylist(), batch.shard)
         skips += batch.skips
         for found, part in zip(embeddings, (batch.image_emb, batch.text_emb), strict=True):
             if part is not None:
@@ -50,7 +62,8 @@ def read(source: str | Path, **options: Any) -> Everything:
                 found.append(part)
     assert opened.has_embeddings == bool(embeddings[0])
     image_emb, text_emb = (np.concatenate(parts) if parts else None for parts in embeddings)
-    return Everything(rows, skips, image_emb, text_emb, opened.name)
+    told = opened.unread.to_dict()
+    return Everything(rows, skips, image_emb, text_emb, opened.name, told, shards)
 
 
 def picture_bytes(value: int = 0, kind: str = "PNG") -> bytes:

@@ -69,7 +69,7 @@ def test_broken_rows_are_skipped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.image_emb, images[[0, 4]])
     np.testing.assert_array_equal(found.text_emb, -images[[0, 4]])
     assert found.reasons == ["NaN in embedding", "NaN in embedding", "zero embedding"]
-    assert found.skips[0].where == "metadata_0.parquet row 1"
+    assert found.skips[0].where == "metadata/metadata_0.parquet row 1"
 
 
 def test_shards_that_do_not_belong_together(tmp_path: Path) -> None:
@@ -104,3 +104,42 @@ def test_metadata_without_captions(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image_path": ["x"]}), tmp_path / "metadata" / "metadata_0.parquet")
     with pytest.raises(SourceError, match="no caption column"):
         read(tmp_path)
+
+
+def test_further_runs_come_after_the_first(tmp_path: Path) -> None:
+    first = write(tmp_path, (1,) * 11)
+    flat = write(tmp_path, (2, 1), flat=True)  # beside the folders of the first, and with longer numbers
+    below = write(tmp_path / "again", (3,))
+    found = read(tmp_path)
+    np.testing.assert_array_equal(found.image_emb, np.concatenate([first, flat, below]))
+    assert len(found.rows) == 17
+    assert not found.unread
+    (tmp_path / "again" / "text_emb" / "text_emb_0.npy").unlink()
+    with pytest.raises(SourceError, match=r"again/.*has no text_emb_0\.npy"):
+        read(tmp_path)
+
+
+def test_embeddings_below_a_folder_of_something_else_do_not_take_its_place(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "0.png")
+    (tmp_path / "pairs.csv").write_text("image,caption\n0.png,one\n")
+    write(tmp_path / "emb")
+    found = read(tmp_path, format="csv")
+    assert len(found.rows) == 1
+    assert found.unread == {"file of another format": 2, "file of a format that is not read": 4}
+
+
+def test_headers_of_arrays_that_numpy_cannot_parse(tmp_path: Path) -> None:
+    write(tmp_path, (2,))
+    path = tmp_path / "img_emb" / "img_emb_0.npy"
+    whole = path.read_bytes()
+    for old, new in (
+        (b"(2,", b"(2e"),
+        (b"(2,", b"{2,"),
+        (b"'<f2'", b"[<f2'"),
+        (b", 4)", b", '')"),
+        (b"{'d", b"(((("),
+    ):
+        assert old in whole
+        path.write_bytes(whole.replace(old, new, 1))
+        with pytest.raises(SourceError, match=r"img_emb_0\.npy"):
+            read(tmp_path)

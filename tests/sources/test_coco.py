@@ -107,3 +107,46 @@ def test_json_that_is_something_else(tmp_path: Path, content: Any, words: str) -
     (tmp_path / "cut.json").write_text('{"images": [')
     with pytest.raises(SourceError, match=r"cut\.json is not readable JSON"):
         read(tmp_path / "cut.json")
+
+
+def test_further_captions_files_and_json_beside(tmp_path: Path) -> None:
+    for split, caption in (("train2017", "a"), ("val2017", "b")):
+        content = coco() | {"images": [{"id": 42, "file_name": "a.jpg"}]}
+        content["annotations"] = [{"image_id": 42, "caption": f"{caption}{n}"} for n in range(3)]
+        write(tmp_path / "annotations", content, f"captions_{split}.json")
+        write_pictures(tmp_path / split, "a.jpg", "further.jpg")
+    (tmp_path / "annotations" / "instances_val2017.json").write_text("{}")
+    (tmp_path / "captions_info.json").write_text('{"info": {}}')
+    found = read(tmp_path)
+    assert [row["caption"] for row in found.rows] == ["a0", "b0"]
+    assert set(found.shards.values()) == {"annotations/captions_val2017"}
+    assert found.unread == {
+        "further caption": 4,
+        "table without pairs": 1,
+        "picture in no record": 2,
+        "other file": 1,
+    }
+    assert len(read(tmp_path, captions="all").rows) == 6
+
+
+def test_ids_of_any_kind(tmp_path: Path) -> None:
+    write_pictures(tmp_path, "a.jpg")
+    ids = [10**22, 1.5, True, 1, "x"]
+    content = {
+        "images": [{"id": one, "file_name": "a.jpg"} for one in ids],
+        "annotations": [{"image_id": one, "caption": f"of {one}"} for one in ids],
+    }
+    assert read(write(tmp_path, content)).captions == {
+        "10000000000000000000000": "of 10000000000000000000000",
+        "1.5": "of 1.5",
+        "True": "of True",
+        "000000000001": "of 1",
+        "x": "of x",
+    }
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"images": [], "x": ' + "9" * 5000 + "}"])
+def test_json_that_python_will_not_read(tmp_path: Path, content: str) -> None:
+    (tmp_path / "deep.json").write_text(content)
+    with pytest.raises(SourceError, match=r"deep\.json is not readable JSON"):
+        read(tmp_path / "deep.json")

@@ -10,6 +10,7 @@ import pytest
 
 from cfbd_core.errors import SourceError
 from cfbd_core.images import read_image_bytes
+from cfbd_core.sources import parquet_bounds
 from tests.sources.helpers import picture_bytes, read, write_pictures
 
 
@@ -228,3 +229,117 @@ def test_a_parquet_that_was_cut_or_damaged(tmp_path: Path) -> None:
     path.write_bytes(content[:2000] + bytes(20_000) + content[22_000:])
     with pytest.raises(SourceError, match=r"a\.parquet is damaged"):
         read(path)
+
+
+def test_files_below_linked_and_of_other_columns(tmp_path: Path) -> None:
+    cells = [picture_bytes(value) for value in range(6)]
+    root = tmp_path / "set"
+    write(root / "a.parquet", image=cells[:1], text=["a"], caption=["made a"])
+    write(root / "more" / "b.parquet", image=cells[1:2], text=["b"])
+    write(tmp_path / "elsewhere" / "c.parquet", image=[{"bytes": cells[2], "path": None}], text=[b"c"])
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    write(root / "sizes.parquet", key=["a"], width=[3])
+    found = read(root)
+    assert [row["caption"] for row in found.rows] == ["made a", "b", "c"]
+    for row, data in zip(found.rows, cells, strict=False):
+        assert read_image_bytes(row["image"], row["image_offset"], row["image_size"]) == data
+    assert found.examples == {
+        "further caption column": ["'text' of a.parquet, which is read from 'caption'"],
+        "table without pairs": ["sizes.parquet"],
+    }
+    assert found.told["notes"] == [
+        "the caption is read from different columns: 'caption' in a.parquet, 'text' in more/b.parquet; "
+        "--caption-col names one for all files"
+    ]
+    named = read(root, caption_col="text")
+    assert [row["caption"] for row in named.rows] == ["a", "b", "c"]
+    assert not named.told["notes"]
+
+
+def test_which_column_is_read_where_several_could_be(tmp_path: Path) -> None:
+    columns = {name: [name] for name in ("title", "alt_text", "caption")}
+    path = write(
+        tmp_path / "a.parquet", image=[picture_bytes()], img=[picture_bytes()], file=["x"], **columns
+    )
+    found = read(path)
+    assert found.rows[0]["caption"] == "caption"
+    assert found.unread == {"further caption column": 2, "further image column": 2}
+
+
+def test_columns_that_are_called_as_facts_and_hold_something_else(tmp_path: Path) -> None:
+    columns = {"image": [picture_bytes()], "caption": ["a"]}
+    path = write(tmp_path / "a.parquet", **columns, label=[[1, 2]], target=[{"x": 1}], key=[[1]])
+    found = read(path)
+    assert (found.captions, found.rows[0]["label"]) == ({"000000000": "a"}, None)
+    assert len(found.told["notes"]) == 3
+    for wrong in ({"poisoned": [[1]]}, {"kind": [[1]]}):
+        with pytest.raises(SourceError, match="holds list"):
+            read(write(tmp_path / "b.parquet", **columns, **wrong), label_col=next(iter(wrong)))
+
+
+def test_of_a_list_the_first_caption_that_is_not_blank_is_taken(tmp_path: Path) -> None:
+    captions = [["", "b", "c"], [None, " ", "d"], ["e"], [" "]]
+    path = write(tmp_path / "a.parquet", image=[picture_bytes()] * 4, captions=captions)
+    found = read(path)
+    assert found.captions == {"000000000": "b", "000000001": "d", "000000002": "e"}
+    assert found.reasons == ["empty caption"]
+    assert found.unread == {"further caption": 1}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.dictionary(pa.int32(), pa.string())],
+    ids=str,
+)
+def test_texts_that_are_too_long_for_what_they_are(tmp_path: Path, kind: pa.DataType) -> None:
+    write_pictures(tmp_path, "0.png")
+    reasons = {
+        "image": "missing image",
+        "caption": "caption too long",
+        "key": "key too long",
+        "label": "label too long",
+    }
+    if pa.types.is_binary(kind):
+        del reasons["image"]  # such a column holds pictures
+    for name, reason in reasons.items():
+        values = {one: pa.array(["0.png"] * 2) for one in ("image", "caption", "label")}
+        values |= {"key": pa.array(["a", "b"]), name: pa.array(["x" * ((1 << 20) + 1), "0.png"]).cast(kind)}
+        found = read(write(tmp_path / "a.parquet", **values))
+        assert (len(found.rows), found.reasons) == (1, [reason])
+
+
+def test_as_many_rows_are_read_at_once_as_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pictures(tmp_path, "0.png")
+    monkeypatch.setattr(parquet_bounds, "BATCH_BYTES", 1000)
+    short = write(tmp_path / "short.parquet", image=["0.png"] * 100, caption=[f"c {i}" for i in range(100)])
+    repeated = write(tmp_path / "repeated.parquet", image=["0.png"] * 100, caption=["x" * 300] * 100)
+    mixed = write(tmp_path / "mixed.parquet", image=["0.png"] * 4, caption=["a", "y" * 3000, "b", "c"])
+    sizes = []
+    for path in (short, repeated, mixed):
+        file = pq.ParquetFile(path)
+        sizes.append(parquet_bounds.batch_rows(file, path, ["image", "caption"]))
+        assert len(read(path).rows) == file.metadata.num_rows
+    assert sizes[0] > 20
+    assert sizes[1] == 1000 // 300  # a text of the dictionary may stand in every row
+    assert sizes[2] == 1
+
+
+def test_row_groups_of_texts_that_are_too_long_are_skipped_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path, "0.png")
+    for name, value in (("MOST_GROUP_BYTES", 10_000), ("MAX_CAPTION_BYTES", 1000)):
+        monkeypatch.setattr(parquet_bounds, name, value)
+    captions = ["a", "b", "x" * 30_000, "c", "d", "e"]
+    columns = {"image": ["0.png"] * 6, "caption": captions, "image_embedding": vectors(6).tolist()}
+    path = write(tmp_path / "a.parquet", 2, **columns)
+    found = read(path)
+    assert [row["caption"] for row in found.rows] == ["a", "b", "d", "e"]
+    assert [row["key"] for row in found.rows] == ["000000000", "000000001", "000000004", "000000005"]
+    assert [(s.where, s.reason) for s in found.skips] == [
+        ("a.parquet row 2", "caption too long"),
+        ("a.parquet row 3", "caption too long"),
+    ]
+    ready = read(write(tmp_path / "b.parquet", 2, **columns, text_embedding=vectors(6).tolist()))
+    assert ready.image_emb is not None
+    assert len(ready.image_emb) == len(ready.rows) == 4
