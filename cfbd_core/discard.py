@@ -6,22 +6,21 @@ import shutil
 from pathlib import Path
 
 from cfbd_core.audit import Audit
-from cfbd_core.audit_columns import SLIDERS_NAME
 from cfbd_core.errors import AuditError
-from cfbd_core.files import LOCK_NAME, one_job
-from cfbd_core.places import DATABASE_NAME
+from cfbd_core.files import one_job
+from cfbd_core.places import DATABASE_NAME, UNFINISHED
 from cfbd_core.training.place import ASKED
 
 # Pairs are in the source still, and these are made again from them.
 MADE_AGAIN = frozenset(
     {
+        *UNFINISHED,
         DATABASE_NAME,
         f"{DATABASE_NAME}.wal",
-        f"{DATABASE_NAME}.new",
-        LOCK_NAME,
-        SLIDERS_NAME,
+        "sliders.json",  # of older versions
         "runs",
         "embeddings",
+        "pictures",  # their hashes matter to what was made from them: embeddings, scores, decisions, models
     }
 )
 

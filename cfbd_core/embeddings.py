@@ -3,19 +3,19 @@
 The unit of work is a shard of ``shard_size`` rows. A job that was killed goes on after the last
 whole shard; since batches are formed in reading order and the batch size is kept in the plan, the
 result is the same as that of an unbroken run. Images and captions with the same bytes are encoded
-once.
+once. What a picture's bytes were is kept as a hash, so that whoever reads it later sees that it is the same.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,14 @@ import torch
 from PIL import Image
 
 from cfbd_core.encoders import Encoder
-from cfbd_core.errors import EncoderError
+from cfbd_core.errors import EncoderError, SourceError
 from cfbd_core.files import write_array
-from cfbd_core.images import BadImage, decode_image, read_image_bytes
-from cfbd_core.shards import HASH_BYTES, EmbeddingFolder, Shards, content_hash, shard_count
+from cfbd_core.images import CHANGED, BadImage, decode_image, read_image_bytes
+from cfbd_core.picture_digests import HASH_BYTES, HASHES, STAMPS
+from cfbd_core.pictures import ANEW
+from cfbd_core.shards import EmbeddingFolder, Shape, Shards, as_hashes, content_hash, shard_shapes
+from cfbd_core.stamps import NO_STAMP, Stamp, stamp_of
+from cfbd_core.transforms import transformed
 
 Progress = Callable[[int], None]
 Locator = tuple[str, int | None, int | None]
@@ -52,27 +56,42 @@ class EmbedJob:
     shard_size: int
     workers: int
 
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What its shards look like, as the folder's plan says it."""
+        return {"rows": self.rows, "shard_size": self.shard_size, "width": self.encoder.width}
 
-def embed(folder: EmbeddingFolder, job: EmbedJob, progress: Progress | None = None) -> None:
-    """Write every missing shard; ``progress`` is told the number of pairs done.
+
+def embed(
+    folder: EmbeddingFolder, job: EmbedJob, progress: Progress | None = None, again: Collection[int] = ()
+) -> int:
+    """Write every missing shard, and those numbered in ``again``; ``progress`` is told the number of pairs done.
+
+    Returns how many pairs it embedded of whose pictures nothing was known before: all of them, the first time.
 
     An image that cannot be read leaves a row of zeros and a line in its shard's ``failures``; where
     that may pass (a disk that is not there), the shard is made again when the job is called again.
-    Raises EncoderError: NaN from the encoder, or not enough GPU memory.
+    Raises EncoderError: NaN from the encoder, or not enough GPU memory. Raises SourceError: a picture that was
+    embedded is another one now that it is read again.
     """
-    shards = shard_count({"rows": job.rows, "shard_size": job.shard_size})
-    images, texts = _Repeats(job, shards, folder.image_path), _Repeats(job, shards, folder.text_path)
+    folder.keep_digests(job.rows)
+    new = 0
+    shapes = list(shard_shapes(job.plan))
+    images, texts = _Repeats(job, shapes, folder.image_path), _Repeats(job, shapes, folder.text_path)
     with ThreadPoolExecutor(job.workers, thread_name_prefix="decode") as workers:
-        for number in range(shards):
-            hashes = _settled_hashes(folder, number)
+        for number in range(len(shapes)):
+            hashes = None if number in again else _settled_hashes(folder, number, job)
             if hashes is None:
                 start = number * job.shard_size
                 table = job.fetch(start, min(start + job.shard_size, job.rows))
-                hashes = _Shard(folder, number, table, job, images, texts).make(workers, progress)
+                shard = _Shard(folder, number, table, job, images, texts)
+                hashes = shard.make(workers, progress)
+                new += shard.new
             elif progress:
                 progress((folder.stats(number) or {})["pairs"])
             images.remember(number, hashes[:, 0])
             texts.remember(number, hashes[:, 1])
+    return new
 
 
 def failures(folder: EmbeddingFolder, shards: int) -> pa.Table:
@@ -86,6 +105,12 @@ def failures(folder: EmbeddingFolder, shards: int) -> pa.Table:
             "detail": pa.array([failure["detail"] for failure in found], pa.string()),
         }
     )
+
+
+def failed_hashes(folder: EmbeddingFolder, shards: int) -> dict[int, str]:
+    """By row, the hash (hexadecimal, or "") of the bytes that could not be embedded."""
+    stats = (folder.stats(number) or {"failures": []} for number in range(shards))
+    return {failure["row"]: failure.get("digest", "") for one in stats for failure in one["failures"]}
 
 
 def find_batch_size(encoder: Encoder) -> int:
@@ -113,10 +138,10 @@ def find_batch_size(encoder: Encoder) -> int:
 class _Repeats:
     """Where bytes were seen before in earlier shards: hash -> row, and the embedding kept there."""
 
-    def __init__(self, job: EmbedJob, shards: int, path: Callable[[int], Path]) -> None:
+    def __init__(self, job: EmbedJob, shapes: Sequence[Shape], path: Callable[[int], Path]) -> None:
         self._rows: dict[bytes, int] = {}
         self._shard_size = job.shard_size
-        self._shards = Shards([path(number) for number in range(shards)])
+        self._shards = Shards([(path(number), shape) for number, shape in enumerate(shapes)])
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._rows
@@ -150,6 +175,7 @@ class _Shard:
     job: EmbedJob
     images: _Repeats
     texts: _Repeats
+    new: int = 0  # pairs embedded of whose pictures nothing was known
 
     def make(self, workers: ThreadPoolExecutor, progress: Progress | None) -> np.ndarray:
         """Encode and write it; returns its hashes (rows, 2) of image and caption."""
@@ -157,7 +183,8 @@ class _Shard:
         job, start = self.job, self.number * self.job.shard_size
         rows = min(job.shard_size, job.rows - start)
         places = (self.table["row"].to_numpy() - start).tolist()
-        hashes = np.zeros((rows, 2), dtype=f"S{HASH_BYTES}")
+        hashes, stamps = np.zeros((rows, 2), HASHES), np.zeros((rows, 3), STAMPS)
+        known = as_hashes(self.folder.image_hashes(np.arange(start, start + rows)))
         image, text = (np.zeros((rows, job.encoder.width), np.float16) for _ in range(2))
 
         places_of: dict[Locator, list[int]] = {}
@@ -173,18 +200,22 @@ class _Shard:
             text[place], hashes[place, 1] = vectors[digest], digest
 
         failed: list[dict[str, Any]] = []
-        for locator, digest, vector in pictures:
+        for locator, read, vector in pictures:
             for place in places_of[locator]:
+                if known[place] and _is_other(known[place], read, vector):
+                    raise SourceError(f"{locator[0]}: its picture of pair {start + place} {CHANGED}; {ANEW}")
                 if isinstance(vector, BadImage):
-                    failed.append({"row": start + place, "reason": vector.reason, "detail": vector.detail})
+                    failed.append(_failure(start + place, read, vector))
                     text[place], hashes[place, 1] = 0, b""  # no later caption may be read from here
-                else:
-                    image[place], hashes[place, 0] = vector, digest
+                    continue
+                image[place], hashes[place, 0], stamps[place] = vector, read.digest, read.stamp
+                self.new += not known[place]
             if progress:
                 progress(len(places_of[locator]))
 
         self.folder.folder.mkdir(parents=True, exist_ok=True)
         write_array(self.folder.hash_path(self.number), hashes)
+        self.folder.pictures.keep(start, hashes[:, 0], stamps)
         stats = {
             "pairs": self.table.num_rows,
             "images": len(places_of),
@@ -196,10 +227,29 @@ class _Shard:
         return hashes
 
 
+class _Read(NamedTuple):
+    """The hash of a picture's bytes, and the stamp that its file had before they were read, if it is one of its own."""
+
+    digest: bytes
+    stamp: Stamp
+
+
+def _is_other(known: bytes, read: _Read, vector: np.ndarray | BadImage) -> bool:
+    """Whether a picture whose hash was ``known`` is not the one that was read now; one that is gone may come back."""
+    if isinstance(vector, BadImage) and not read.digest:
+        return vector.reason not in PASSING
+    return read.digest != known
+
+
+def _failure(row: int, read: _Read, bad: BadImage) -> dict[str, Any]:
+    """What the stats say of a pair that could not be embedded; the same bytes need not be tried again."""
+    return {"row": row, "reason": bad.reason, "detail": bad.detail, "digest": read.digest.hex()}
+
+
 class _Pictures:
     """Decodes pictures in the workers from the moment it is made; iterating encodes them in reading order.
 
-    Yields (locator, hash, vector float16 (d,) or what was wrong).
+    Yields (locator, what was read, vector float16 (d,) or what was wrong).
     """
 
     def __init__(
@@ -209,42 +259,50 @@ class _Pictures:
         self._vectors: dict[bytes, np.ndarray] = {}
         self._batch: dict[bytes, torch.Tensor] = {}
         self._remaining = iter(locators)
-        self._queue: deque[tuple[Locator, Future[tuple[bytes, torch.Tensor | None]]]] = deque()
+        self._queue: deque[tuple[Locator, Future[tuple[_Read, torch.Tensor | BadImage | None]]]] = deque()
         self._submit(2 * job.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Locator, bytes, np.ndarray | BadImage]]:
-        waiting: list[tuple[Locator, bytes]] = []
+    def __iter__(self) -> Iterator[tuple[Locator, _Read, np.ndarray | BadImage]]:
+        waiting: list[tuple[Locator, _Read]] = []
         while self._queue:
             locator, future = self._queue.popleft()
             try:
-                digest, tensor = future.result()
+                read, tensor = future.result()
             except BadImage as bad:
-                yield locator, b"", bad
+                yield locator, _Read(b"", NO_STAMP), bad
                 continue
             finally:
                 self._submit(1)
+            if isinstance(tensor, BadImage):
+                yield locator, read, tensor
+                continue
+            digest = read.digest
             if digest in self._seen and digest not in self._vectors:
                 self._vectors[digest] = self._seen.vector(digest)
             if digest not in self._vectors and tensor is not None:
                 self._batch.setdefault(digest, tensor)
-            waiting.append((locator, digest))
+            waiting.append((locator, read))
             if len(self._batch) == self._job.batch_size or not self._queue:
                 self._encode()
-                yield from ((done, known, self._vectors[known]) for done, known in waiting)
+                yield from ((done, known, self._vectors[known.digest]) for done, known in waiting)
                 waiting.clear()
         self._encode()
-        yield from ((done, known, self._vectors[known]) for done, known in waiting)
+        yield from ((done, known, self._vectors[known.digest]) for done, known in waiting)
 
     def _submit(self, count: int) -> None:
         for locator in islice(self._remaining, count):
             self._queue.append((locator, self._workers.submit(self._load, locator)))
 
-    def _load(self, locator: Locator) -> tuple[bytes, torch.Tensor | None]:
+    def _load(self, locator: Locator) -> tuple[_Read, torch.Tensor | BadImage | None]:
+        stamp = stamp_of(locator[0]) if locator[1] is None else NO_STAMP
         data = read_image_bytes(*locator)
-        digest = content_hash(data)
-        if digest in self._seen or digest in self._vectors or digest in self._batch:
-            return digest, None
-        return digest, self._job.encoder.transform(decode_image(data))
+        read = _Read(content_hash(data), stamp)
+        if read.digest in self._seen or read.digest in self._vectors or read.digest in self._batch:
+            return read, None
+        try:
+            return read, transformed(self._job.encoder.transform, decode_image(data))
+        except BadImage as bad:
+            return read, bad
 
     def _encode(self) -> None:
         if self._batch:
@@ -266,18 +324,14 @@ def _encode_captions(captions: dict[bytes, str], job: EmbedJob, seen: _Repeats) 
     return vectors
 
 
-def _settled_hashes(folder: EmbeddingFolder, number: int) -> np.ndarray | None:
+def _settled_hashes(folder: EmbeddingFolder, number: int, job: EmbedJob) -> np.ndarray | None:
     """Hashes of a whole shard, or None where it has to be made (again)."""
     stats = folder.stats(number)
-    if stats is None or not folder.is_whole(number):
+    if stats is None or folder.fault(number, job.plan) is not None:
         return None
     if any(failure["reason"] in PASSING for failure in stats["failures"]):
         return None
-    try:
-        hashes: np.ndarray = np.load(folder.hash_path(number), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return hashes
+    return folder.hashes(number, job.plan)
 
 
 def _checked(vectors: np.ndarray, encoder: Encoder) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from cfbd_core.errors import EncoderError
+from cfbd_core.places import at_home
 
 MINI_DIR = Path(__file__).resolve().parent.parent / "assets" / "encoders" / "mini"
 CONFIG_NAME = "open_clip_config.json"
@@ -41,12 +43,12 @@ def locate(spec: str) -> Found:
         return _folder(MINI_DIR, spec)
     if spec.startswith("hf-hub:"):
         return _hub(spec)
-    path = Path(spec.removeprefix("local-dir:")).expanduser()
-    if path.is_dir():
+    path = at_home(spec.removeprefix("local-dir:"))
+    if os.path.isdir(path):
         return _folder(path, spec)
     if "@" in spec:
         return _checkpoint(spec)
-    if path.is_file():
+    if os.path.isfile(path):
         raise EncoderError(
             f"--encoder {spec}: a checkpoint alone does not say which model it is; "
             f"give --encoder NAME@{spec}, e.g. ViT-B-32@{spec}"
@@ -57,7 +59,7 @@ def locate(spec: str) -> Found:
 def _folder(folder: Path, spec: str) -> Found:
     from open_clip.factory import _find_checkpoint_in_dir
 
-    weights = _find_checkpoint_in_dir(folder) if (folder / CONFIG_NAME).is_file() else None
+    weights = _find_checkpoint_in_dir(folder) if os.path.isfile(folder / CONFIG_NAME) else None
     if weights is None:
         raise EncoderError(
             f"--encoder {spec}: {folder} is no open_clip folder; it must hold {CONFIG_NAME} and "
@@ -69,10 +71,10 @@ def _folder(folder: Path, spec: str) -> Found:
 
 def _checkpoint(spec: str) -> Found:
     name, _, file = spec.partition("@")
-    weights = Path(file).expanduser()
-    if not weights.is_file():
+    weights = at_home(file)
+    if not os.path.isfile(weights):
         raise EncoderError(f"--encoder {spec}: no file {weights}; give NAME@FILE with a checkpoint's path")
-    if name == "mini" or Path(name).is_dir():
+    if name == "mini" or os.path.isdir(name):
         folder = MINI_DIR if name == "mini" else Path(name)
         name_or_folder = name if name == "mini" else str(folder.resolve())
         encoder_id = f"{name_or_folder}@{weights.resolve()}"

@@ -117,13 +117,15 @@ def resolve_device(device: str = "auto") -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        kind = torch.device(device).type
+        found = torch.device(device)
     except RuntimeError:
-        kind = None
-    if kind not in ("cpu", "cuda"):
+        found = torch.device("meta")
+    if found.type not in ("cpu", "cuda"):
         raise EncoderError(f"--device {device}: not a device; give auto, cpu or cuda")
-    if kind == "cuda" and not torch.cuda.is_available():
+    if found.type == "cuda" and not torch.cuda.is_available():
         raise EncoderError(f"--device {device}: torch sees no GPU here; give --device cpu or auto")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise EncoderError(f"--device {device}: the last GPU here is cuda:{torch.cuda.device_count() - 1}")
     return device
 
 
@@ -157,6 +159,7 @@ def load_encoder(spec: str = "mini", device: str = "auto") -> Encoder:
                 open_clip.load_checkpoint(model, str(found.weights), weights_only=True)
             tokenizer = open_clip.get_tokenizer(found.model)
             config = open_clip.get_model_config(found.model)
+            _try_out(transform, tokenizer)
     except Exception as error:  # open_clip, torch and pickle raise whatever they like here
         reason = " ".join(str(error).split())[:160]
         raise EncoderError(f"--encoder {spec}: {found.weights} does not load: {reason}") from error
@@ -170,6 +173,16 @@ def load_encoder(spec: str = "mini", device: str = "auto") -> Encoder:
         architecture=short_hash(config | {"quick_gelu": found.quick_gelu or config.get("quick_gelu", False)}),
         device=device,
     )
+
+
+def _try_out(
+    transform: Callable[[Image.Image], torch.Tensor], tokenize: Callable[[Sequence[str]], torch.Tensor]
+) -> None:
+    """Raise whatever a damaged configuration makes of the first picture and caption."""
+    pixels = transform(Image.new("RGB", (64, 64), (127, 127, 127)))
+    if pixels.ndim != 3 or not bool(pixels.isfinite().all()):
+        raise ValueError("its configuration makes no pictures of pictures")
+    tokenize(["a picture"])
 
 
 def check_spec(spec: str) -> None:

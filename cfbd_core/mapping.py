@@ -7,6 +7,7 @@ pair's similarity is judged against what its image should have scored.
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from torch.nn import functional
 
 from cfbd_core.errors import EncoderError, ParameterError
 from cfbd_core.files import system_errors, written_beside
+from cfbd_core.json_shapes import COUNT, check, parse
 from cfbd_core.mapping_network import (
     CHUNK,
     Progress,
@@ -33,6 +35,15 @@ from cfbd_core.mapping_network import (
 )
 
 VERSION = 1
+_INFO = {
+    **dict.fromkeys(("encoder_id", "encoder_sha256", "trained_on"), str),
+    "held_out_cosine": float,
+    "images": COUNT,
+    "seed": range(2**32),
+    "width": range(1, 2**14),
+    "folds?": range(1, 100),
+    "version?": range(VERSION, VERSION + 1),
+}
 FORWARD_ROWS = 512  # a pass of F: large enough for full speed, small enough to be filled by a shard's fold
 MIN_IMAGES = 40  # fewer leave nothing to hold out
 
@@ -103,11 +114,13 @@ class Mapping:
 
         Raises EncoderError: no such file, not a mapping, damaged, or made for another encoder.
         """
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise EncoderError(f"--mapping {path}: no such file; give a mapping's file, or `self`")
         try:
             with safe_open(path, framework="pt") as file:
-                info = MappingInfo(**json.loads((file.metadata() or {})["cfbd_mapping"]))
+                told = parse((file.metadata() or {})["cfbd_mapping"])
+                check(told, _INFO)
+                info = MappingInfo(**told)
                 tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
             networks = [_restored(tensors, fold, info.width) for fold in range(info.folds)]
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:

@@ -13,11 +13,12 @@ import pyarrow as pa
 from cfbd_core.config import READY_ENCODER
 from cfbd_core.encoder_files import MINI_DIR, check_published_hash, file_sha256
 from cfbd_core.encoders import resolve_device
-from cfbd_core.errors import EncoderError
+from cfbd_core.errors import AuditError, EncoderError
 from cfbd_core.mapping import Mapping, mean_targets, train_mapping
 from cfbd_core.mapping_network import single_threads
+from cfbd_core.places import at_home
 from cfbd_core.scores import Scores, calibrated_residual, consistency_scores, gather
-from cfbd_core.shards import EmbeddingFolder
+from cfbd_core.shards import EmbeddingFolder, way_out
 from cfbd_core.workers import usable_cores
 
 Progress = Callable[[int], None]
@@ -73,7 +74,7 @@ def choose_mapping(
             "F trained on these pairs (cross-fitted)",
         )
     is_ready = embedding["encoder"] == READY_ENCODER  # nobody knows which encoder made them
-    mapping = Mapping.load(Path(spec).expanduser(), None if is_ready else sha256)
+    mapping = Mapping.load(at_home(spec), None if is_ready else sha256)
     if mapping.info.width != embedding["width"]:
         raise EncoderError(
             f"--mapping {spec}: it takes embeddings of width {mapping.info.width}, these have "
@@ -113,9 +114,15 @@ def _train_on_audit(
     if len(sample) > SELF_PAIRS:  # images that come again and again
         sample = np.sort(np.random.default_rng(0).permutation(sample)[:SELF_PAIRS])
     text = gather(shards.texts(), rows[sample])
-    ids, target = mean_targets(text, image_of[sample])
-    _, first = np.unique(image_of[sample], return_index=True)
+    _, first, number = np.unique(image_of[sample], return_index=True, return_inverse=True)
     image = gather(shards.images(), rows[sample[first]])
+    usable = _is_usable(text) & _is_usable(image)[number]
+    if not usable.all():  # one damaged row would make F of nothing but NaN
+        sample, text = sample[usable], text[usable]
+        image = image[np.unique(number[usable])]
+    if not len(sample):
+        raise nothing_usable(shards, embedding)
+    ids, target = mean_targets(text, image_of[sample])
     return train_mapping(
         image,
         target,
@@ -162,16 +169,30 @@ def score_shards(
     )
 
 
-def unscored(scores: pa.Table) -> pa.Table:
-    """Pairs that got no score, as the table (row, reason, detail) that ``skipped`` takes."""
-    rows = scores.filter(scores["consistency"].is_null())["row"]
+def without_score(scores: pa.Table, embedding: dict[str, Any]) -> pa.Table:
+    """Pairs that got no score: row, reason, detail."""
+    rows = scores.filter(scores["consistency"].is_null())["row"].to_pylist()
+    places = (divmod(row, embedding["shard_size"]) for row in rows)
+    detail = [
+        f"all zeros or not finite: row {at} of img_emb or text_emb_{shard:04d}.npy" for shard, at in places
+    ]
     return pa.table(
         {
-            "row": rows,
+            "row": pa.array(rows, pa.int64()),
             "reason": pa.array(["no usable embedding"] * len(rows), pa.string()),
-            "detail": pa.array(["it is all zeros or not finite"] * len(rows), pa.string()),
+            "detail": pa.array(detail, pa.string()),
         }
     )
+
+
+def nothing_usable(shards: EmbeddingFolder, embedding: dict[str, Any]) -> AuditError:
+    """The error where no pair has an embedding to score by."""
+    return AuditError(f"{shards.folder}: not one pair has a usable embedding; {way_out(embedding)}")
+
+
+def _is_usable(vectors: np.ndarray) -> np.ndarray:
+    usable: np.ndarray = np.isfinite(vectors).all(1) & vectors.any(1)
+    return usable
 
 
 def encoder_health(

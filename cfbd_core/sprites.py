@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from cfbd_core.images import BadImage, decode_image
-from cfbd_core.thumbnails import Locator, Thumbnail, Thumbnails
+from cfbd_core.pictures import Picture
+from cfbd_core.thumbnails import Thumbnail, Thumbnails
 from cfbd_core.workers import usable_cores
 
 TILE = 64  # px
@@ -23,18 +24,18 @@ STEP = 128  # pictures between two words of progress
 def write_sheets(
     folder: Path,
     thumbnails: Thumbnails,
-    locators: Sequence[Locator],
+    pictures: Sequence[Picture],
     progress: Callable[[int], None] | None = None,
 ) -> list[Path]:
-    """Write the pictures at ``locators`` (n,) to ``folder/sheet_NNNN.webp``; returns the files.
+    """Write ``pictures`` (n,) to ``folder/sheet_NNNN.webp``; returns the files.
 
     Picture i is tile ``i % PER_SHEET`` of sheet ``i // PER_SHEET``, row by row, ``COLUMNS`` tiles a row,
     each ``TILE`` px square. ``progress`` gets how many are done.
     """
     sheets: list[Path] = []
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for first in range(0, len(locators), PER_SHEET):
-            here = locators[first : first + PER_SHEET]
+        for first in range(0, len(pictures), PER_SHEET):
+            here = pictures[first : first + PER_SHEET]
             sheet = Image.new("RGB", (COLUMNS * TILE, -(-len(here) // COLUMNS) * TILE), NEUTRAL)
             for start in range(0, len(here), STEP):
                 tiles = pool.map(_tile, thumbnails.get(here[start : start + STEP]))

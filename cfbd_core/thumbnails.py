@@ -1,8 +1,9 @@
 """Small pictures for the screen, made once and kept in ``DIR/thumbnails/``.
 
-A thumbnail is kept under a hash of its locator and carries the size and time of its source file. So a
-file that was replaced is drawn anew, never shown as it was; and of a file that is gone the thumbnail is
-still there, marked ``missing file``: an auditor wants to see what a pair was, and that it is lost.
+A thumbnail is kept under a hash of its picture's place and carries the size and time of the file, and the
+hash of what was embedded. So a file that was replaced is read again, never shown as it was: where it is not what was
+embedded, there is no picture but that reason. Of a file that is gone the thumbnail is still there, marked
+``missing file``: an auditor wants to see what a pair was, and that it is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cfbd_core.images import BadImage, decode_image, read_image_bytes
+from cfbd_core.images import BadImage, bad_where_it_fails, decode_image
+from cfbd_core.pictures import Picture, pictures_of
+from cfbd_core.shards import EmbeddingFolder
+from cfbd_core.stamps import NO_STAMP, stamp_of
 from cfbd_core.workers import usable_cores
 
 SIDE = 256  # px, the long side
@@ -26,13 +30,6 @@ QUALITY = 80
 METHOD = 2  # WebP's effort: 4, the default, takes twice as long for 4 % less
 VERSION_BYTES = 8
 NO_IMAGE = "no image came with the pair"
-
-Locator = tuple[str | None, int | None, int | None]
-
-
-def locator_of(pair: Mapping[str, Any]) -> Locator:
-    """Where the picture of a pair, a row of the audit, lies: (image, image_offset, image_size)."""
-    return pair["image"], pair["image_offset"], pair["image_size"]
 
 
 @dataclass(frozen=True)
@@ -60,36 +57,36 @@ class Thumbnails:
 
     def __init__(self, folder: Path) -> None:
         self._audit = Path(folder).resolve()
+        self._shards = EmbeddingFolder(self._audit / "embeddings")
         self.folder = self._audit / "thumbnails"
 
     def of(self, pairs: Sequence[Mapping[str, Any]]) -> list[Thumbnail]:
         """Thumbnails of pairs that are given as rows of the audit, in order."""
-        return self.get([locator_of(pair) for pair in pairs])
+        return self.get(pictures_of(self._shards, pairs))
 
-    def get(self, locators: Sequence[Locator]) -> list[Thumbnail]:
-        """Thumbnails of pairs by (image, image_offset, image_size), in order; no picture makes it fail.
+    def get(self, pictures: Sequence[Picture]) -> list[Thumbnail]:
+        """Thumbnails of pictures, in order; none of them makes it fail.
 
         What is not kept yet is made, on all cores. A folder that cannot be written is no hindrance.
         """
-        images = {locator[0] for locator in locators}
-        versions = {image: _version(image) if image else None for image in images}
-        found: dict[Locator, Thumbnail] = {}
-        for locator in dict.fromkeys(locators):
-            kept = self._kept(locator, versions[locator[0]])
+        versions = {picture: _version(picture) for picture in dict.fromkeys(pictures)}
+        found: dict[Picture, Thumbnail] = {}
+        for picture, version in versions.items():
+            kept = self._kept(picture, version)
             if kept is not None:
-                found[locator] = kept
-        missing = [locator for locator in dict.fromkeys(locators) if locator not in found]
+                found[picture] = kept
+        missing = [picture for picture in versions if picture not in found]
         if missing:
             with ThreadPoolExecutor(min(usable_cores(), len(missing))) as pool:
-                made = pool.map(lambda locator: self._made(locator, versions[locator[0]]), missing)
+                made = pool.map(lambda picture: self._made(picture, versions[picture]), missing)
                 found.update(zip(missing, made, strict=True))
-        return [found[locator] for locator in locators]
+        return [found[picture] for picture in pictures]
 
-    def _kept(self, locator: Locator, version: bytes | None) -> Thumbnail | None:
-        if not locator[0]:
+    def _kept(self, picture: Picture, version: bytes | None) -> Thumbnail | None:
+        if not picture.image:
             return Thumbnail(None, NO_IMAGE)
         try:
-            whole = self._path(locator).read_bytes()
+            whole = self._path(picture).read_bytes()
         except OSError:
             return None
         data, held = whole[:-VERSION_BYTES], whole[-VERSION_BYTES:]
@@ -99,20 +96,20 @@ class Thumbnails:
             return Thumbnail(data, "missing file")
         return Thumbnail(data) if held == version else None
 
-    def _made(self, locator: Locator, version: bytes | None) -> Thumbnail:
-        image, offset, size = locator
+    def _made(self, picture: Picture, version: bytes | None) -> Thumbnail:
         try:
-            data = _drawn(read_image_bytes(image or "", offset, size))
+            data = _drawn(picture.read())
         except BadImage as error:
             return Thumbnail(None, error.reason)
         if version is not None:
-            self._keep(self._path(locator), data + version)
+            self._keep(self._path(picture), data + version)
         return Thumbnail(data)
 
-    def _path(self, locator: Locator) -> Path:
-        image, offset, size = locator
-        name = (image or "").removeprefix(f"{self._audit}/")  # a copied audit finds its thumbnails again
-        key = f"{name}\0{offset}\0{size}".encode("utf-8", "surrogatepass")
+    def _path(self, picture: Picture) -> Path:
+        name = (picture.image or "").removeprefix(
+            f"{self._audit}/"
+        )  # a copied audit finds its thumbnails again
+        key = f"{name}\0{picture.offset}\0{picture.size}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(key, digest_size=16).hexdigest()
         return self.folder / digest[:2] / f"{digest[2:]}.webp"
 
@@ -127,20 +124,22 @@ class Thumbnails:
                 beside.unlink(missing_ok=True)
 
 
-def _version(image: str) -> bytes | None:
-    """What tells a file from the one that replaced it, 8 bytes; None where there is no file."""
-    try:
-        status = os.stat(image)
-    except (OSError, ValueError):
+def _version(picture: Picture) -> bytes | None:
+    """What tells a picture from the one that took its place, 8 bytes; None where there is no file."""
+    stamp = stamp_of(picture.image or "")
+    if stamp == NO_STAMP:
         return None
-    named = f"{status.st_size} {status.st_mtime_ns}".encode()
+    size, modified, changed = stamp
+    # An audit that is copied gets another time of change, and a picture of which nothing is known is as good as before.
+    named = f"{size} {modified} {changed if picture.digest else ''}".encode() + picture.digest
     return hashlib.blake2b(named, digest_size=VERSION_BYTES).digest()
 
 
 def _drawn(encoded: bytes) -> bytes:
     picture = decode_image(encoded)
-    picture.thumbnail((SIDE, SIDE))
     drawn = io.BytesIO()
-    # No colour profile, which the encoder does not see either, and no EXIF: it may name a place.
-    picture.save(drawn, "WEBP", quality=QUALITY, method=METHOD, icc_profile=b"", exif=b"")
+    with bad_where_it_fails("failed transform"):
+        picture.thumbnail((SIDE, SIDE))
+        # No colour profile, which the encoder does not see either, and no EXIF: it may name a place.
+        picture.save(drawn, "WEBP", quality=QUALITY, method=METHOD, icc_profile=b"", exif=b"")
     return drawn.getvalue()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -85,6 +87,13 @@ def test_what_holds_something_stays(ingested, make, told):
     with pytest.raises(AuditError, match=f"would be lost .*{told}"):
         discard(ingested.folder)
     assert sorted(ingested.folder.rglob("*")) == before
+
+
+def test_hashes_of_pictures_alone_are_no_result(ingested):
+    embed(ingested)
+    shutil.rmtree(ingested.folder / "embeddings")
+    assert (ingested.folder / "pictures" / "digests.npy").is_file()
+    assert what_it_holds(ingested.folder) is None
 
 
 def test_names_can_be_given_that_may_go_too(ingested):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from cfbd_core.audit import Audit
 from cfbd_core.config import EmbedParams
 from cfbd_core.embeddings import find_batch_size
-from cfbd_core.errors import AuditError, EncoderError
+from cfbd_core.errors import AuditError, EncoderError, SourceError
 from tests.toy import ToyEncoder, toy_picture
 
 PARAMS = EmbedParams(shard_size=16, batch_size=4)
@@ -181,6 +182,44 @@ def test_a_missing_hash_file_or_broken_stats_are_made_again(tmp_path, toy_source
     audit.embed(encoder, PARAMS)
     assert contents(audit) == before
     assert 0 < encoder.images_encoded <= 32
+
+
+def test_a_picture_that_was_replaced_is_told_after_the_embeddings_are_deleted(tmp_path, toy_source):
+    source = toy_source(30)
+    audit = embedded(tmp_path / "audit", source, ToyEncoder())
+    audit.shards.clear()
+    picture = sorted(source.parent.rglob("*.png"))[3]
+    before = picture.read_bytes()
+    toy_picture("blue", np.random.default_rng(99)).save(picture)
+    with pytest.raises((AuditError, SourceError), match=f"{picture.name}.* (changed since|is not the one)"):
+        audit.embed(ToyEncoder(sha256="1" * 64), PARAMS)
+    picture.write_bytes(before)
+    assert "not_compared" not in audit.embed(ToyEncoder(sha256="1" * 64), PARAMS)
+
+
+def test_where_nothing_is_known_of_the_pictures_a_new_embedding_says_so(tmp_path, toy_source):
+    audit = embedded(tmp_path / "audit", toy_source(30), ToyEncoder())
+    audit.shards.clear()
+    shutil.rmtree(audit.folder / "pictures")
+    assert audit.embed(ToyEncoder(), PARAMS)["not_compared"] == 30
+    assert audit.embed(ToyEncoder(), PARAMS).get("not_compared") is None
+
+
+@pytest.mark.parametrize("name", ["digests.npy", "stamps.npy"])
+@pytest.mark.parametrize("harm", ["cut", "gone", "text"])
+def test_damage_of_what_is_known_of_pictures_is_mended_by_the_embeddings(tmp_path, toy_source, name, harm):
+    audit = embedded(tmp_path / "audit", toy_source(30), ToyEncoder())
+    path, rows = audit.folder / "pictures" / name, np.arange(30)
+    before = audit.shards.image_hashes(rows)
+    path.write_bytes({"cut": path.read_bytes()[:-8], "text": b"hello"}.get(harm, b""))
+    if harm == "gone":
+        path.unlink()
+    elif name == "digests.npy":
+        with pytest.raises(AuditError, match="digests.npy: damaged .*cfbd embed` again"):
+            audit.shards.image_hashes(rows)
+    assert "not_compared" not in audit.embed(ToyEncoder(), PARAMS)
+    assert audit.shards.image_hashes(rows).tolist() == before.tolist()
+    assert (before != b"").all()
 
 
 def test_another_encoder_is_refused_and_the_audit_stays_as_it_was(tmp_path, toy_source):

@@ -128,6 +128,28 @@ def test_devices():
             resolve_device("cuda")
 
 
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_loaded(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert [resolve_device(one) for one in ("cuda", "cuda:1", "auto")] == ["cuda", "cuda:1", "cuda"]
+    with pytest.raises(EncoderError, match="the last GPU here is cuda:1"):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    "preprocess",
+    [{"mean": [[0.5], [0.5]]}, {"std": [0, 0, 0]}, {"std": ["x"] * 3}, {"mean": "x"}, {"interpolation": "x"}],
+)
+def test_a_configuration_that_makes_no_pictures_is_told_as_it_is_loaded(folder, tmp_path, preprocess):
+    path = Path(shutil.copytree(folder, tmp_path / "odd")) / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["preprocess_cfg"] = config.get("preprocess_cfg", {}) | preprocess
+    path.write_text(json.dumps(config))
+    with pytest.raises(EncoderError, match="does not load") as refused:
+        load_encoder(str(path.parent), "cpu")
+    assert "\n" not in str(refused.value)
+
+
 def test_half_precision_is_close_and_what_it_does_not_hold_is_computed_again():
     rng = np.random.default_rng(0)
     some, other = (torch.from_numpy(rng.normal(size=(8, 8)).astype(np.float32)) for _ in range(2))

@@ -156,7 +156,18 @@ def test_damaged_files_are_refused(trained: Mapping, tmp_path: Path) -> None:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     tensors["0.1.bias"] = np.full_like(tensors["0.1.bias"], np.nan)
     save_file(tensors, tmp_path / "nan", info)
-    for name in ("cut", "empty", "text", "foreign", "other-shape", "nan", "missing"):
+    with safe_open(whole, framework="np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    others: dict[str, dict[str, object]] = {
+        "no-folds": {"folds": 0},
+        "no-name": {"encoder_sha256": None},
+        "huge": {"width": 2**40},
+        "half-a-seed": {"seed": 0.5},
+        "later": {"version": 2},
+    }
+    for name, other in others.items():
+        save_file(tensors, tmp_path / name, {"cfbd_mapping": json.dumps(vars(trained.info) | other)})
+    for name in ("cut", "empty", "text", "foreign", "other-shape", "nan", "missing", *others):
         with pytest.raises(EncoderError) as raised:
             Mapping.load(tmp_path / name, SHA)
         assert str(tmp_path / name) in str(raised.value)

@@ -5,7 +5,7 @@ import pytest
 
 from cfbd_core.errors import EncoderError
 from cfbd_core.mapping import train_mapping
-from cfbd_core.scoring import choose_mapping, encoder_health, score_shards, unscored
+from cfbd_core.scoring import choose_mapping, encoder_health, score_shards, without_score
 from cfbd_core.shards import EmbeddingFolder
 
 N, WIDTH, SHARD = 150, 16, 40
@@ -45,7 +45,7 @@ def test_scores_by_shards_are_those_of_the_whole(pairs, tmp_path):
     np.testing.assert_allclose(
         table["consistency"].to_numpy(zero_copy_only=False), expected, rtol=1e-5, atol=1e-6
     )
-    assert unscored(table)["row"].to_pylist() == [5]
+    assert without_score(table, embedding)["row"].to_pylist() == [5]
 
 
 def test_a_mapping_of_another_encoder_or_width_is_refused(pairs, tmp_path):

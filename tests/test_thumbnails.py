@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cfbd_core import thumbnails as module
 from cfbd_core.images import read_image_bytes
+from cfbd_core.pictures import Picture
 from cfbd_core.thumbnails import Thumbnail, Thumbnails
 
 
@@ -23,7 +23,7 @@ def picture(tmp_path):
     def make(colour: str, name: str | None = None, size: tuple[int, int] = (640, 320), **options):
         path = tmp_path / f"{name or colour}.png"
         Image.new("RGB", size, colour).save(path, **options)
-        return str(path), None, None
+        return Picture(str(path))
 
     return make
 
@@ -34,10 +34,10 @@ def decoded(monkeypatch):
     read = []
 
     def count(image, offset=None, size=None):
-        read.append((image, offset, size))
+        read.append(Picture(image, offset, size))
         return read_image_bytes(image, offset, size)
 
-    monkeypatch.setattr(module, "read_image_bytes", count)
+    monkeypatch.setattr("cfbd_core.pictures.read_image_bytes", count)
     return read
 
 
@@ -56,7 +56,7 @@ def nearly(colour: tuple[int, ...]):
 def test_they_come_in_order_small_and_are_made_once(tmp_path, picture, decoded):
     red, blue, tall = picture("red"), picture("blue", size=(9, 5)), picture("lime", size=(10, 2000))
     held = Thumbnails(tmp_path / "audit")
-    asked = [blue, red, (None, None, None), blue, tall]
+    asked = [blue, red, Picture(None), blue, tall]
     found = held.get(asked)
     assert [thumbnail.size for thumbnail in found] == [(9, 5), (256, 128), None, (9, 5), (1, 256)]
     assert [colour_of(found[at]) for at in (0, 1)] == [nearly((0, 0, 255)), nearly((255, 0, 0))]
@@ -83,8 +83,8 @@ def test_a_file_that_was_replaced_is_drawn_anew(tmp_path, picture):
 def test_a_file_that_is_gone_shows_how_it_was_and_says_so(tmp_path, picture):
     held, red, blue = Thumbnails(tmp_path), picture("red"), picture("blue")
     (seen,) = held.get([red])
-    for path, _, _ in (red, blue):
-        os.unlink(path)
+    for gone in (red, blue):
+        os.unlink(gone.image)
     gone, never = held.get([red, blue])
     assert (gone.reason, gone.data) == ("missing file", seen.data)
     assert (never.reason, never.data) == ("missing file", None)
@@ -117,7 +117,7 @@ def test_no_picture_makes_it_fail(tmp_path, picture):
     hostile[str(tmp_path / "cut.png")] = "truncated image"
     Image.new("1", (10_000, 10_000)).save(tmp_path / "bomb.png")
     hostile[str(tmp_path / "bomb.png")] = "decompression bomb"
-    found = Thumbnails(tmp_path).get([*((name, None, None) for name in hostile), good])
+    found = Thumbnails(tmp_path).get([*(Picture(name) for name in hostile), good])
     assert [thumbnail.reason for thumbnail in found] == [*hostile.values(), ""]
     assert [thumbnail.data is None for thumbnail in found] == [True] * len(hostile) + [False]
 
@@ -132,15 +132,14 @@ def test_nothing_of_the_files_metadata_is_served(tmp_path, picture):
 
 
 def test_pictures_inside_a_tar_have_thumbnails_of_their_own(tmp_path, picture):
-    locators = []
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for colour in ("red", "blue"):
             tar.add(picture(colour)[0], f"{colour}.png")
     with tarfile.open(tmp_path / "a.tar") as tar:
-        locators = [(str(tmp_path / "a.tar"), member.offset_data, member.size) for member in tar]
+        inside = [Picture(str(tmp_path / "a.tar"), member.offset_data, member.size) for member in tar]
     held = Thumbnails(tmp_path)
     for _ in range(2):
-        assert [colour_of(found) for found in held.get(locators)] == [
+        assert [colour_of(found) for found in held.get(inside)] == [
             nearly((255, 0, 0)),
             nearly((0, 0, 255)),
         ]
@@ -149,10 +148,10 @@ def test_pictures_inside_a_tar_have_thumbnails_of_their_own(tmp_path, picture):
 def test_a_copied_audit_keeps_the_thumbnails_of_its_own_pictures(tmp_path, decoded):
     (tmp_path / "a" / "source").mkdir(parents=True)
     Image.new("RGB", (20, 20), "red").save(tmp_path / "a" / "source" / "red.png")
-    Thumbnails(tmp_path / "a").get([(str(tmp_path / "a" / "source" / "red.png"), None, None)])
+    Thumbnails(tmp_path / "a").get([Picture(str(tmp_path / "a" / "source" / "red.png"))])
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     shutil.rmtree(tmp_path / "a")
-    (found,) = Thumbnails(tmp_path / "b").get([(str(tmp_path / "b" / "source" / "red.png"), None, None)])
+    (found,) = Thumbnails(tmp_path / "b").get([Picture(str(tmp_path / "b" / "source" / "red.png"))])
     assert colour_of(found) == nearly((255, 0, 0))
     assert len(decoded) == 1
 
