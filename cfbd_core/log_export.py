@@ -12,7 +12,7 @@ import pyarrow.csv as arrow_csv
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.export import CSV_OPTIONS, neutralised
-from cfbd_core.files import written_beside
+from cfbd_core.files import clear_dead, parts_of, written_beside
 from cfbd_core.places import check_outside
 from cfbd_core.store.log import Action
 
@@ -95,6 +95,7 @@ def _put(out: Path, parts: Iterable[bytes], protected: Sequence[Path]) -> None:
         if out.exists() and not _is_log(out):
             raise ParameterError(f"--out {out}: would overwrite what is no log; give another name")
         out.parent.mkdir(parents=True, exist_ok=True)
+        clear_dead(out.parent, parts_of(out.name))
         with written_beside(out) as beside, beside.open("wb") as file:
             for part in parts:
                 file.write(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import pyarrow as pa
 
 from cfbd_core.config import SplitParams
 from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.ingest import unread_report
 from cfbd_core.metrics import detection_metrics
-from cfbd_core.store import Database, queries
+from cfbd_core.store import Database, queries, unscored
 from cfbd_core.store.columns import DECISIONS
 
 EVIDENCE_SENTENCES = {
@@ -34,9 +36,14 @@ def report(database: Database, settings_id: str | None = None) -> dict[str, Any]
         check_split(split, settings_id)
         outcome = queries.outcome(connection)
         reasons = queries.skip_summary(connection)
-        described = {name: queries.get_meta(connection, name) for name in ("source", "embedding", "mapping")}
-        del described["source"]["files"]  # there may be thousands
+        described = {
+            name: queries.needed_meta(connection, name) for name in ("source", "embedding", "mapping")
+        }
+        for name in ("files", "paths"):  # there may be thousands
+            described["source"].pop(name, None)
+        without = unscored.unscored_summary(connection)
         health = queries.get_meta(connection, "health")
+        unread = unread_report(connection)
 
     poisoned = _equal(outcome["verdict"], "poisoned")
     removed_by_hand = int((_equal(outcome["final"], "removed") & ~poisoned).sum())
@@ -48,6 +55,9 @@ def report(database: Database, settings_id: str | None = None) -> dict[str, Any]
         "kept": int(_equal(outcome["final"], "kept").sum()),
         "skipped": sum(reason["pairs"] for reason in reasons),
         "skip_reasons": reasons,
+        "unscored": sum(reason["pairs"] for reason in without),
+        "unscored_reasons": without,
+        **unread,
         "decided": {
             "removed_by_hand": removed_by_hand,
             "kept_by_hand": kept_by_hand,
@@ -117,8 +127,39 @@ def text(result: dict[str, Any]) -> str:
         f"(e.g. {reason['examples'][0]['position']})"
         for reason in result["skip_reasons"]
     ]
+    lines += unscored_lines(result["unscored_reasons"])
+    lines += unread_lines(result)
     lines += [f"warning: {warning}" for warning in result["warnings"]]
     return "\n".join(lines)
+
+
+def unscored_lines(reasons: Sequence[dict[str, Any]]) -> list[str]:
+    """Which pairs have no score, why, and what brings them back: a line for each reason."""
+    lines = []
+    for reason in reasons:
+        first = reason["examples"][0]
+        detail = f", {first['detail']}" if first["detail"] else ""
+        way = "`cfbd score`"
+        if reason["reason"] != unscored.NOT_YET:
+            way = (
+                f"`cfbd embed` (ready embeddings: `cfbd ingest` the same source) makes them anew, then {way}"
+            )
+        lines.append(
+            f"not scored {reason['pairs']:,}, neither kept nor removed: {reason['reason']} "
+            f"(e.g. key {first['key']!r}{detail}); {way}"
+        )
+    return lines
+
+
+def unread_lines(found: dict[str, Any]) -> list[str]:
+    """What was seen and not read, a line a kind, and how the source was read; ``found`` has the keys of the report."""
+    lines = []
+    for one in found.get("unread_kinds", []):
+        advice = f" – {one['advice']}" if one["advice"] else ""
+        lines.append(
+            f"not read: {one['count']:,} × {one['kind']} (e.g. {', '.join(one['examples'])}){advice}"
+        )
+    return lines + [f"note: {sentence}" for sentence in found.get("notes", [])]
 
 
 def evidence_sentence(evidence: dict[str, Any]) -> str:
@@ -128,7 +169,7 @@ def evidence_sentence(evidence: dict[str, Any]) -> str:
 
 def _only_repeats(evidence: dict[str, Any]) -> bool:
     """Whether repeats alone make D_p's captions cohere, see :mod:`cfbd_core.evidence`."""
-    return bool(evidence["level"] == "weak" and evidence["distinct"] <= evidence["q"] // 2)
+    return bool(evidence["level"] == "weak" and evidence.get("distinct", evidence["q"]) <= evidence["q"] // 2)
 
 
 def _truth(outcome: pa.Table) -> dict[str, Any]:

@@ -13,6 +13,12 @@ RESULT = {
     "skip_reasons": [
         {"pairs": 2, "stage": "ingest", "reason": "empty caption", "examples": [{"position": "a.csv line 3"}]}
     ],
+    "unscored_reasons": [
+        {"pairs": 3, "reason": "no usable embedding", "examples": [{"key": "7", "detail": "zeros"}]},
+        {"pairs": 1, "reason": "embedded since the last scoring", "examples": [{"key": "9", "detail": None}]},
+    ],
+    "unread_kinds": [{"kind": "archive", "count": 3, "advice": "unpack it", "examples": ["a.zip", "b.zip", "c.zip"]}],
+    "notes": ["pictures are read from Images"],
     "warnings": ["D_b is empty; raise γ or lower K"],
 }  # fmt: skip
 
@@ -35,5 +41,12 @@ def test_the_evidence_is_said_in_words(change, says):
 def test_skips_warnings_and_an_infinite_threshold_are_shown():
     shown = text(RESULT)
     assert "skipped 2 at ingest: empty caption (e.g. a.csv line 3)" in shown
+    assert (
+        "not scored 3, neither kept nor removed: no usable embedding (e.g. key '7', zeros); `cfbd embed`"
+        in shown
+    )
+    assert "embedded since the last scoring (e.g. key '9'); `cfbd score`" in shown
+    assert "not read: 3 × archive (e.g. a.zip, b.zip, c.zip) – unpack it" in shown
+    assert "note: pictures are read from Images" in shown
     assert "warning: D_b is empty" in shown
     assert "γ_z = – (valley)" in shown

@@ -21,7 +21,7 @@ from cfbd_core.html_report.decided import decisions_part, left_part
 from cfbd_core.html_report.drawing import histogram, listed, picture, png, text
 from cfbd_core.places import check_outside
 from cfbd_core.preview import Preview
-from cfbd_core.report import evidence_sentence
+from cfbd_core.report import evidence_sentence, unread_lines
 from cfbd_core.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -130,8 +130,9 @@ def _verdict(explorer: Explorer, found: dict[str, Any]) -> str:
         f'<p class="big">{text(evidence_sentence(found["evidence"]))}</p>'
         f"<p><b>{found['flagged']:,}</b> of {found['pairs']:,} pairs are removed, {found['kept']:,} kept"
         + (f", {found['skipped']:,} were skipped" if found["skipped"] else "")
+        + (f", {found['unscored']:,} have no score" if found["unscored"] else "")
         + ".</p>"
-        + "".join(f"<p>{text(warning)}</p>" for warning in found["warnings"])
+        + "".join(f"<p>{text(line)}</p>" for line in [*unread_lines(found), *found["warnings"]])
         + _truth(found["truth_final"])
     )
 
