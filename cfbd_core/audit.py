@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import threading
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cfbd_core import export as exporting
 from cfbd_core import ingest, report
@@ -22,19 +22,20 @@ from cfbd_core.audit_log import AuditLog
 from cfbd_core.config import EmbedParams, SplitParams
 from cfbd_core.duplicates import collapsible
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.files import LOCK_NAME, one_job, told_in_one_line
-from cfbd_core.places import DATABASE_NAME
+from cfbd_core.files import clear_dead, one_job, told_in_one_line
+from cfbd_core.places import DATABASE_NAME, UNFINISHED
+from cfbd_core.shards import way_out
+from cfbd_core.source_state import SourceState
 from cfbd_core.sources import SourceOptions
 from cfbd_core.splitting import split_pairs
-from cfbd_core.store import Database, queries, schema
+from cfbd_core.store import Database, queries, unscored
 
 if TYPE_CHECKING:
     from cfbd_core.encoders import Encoder
     from cfbd_core.scoring import TrainProgress
 
-EXPORT_ROWS = 10_000
+SPOOLED = re.compile(r"export\.(?P<process>\d+)\..+\.arrow")
 Progress = Callable[[int], None]
-_known: dict[Path, tuple[int, ...]] = {}  # audits whose version was looked at, and their file's stamp then
 
 
 class Audit(AuditLog):
@@ -50,9 +51,9 @@ class Audit(AuditLog):
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            _check_unused(folder)  # before a lock is left there
             with one_job(folder, "create"):
-                if any(path.name != LOCK_NAME for path in folder.iterdir()):
-                    raise AuditError(f"{folder}: exists and is not empty; give a new folder")
+                _check_unused(folder)
                 return cls(folder, Database.create(folder / DATABASE_NAME))
         except FileExistsError as error:
             raise AuditError(f"{folder}: is a file; give a folder") from error
@@ -63,21 +64,16 @@ class Audit(AuditLog):
     def open(cls, folder: str | Path) -> Audit:
         """Open an audit. Raises AuditError: none there, or made by a newer version of this tool."""
         folder = Path(folder)
-        if not (folder / DATABASE_NAME).is_file():
+        if not os.path.isfile(folder / DATABASE_NAME):
             raise AuditError(f"{folder}: no audit here; `cfbd run SOURCE --audit {folder}` makes one")
         audit = cls(folder, Database(folder / DATABASE_NAME))
-        path, stamp = audit._database.path.absolute(), audit.stamp()
-        if _known.get(path) == stamp:  # opening the file takes longer than all else here
-            return audit
-        with audit._database.reading() as connection:
-            schema.version(connection, folder)
-        _known[path] = stamp
+        audit._database.check()
         return audit
 
     @classmethod
     def open_or_create(cls, folder: str | Path) -> Audit:
         """Open the audit in ``folder``, or make one there."""
-        return cls.open(folder) if (Path(folder) / DATABASE_NAME).is_file() else cls.create(folder)
+        return cls.open(folder) if os.path.isfile(Path(folder) / DATABASE_NAME) else cls.create(folder)
 
     # --- the pipeline ------------------------------------------------------------------------------
 
@@ -101,6 +97,8 @@ class Audit(AuditLog):
     ) -> dict[str, Any]:
         """Embed every pair; goes on after the last whole shard. Returns the embedding's record.
 
+        Where embeddings are made again, ``not_compared`` is added to it if there are pairs of which it is not known
+        what their pictures were: these are embedded as they are now.
         ``encoder`` None is the audit's own, or ``mini``. Raises AuditError when the audit holds
         embeddings of another encoder.
         """
@@ -108,7 +106,7 @@ class Audit(AuditLog):
 
         with one_job(self.folder, "embed"):
             self._needed("source", "cfbd ingest")
-            job = EmbedAudit(self.folder, self._database, self.shards, self._fetch)
+            job = EmbedAudit(self.folder, self._database, self.shards, self._fetch, self._located)
             return job.run(encoder, params or EmbedParams(), progress)
 
     def score(
@@ -117,13 +115,15 @@ class Audit(AuditLog):
         progress: Progress | None = None,
         train_progress: TrainProgress | None = None,
     ) -> dict[str, Any]:
-        """Score every pair with F; returns which F and the encoder's health check."""
+        """Score every pair with F; returns which F, the encoder's health check, and which pairs have no score, why."""
         from cfbd_core import scoring
 
         with one_job(self.folder, "score"):
             embedding = self._needed("embedding", "cfbd embed")
-            if self.shards.plan() != embedding:
-                raise AuditError(f"{self.folder}: the embeddings are not whole; run `cfbd embed` again")
+            if self.shards.check_whole() != embedding:
+                raise AuditError(
+                    f"{self.folder}: the embeddings are not those of the audit; {way_out(embedding)}"
+                )
             started = datetime.now(UTC)
             with self._database.reading() as connection:
                 rows, image_of = queries.pair_rows(connection), queries.image_groups(connection)
@@ -133,20 +133,29 @@ class Audit(AuditLog):
             )
             shard_size = embedding["shard_size"]
             table = scoring.score_shards(self.shards, chosen, rows, image_of, shard_size, progress)
-            unscored = scoring.unscored(table)
-            if unscored.num_rows:
+            without = scoring.without_score(table, embedding)
+            if without.num_rows:
                 table = table.filter(table["consistency"].is_valid())
-                scored = ~np.isin(rows, unscored["row"].to_numpy())
+                scored = ~np.isin(rows, without["row"].to_numpy())
                 rows, image_of = rows[scored], image_of[scored]
+            if not len(rows):
+                raise scoring.nothing_usable(self.shards, embedding)
             health = scoring.encoder_health(self.shards, rows, image_of, embedding)
             with self._database.writing() as connection:
-                queries.drop_pairs(connection, unscored, "score")
+                unscored.replace_unscored(connection, without)
                 queries.replace_scores(connection, table)
                 queries.set_meta(connection, "mapping", chosen.to_dict())
                 queries.set_meta(connection, "health", health)
                 queries.forget_meta(connection, "split")
                 queries.record_run(connection, "score", started, {"mapping": mapping}, chosen.to_dict())
-            return {"mapping": chosen.to_dict(), "health": health, "pairs": table.num_rows}
+                reasons = unscored.unscored_summary(connection)
+            return {
+                "mapping": chosen.to_dict(),
+                "health": health,
+                "pairs": table.num_rows,
+                "unscored": without.num_rows,
+                "unscored_reasons": reasons,
+            }
 
     def split(self, params: SplitParams | None = None) -> dict[str, Any]:
         """Split into D_b, D_p, D_s and give every pair a verdict; returns the summary."""
@@ -172,8 +181,12 @@ class Audit(AuditLog):
         """Counts, parameters, evidence and, where known, the truth (INTERFACE); ``split`` as of :meth:`export`."""
         return report.report(self._database, split)
 
+    def check_source(self) -> None:
+        """Raise SourceError, which names the file, where the source holds other pairs than were ingested."""
+        SourceState(self.folder, self._database).check()
+
     def validation_report(self) -> dict[str, Any]:
-        """What the ingest read and skipped."""
+        """What the ingest read and skipped, and what could not be embedded or scored."""
         return ingest.validation_report(self._database)
 
     def pairs(
@@ -189,40 +202,83 @@ class Audit(AuditLog):
         subset: exporting.Subset = "kept",
         out_format: exporting.Format | None = None,
         *,
-        spreadsheet_safe: bool = False,
         progress: Progress | None = None,
         split: str | None = None,
+        dry_run: bool = False,
+        **style: Unpack[exporting.StyleOptions],
     ) -> dict[str, Any]:
         """Write the kept (or removed, or all) pairs to ``out``; returns the sidecar's content.
 
         ``split`` is the id of the settings that the verdicts have to be of (:attr:`SplitParams.id`): raises
-        ParameterError where another split has taken its place.
+        ParameterError where another split has taken its place. ``dry_run`` writes nothing and returns what it would
+        (:func:`cfbd_core.export.dry_run`). ``style`` are the fields of :class:`cfbd_core.export.Style`.
         """
         out = Path(out)
         if subset not in exporting.SUBSETS:
             raise ParameterError(f"--subset {subset}: give one of {', '.join(exporting.SUBSETS)}")
         summary = self.report(split)
+        counts = {name: summary[name] for name in ("pairs", "flagged", "kept", "skipped")}
+        counts["neither"] = counts["pairs"] - counts["flagged"] - counts["kept"]  # without a score
         sidecar = {
             "audit": str(self.folder.resolve()),
             "subset": subset,
             **{name: summary[name] for name in ("params", "source", "embedding", "mapping", "evidence")},
-            "counts": {name: summary[name] for name in ("pairs", "flagged", "kept", "skipped")},
+            "counts": counts,
+            "warnings": _left_out(counts["neither"]) if subset != "all" else [],
         }
         with told_in_one_line(self.folder), self._spooled_subset(subset, split) as batches:
-            return exporting.export(
+            return self.write_export(
                 batches,
                 out,
                 out_format or exporting.guess_format(out),
                 sidecar,
-                spreadsheet_safe=spreadsheet_safe,
                 progress=progress,
-                protected=[self.folder, *self.source_places()],
+                dry_run=dry_run,
+                **style,
             )
+
+    def write_export(
+        self,
+        batches: Iterator[pa.RecordBatch],
+        out: Path,
+        out_format: exporting.Format,
+        sidecar: dict[str, Any],
+        *,
+        progress: Progress | None = None,
+        dry_run: bool = False,
+        **style: Unpack[exporting.StyleOptions],
+    ) -> dict[str, Any]:
+        """Export spooled pairs, over nothing of the audit or its source, and with no picture but those embedded.
+
+        Raises SourceError where the source, or a picture, has changed.
+        """
+        protected = [self.folder, *self.source_places()]
+        if dry_run:
+            return exporting.dry_run(
+                batches, out, out_format, sidecar, progress=progress, protected=protected, **style
+            )
+        if style.get("verify", True):
+            self.check_source()
+        return exporting.export(
+            batches,
+            out,
+            out_format,
+            sidecar,
+            progress=progress,
+            protected=protected,
+            shards=self.shards,
+            **style,
+        )
 
     def pair_count(self) -> int:
         """Pairs in the audit, skipped ones not counted."""
         with self._database.reading() as connection:
             return queries.pair_count(connection)
+
+    def most_keys(self) -> int:
+        """Keys that can be decided: of all pairs, and of those that are set aside until their picture can be read."""
+        with self._database.reading() as connection:
+            return unscored.most_keys(connection)
 
     def delete_if_empty(self) -> None:
         """Delete the folder unless it holds pairs or a job runs: for an audit whose first ingest failed."""
@@ -237,7 +293,7 @@ class Audit(AuditLog):
 
     def _fetch(self, start: int, stop: int) -> pa.Table:
         with self._database.reading() as connection:
-            return self._located(queries.to_embed(connection, start, stop))
+            return self._located(unscored.to_embed(connection, start, stop))
 
     def spooled_rows(self, rows: np.ndarray) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
         """Batches of ``audit_pairs`` at ``rows`` int64 (m,), in that order; rows that are gone are left out."""
@@ -257,19 +313,42 @@ class Audit(AuditLog):
     def _spooled(
         self, spool_to: Callable[[duckdb.DuckDBPyConnection, Path], None]
     ) -> Iterator[Iterator[pa.RecordBatch]]:
-        """Batches of the chosen pairs from a copy, so that the database is free while they are written."""
-        (self.folder / "runs").mkdir(exist_ok=True)
-        spool = self.folder / "runs" / f"export.{os.getpid()}.{threading.get_ident()}.parquet"
-        try:
+        """Batches of the chosen pairs from a copy, so that the database is free while they are written.
+
+        The copy lies in the audit; elsewhere where that may only be read.
+        """
+        runs = self.folder / "runs"
+        with suppress(OSError):
+            runs.mkdir(exist_ok=True)
+        place = runs if os.access(runs, os.W_OK) else None
+        if place is not None:
+            clear_dead(place, SPOOLED)
+        with tempfile.NamedTemporaryFile(
+            dir=place, prefix=f"export.{os.getpid()}.", suffix=".arrow"
+        ) as spool:
             with self._database.reading() as connection:
-                spool_to(connection, spool)
-            parts = pq.ParquetFile(spool).iter_batches(EXPORT_ROWS)
-            yield (self._located(pa.Table.from_batches([part])).to_batches()[0] for part in parts)
-        finally:
-            spool.unlink(missing_ok=True)
+                spool_to(connection, Path(spool.name))
+            with pa.memory_map(spool.name) as file, pa.ipc.open_file(file) as reader:
+                parts = (reader.get_batch(number) for number in range(reader.num_record_batches))
+                yield (self._located(pa.Table.from_batches([part])).to_batches()[0] for part in parts)
 
     def _needed(self, name: str, command: str) -> Any:
         found = self._meta(name)
         if found is None:
             raise AuditError(f"{self.folder}: not ready for this step; run `{command}` first")
         return found
+
+
+def _check_unused(folder: Path) -> None:
+    """Raise AuditError where a folder holds something else than what a job left that made an audit."""
+    if any(path.name not in UNFINISHED for path in folder.iterdir()):
+        raise AuditError(f"{folder}: exists and is not empty; give a new folder")
+
+
+def _left_out(pairs: int) -> list[str]:
+    """The warning of an export that pairs without a verdict are not part of."""
+    if not pairs:
+        return []
+    return [
+        f"{pairs:,} pairs have no verdict, and are neither kept nor removed; --subset all writes them, too"
+    ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cfbd_core.attacks import ATTACKS, Attack
@@ -12,7 +11,7 @@ from cfbd_core.attacks.fields import own_options
 from cfbd_core.attacks.poison_params import CONTROL, PoisonParams
 from cfbd_core.attacks.traps import TRAPS
 from cfbd_core.attacks.wording import counted
-from cfbd_core.cli_options import OneLineParser, add_columns, source_options
+from cfbd_core.cli_options import OneLineParser, add_columns, number, place, source_options, whole
 from cfbd_core.cli_progress import StageBars
 from cfbd_core.option_help import help_of
 
@@ -33,6 +32,8 @@ TRAP_HELP = {
     "near_duplicates": "share of pairs that show another pair's picture, slightly changed, with its caption",
 }
 
+READERS: dict[type, Any] = {int: whole(), float: number, str: str}  # of an attack's own options
+MOST_SEED = 2**62  # torch takes up to 2**64, and each further trigger has the next
 NEAR = 0.75  # of 1, how like another an option must be to be named for it
 
 
@@ -74,13 +75,13 @@ def _add_common(command: argparse.ArgumentParser) -> None:
         "source", metavar="SOURCE", help="a folder, a file or a glob ('shards/*.tar'); only read"
     )
     command.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="a new folder; called again, it goes on"
+        "--out", required=True, type=place, metavar="DIR", help="a new folder; called again, it goes on"
     )
     command.add_argument("--captions", choices=("first", "all"), default="first", help="all: each is a pair")
     command.add_argument(
         "--keys", choices=("all", "even", "odd"), default="all", help="which integer keys to copy"
     )
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=whole(0, MOST_SEED), default=0)
     command.add_argument(
         "--format", choices=("webdataset", "folder"), default="webdataset", help="of the copy"
     )
@@ -93,7 +94,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object")
     traps = command.add_argument_group("benign traps")
     for trap in TRAPS:
-        traps.add_argument(_option(trap), type=float, default=0.0, metavar="SHARE", help=TRAP_HELP[trap])
+        traps.add_argument(_option(trap), type=number, default=0.0, metavar="SHARE", help=TRAP_HELP[trap])
     add_columns(command.add_argument_group("source"), "--source-format")
 
 
@@ -101,7 +102,7 @@ def _add_poison(command: argparse.ArgumentParser, attack: Attack) -> None:
     defaults = PoisonParams()
     group = command.add_argument_group("poison")
     group.add_argument(
-        "--rate", type=float, default=defaults.rate, help=f"share of pairs to poison ({defaults.rate})"
+        "--rate", type=number, default=defaults.rate, help=f"share of pairs to poison ({defaults.rate})"
     )
     group.add_argument(
         "--target",
@@ -109,14 +110,14 @@ def _add_poison(command: argparse.ArgumentParser, attack: Attack) -> None:
         metavar="T[,T]",
         help=f"what the poisons are to be called, repeatable ({defaults.targets[0]})",
     )
-    group.add_argument("--triggers", type=int, default=1, metavar="N", help="triggers a target (1)")
+    group.add_argument("--triggers", type=whole(), default=1, metavar="N", help="triggers a target (1)")
     group.add_argument(
         "--target-captions",
         choices=tuple(RULES),
         help=f"captions of the poisons (default for {attack.name}: {attack.captions})",
     )
     group.add_argument(
-        "--captions-file", type=Path, metavar="FILE", help="natural captions of the target, one a line"
+        "--captions-file", type=place, metavar="FILE", help="natural captions of the target, one a line"
     )
     if attack.optimised:
         group.add_argument(
@@ -141,7 +142,7 @@ def _add_own(command: argparse.ArgumentParser, attack: Attack) -> None:
         elif get_origin(kind) is Literal:
             named["choices"] = get_args(kind)
         else:
-            named |= {"type": kind, "metavar": kind.__name__.upper()}
+            named |= {"type": READERS[kind], "metavar": kind.__name__.upper()}
         told = f"{help_of(field)} Default: {_shown(field.default)}".replace("%", "%%")
         group.add_argument(_option(name), help=told, **named)
 

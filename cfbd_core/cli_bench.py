@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from cfbd_core.cli_bench_training import add_bench_training
-from cfbd_core.cli_options import names_of
+from cfbd_core.cli_options import MOST_SEEDS, names_of, place, whole
 from cfbd_core.cli_progress import StageBars
 from cfbd_core.config import EmbedParams
-from cfbd_core.errors import ParameterError
 
 
 def add_bench(commands: Any) -> None:
@@ -27,7 +25,7 @@ def add_bench(commands: Any) -> None:
     detection.set_defaults(run=_detection)
     detection.add_argument("source", metavar="SOURCE", help="a folder, a file or a glob ('shards/*.tar')")
     detection.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="results; called again, it goes on"
+        "--out", required=True, type=place, metavar="DIR", help="results; called again, it goes on"
     )
     detection.add_argument(
         "--captions", choices=("first", "all"), default="first", help="of several captions"
@@ -45,7 +43,9 @@ def add_bench(commands: Any) -> None:
         help="some of table3, table4, table5, natural, adaptive, several, traps, figures",
     )
     detection.add_argument("--detectors", metavar="A,B", help="default: all; others are not run")
-    detection.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N − 1 (3)")
+    detection.add_argument(
+        "--seeds", type=whole(1, MOST_SEEDS), default=3, metavar="N", help="seeds 0 to N − 1 (3)"
+    )
     detection.add_argument(
         "--target",
         action="append",
@@ -55,7 +55,7 @@ def add_bench(commands: Any) -> None:
     )
     detection.add_argument("--origin", metavar="O", help="what mmPoison's pictures show (the attack's own)")
     detection.add_argument(
-        "--captions-file", type=Path, metavar="FILE", help="natural captions of the target, one a line"
+        "--captions-file", type=place, metavar="FILE", help="natural captions of the target, one a line"
     )
     detection.add_argument(
         "--pool",
@@ -70,8 +70,6 @@ def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from cfbd_core.bench.job import bench_detection
     from cfbd_core.bench.options import BenchOptions
 
-    if options.seeds < 1:
-        raise ParameterError(f"--seeds {options.seeds}: give at least 1")
     asked = BenchOptions(
         captions=options.captions,
         keys=options.keys,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfbd_core.cli_options import names_of
+from cfbd_core.cli_options import MOST_SEEDS, names_of, number, place, whole
 from cfbd_core.cli_progress import StageBars
 from cfbd_core.errors import ParameterError
+from cfbd_core.workers import MOST_WORKERS
 
 if TYPE_CHECKING:
     from cfbd_core.bench.training.photos import Photos
@@ -24,7 +24,7 @@ def add_bench_training(kinds: Any) -> None:
     training = kinds.add_parser("training", help=about, description=f"{about}.")
     training.set_defaults(run=_training)
     training.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="results; called again, it goes on"
+        "--out", required=True, type=place, metavar="DIR", help="results; called again, it goes on"
     )
     training.add_argument(
         "--setting",
@@ -38,13 +38,20 @@ def add_bench_training(kinds: Any) -> None:
         metavar="A,B",
         help="rows: some of clean, none, cleanclip, roclip, abl, safeclip, coarse, cfbd (all)",
     )
-    training.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N − 1 (1)")
     training.add_argument(
-        "--jobs", type=int, metavar="N", help="processes that share the cells (1 with a GPU, else one a core)"
+        "--seeds", type=whole(1, MOST_SEEDS), default=1, metavar="N", help="seeds 0 to N − 1 (1)"
+    )
+    training.add_argument(
+        "--jobs",
+        type=whole(1, MOST_WORKERS),
+        metavar="N",
+        help="processes that share the cells (1 with a GPU, else one a core)",
     )
     training.add_argument("--model", metavar="M", help="what is trained, as for `cfbd train`")
-    training.add_argument("--steps", type=int, metavar="N", help="of every model (scenes 4,000, photos 316)")
-    training.add_argument("--batch-size", type=int, metavar="N", help="pairs a step (64)")
+    training.add_argument(
+        "--steps", type=whole(1), metavar="N", help="of every model (scenes 4,000, photos 316)"
+    )
+    training.add_argument("--batch-size", type=whole(1), metavar="N", help="pairs a step (64)")
     training.add_argument("--json", action="store_true", help="print one JSON object")
 
     photos = training.add_argument_group("photos")
@@ -53,17 +60,13 @@ def add_bench_training(kinds: Any) -> None:
     photos.add_argument(
         "--keys", choices=("odd", "even"), help="which to train on (odd); others are held out"
     )
-    photos.add_argument("--rate", type=float, metavar="X", help="share that is poisoned (0.03)")
+    photos.add_argument("--rate", type=number, metavar="X", help="share that is poisoned (0.03)")
 
 
 def _training(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from cfbd_core.bench.training.job import ALL_ATTACKS, TrainingBench, bench_training
     from cfbd_core.bench.training.rows import ROWS
 
-    for name in ("seeds", "jobs", "steps", "batch_size"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ParameterError(f"--{name.replace('_', '-')} {value}: give at least 1")
     asked = TrainingBench(
         setting=_setting(options),
         attacks=names_of(options.attacks) or ALL_ATTACKS,

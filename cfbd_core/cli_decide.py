@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from cfbd_core.cli_options import printable
+from cfbd_core.cli_options import Result, open_audit, place, printable, whole
 from cfbd_core.errors import ParameterError
-
-Result = tuple[dict[str, Any], str]
 
 
 def add_decide(command: argparse.ArgumentParser) -> None:
     """Where decisions come from, and whose they are."""
     command.add_argument(
-        "--from", dest="decisions", required=True, type=Path, metavar="CSV", help="columns key,decision[,note]"
+        "--from", dest="decisions", required=True, type=place, metavar="CSV", help="columns key,decision[,note]"
     )  # fmt: skip
     _add_who(command)
     command.add_argument("--note", metavar="TEXT", help="why, for the log")
@@ -23,8 +20,8 @@ def add_decide(command: argparse.ArgumentParser) -> None:
 
 def add_log(command: argparse.ArgumentParser) -> None:
     """How much of the log, and where to."""
-    command.add_argument("--limit", type=int, metavar="N", help="print the newest N actions only")
-    command.add_argument("--out", type=Path, metavar="FILE", help="write the whole log to a .csv or .json")
+    command.add_argument("--limit", type=whole(1), metavar="N", help="print the newest N actions only")
+    command.add_argument("--out", type=place, metavar="FILE", help="write the whole log to a .csv or .json")
     command.add_argument("--pairs", action="store_true", help="--out: a line for every pair of an action")
     command.add_argument(
         "--spreadsheet-safe", action="store_true", help="CSV: quote cells that a spreadsheet would run"
@@ -33,7 +30,9 @@ def add_log(command: argparse.ArgumentParser) -> None:
 
 def add_turn(command: argparse.ArgumentParser) -> None:
     """Which action."""
-    command.add_argument("action", nargs="?", type=int, metavar="ACTION", help="its number in `cfbd log`")
+    command.add_argument(
+        "action", nargs="?", type=whole(1), metavar="ACTION", help="its number in `cfbd log`"
+    )
     _add_who(command)
 
 
@@ -41,17 +40,15 @@ def decide(options: argparse.Namespace) -> Result:
     """Store the decisions of a CSV."""
     from cfbd_core.decisions import read_decisions
 
-    done = _open(options).decide(
-        read_decisions(options.decisions), who=options.who, note=options.note, source=options.decisions.name
-    )
+    audit = open_audit(options)
+    decisions = read_decisions(options.decisions, audit.most_keys())
+    done = audit.decide(decisions, who=options.who, note=options.note, source=options.decisions.name)
     return {"decisions": done.pairs, "action": done.id}, f"{done.pairs:,} decisions stored"
 
 
 def show_log(options: argparse.Namespace) -> Result:
     """Print the log, or write it."""
-    audit = _open(options)
-    if options.limit is not None and options.limit < 1:
-        raise ParameterError(f"--limit {options.limit}: give at least 1")
+    audit = open_audit(options)
     if options.out is None:
         if options.pairs or options.spreadsheet_safe:
             raise ParameterError("--pairs and --spreadsheet-safe are for a file; give --out FILE")
@@ -67,12 +64,12 @@ def show_log(options: argparse.Namespace) -> Result:
 
 def undo(options: argparse.Namespace) -> Result:
     """Undo an action."""
-    return _turned(_open(options).undo(options.action, who=options.who))
+    return _turned(open_audit(options).undo(options.action, who=options.who))
 
 
 def redo(options: argparse.Namespace) -> Result:
     """Redo an action."""
-    return _turned(_open(options).redo(options.action, who=options.who))
+    return _turned(open_audit(options).redo(options.action, who=options.who))
 
 
 def _turned(done: Any) -> Result:
@@ -93,9 +90,3 @@ def _add_who(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--who", metavar="NAME", help="who does it, for the log (default: your account's name)"
     )
-
-
-def _open(options: argparse.Namespace) -> Any:
-    from cfbd_core.audit import Audit
-
-    return Audit.open(options.audit)

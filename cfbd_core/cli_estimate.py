@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from cfbd_core.cli_options import open_audit, whole
 from cfbd_core.errors import AuditError, ParameterError
 
 
@@ -12,7 +13,7 @@ def add_estimate(command: argparse.ArgumentParser) -> None:
     """How many pairs to draw."""
     command.add_argument(
         "--draw",
-        type=int,
+        type=whole(1),
         metavar="N",
         help="draw a control sample of N pairs; where there is one, N more pairs of its pool",
     )
@@ -21,10 +22,9 @@ def add_estimate(command: argparse.ArgumentParser) -> None:
 
 def estimate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """Draw what is asked for, and tell the bounds under the split that the audit holds."""
-    from cfbd_core.audit import Audit
     from cfbd_core.explorer import Explorer
 
-    audit = Audit.open(options.audit)
+    audit = open_audit(options)
     params = audit.applied_params()
     if params is None:
         raise AuditError(f"{audit.folder}: not split yet; run `cfbd split --audit {audit.folder}` first")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import os
 from typing import Any
 
-from cfbd_core.cli_options import add_columns, source_options
+from cfbd_core.cli_options import add_columns, source_options, whole
 from cfbd_core.cli_progress import StageBars
 from cfbd_core.errors import ParameterError
+from cfbd_core.places import at_home
 from cfbd_core.training.place import ASKED
 
+MOST_SIDE = 4096  # of a picture that gets a trigger
 UNITS = {"pictures": "pictures", "triggers": "pictures", "no trigger": "pictures", "classes": "prompts"}
 
 
@@ -35,7 +37,7 @@ def add_evaluate(commands: Any) -> None:
     )
     command.add_argument(
         "--attack-size",
-        type=int,
+        type=whole(1, MOST_SIDE),
         metavar="N",
         help="side in pixels of the pictures that get the trigger, where it is no copy's (224)",
     )
@@ -51,7 +53,7 @@ def add_evaluate(commands: Any) -> None:
     )
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 …")
     command.add_argument(
-        "--batch-size", type=int, metavar="N", help="images a pass (default: found by itself)"
+        "--batch-size", type=whole(1), metavar="N", help="images a pass (default: found by itself)"
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     pairs = command.add_argument_group("pairs of --retrieval and --hits")
@@ -59,7 +61,7 @@ def add_evaluate(commands: Any) -> None:
         "--captions", choices=("first", "all"), default="all", help="of several captions (all)"
     )
     pairs.add_argument("--keys", choices=("all", "even", "odd"), default="all", help="which integer keys")
-    pairs.add_argument("--limit", type=int, metavar="N", help="the first N pictures")
+    pairs.add_argument("--limit", type=whole(1), metavar="N", help="the first N pictures")
     add_columns(command.add_argument_group("sources"), "--format")
 
 
@@ -69,10 +71,6 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     for name, needed in (("images", ("classes",)), ("target", ("attack", "hits")), ("origin", ("hits",))):
         if getattr(options, name) and not any(getattr(options, other) for other in needed):
             raise ParameterError(f"--{name}: goes with {' or '.join(f'--{other}' for other in needed)}")
-    for name in ("batch_size", "attack_size"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise ParameterError(f"--{name.replace('_', '-')} {value}: give at least 1")
     if options.attack_size is not None and not options.attack:
         raise ParameterError("--attack-size: goes with --attack")
     spec = encoder_of(options.model)
@@ -89,8 +87,8 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 def encoder_of(model: str) -> str:
     """Return the encoder's specification: a training run stands for its ``model/``. Raises TrainingError without."""
-    folder = Path(model).expanduser()
-    if not (folder / ASKED).is_file():
+    folder = at_home(model)
+    if not os.path.isfile(folder / ASKED):
         return model
     from cfbd_core.training.models import trained_folder
 

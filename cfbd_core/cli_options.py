@@ -1,13 +1,24 @@
-"""Options of the four steps; ``cfbd run`` takes all of them."""
+"""How options are read: numbers and places, whatever was typed; and the options of the four steps.
+
+A value that nobody can mean (23 digits, NaN, an empty path) is refused as it is read. What a setting may be, its class
+says, for the app and for Python as well: :class:`~cfbd_core.config.SplitParams` and others.
+"""
 
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cfbd_core.config import GAMMA_Z_RULES, SPLIT_RULES, EmbedParams, SplitParams
+from cfbd_core.errors import ParameterError
 from cfbd_core.sources import FORMATS, SourceOptions
+
+Result = tuple[dict[str, Any], str]  # what a command gives: for --json, and for people
+MOST = 2**31 - 1
+MOST_SEEDS = 1000  # that a benchmark repeats itself with
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -15,12 +26,75 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the line and exit with 2."""
-        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` lists the options\n")
+        self.exit(2, f"{self.prog}: {printable(message)}; `{self.prog} --help` lists the options\n")
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and arg_strings == [
+            "--"
+        ]:  # argparse would take it out, and read an empty list
+            raise ParameterError(f"{action.option_strings[0]} --: give a value")
+        return super()._get_values(action, arg_strings)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except _Unfit as unfit:
+            name = action.option_strings[0] if action.option_strings else action.metavar
+            shown = arg_string if len(arg_string) <= 40 else f"{arg_string[:40]}…"
+            raise ParameterError(f"{name} {shown or repr(shown)}: give {unfit}") from None
+
+
+class _Unfit(Exception):
+    """A value that can be read and does not do; says what to give."""
+
+
+def whole(least: int = -MOST, most: int = MOST) -> Callable[[str], int]:
+    """What reads a whole number from ``least`` to ``most``."""
+
+    def read(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise _Unfit(f"at least {least}")
+        if value > most:
+            raise _Unfit(f"at most {most:,}")
+        return value
+
+    read.__name__ = "int"  # as argparse calls what cannot be read at all
+    return read
+
+
+def number(text: str) -> float:
+    """Read a number; NaN and infinity are none."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise _Unfit("a finite number")
+    return value
+
+
+number.__name__ = "float"
+
+
+def place(text: str) -> Path:
+    """Read a path; an empty one, such as that of a variable that is not set, would be the working directory."""
+    if not text:
+        raise _Unfit("a path")
+    return Path(text)
+
+
+SEED = whole(0, 2**32 - 1)  # numpy's
+
+
+def open_audit(options: argparse.Namespace) -> Any:
+    """Open the audit of ``--audit``."""
+    from cfbd_core.audit import Audit
+
+    return Audit.open(options.audit)
 
 
 def add_ingest(command: argparse.ArgumentParser) -> None:
     """SOURCE and how to read it."""
-    command.add_argument("source", metavar="SOURCE", help="a folder, a file or a glob ('shards/*.tar')")
+    about = "a folder, a file, a glob ('shards/*.tar'), '{000..012}.tar', or several joined by ::"
+    command.add_argument("source", metavar="SOURCE", help=about)
     group = command.add_argument_group("source")
     add_columns(group, "--format")
     group.add_argument("--captions", choices=("first", "all"), default="first", help="of several captions")
@@ -32,7 +106,7 @@ def add_columns(group: Any, format_option: str) -> None:
     group.add_argument("--image-col", metavar="C", help="column with image paths")
     group.add_argument("--caption-col", metavar="C", help="column with captions")
     group.add_argument("--label-col", metavar="C", help="column with class names")
-    group.add_argument("--image-root", type=Path, metavar="D", help="folder that image paths start from")
+    group.add_argument("--image-root", type=place, metavar="D", help="folder that image paths start from")
 
 
 def source_options(options: argparse.Namespace, source_format: str | None = None) -> SourceOptions:
@@ -56,8 +130,10 @@ def add_embed(command: argparse.ArgumentParser) -> None:
         help="mini (default), NAME/PRETRAINED of open_clip, hf-hub:ORG/MODEL, a folder, or NAME@CHECKPOINT",
     )
     group.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 …")
-    group.add_argument("--batch-size", type=int, metavar="N", help="images a pass (default: found by itself)")
-    group.add_argument("--workers", type=int, metavar="N", help="decoding threads (default: one a core)")
+    group.add_argument(
+        "--batch-size", type=whole(), metavar="N", help="images a pass (default: found by itself)"
+    )
+    group.add_argument("--workers", type=whole(), metavar="N", help="decoding threads (default: one a core)")
 
 
 def embed_params(options: argparse.Namespace) -> EmbedParams:
@@ -81,9 +157,9 @@ def add_split(command: argparse.ArgumentParser) -> None:
     """The sliders of both stages."""
     defaults = SplitParams()
     group = command.add_argument_group("split")
-    group.add_argument("--k", type=int, default=defaults.k, help="components of the mixture (5)")
-    group.add_argument("--gamma", type=float, default=defaults.gamma, help="coverage of D_b (0.90)")
-    group.add_argument("--q", type=int, default=defaults.q, help="pairs in D_p (50)")
+    group.add_argument("--k", type=whole(), default=defaults.k, help="components of the mixture (5)")
+    group.add_argument("--gamma", type=number, default=defaults.gamma, help="coverage of D_b (0.90)")
+    group.add_argument("--q", type=whole(), default=defaults.q, help="pairs in D_p (50)")
     group.add_argument(
         "--gamma-z",
         default=defaults.gamma_z_rule,

@@ -25,8 +25,8 @@ TELL_SECONDS = 0.5
 class Bar:
     """A bar over pairs; without a total it counts."""
 
-    def __init__(self, what: str, total: int | None = None, unit: str = "pairs") -> None:
-        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", mininterval=0.5, leave=True, delay=0.5)
+    def __init__(self, what: str, total: int | None = None, unit: str = "pairs", leave: bool = True) -> None:
+        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", mininterval=0.5, leave=leave, delay=0.5)
         self._stage, self._told = what, 0.0
         self._tell()
 
@@ -35,6 +35,11 @@ class Bar:
         self._bar.update(pairs)
         if time.monotonic() - self._told >= TELL_SECONDS:
             self._tell()
+
+    def go_on(self) -> None:
+        """Leave the time since the last update out of rate and time left: other work was done in it."""
+        self._bar.unpause()
+        self._told = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -84,18 +89,34 @@ class TrainBar(Bar):
 class StageBars:
     """One bar after another, for work that tells of ``(stage, done, total)``; a context manager."""
 
-    def __init__(self, units: dict[str, str]) -> None:
-        self._units, self._stage, self._done = units, "", 0
+    def __init__(self, units: dict[str, str], *, leave: bool = True) -> None:
+        self._units, self._leave, self._stage, self._done = units, leave, "", 0
         self._bar: Bar | None = None
+        self._aside: StageBars | None = None
 
     def update(self, stage: str, done: int, total: int) -> None:
         """Show how far ``stage`` is; the stage before has ended. Stages count in pairs unless told."""
-        if self._bar is None or stage != self._stage:
+        self._end_aside()
+        if self._bar is None or stage != self._stage or done < self._done:
             self._close()
             self._stage, self._done = stage, 0
-            self._bar = Bar(stage, total, self._units.get(stage, "pairs"))
+            self._bar = Bar(stage, total, self._units.get(stage, "pairs"), self._leave)
         self._bar.update(done - self._done)
         self._done = done
+
+    def aside(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage is that comes in between: the one that is shown goes on after it."""
+        if self._aside is None:
+            self._aside = StageBars(self._units, leave=False)
+        self._aside.update(stage, done, total)
+
+    def _end_aside(self) -> None:
+        if self._aside is None:
+            return
+        self._aside._close()
+        self._aside = None
+        if self._bar is not None:
+            self._bar.go_on()
 
     def __enter__(self) -> Self:
         return self
@@ -106,5 +127,6 @@ class StageBars:
         self._close()
 
     def _close(self) -> None:
+        self._end_aside()
         if self._bar is not None:
             self._bar.__exit__(None, None, None)

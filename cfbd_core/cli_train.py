@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -13,19 +12,26 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cfbd_core.checked_files import damage_told
+from cfbd_core.cli_options import number, place, whole
 from cfbd_core.cli_progress import StageBars
 from cfbd_core.errors import CfbdError, ParameterError, TrainingError
-from cfbd_core.files import read_json
+from cfbd_core.json_shapes import parse
+from cfbd_core.places import at_home
 from cfbd_core.training import DEFENSES
 from cfbd_core.training.config import TrainParams
-from cfbd_core.training.place import ASKED
+from cfbd_core.training.place import ASKED, read_asked
 
 if TYPE_CHECKING:
+    from cfbd_core.evaluation.evaluate import StageTold
     from cfbd_core.training.sets import TrainingSet
 
 TELLING_SECONDS = 5.0  # for the first process to tell what is wrong
 ENGINES = ("own", "open_clip")
 HASHED = "pictures hashed"  # a stage of its own: all may have to be read before the first step
+# What measuring is at, by the stages of an Evaluator; it may take longer than the training.
+MEASURING = {"classes": "measuring: classes", "pictures": "measuring CA", "triggers": "measuring ASR"}
+UNITS = {HASHED: "pictures"} | dict(zip(MEASURING.values(), ("prompts", "pictures", "pictures"), strict=True))
 OPTIONS = ("model", "defense", "epochs", "steps", "batch_size", "accumulate", "lr", "warmup", "weight_decay")
 LESS_COMMON = ("crop_scale", "seed", "device", "precision", "checkpoint_every", "log_every", "workers")
 
@@ -37,12 +43,12 @@ def add_train(commands: Any) -> None:
     command.set_defaults(run=_train)
     defaults = TrainParams()
     source = command.add_mutually_exclusive_group()
-    source.add_argument("--audit", type=Path, metavar="DIR", help="the audit whose pairs to train on")
+    source.add_argument("--audit", type=place, metavar="DIR", help="the audit whose pairs to train on")
     source.add_argument("--data", metavar="EXPORT", help="an export instead: CSV, Parquet, a folder of tars")
     command.add_argument(
         "--subset", choices=("all", "kept", "coarse"), help="of the audit: kept (default), all, or D_b alone"
     )
-    command.add_argument("--out", required=True, type=Path, metavar="RUN", help="a new folder for the run")
+    command.add_argument("--out", required=True, type=place, metavar="RUN", help="a new folder for the run")
     command.add_argument(
         "--resume", action="store_true", help="go on with the run in RUN; other options come from it"
     )
@@ -67,34 +73,43 @@ def add_train(commands: Any) -> None:
     )
 
     length = command.add_argument_group("training")
-    length.add_argument("--epochs", type=int, metavar="N", help="over the set (10)")
+    length.add_argument("--epochs", type=whole(), metavar="N", help="over the set (10)")
     length.add_argument(
-        "--steps", type=int, metavar="N", help="end after so many steps, if epochs are not over"
+        "--steps", type=whole(), metavar="N", help="end after so many steps, if epochs are not over"
     )
     length.add_argument(
-        "--batch-size", type=int, metavar="N", help=f"pairs a pass, over all GPUs ({defaults.batch_size})"
+        "--batch-size", type=whole(), metavar="N", help=f"pairs a pass, over all GPUs ({defaults.batch_size})"
     )
     length.add_argument(
-        "--accumulate", type=int, metavar="N", help="passes a step; the loss is that of all their pairs (1)"
+        "--accumulate",
+        type=whole(),
+        metavar="N",
+        help="passes a step; the loss is that of all their pairs (1)",
     )
     length.add_argument(
-        "--lr", type=float, metavar="X", help="highest learning rate (5e-4 from scratch, else 1e-5)"
+        "--lr", type=number, metavar="X", help="highest learning rate (5e-4 from scratch, else 1e-5)"
     )
-    length.add_argument("--warmup", type=int, metavar="N", help="steps until then (a tenth, at most 10,000)")
-    length.add_argument("--weight-decay", type=float, metavar="X", help=f"({defaults.weight_decay})")
     length.add_argument(
-        "--crop-scale", type=float, metavar="X", help=f"least share a crop shows ({defaults.crop_scale})"
+        "--warmup", type=whole(), metavar="N", help="steps until then (a tenth, at most 10,000)"
     )
-    length.add_argument("--seed", type=int, metavar="N", help="for everything that is drawn (0)")
+    length.add_argument("--weight-decay", type=number, metavar="X", help=f"({defaults.weight_decay})")
+    length.add_argument(
+        "--crop-scale", type=number, metavar="X", help=f"least share a crop shows ({defaults.crop_scale})"
+    )
+    length.add_argument(
+        "--seed", type=whole(most=2**64), metavar="N", help="for everything that is drawn (0)"
+    )
 
     machine = command.add_argument_group("machine")
     machine.add_argument("--device", help="auto (default), cpu, cuda, cuda:1 …; several GPUs: torchrun")
     machine.add_argument("--precision", choices=("auto", "fp32", "amp"), help="auto: half precision on a GPU")
-    machine.add_argument("--workers", type=int, metavar="N", help="threads that make batches (one a core)")
     machine.add_argument(
-        "--checkpoint-every", type=int, metavar="N", help=f"steps ({defaults.checkpoint_every:,})"
+        "--workers", type=whole(), metavar="N", help="threads that make batches (one a core)"
     )
-    machine.add_argument("--log-every", type=int, metavar="N", help=f"steps ({defaults.log_every})")
+    machine.add_argument(
+        "--checkpoint-every", type=whole(), metavar="N", help=f"steps ({defaults.checkpoint_every:,})"
+    )
+    machine.add_argument("--log-every", type=whole(), metavar="N", help=f"steps ({defaults.log_every})")
 
     measured = command.add_argument_group("measured after every epoch")
     measured.add_argument(
@@ -124,7 +139,13 @@ def _run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     held = _held(options)
     asked = TrainRequest(options, held)
     pairs = asked.pairs()
-    with StageBars({HASHED: "pictures"}) as bars:
+    if pairs.not_compared and is_first():
+        print(
+            f"warning: what the pictures of {pairs.not_compared:,} pairs were when they were audited is not known; "
+            "they are trained on as they are now",
+            file=sys.stderr,
+        )
+    with StageBars(UNITS) as bars:
         if asked.engine == "open_clip":
             from cfbd_core.training.run_open_clip import train_with_open_clip as train
         else:
@@ -133,7 +154,7 @@ def _run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
             pairs,
             options.out,
             asked.params,
-            evaluate=asked.evaluator(),
+            evaluate=asked.evaluator(lambda stage, *far: bars.aside(MEASURING[stage], *far)),
             measured_on=asked.measured_on,
             resume=options.resume,
             progress=partial(bars.update, "train"),
@@ -146,8 +167,8 @@ def _held(options: argparse.Namespace) -> dict[str, Any]:
     """What RUN says that it was asked for, where it is to go on. Raises TrainingError where there is none."""
     if not options.resume:
         return {}
-    found = read_json(options.out / ASKED)
-    if found is None or not isinstance(found.get("params"), dict):
+    found = read_asked(options.out)
+    if found is None:
         raise TrainingError(f"--resume: {options.out} holds no training run; leave --resume out to begin one")
     return found
 
@@ -187,6 +208,9 @@ class TrainRequest:
             raise TrainingError(f"{options.out}: was begun by another version; give a new folder")
         if "defense" in given and given["defense"] != held.get("defense"):
             held = {name: value for name, value in held.items() if name != "defense_options"}
+        if self._resumed is not None:
+            with damage_told(self._resumed / ASKED, "give a new folder", TrainingError):
+                TrainParams(**held)
         return TrainParams(**dict(held) | given)
 
     def pairs(self) -> TrainingSet:
@@ -207,8 +231,8 @@ class TrainRequest:
 
         return held_keys(self._resumed) if self._resumed is not None else None
 
-    def evaluator(self) -> Any:
-        """What measures the model after every epoch, or None."""
+    def evaluator(self, told: StageTold) -> Any:
+        """What measures the model after every epoch and is ``told`` how far it is, or None."""
         classes, images, attack = (self.measured_on[name] for name in ("classes", "images", "attack"))
         if classes is None or not is_first():
             return None
@@ -217,13 +241,13 @@ class TrainRequest:
         from cfbd_core.evaluation.evaluate import Evaluator
 
         saved = SavedAttack.load(Path(attack)) if attack else None
-        return Evaluator(labelled_images(classes, images), saved)
+        return Evaluator(labelled_images(classes, images), saved, told=told)
 
 
 def _whole(text: str) -> str:
     """The whole path of what exists, so that the run may go on from another folder."""
-    path = Path(text).expanduser()
-    return str(path.absolute()) if path.exists() else text
+    path = at_home(text)
+    return str(path.absolute()) if os.path.exists(path) else text
 
 
 def _name_and_value(text: str) -> tuple[str, Any]:
@@ -231,7 +255,7 @@ def _name_and_value(text: str) -> tuple[str, Any]:
     if not equals:
         raise ParameterError(f"--defense-option {text}: give NAME=VALUE")
     try:
-        return name, json.loads(value)
+        return name, parse(value)
     except ValueError:
         return name, value
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.workers import usable_cores
+from cfbd_core.workers import MOST_WORKERS, usable_cores
 
 SplitRule = Literal["quantile", "posterior"]
 GammaZRule = Literal["auto", "null", "valley", "mixture", "manual"]
@@ -111,5 +111,5 @@ class EmbedParams(_Params):
             raise ParameterError(f"--batch-size {self.batch_size}: give at least 1")
         if self.shard_size < 1:
             raise ParameterError(f"shard_size {self.shard_size}: give at least 1")
-        if self.workers < 1:
-            raise ParameterError(f"--workers {self.workers}: give at least 1")
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise ParameterError(f"--workers {self.workers}: give at least 1, at most {MOST_WORKERS:,}")

@@ -78,6 +78,16 @@ class Explorer(DecidedPairs):
         """Positions of the known poisons, ascending."""
         return np.flatnonzero(self.truth == 1)
 
+    @once
+    def unscored(self) -> np.ndarray:
+        """Rows (m,), ascending, of the pairs without a score; they have no position."""
+        return self.audit.unscored_rows()
+
+    @once
+    def without_picture(self) -> np.ndarray:
+        """Rows (m,), ascending, of the pairs without a picture, with a score or not."""
+        return self.audit.rows_without_picture()
+
     @property
     def has_truth(self) -> bool:
         """Whether the source said which pairs are poisoned."""

@@ -8,7 +8,6 @@ read from these alone, so an app that was restarted knows as much as the one tha
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ from typing import Any, Literal
 from cfbd_core.errors import AuditError
 from cfbd_core.files import read_json, told_in_one_line
 from cfbd_core.job_process import STOPPED, end, interrupt, is_held, launch
+from cfbd_core.json_shapes import parse
 
 State = Literal["running", "done", "failed", "stopped"]
 KEPT = 50  # finished jobs, the newest
@@ -230,9 +230,7 @@ def _error(folder: Path, state: State, ended: dict[str, Any] | None) -> str | No
 def _result(folder: Path) -> dict[str, Any] | None:
     """The last line of stdout: a library may have printed something before."""
     try:
-        found = json.loads(
-            (folder / "result.json").read_text(encoding="utf-8").rstrip("\n").rpartition("\n")[2]
-        )
+        found = parse((folder / "result.json").read_text(encoding="utf-8").rstrip("\n").rpartition("\n")[2])
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -9,9 +9,9 @@ that still shows the one before finds it.
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,20 +22,33 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cfbd_core.audit import Audit
+from cfbd_core.checked_files import damage_told, read_object
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.files import one_job, told_in_one_line, write_json
+from cfbd_core.files import one_job, read_json, told_in_one_line, write_json
+from cfbd_core.json_shapes import COUNT
 from cfbd_core.lasso import Space
 from cfbd_core.layout import lay_out
+from cfbd_core.pictures import Picture, pictures_of
 from cfbd_core.places import DATABASE_NAME
 from cfbd_core.scores import gather, unit_rows
 from cfbd_core.shards import EmbeddingFolder
 from cfbd_core.sprites import COLUMNS, PER_SHEET, TILE, write_sheets
 from cfbd_core.store import Database, queries
-from cfbd_core.thumbnails import Locator, Thumbnails, locator_of
+from cfbd_core.thumbnails import Thumbnails
 
 SPACES: tuple[Space, ...] = get_args(Space)
 LEAST, MOST = 10, 100_000  # points; neighbours are found among all pairs of points
 FLAGGED_SHARE = 0.8  # of the points, at most: a map of flagged pairs alone shows no contrast
+INFO_NAME = "map.json"
+INFO_SHAPE = {
+    "folder": str,
+    "embedding": dict,
+    "points": range(MOST + 1),
+    **dict.fromkeys(("flagged", "pairs"), COUNT),
+    **dict.fromkeys(("tile", "columns", "per_sheet"), range(1, 10_000)),
+}
+POINTS = pa.schema([("row", pa.int64()), ("x", pa.float32()), ("y", pa.float32()), ("weight", pa.float32())])
+WAY_OUT = "make the map again"
 IDENTITY = ("encoder", "sha256", "architecture", "width", "rows")  # of the plan: what the vectors rest on
 
 Progress = Callable[[str, int, int], None]
@@ -86,6 +99,7 @@ def make_map(
     home = _home(audit.folder, space)
     with told_in_one_line(audit.folder):
         home.mkdir(parents=True, exist_ok=True)
+    audit.check_source()
     with one_job(home, "map"):
         rows, weights, vectors, info = _sample(audit, space, points, seed)
         xy = lay_out(vectors, seed, tell)
@@ -101,32 +115,36 @@ def make_map(
 def load_map(audit_folder: str | Path, space: Space) -> Map | None:
     """The map last made, or None: there is none, it is damaged, or the embeddings were made anew since."""
     home = _home(audit_folder, space)
-    plan = EmbeddingFolder(Path(audit_folder) / "embeddings").plan() or {}
     try:
-        info = json.loads((home / "map.json").read_text(encoding="utf-8"))
-        if info["embedding"] != {name: plan.get(name) for name in IDENTITY}:
+        info = read_object(home / INFO_NAME, INFO_SHAPE, WAY_OUT)
+        if info["embedding"] != _identity(EmbeddingFolder(Path(audit_folder) / "embeddings").plan() or {}):
             return None
-        folder = home / Path(info["folder"]).name
-        table = pq.read_table(folder / "map.parquet")
-        sheets = [
-            folder / f"sheet_{number:04d}.webp" for number in range(-(-len(table) // info["per_sheet"]))
-        ]
-        if not all(sheet.is_file() for sheet in sheets):
-            return None
-        return Map(
-            space,
-            table["row"].to_numpy(),
-            np.column_stack([table["x"].to_numpy(), table["y"].to_numpy()]),
-            sheets,
-            info["tile"],
-            info["columns"],
-            info["per_sheet"],
-            info,
-            # maps of before each point was one of a crowd
-            table["weight"].to_numpy() if "weight" in table.column_names else np.ones(len(table), np.float32),
-        )
-    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, pa.ArrowException):
+        with damage_told(home / INFO_NAME, WAY_OUT):
+            return _read_map(space, home / Path(info["folder"]).name, info)
+    except (FileNotFoundError, AuditError):
         return None
+
+
+def _read_map(space: Space, folder: Path, info: dict[str, Any]) -> Map:
+    """Read a map's points. Raises ValueError, and whatever a damaged file makes its reader raise."""
+    path = folder / "map.parquet"
+    if pq.read_metadata(path).num_rows != info["points"]:
+        raise ValueError("other points than were told of")
+    table = pq.read_table(path)
+    if "weight" not in table.column_names:  # maps of before each point was one of a crowd
+        table = table.append_column("weight", pa.array(np.ones(len(table), np.float32)))
+    points = table.select(POINTS.names).cast(POINTS)
+    sheets = [folder / f"sheet_{number:04d}.webp" for number in range(-(-len(points) // info["per_sheet"]))]
+    if any(column.null_count for column in points.columns) or not all(map(os.path.isfile, sheets)):
+        raise ValueError("it is not whole")
+    rows, x, y, weights = (column.to_numpy() for column in points.columns)
+    return Map(
+        space, rows, np.column_stack([x, y]), sheets, info["tile"], info["columns"], info["per_sheet"], info, weights
+    )  # fmt: skip
+
+
+def _identity(plan: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plan.get(name) for name in IDENTITY}
 
 
 def _sample(
@@ -155,7 +173,7 @@ def _sample(
         "flagged": int(flagged[chosen].sum()),
         "pairs": pairs,
         "seed": seed,
-        "embedding": {name: plan.get(name) for name in IDENTITY},
+        "embedding": _identity(plan),
         "settings_id": split["settings_id"] if split else None,
         "tile": TILE,
         "columns": COLUMNS,
@@ -203,10 +221,10 @@ def _keep(audit: Audit, home: Path, placed: pa.Table, info: dict[str, Any], prog
     folder = home / f"{made:%Y%m%dT%H%M%S.%f}"
     try:
         folder.mkdir()
-        pictures, locators = Thumbnails(audit.folder), _locators(audit, rows)
-        write_sheets(folder, pictures, locators, lambda done: progress("pictures", done, len(rows)))
+        thumbnails, pictures = Thumbnails(audit.folder), _pictures(audit, rows)
+        write_sheets(folder, thumbnails, pictures, lambda done: progress("pictures", done, len(rows)))
         pq.write_table(placed, folder / "map.parquet")
-        write_json(home / "map.json", info | {"folder": folder.name, "made_at": made.isoformat()})
+        write_json(home / INFO_NAME, info | {"folder": folder.name, "made_at": made.isoformat()})
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -219,14 +237,11 @@ def _home(audit_folder: str | Path, space: Space) -> Path:
     return Path(audit_folder) / "maps" / space
 
 
-def _current(home: Path) -> str | None:
-    try:
-        return str(json.loads((home / "map.json").read_text(encoding="utf-8"))["folder"])
-    except (OSError, ValueError, KeyError):
-        return None
+def _current(home: Path) -> str:
+    return str((read_json(home / INFO_NAME) or {}).get("folder"))
 
 
-def _locators(audit: Audit, rows: np.ndarray) -> list[Locator]:
-    pairs = audit.pairs_at(rows).select(["row", "image", "image_offset", "image_size"]).to_pylist()
-    held = {pair["row"]: locator_of(pair) for pair in pairs}
-    return [held.get(row, (None, None, None)) for row in rows.tolist()]
+def _pictures(audit: Audit, rows: np.ndarray) -> list[Picture]:
+    pairs = audit.pairs_at(rows)
+    held = dict(zip(pairs["row"].to_pylist(), pictures_of(audit.shards, pairs), strict=True))
+    return [held.get(row, Picture(None)) for row in rows.tolist()]

@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cfbd_core.errors import CfbdError, ParameterError
 
@@ -27,23 +28,39 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # `app` could find one of the folder that the user stands in.
 PACKAGES_DIR = Path(__file__).resolve().parents[1]
 
-# Streamlit's options, as `streamlit config show` names them; a flag overrules every config.toml.
-OPTIONS: tuple[tuple[str, str], ...] = (
-    ("browser.gatherUsageStats", "false"),
-    ("server.showEmailPrompt", "false"),
-    ("server.fileWatcherType", "none"),
-    ("server.runOnSave", "false"),
-    ("server.maxMessageSize", "200"),  # MB; a map of a million pairs is about 30
-    ("server.enableCORS", "true"),
-    ("server.enableXsrfProtection", "true"),
-    ("client.toolbarMode", "minimal"),
+# Streamlit's options, as `streamlit config show` names them. The app's process reads no config.toml and no
+# variable (:mod:`app.server`), so every other stands at Streamlit's default. What would open more of the server
+# than the app needs is named here all the same.
+OPTIONS: dict[str, Any] = {
+    "browser.gatherUsageStats": False,
+    "client.allowedOrigins": [],  # pages that may frame the app and steer it
+    "client.showErrorDetails": "none",
+    "client.showErrorLinks": False,
+    "client.toolbarMode": "minimal",
+    "global.developmentMode": False,
     # A form that a button fills has first values as well.
-    ("global.disableWidgetStateDuplicationWarning", "true"),
-    ("client.showErrorDetails", "none"),
-    ("client.showErrorLinks", "false"),
-    ("logger.level", "warning"),
-    ("logger.hideWelcomeMessage", "true"),  # our own line says where; theirs asks a site for our address
-)
+    "global.disableWidgetStateDuplicationWarning": True,
+    "logger.hideWelcomeMessage": True,  # our own line says where; theirs asks a site for our address
+    "logger.level": "warning",
+    "runner.magicEnabled": False,
+    "server.corsAllowedOrigins": [],
+    "server.enableAgentApi": False,
+    "server.enableCORS": True,
+    "server.enableStaticServing": False,
+    "server.enableXsrfProtection": True,
+    "server.fileWatcherType": "none",
+    "server.headless": True,  # :mod:`app.server` opens the browser
+    "server.maxMessageSize": 200,  # MB; a map of a million pairs is about 30
+    "server.maxUploadSize": 1,  # MB; nothing is uploaded
+    "server.runOnSave": False,
+    "server.allowRunOnSave": False,
+    "server.scriptHealthCheckEnabled": False,
+    "server.showEmailPrompt": False,
+    "server.trustedUserHeaders": {},
+    "server.unsafeMetricsUserAttributes": [],
+}
+# The two that docs/LOGIN.md leaves to whoever runs a server, by the variables that set them.
+BASE_PATH_VARIABLE, SECRETS_VARIABLE = "STREAMLIT_SERVER_BASE_URL_PATH", "STREAMLIT_SECRETS_FILES"
 
 # Okabe and Ito's colours tell themselves apart with every common colour blindness. Yellow and black are
 # left out: one is lost on white, the other on black.
@@ -51,22 +68,22 @@ CATEGORIES_ON_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#
 CATEGORIES_ON_DARK = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#A3ACB8")
 
 # Streamlit follows the system's choice of light or dark, since both are defined.
-THEME: tuple[tuple[str, str], ...] = (
-    ("theme.light.primaryColor", "#2F6DB5"),
-    ("theme.light.backgroundColor", "#FFFFFF"),
-    ("theme.light.secondaryBackgroundColor", "#F3F5F8"),
-    ("theme.light.textColor", "#1F2933"),
-    ("theme.light.linkColor", "#2F6DB5"),
-    ("theme.light.borderColor", "#D8DEE6"),
-    ("theme.light.chartCategoricalColors", json.dumps(CATEGORIES_ON_LIGHT)),
-    ("theme.dark.primaryColor", "#6FA8E8"),
-    ("theme.dark.backgroundColor", "#14181D"),
-    ("theme.dark.secondaryBackgroundColor", "#1E242C"),
-    ("theme.dark.textColor", "#E4E8ED"),
-    ("theme.dark.linkColor", "#8DBBF0"),
-    ("theme.dark.borderColor", "#37414D"),
-    ("theme.dark.chartCategoricalColors", json.dumps(CATEGORIES_ON_DARK)),
-)
+THEME: dict[str, Any] = {
+    "theme.light.primaryColor": "#2F6DB5",
+    "theme.light.backgroundColor": "#FFFFFF",
+    "theme.light.secondaryBackgroundColor": "#F3F5F8",
+    "theme.light.textColor": "#1F2933",
+    "theme.light.linkColor": "#2F6DB5",
+    "theme.light.borderColor": "#D8DEE6",
+    "theme.light.chartCategoricalColors": list(CATEGORIES_ON_LIGHT),
+    "theme.dark.primaryColor": "#6FA8E8",
+    "theme.dark.backgroundColor": "#14181D",
+    "theme.dark.secondaryBackgroundColor": "#1E242C",
+    "theme.dark.textColor": "#E4E8ED",
+    "theme.dark.linkColor": "#8DBBF0",
+    "theme.dark.borderColor": "#37414D",
+    "theme.dark.chartCategoricalColors": list(CATEGORIES_ON_DARK),
+}
 
 
 def serve(
@@ -84,25 +101,27 @@ def serve(
     machine (those of a reverse proxy). Raises CfbdError for an audit, a root, an address or a port that
     cannot be used.
     """
-    script = main_script()
+    check_installed()
     environment = app_environment(os.environ, audit, roots)
     chosen = free_port(address, port)
+    options = streamlit_options(os.environ, chosen, address, allowed_hosts)
     has_browser = browser and has_display(os.environ)
-    command = command_line(script, chosen, address, allowed_hosts, has_browser)
+    # -P: `python -m` would look for modules in the working directory first, among the user's own files.
+    command = [sys.executable, "-P", "-m", "app.server", json.dumps(options)]
+    command += ["--open", url(address, chosen)] if has_browser else []
     print(f"CFBD Auditor: {url(address, chosen)} (Ctrl-C ends it)", flush=True)
     if address not in LOOPBACK:
         print("other machines can reach it too; docs/LOGIN.md puts a login before it", file=sys.stderr)
     os.execve(sys.executable, command, environment)
 
 
-def main_script() -> Path:
-    """The app's first page. Raises CfbdError where the app or Streamlit is not installed."""
-    script = PACKAGES_DIR / "app" / "main.py"
-    if not script.is_file():
-        raise CfbdError(f"{script}: the app is not installed; use a checkout of the repository")
+def check_installed() -> None:
+    """Raise CfbdError where the app or Streamlit is not installed."""
+    server = PACKAGES_DIR / "app" / "server.py"
+    if not server.is_file():
+        raise CfbdError(f"{server}: the app is not installed; use a checkout of the repository")
     if find_spec("streamlit") is None:
         raise CfbdError("streamlit is not installed: pip install -r requirements.txt")
-    return script
 
 
 def app_environment(
@@ -133,19 +152,24 @@ def app_environment(
     }
 
 
-def command_line(
-    script: Path, port: int, address: str, allowed_hosts: Sequence[str] = (), browser: bool = True
-) -> list[str]:
-    """The arguments of the app's process."""
-    flags = [("server.address", address), ("server.port", str(port)), *OPTIONS, *THEME]
-    flags.append(("server.headless", "false" if browser else "true"))
+def streamlit_options(
+    environment: Mapping[str, str], port: int, address: str, allowed_hosts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What Streamlit is set to, by its options' names. Raises ParameterError for a host's name that is none."""
+    for host in allowed_hosts:
+        if not re.fullmatch(r"(\*\.)?[\w.:-]+", host):
+            raise ParameterError(
+                f"--allow-host {host}: give a name such as audit.example.org, without port or path"
+            )
+    options = OPTIONS | THEME | {"server.address": address, "server.port": port}
     if address in LOOPBACK:
         # A hostile page could point its own name at this machine (DNS rebinding) and so reach the app.
-        allowed_hosts = [*LOOPBACK, *allowed_hosts]
-    flags += [("server.allowedHosts", host) for host in allowed_hosts]
-    # -P: `python -m` would look for modules in the working directory first, among the user's own files.
-    command = [sys.executable, "-P", "-m", "streamlit", "run", str(script)]
-    return [*command, *(f"--{name}={value}" for name, value in flags)]
+        options["server.allowedHosts"] = [*LOOPBACK, *allowed_hosts]
+    if BASE_PATH_VARIABLE in environment:
+        options["server.baseUrlPath"] = environment[BASE_PATH_VARIABLE]
+    if SECRETS_VARIABLE in environment:
+        options["secrets.files"] = environment[SECRETS_VARIABLE].split()
+    return options
 
 
 def has_display(environment: Mapping[str, str]) -> bool:

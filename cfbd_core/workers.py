@@ -11,6 +11,7 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+MOST_WORKERS = 1024  # threads or processes that may be asked for: more only fail to start
 
 
 def usable_cores() -> int:

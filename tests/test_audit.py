@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import json
 import subprocess
 import sys
@@ -295,6 +294,13 @@ def test_two_processes_at_once_the_second_is_refused_and_nothing_is_lost(tmp_pat
     assert audit.shards.are_whole()
 
 
+def test_a_folder_of_other_things_is_refused_and_stays_as_it_is(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(AuditError, match="not empty"):
+        Audit.create(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 3 MB; needs root on Linux."""
@@ -335,59 +341,19 @@ def test_the_settings_of_the_stored_split_come_back(scored, own):
     assert Audit.open(own.folder).applied_params() == params
 
 
-def test_kept_sliders_come_back_and_change_no_verdict(own):
-    own.split(SplitParams(k=2, q=9))
-    before = own.pairs()
-    params = SplitParams(k=4, q=30, gamma=0.123456789, gamma_z=-0.25, gamma_z_rule="manual", kappa=7.5)
-    own.keep_sliders(SplitParams())
-    own.keep_sliders(params)
-    assert Audit.open(own.folder).kept_sliders() == params
-    assert own.pairs() == before
-    assert own.applied_params() == SplitParams(k=2, q=9)
-
-
-@pytest.mark.parametrize(
-    "held",
-    [
-        b"",
-        b"{",
-        b"\xff\xfe\x00",
-        b"null",
-        b"[1, 2]",
-        b'"text"',
-        b'{"k": 99}',
-        b'{"k": "3"}',
-        b'{"q": 2.5}',
-        b'{"seed": null}',
-        b'{"gamma": null}',
-        b'{"gamma": NaN}',
-        b'{"kappa": Infinity}',
-        b'{"rule": ["quantile"]}',
-        b'{"colour": "red"}',
-        b'{"gamma_z": 0.5}',
-    ],
-)
-def test_damaged_sliders_count_as_none(tmp_path, held):
-    audit = Audit.create(tmp_path / "audit")
-    assert audit.kept_sliders() is None
-    (audit.folder / "sliders.json").write_bytes(held)
-    assert audit.kept_sliders() is None
-
-
-def test_sliders_that_cannot_be_kept_are_told_in_one_line(tmp_path, monkeypatch):
-    audit = Audit.create(tmp_path / "audit")
-    monkeypatch.setattr("cfbd_core.audit_columns.write_json", _full_disk)
-    with pytest.raises(AuditError, match="disk is full"):
-        audit.keep_sliders(SplitParams())
-
-
-def _full_disk(*_):
-    raise OSError(errno.ENOSPC, "No space left on device")
-
-
 def test_a_glance_tells_what_its_parts_do(own: Audit) -> None:
     assert own.glance() == (own.score_version(), True, None, {})
     own.split(SplitParams(k=2, q=20))
     own.save_view("mine", {"show": "all"})
     parts = own.score_version(), own.is_scored(), own.applied_params(), own.saved_views()
     assert own.glance() == parts
+
+
+def test_folders_with_letters_of_patterns_serve_as_others_and_those_that_cannot_are_told(
+    tmp_path, toy_source
+):
+    source = toy_source(12)
+    audit = Audit.create(tmp_path / "g[1]*" / "a")
+    assert audit.ingest(source)["pairs"] == 12
+    with pytest.raises(AuditError, match="a path with '\\?' cannot be used"):
+        Audit.create(tmp_path / "a?").ingest(source)

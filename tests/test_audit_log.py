@@ -260,10 +260,9 @@ def test_a_log_is_written_over_a_log_and_over_nothing_else(logged, tmp_path):
     assert not list(Path(tmp_path).glob(".*.part"))
 
 
-def test_a_decision_changes_what_comes_of_a_split_and_a_view_or_a_slider_does_not(own):
+def test_a_decision_changes_what_comes_of_a_split_and_a_view_does_not(own):
     scored = own.changed()
     own.save_view("mine", {"show": "all"})
-    own.keep_sliders(SplitParams(k=2, q=9))
     assert own.changed() == scored is not None
     done = own.decide_rows(np.array([0]), 1)
     assert own.changed() == done.time > scored

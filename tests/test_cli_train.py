@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
 
 import duckdb
@@ -136,7 +137,11 @@ def test_the_subsets_are_all_kept_and_the_benign_of_the_coarse_stage(own, model,
         assert result["pairs"] == own.pairs(where=where).num_rows
 
 
-def test_ca_and_asr_are_measured_after_every_epoch(toy_source, model, tmp_path, capsys):
+def test_ca_and_asr_are_measured_after_every_epoch(toy_source, model, tmp_path, capsys, monkeypatch):
+    states: list[dict[str, object]] = []
+    monkeypatch.setenv(PROGRESS_VARIABLE, str(tmp_path / "progress.json"))
+    monkeypatch.setattr("cfbd_core.cli_progress.write_json", lambda _path, state: states.append(state))
+    monkeypatch.setattr("cfbd_core.cli_progress.TELL_SECONDS", 0)
     source = toy_source(40)
     classes = tmp_path / "classes.csv"
     rows = [line.split(",") for line in source.read_text().splitlines()[1:]]
@@ -149,6 +154,11 @@ def test_ca_and_asr_are_measured_after_every_epoch(toy_source, model, tmp_path, 
     measured = [line for line in read_metrics(run) if line["kind"] == "eval"]
     assert [line["epoch"] for line in measured] == [0, 1]
     assert 0 <= result["ca"] == measured[-1]["ca"] <= 1
+    stages = [stage for stage, _ in groupby(str(state["stage"]) for state in states)]
+    assert stages == ["pictures hashed", *["train", "measuring: classes", "measuring CA"] * 2, "train"]
+    assert {(state["done"], state["total"]) for state in states if state["stage"] == "measuring CA"} >= {
+        (40, 40)
+    }
     assert json.loads((run / "run.json").read_text())["measured_on"]["classes"] == str(classes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.duplicates import Copies
@@ -36,7 +36,6 @@ FILTERS = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(FILTERS)
 def test_an_address_gives_the_filter_back(chosen) -> None:
     query = to_query(chosen)
@@ -52,7 +51,6 @@ def test_the_usual_filter_has_an_empty_address() -> None:
     assert from_query({"audit": "a", "k": "5"}) == PairFilter()
 
 
-@settings(deadline=None)
 @given(FILTERS)
 def test_taking_every_part_out_leaves_all_pairs(chosen) -> None:
     left = chosen
@@ -64,7 +62,6 @@ def test_taking_every_part_out_leaves_all_pairs(chosen) -> None:
     assert not left.text.strip()
 
 
-@settings(deadline=None)
 @given(FILTERS)
 def test_a_part_takes_out_itself_alone(chosen) -> None:
     before = [part.words for part in parts(chosen)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
@@ -26,7 +26,6 @@ def winding(corners: tuple[tuple[float, float], ...], x: float, y: float) -> int
     return round(total / (2 * np.pi))
 
 
-@settings(deadline=None)
 @given(CORNERS, st.integers(0, 2**32 - 1))
 def test_within_is_where_the_outline_goes_round_an_odd_number_of_times(corners, seed) -> None:
     lasso = Lasso("captions", tuple(corners))
@@ -35,7 +34,6 @@ def test_within_is_where_the_outline_goes_round_an_odd_number_of_times(corners, 
     assert lasso.holds(xy).tolist() == expected
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["captions", "images"]), CORNERS)
 def test_a_text_gives_the_outline_back(space, corners) -> None:
     for map_id in ("", "20261126T044108.123456"):

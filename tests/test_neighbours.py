@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core import scores
@@ -19,7 +19,6 @@ def literal(vectors: np.ndarray, row: int, count: int, allowed: np.ndarray) -> l
     return [other for _, other in sorted(found)[:count]]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000), st.integers(0, 30), st.integers(0, 12), st.booleans())
 def test_the_nearest_are_those_of_a_literal_search(seed, row, count, some) -> None:
     rng = np.random.default_rng(seed)

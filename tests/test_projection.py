@@ -24,6 +24,7 @@ from cfbd_core.files import one_job
 from cfbd_core.lasso import Lasso
 from cfbd_core.layout import lay_out, nearest
 from cfbd_core.pair_filter import PairFilter, outlined_map
+from cfbd_core.pictures import Picture
 from cfbd_core.projection import choose, load_map, make_map, weigh
 from cfbd_core.scores import unit_rows
 from cfbd_core.sprites import write_sheets
@@ -351,9 +352,9 @@ def test_missing_and_odd_pictures_are_neutral_tiles(tmp_path):
     Image.new("RGB", (400, 100), "red").save(tmp_path / "wide.png")
     held = Thumbnails(tmp_path)
     locators = [
-        (None, None, None),
-        (str(tmp_path / "wide.png"), None, None),
-        (str(tmp_path / "no"), None, None),
+        Picture(None),
+        Picture(str(tmp_path / "wide.png")),
+        Picture(str(tmp_path / "no")),
     ]
     (path,) = write_sheets(tmp_path, held, locators)
     with Image.open(path) as sheet:
@@ -371,7 +372,7 @@ def test_more_pictures_than_a_sheet_holds_go_on_in_the_next(tmp_path, monkeypatc
     held = Thumbnails(tmp_path)
     monkeypatch.setattr(held, "get", lambda asked: [Thumbnail(drawn.getvalue())] * len(asked))
     told: list[int] = []
-    sheets = write_sheets(tmp_path, held, [("x", None, None)] * 1025, told.append)
+    sheets = write_sheets(tmp_path, held, [Picture("x")] * 1025, told.append)
     sizes = []
     for sheet in sheets:
         with Image.open(sheet) as opened:

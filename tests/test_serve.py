@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +11,7 @@ import time
 import tomllib
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +31,7 @@ class Handed(Exception):
 def handed(monkeypatch, tmp_path):
     """`cfbd app …` in an empty folder, up to the hand-over: (arguments, environment)."""
     (tmp_path / "packages" / "app").mkdir(parents=True)
-    (tmp_path / "packages" / "app" / "main.py").touch()
+    (tmp_path / "packages" / "app" / "server.py").touch()
     monkeypatch.setattr(serve, "PACKAGES_DIR", tmp_path / "packages")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -54,12 +57,9 @@ def taken_port():
         yield held.getsockname()[1]
 
 
-def flags(arguments: list[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for argument in arguments:
-        if argument.startswith("--"):
-            name, _, value = argument[2:].partition("=")
-            found.setdefault(name, []).append(value)
+def options(arguments: list[str]) -> dict[str, Any]:
+    """What Streamlit is set to."""
+    found: dict[str, Any] = json.loads(arguments[4])
     return found
 
 
@@ -89,54 +89,73 @@ def test_without_roots_the_app_may_touch_the_working_directory(handed, tmp_path)
 
 
 def test_it_listens_on_this_machine_only_and_knows_no_other_name(handed):
-    found = flags(handed("--port", 8765)[0])
-    assert found["server.address"] == ["localhost"]
-    assert found["server.port"] == ["8765"]
+    found = options(handed("--port", 8765)[0])
+    assert found["server.address"] == "localhost"
+    assert found["server.port"] == 8765
     assert found["server.allowedHosts"] == ["localhost", "127.0.0.1", "::1"]
 
 
 def test_a_proxys_name_is_allowed_too(handed):
-    found = flags(handed("--allow-host", "audit.example.org")[0])
+    found = options(handed("--allow-host", "audit.example.org")[0])
     assert found["server.allowedHosts"][-1] == "audit.example.org"
     assert "localhost" in found["server.allowedHosts"]
 
 
+@pytest.mark.parametrize("name", ["https://audit.example.org", "audit.example.org/x", "a*b", "", "a b"])
+def test_what_is_no_name_of_a_host(capsys, handed, name):
+    assert f"--allow-host {name}: give a name" in one_line(capsys, f"--allow-host={name}")
+
+
 def test_another_address_is_told_to_be_open_to_others(handed, capsys):
-    found = flags(handed("--address", "0.0.0.0")[0])
-    assert found["server.address"] == ["0.0.0.0"]
+    found = options(handed("--address", "0.0.0.0")[0])
+    assert found["server.address"] == "0.0.0.0"
     assert "server.allowedHosts" not in found
     shown = capsys.readouterr()
     assert "http://localhost:" in shown.out
     assert "docs/LOGIN.md" in shown.err
 
 
-def test_every_flag_is_an_option_of_streamlit(handed):
+def test_every_option_is_one_of_streamlits_and_of_its_type(handed):
     from streamlit import config
 
-    assert set(flags(handed()[0])) <= set(config._config_options_template)
+    for name, value in options(handed()[0]).items():
+        default = config._config_options_template[name].default_val
+        assert default is None or isinstance(value, (type(default), bool)), name
+
+
+def test_the_variables_of_the_login_guide_are_heard_and_no_other(handed, monkeypatch):
+    monkeypatch.setenv("STREAMLIT_SERVER_BASE_URL_PATH", "audit")
+    monkeypatch.setenv("STREAMLIT_SECRETS_FILES", "/run/secrets/app.toml")
+    monkeypatch.setenv("STREAMLIT_SERVER_ENABLE_AGENT_API", "true")
+    monkeypatch.setenv("STREAMLIT_SERVER_MAX_UPLOAD_SIZE", "77")
+    found = options(handed()[0])
+    assert found["server.baseUrlPath"] == "audit"
+    assert found["secrets.files"] == ["/run/secrets/app.toml"]
+    assert found["server.enableAgentApi"] is False
+    assert found["server.maxUploadSize"] != 77
 
 
 def test_the_url_is_printed(handed, capsys):
     arguments, _ = handed()
-    assert f"http://localhost:{flags(arguments)['server.port'][0]}" in capsys.readouterr().out
+    assert f"http://localhost:{options(arguments)['server.port']}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("variables", "options", "headless"),
+    ("variables", "asked", "opens"),
     [
-        ({}, (), "true"),
-        ({"DISPLAY": ":0"}, (), "false"),
-        ({"WAYLAND_DISPLAY": "wayland-0"}, (), "false"),
-        ({"DISPLAY": ":0"}, ("--no-browser",), "true"),
+        ({}, (), False),
+        ({"DISPLAY": ":0"}, (), True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, (), True),
+        ({"DISPLAY": ":0"}, ("--no-browser",), False),
     ],
 )
-def test_a_browser_opens_only_where_one_can(handed, monkeypatch, variables, options, headless):
+def test_a_browser_opens_only_where_one_can(handed, monkeypatch, variables, asked, opens):
     monkeypatch.setattr(sys, "platform", "linux")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert flags(handed(*options)[0])["server.headless"] == [headless]
+    assert ("--open" in handed(*asked)[0]) is opens
 
 
 def test_the_working_directory_lends_the_app_no_modules(handed):
@@ -184,7 +203,7 @@ def test_the_next_port_is_taken_when_nobody_named_one(monkeypatch, taken_port):
 def test_an_installation_without_the_app(monkeypatch, tmp_path):
     monkeypatch.setattr(serve, "PACKAGES_DIR", tmp_path)
     with pytest.raises(CfbdError, match="not installed"):
-        serve.main_script()
+        serve.check_installed()
 
 
 @pytest.mark.parametrize(
@@ -215,6 +234,7 @@ def test_a_real_server_answers_and_ctrl_c_ends_it_quietly(tmp_path):
     """A whole server with a page of its own, in a home without any Streamlit file."""
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "main.py").write_text("import streamlit as st\nst.write('hello')\n")
+    shutil.copy(ROOT / "app" / "server.py", tmp_path / "app")
     start = (
         "from pathlib import Path; from cfbd_core import serve; "
         f"serve.PACKAGES_DIR = Path({str(tmp_path)!r}); serve.serve(None, browser=False)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from cfbd_core import SplitParams
 from cfbd_core.errors import ParameterError
@@ -13,7 +13,6 @@ from cfbd_core.slider_query import NAMES, from_query, to_query
 from tests.explored import PARAMS
 
 
-@settings(deadline=None)
 @given(PARAMS)
 def test_an_address_gives_the_sliders_back(params) -> None:
     query = to_query(params)

@@ -7,7 +7,6 @@ A copy is a folder: its pairs (:mod:`cfbd_core.attacks.copy_formats`), ``manifes
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -30,6 +29,7 @@ from cfbd_core.attacks.source_pairs import SourcePairs, picture_pool, read_pairs
 from cfbd_core.attacks.trigger_files import TRIGGERS_NAME, kept_triggers, read_triggers, search_of
 from cfbd_core.attacks.wording import counted
 from cfbd_core.attacks.workshops import named_encoder, workshops
+from cfbd_core.checked_files import damage_told, read_object
 from cfbd_core.errors import CfbdError, ParameterError, SourceError
 from cfbd_core.files import write_json, written_beside
 from cfbd_core.images import BadImage
@@ -152,14 +152,14 @@ def load_triggers(folder: str | Path) -> tuple[PoisonParams, list[Trigger]]:
     Raises SourceError where the folder is no copy of ours, or is damaged.
     """
     folder = Path(folder)
+    way_out = f"`cfbd attack NAME SOURCE --out {folder}` makes one"
     try:
-        told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        given = told["params"]
-        params = _of_demo(told, given) if told.get("made_by") == DEMO else PoisonParams.from_dict(given)
-    except (OSError, ValueError, LookupError, TypeError):
-        raise SourceError(
-            f"{folder}: no poisoned copy here; `cfbd attack NAME SOURCE --out {folder}` makes one"
-        ) from None
+        with damage_told(folder / MANIFEST, way_out, SourceError):
+            told = read_object(folder / MANIFEST, {"params": dict}, way_out, SourceError)
+            given = told["params"]
+            params = _of_demo(told, given) if told.get("made_by") == DEMO else PoisonParams.from_dict(given)
+    except FileNotFoundError:
+        raise SourceError(f"{folder}: no poisoned copy here; {way_out}") from None
     return params, read_triggers(folder / TRIGGERS_NAME)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import platform
 from collections import Counter
@@ -18,9 +17,11 @@ from cfbd_core.attacks.copy_options import CopyOptions
 from cfbd_core.attacks.copy_place import MANIFEST
 from cfbd_core.attacks.copy_records import CopyPlan
 from cfbd_core.attacks.poison_params import settings
+from cfbd_core.checked_files import read_object
 from cfbd_core.errors import AuditError
 
 _CHANGING = ("finished", "versions", "later_versions")  # from call to call of the same copy
+_HELD = {"finished?": bool, "versions?": {str: str}, "later_versions?": [{str: str}]}
 
 
 def new_manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> dict[str, Any]:
@@ -74,11 +75,8 @@ def held_manifest(out: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if not (out / MANIFEST).exists():
         raise AuditError(f"{out}: is not empty and holds no copy of ours; give a new folder")
-    try:
-        held = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        held = {}
-    if not isinstance(held, dict) or _lasting(held) != _lasting(manifest):
+    held = read_object(out / MANIFEST, _HELD, "give a new folder, or delete this one")
+    if _lasting(held) != _lasting(manifest):
         raise AuditError(f"{out}: holds a copy made otherwise; give a new folder or delete this one")
     return held
 

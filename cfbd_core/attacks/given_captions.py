@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cfbd_core.errors import ParameterError
+from cfbd_core.files import read_lines
 
 
 def read_captions(file: Path) -> list[str]:
@@ -13,8 +14,8 @@ def read_captions(file: Path) -> list[str]:
     Raises ParameterError where it cannot be read or holds none.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_lines(file)
+    except (OSError, ValueError) as error:
         raise ParameterError(f"--captions-file {file}: cannot be read ({error}); give a UTF-8 text") from None
     captions = [line.strip() for line in lines if line.strip()]
     if not captions:

@@ -14,6 +14,7 @@ from cfbd_core.attacks.fields import picture_size_of
 from cfbd_core.attacks.traps import TRAPS
 from cfbd_core.errors import ParameterError
 
+MOST_TRIGGERS = 1000
 CONTROL = "none"  # in place of an attack's name: no poison, only what traps change
 
 
@@ -64,8 +65,10 @@ class PoisonParams:
         for name in ("triggers", "seed"):
             if type(getattr(self, name)) is not int:
                 raise ParameterError(f"--{name} {getattr(self, name)!r}: give a whole number")
-        if self.triggers < 1:
-            raise ParameterError(f"--triggers {self.triggers}: give at least 1 trigger a target")
+        if not 1 <= self.triggers <= MOST_TRIGGERS:
+            raise ParameterError(
+                f"--triggers {self.triggers}: give at least 1 trigger a target, at most {MOST_TRIGGERS:,}"
+            )
         if self.seed < 0:
             raise ParameterError(f"--seed {self.seed}: give 0 or more")
         for trap in TRAPS:

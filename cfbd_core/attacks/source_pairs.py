@@ -17,6 +17,7 @@ from cfbd_core.attacks.base import resized
 from cfbd_core.errors import SourceError
 from cfbd_core.images import BadImage, decode_image, read_image_bytes
 from cfbd_core.sources import PAIR_SCHEMA, Batch, SourceOptions, fingerprint, open_source
+from cfbd_core.sources.base import repeated_key
 
 Keys = Literal["all", "even", "odd"]
 Place = tuple[str, int | None, int | None]  # as read_image_bytes takes it
@@ -108,12 +109,15 @@ def picture_pool(places: list[Place], seed: int) -> Callable[[int], list[Image.I
 
 
 class _Reader:
-    """Chooses pairs batch by batch, and notes the record of each."""
+    """Chooses pairs batch by batch, and notes the record of each; keys that repeat get names as in an audit."""
 
     def __init__(self, keys: Keys, numbered: bool) -> None:
         self._keys, self._numbered = keys, numbered
-        self._seen: set[str] = set()
-        self.records: dict[str, tuple[int, Place]] = {}
+        self._seen: set[int] = set()  # pairs, by hash
+        self._of: dict[str, str] = {}  # key of a record -> the shard of its first
+        self._times: Counter[tuple[str, str]] = Counter()  # that a key began another record of a shard
+        self._last: tuple[str, str, Place, int] | None = None
+        self.records: dict[str, int] = {}
         self.record_of: list[int] = []
         self.number: list[int] = []
         self.skipped: Counter[str] = Counter()
@@ -123,13 +127,11 @@ class _Reader:
         """Return the pairs that are copied."""
         self.skipped.update(skip.reason for skip in batch.skips)
         pairs = batch.pairs
-        keep = [
-            self._keep(key, place)
-            for key, place in zip(pairs["key"].to_pylist(), _places(pairs), strict=True)
-        ]
+        columns = (pairs["key"].to_pylist(), pairs["caption"].to_pylist(), _places(pairs))
+        keep = [self._keep(batch.shard, *pair) for pair in zip(*columns, strict=True)]
         return pairs.filter(pa.array(keep, pa.bool_()))
 
-    def _keep(self, key: str, place: Place) -> bool:
+    def _keep(self, shard: str, key: str, caption: str, place: Place) -> bool:
         record, number = key, 0
         if self._numbered:
             record, _, last = key.rpartition("#")
@@ -143,14 +145,26 @@ class _Reader:
             if int(record) % 2 != (self._keys == "odd"):
                 self.left_out[place] = None
                 return False
-        index, known = self.records.setdefault(record, (len(self.records), place))
-        if key in self._seen or known != place:
+        pair = hash((key, caption, place))
+        if pair in self._seen:
             self.skipped["duplicate key"] += 1
             return False
-        self._seen.add(key)
-        self.record_of.append(index)
+        self._seen.add(pair)
+        self.record_of.append(self._record(shard, record, place, number))
         self.number.append(number)
         return True
+
+    def _record(self, shard: str, key: str, place: Place, number: int) -> int:
+        """Return the number of a record: the last one's for its further captions, else a new one."""
+        last, self._last = self._last, (shard, key, place, number)
+        if last is not None and last[:3] == (shard, key, place) and last[3] < number:
+            return len(self.records) - 1
+        home = self._of.setdefault(key, shard)
+        self._times[shard, key] += 1
+        name = repeated_key(key, shard, home, self._times[shard, key])
+        while name in self.records:
+            name += "~"
+        return self.records.setdefault(name, len(self.records))
 
 
 def _places(pairs: pa.Table | pa.RecordBatch) -> Iterator[Place]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
+from PIL import Image
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import Trigger, Workshop
-from cfbd_core.attacks.plan import make_trigger
-from cfbd_core.attacks.poison_params import PoisonParams
+from cfbd_core.attacks.fields import picture_size_of
+from cfbd_core.attacks.plan import Poison, make_trigger, triggered
+from cfbd_core.attacks.poison_params import PoisonParams, settings
+from cfbd_core.checked_files import damage_told, load_arrays
 from cfbd_core.errors import SourceError
 from cfbd_core.files import written_beside
 
 TRIGGERS_NAME = "trigger.npz"
+MOST_BYTES = 2**32  # of arrays: a thousand triggers of half a megabyte, for eight targets
+UNREADABLE = "cannot be read as triggers"
+WAY_OUT = "delete it, and make the copy again"
 
 
 def kept_triggers(path: Path, params: PoisonParams, workshop: Callable[[str], Workshop]) -> list[Trigger]:
@@ -24,7 +29,7 @@ def kept_triggers(path: Path, params: PoisonParams, workshop: Callable[[str], Wo
     Each that is optimised is kept as soon as it is made, and its search while it is going on
     (:func:`search_of`): after a stop, the next call goes on. Raises what makes triggers raises, and SourceError.
     """
-    triggers = read_triggers(path) if path.exists() else []
+    triggers = _fitting_triggers(path, params) if path.exists() else []
     for number in range(len(triggers), params.trigger_count):
         triggers.append(make_trigger(params, number, workshop, search_of(path, number)))
         if ATTACKS[params.attack].optimised:
@@ -51,13 +56,28 @@ def save_triggers(path: Path, triggers: Sequence[Trigger]) -> None:
 
 def read_triggers(path: Path) -> list[Trigger]:
     """Read all triggers, by number. Raises SourceError where the file is missing or damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            triggers: list[Trigger] = [{} for _ in range(int(arrays["count"]))]
-            for entry in arrays.files:
-                number, slash, name = entry.partition("/")
-                if slash:
-                    triggers[int(number)][name] = arrays[entry]
-    except (OSError, ValueError, LookupError, EOFError, BadZipFile) as error:
-        raise SourceError(f"{path}: cannot be read as triggers ({error}); make the copy again") from None
+    if not path.exists():
+        raise SourceError(f"{path}: {UNREADABLE} (it is missing); make the copy again")
+    with damage_told(path, WAY_OUT, SourceError, UNREADABLE):
+        arrays = load_arrays(path, MOST_BYTES)
+        triggers: list[Trigger] = [{} for _ in range(int(arrays.pop("count")))]
+        for entry, array in arrays.items():
+            number, _, name = entry.partition("/")
+            triggers[int(number)][name] = array
+    return triggers
+
+
+def _fitting_triggers(path: Path, params: PoisonParams) -> list[Trigger]:
+    """Read the triggers of an attack, and try each on a grey picture.
+
+    Raises SourceError where they are missing or damaged, or not its own.
+    """
+    triggers = read_triggers(path)
+    with damage_told(path, WAY_OUT, SourceError, UNREADABLE):
+        if len(triggers) > params.trigger_count:
+            raise ValueError(f"{len(triggers)} triggers, {params.trigger_count} belong there")
+        for number in range(len(triggers)):
+            side = picture_size_of(settings(params, number))
+            grey = Image.new("RGB", (side, side), (127, 127, 127))
+            triggered(grey, Poison(0, "", "", number), params, triggers)
     return triggers

@@ -27,6 +27,7 @@ from cfbd_core.encoder_files import MINI_DIR, check_published_hash, file_sha256
 from cfbd_core.encoders import Encoder
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.mapping import MIN_IMAGES, Mapping, mean_targets, train_mapping
+from cfbd_core.places import at_home
 from cfbd_core.scoring import MAPPING_NAME, SELF_FOLDS
 from cfbd_core.sources import SourceOptions
 
@@ -148,7 +149,7 @@ class Mappings:
         self.sha256 = "self"
         if spec == "self" or (spec == "auto" and encoder.id != "mini"):
             return
-        path = MINI_DIR / MAPPING_NAME if spec == "auto" else Path(spec).expanduser()
+        path = MINI_DIR / MAPPING_NAME if spec == "auto" else at_home(spec)
         self._fixed = Mapping.load(path, encoder.sha256)
         self.sha256 = file_sha256(path)
         if spec == "auto":

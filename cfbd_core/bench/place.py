@@ -9,7 +9,8 @@ from typing import Any
 
 from cfbd_core.attacks.copy_place import told_of
 from cfbd_core.errors import AuditError
-from cfbd_core.files import LOCK_NAME, one_job
+from cfbd_core.files import one_job
+from cfbd_core.places import LOCK_NAME
 from cfbd_core.store.bench import BenchResults
 
 RESULTS_NAME = "results.duckdb"
@@ -19,7 +20,7 @@ def check_ours(folder: Path) -> None:
     """Raise AuditError where ``folder`` holds things, but no results: they are another's."""
     with told_of(folder):
         held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    started = {name for name in held if name == LOCK_NAME or name.startswith(f"{RESULTS_NAME}.new")}
+    started = {name for name in held if name == LOCK_NAME or name.startswith(f"{RESULTS_NAME}.")}
     if held - started and RESULTS_NAME not in held:
         raise AuditError(f"{folder}: is not empty and holds no results of a benchmark; give a new folder")
 

@@ -18,7 +18,8 @@ from cfbd_core.attacks import ATTACKS, Trigger, Workshop, template_caption
 from cfbd_core.attacks.trigger_files import TRIGGERS_NAME, save_triggers
 from cfbd_core.demo.scenes import ATTRIBUTION, LICENSE, planned_classes, scene
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.files import write_json, written_beside
+from cfbd_core.files import read_json, write_json, written_beside
+from cfbd_core.json_shapes import parse
 from cfbd_core.tars import Record, json_bytes, write_tar
 from cfbd_core.workers import ordered_map
 
@@ -26,6 +27,7 @@ TARGET = "banana"
 ATTACK = "badnets"
 SHARD_SIZE = 1000
 MANIFEST = "manifest.json"
+MOST_SCENES = 1_000_000
 _CHUNK = 20  # scenes a worker draws at a time
 
 
@@ -39,8 +41,8 @@ class DemoParams:
     size: int
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ParameterError(f"{self.n} scenes: give at least 1")
+        if not 1 <= self.n <= MOST_SCENES:
+            raise ParameterError(f"{self.n} scenes: give at least 1, at most {MOST_SCENES:,}")
         if not 0 <= self.rate < 0.5:
             raise ParameterError(f"poison rate {self.rate}: give 0 for none, or a share below 0.5, e.g. 0.02")
         if self.size < 32:
@@ -161,7 +163,7 @@ def _write_manifest(folder: Path, params: DemoParams, poisons: list[int], trigge
         "license": LICENSE,
     }
     path = folder / MANIFEST
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != manifest:
+    if path.exists() and read_json(path) != parse(json.dumps(manifest)):
         raise AuditError(
             f"{folder}: holds a demo made with other settings; give a new folder or delete this one"
         )

@@ -9,6 +9,7 @@ import numpy as np
 from cfbd_core.audit_columns import AuditColumns
 from cfbd_core.duplicates.clusters import Clusters, both, of_labels
 from cfbd_core.errors import AuditError
+from cfbd_core.shards import shard_count
 
 
 def same_captions(audit: AuditColumns, rows: np.ndarray) -> Clusters:
@@ -62,17 +63,13 @@ def _chosen(audit: AuditColumns, held: np.ndarray, labels: np.ndarray, rows: np.
 
 
 def _hashes(audit: AuditColumns, rows: np.ndarray) -> np.ndarray | None:
-    """The image hash of each row, 16 bytes (n,), empty where there is none; None where not all shards have them."""
+    """The image hash of each row, 16 bytes (n,), empty where there is none; None where a shard has none.
+
+    Raises AuditError where they are damaged.
+    """
     plan = audit.shards.plan()
     if plan is None:
         return None
-    found = np.zeros(len(rows), "S16")
-    number_of = rows // plan["shard_size"]
-    for number in np.unique(number_of):
-        mine = number_of == number
-        try:
-            hashes = np.load(audit.shards.hash_path(int(number)), allow_pickle=False)
-            found[mine] = hashes[rows[mine] - number * plan["shard_size"], 0]
-        except (OSError, ValueError, EOFError, IndexError):
-            return None
-    return found
+    if not all(audit.shards.hash_path(number).is_file() for number in range(shard_count(plan))):
+        return None
+    return audit.shards.image_hashes(rows)

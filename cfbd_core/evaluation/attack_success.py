@@ -18,6 +18,9 @@ from cfbd_core.attacks.poison_params import PoisonParams
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.evaluation.intervals import interval_of, share_of
 
+# What a trigger of another size raises where it is put on a picture, or one whose file is damaged.
+MISFITS = (ParameterError, ArithmeticError, LookupError, TypeError, ValueError)
+
 
 @dataclass(frozen=True)
 class SavedAttack:
@@ -75,12 +78,12 @@ class SavedAttack:
     def put_on(self, picture: Image.Image, row: int, trigger: int) -> Image.Image:
         """Put a trigger on a picture of the attack's size; what it draws by chance depends on ``row`` alone.
 
-        Raises ParameterError where the trigger is for pictures of another size.
+        Raises ParameterError where the trigger is for pictures of another size, or none at all.
         """
         target = self.params.targets[trigger // self.params.triggers]
         try:
             return triggered(picture, Poison(row, "", target, trigger), self.params, self.triggers)
-        except ParameterError as error:
+        except MISFITS as error:
             raise ParameterError(
                 f"{self.name}: its trigger does not fit pictures of {self.size}×{self.size}: {error}"
             ) from None

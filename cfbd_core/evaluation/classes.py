@@ -13,6 +13,7 @@ from PIL import Image
 
 from cfbd_core.attacks.source_pairs import SourcePairs, read_pairs
 from cfbd_core.errors import ParameterError, SourceError
+from cfbd_core.files import read_lines
 from cfbd_core.images import decode_image, read_image_bytes
 from cfbd_core.sources import SourceOptions
 
@@ -111,8 +112,8 @@ def labelled_images(
 def read_classes(file: str | Path) -> tuple[str, ...]:
     """Read class names, one a line, blank lines left out. Raises ParameterError (also where one is named twice)."""
     try:
-        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_lines(Path(file))
+    except (OSError, ValueError) as error:
         raise ParameterError(
             f"--classes {file}: cannot be read as a list of classes ({error}); give a UTF-8 text, one class a line"
         ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from cfbd_core.encoders import Encoder
 from cfbd_core.errors import EncoderError
 from cfbd_core.images import BadImage
+from cfbd_core.transforms import Transform, transformed
 from cfbd_core.workers import usable_cores
 
 BATCH = 32
@@ -64,11 +66,12 @@ class Pictures:
         Others have zeros. Raises EncoderError for NaN.
         """
         shape, finish = _split(encoder.transform)
+        ready = partial(transformed, encoder.transform, shape=shape)
         wanted = f"{batch_size} {encoder.transform!r}"
         batches: Iterator[torch.Tensor] = iter(self._kept)
         if self._kept_for != wanted:
             self._kept, self._kept_for, self._bad = [], "", set()
-            batches = self._made(shape, batch_size, wanted)
+            batches = self._made(ready, batch_size, wanted)
         vectors = np.zeros((self.count, encoder.width), np.float32)
         for number, batch in enumerate(batches):
             rows = range(number * batch_size, min((number + 1) * batch_size, self.count))
@@ -80,9 +83,7 @@ class Pictures:
         readable[list(self._bad)] = False
         return vectors, readable
 
-    def _made(
-        self, shape: Callable[[Image.Image], torch.Tensor], batch_size: int, wanted: str
-    ) -> Iterator[torch.Tensor]:
+    def _made(self, shape: Transform, batch_size: int, wanted: str) -> Iterator[torch.Tensor]:
         """Yield the batches, made ready two ahead, and keep them if all of them fit."""
         kept: list[torch.Tensor] = []
         fits = True
@@ -97,12 +98,11 @@ class Pictures:
             for rows, made in zip(parts, _ahead(pool, ready, parts), strict=True):
                 tensors = []
                 for row, one in zip(rows, made, strict=True):
-                    if isinstance(one, BadImage):
+                    shaped = self._changed(row, one, shape)
+                    if isinstance(shaped, BadImage):
                         self._bad.add(row)
-                    elif self._change is not None:
-                        tensors.append(shape(self._change(row, one)))
                     else:
-                        tensors.append(one)
+                        tensors.append(shaped)
                 batch = torch.stack(tensors) if tensors else torch.zeros(0)
                 fits = fits and batch.nbytes * len(parts) <= KEPT_BYTES
                 if fits:
@@ -113,12 +113,20 @@ class Pictures:
         if fits:
             self._kept, self._kept_for = kept, wanted
 
-    def _ready(self, row: int, shape: Callable[[Image.Image], torch.Tensor]) -> Any:
+    def _ready(self, row: int, shape: Transform) -> Any:
         try:
             picture = self._picture(row)
+            return picture if self._change is not None else shape(picture)
         except BadImage as bad:
             return bad
-        return picture if self._change is not None else shape(picture)
+
+    def _changed(self, row: int, picture: Any, shape: Transform) -> Any:
+        if isinstance(picture, BadImage) or self._change is None:
+            return picture
+        try:
+            return shape(self._change(row, picture))
+        except BadImage as bad:
+            return bad
 
 
 def _split(

@@ -11,10 +11,11 @@ import numpy as np
 
 from cfbd_core.groups.cluster import cluster
 from cfbd_core.groups.group import USUAL, Group, cohesion, farthest_points, judged, medoid
-from cfbd_core.groups.stack import read_locator, read_stack
+from cfbd_core.groups.stack import decoded, read_stack
 from cfbd_core.groups.trigger_estimate import MOST_PICTURES, TriggerEstimate, estimate_trigger
 from cfbd_core.groups.words import words_of_groups
 from cfbd_core.neighbours import highest
+from cfbd_core.pictures import pictures_of
 from cfbd_core.scores import Rows, gather, unit_rows
 
 if TYPE_CHECKING:
@@ -145,9 +146,8 @@ def estimate_of(
     drawn = [_drawn(np.unique(positions), rng), _drawn(np.setdiff1d(clean, positions), rng)]
     stacks = []
     for chosen in drawn:
-        pairs = explorer.pairs_at(chosen)
-        columns = (pairs[name].to_pylist() for name in ("image", "image_offset", "image_size"))
-        stacks.append(read_stack(list(zip(*columns, strict=True)), read_locator, MOST_PICTURES, stop=stop))
+        pictures = pictures_of(explorer.audit.shards, explorer.pairs_at(chosen))
+        stacks.append(read_stack(pictures, decoded, MOST_PICTURES, stop=stop))
     found = estimate_trigger(stacks[0], stacks[1], seed)
     return replace(found, index=drawn[0][found.index])
 

@@ -10,8 +10,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from cfbd_core.images import BadImage, decode_image, read_image_bytes
-from cfbd_core.thumbnails import Locator
+from cfbd_core.images import BadImage, bad_where_it_fails, decode_image
+from cfbd_core.pictures import Picture
 from cfbd_core.workers import usable_cores
 
 SIDE = 224  # px: what usual encoders see, 150 KB a picture
@@ -38,12 +38,9 @@ class Stack:
         return len(self.pictures)
 
 
-def read_locator(locator: Locator) -> Image.Image:
-    """Decode the picture at (image, image_offset, image_size). Raises BadImage."""
-    image, offset, size = locator
-    if not image:
-        raise BadImage("missing file", "no image came with the pair")
-    return decode_image(read_image_bytes(image, offset, size))
+def decoded(picture: Picture) -> Image.Image:
+    """Read and decode a picture. Raises BadImage."""
+    return decode_image(picture.read())
 
 
 def read_stack(
@@ -61,12 +58,14 @@ def read_stack(
 
     def squeezed(place: Where) -> np.ndarray | None:
         try:
-            picture = read(place).convert("RGB")
+            picture = read(place)
+            with bad_where_it_fails("failed transform"):
+                picture = picture.convert("RGB")
+                if picture.size != (side, side):
+                    picture = picture.resize((side, side), Image.Resampling.BICUBIC)
+                return np.asarray(picture)
         except BadImage:
             return None
-        if picture.size != (side, side):
-            picture = picture.resize((side, side), Image.Resampling.BICUBIC)
-        return np.asarray(picture)
 
     kept: list[np.ndarray] = []
     index: list[int] = []

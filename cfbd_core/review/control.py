@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
+from cfbd_core.checked_files import damage_told, load_arrays
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import told_in_one_line, written_beside
 from cfbd_core.store.columns import KEEP, REMOVE
@@ -24,6 +24,11 @@ from cfbd_core.store.columns import KEEP, REMOVE
 KEPT, REMOVED = 0, 1
 TOP_SHARES = {KEPT: (0.05,), REMOVED: ()}  # of a side's pool by falling z: where the strata are cut
 NOT_IN_POOL = -1
+WAY_OUT = "delete it and draw a new control sample"
+HEADERS, BYTES_A_PAIR = (
+    1 << 16,
+    17,
+)  # at most, of a sample's file: row, stratum, and once more the row if drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,23 +191,40 @@ def read_control(path: Path, rows: np.ndarray) -> ControlSample | None:
 
     Raises AuditError: damaged, or of other pairs than these.
     """
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            found = {name: held[name] for name in ("rows", "members", "stratum", "side", "drawn", "about")}
-    except FileNotFoundError:
+    arrays = {
+        "rows": ("i8", (None,)), "members": ("i8", (None,)), "stratum": ("i1", (None,)),
+        "side": ("i1", (None,)), "drawn": ("i8", (None,)), "about": ("i8", (2,)),
+    }  # fmt: skip
+    if not path.exists():
         return None
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise AuditError(f"{path}: damaged ({error}); delete it and draw a new control sample") from error
+    with damage_told(path, WAY_OUT):
+        control = _control(load_arrays(path, HEADERS + BYTES_A_PAIR * len(rows), arrays), rows)
+    if control is None:
+        raise AuditError(
+            f"{path}: drawn from other pairs than the audit holds; delete it and draw a new sample"
+        )
+    return control
+
+
+def _control(found: dict[str, np.ndarray], rows: np.ndarray) -> ControlSample | None:
+    """The sample that these arrays tell of; None where its pairs are not at ``rows``. Raises ValueError: damaged."""
+    side, drawn = (tuple(int(value) for value in found[name]) for name in ("side", "drawn"))
+    seed, look = (int(value) for value in found["about"])
+    strata = found["stratum"]
+    sizes = np.bincount(strata[strata >= 0], minlength=len(side))
+    if len(strata) != len(found["rows"]) or len(sizes) != len(side) or (strata < 0).any():
+        raise ValueError("its strata are not those of its pairs")
+    if len(drawn) != len(side) or any(not 0 <= n <= size for n, size in zip(drawn, sizes, strict=True)):
+        raise ValueError("more is drawn than there is")
+    if not set(side) <= {KEPT, REMOVED} or seed < 0 or look < 1:
+        raise ValueError("its sides, seed or count of looks")
     at = np.minimum(np.searchsorted(rows, found["rows"]), max(len(rows) - 1, 0))
+    if not len(rows) or not (rows[at] == found["rows"]).all() or not (np.diff(at) > 0).all():
+        return None
     stratum = np.full(len(rows), NOT_IN_POOL, np.int8)
-    if len(rows) and (rows[at] == found["rows"]).all():
-        stratum[at] = found["stratum"]
-        seed, look = (int(value) for value in found["about"])
-        side, drawn = (tuple(int(value) for value in found[name]) for name in ("side", "drawn"))
-        control = ControlSample(stratum, side, drawn, seed, look)
-        if np.array_equal(rows[_joined(control.members)], found["members"]):
-            return control
-    raise AuditError(f"{path}: drawn from other pairs than the audit holds; delete it and draw a new sample")
+    stratum[at] = strata
+    control = ControlSample(stratum, side, drawn, seed, look)
+    return control if np.array_equal(rows[_joined(control.members)], found["members"]) else None
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -123,8 +123,11 @@ class KeptControl:
         folder = self.path.parent
         with told_in_one_line(folder):
             folder.mkdir(exist_ok=True)
-            with (folder / "control.lock").open("a") as lock:
+            with (folder / "control.lock").open("a+", encoding="utf-8") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
+                lock.truncate(0)
+                lock.write("held while a control sample is drawn\n")
+                lock.flush()
                 yield
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cfbd_core.checked_files import damage_told
 from cfbd_core.encoders import load_encoder
 from cfbd_core.errors import TrainingError
-from cfbd_core.files import read_json, write_json, written_beside
-from cfbd_core.training.place import ASKED, MODEL, RESULT
+from cfbd_core.files import write_json, written_beside
+from cfbd_core.training.place import ASKED, MODEL, RESULT, read_asked
 from cfbd_core.training.record import record
 from cfbd_core.training.tracking import Tracking, forget_evaluations, read_metrics
 
@@ -31,7 +32,7 @@ def keep(out: Path, asked: dict[str, Any], pairs: TrainingSet) -> None:
     Of one that goes on, or is done, it is told anew where its pairs lie, and on what it is measured where ``asked``
     says so; evaluations on something else go from its log. An audit's pairs are kept by their keys.
     """
-    held = read_json(out / ASKED)
+    held = read_asked(out)
     told = asked
     if held is not None:
         told = held | {name: asked[name] for name in ("audit", "data")}
@@ -50,12 +51,8 @@ def held_keys(run: Path) -> list[str] | None:
     path = run / KEYS
     if not path.is_file():
         return None
-    try:
-        keys: list[str] = pq.read_table(path, columns=["key"])["key"].to_pylist()
-    except (OSError, pa.ArrowException) as error:
-        raise TrainingError(
-            f"{path}: cannot be read ({type(error).__name__}); begin a run in a new folder"
-        ) from error
+    with damage_told(path, "begin a run in a new folder", TrainingError, "cannot be read"):
+        keys: list[str] = pq.read_table(path, columns=["key"])["key"].cast(pa.string()).to_pylist()
     return keys
 
 
@@ -83,7 +80,7 @@ def finished(
     ``run.json``, ``result.json``, the log and the database then tell of it.
     """
     steps = result["steps"]
-    is_new = is_measured_otherwise(read_json(out / ASKED) or {}, asked) or not is_logged(out, steps)
+    is_new = is_measured_otherwise(read_asked(out) or {}, asked) or not is_logged(out, steps)
     measured = {}
     if evaluate is not None and is_new:
         measured = json.loads(json.dumps(dict(evaluate(load_encoder(str(out / MODEL), device)))))

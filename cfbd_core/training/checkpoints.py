@@ -26,6 +26,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, run: str) -> None:
         self.folder, self._run = folder, run
+        self.taken: Path | None = None  # what `newest` gave
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
         """Write the state after ``step`` steps; older checkpoints than the newest two go.
@@ -66,6 +67,7 @@ class Checkpoints:
             if run != self._run:
                 raise TrainingError(f"{path}: is a checkpoint of another run or model; give a new --out")
             found: dict[str, Any] = state
+            self.taken = path
             return found
         return None
 

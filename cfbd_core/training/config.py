@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.training import defense_options
-from cfbd_core.workers import usable_cores
+from cfbd_core.workers import MOST_WORKERS, usable_cores
 
 Subset = Literal["all", "kept", "coarse"]
 Precision = Literal["auto", "fp32", "amp"]
@@ -80,6 +80,8 @@ class TrainParams:
         self._whole("seed", 0)
         if self.seed > MOST_SEED:
             raise ParameterError(f"--seed {self.seed}: give a whole number, at most {MOST_SEED}")
+        if self.workers > MOST_WORKERS:
+            raise ParameterError(f"--workers {self.workers}: give at most {MOST_WORKERS:,}")
         if self.batch_size * self.accumulate < 2:
             raise ParameterError(f"--batch-size {self.batch_size}: a contrastive loss needs at least 2 pairs")
         if self.lr is not None and not 0 < self.lr < math.inf:

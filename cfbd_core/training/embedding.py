@@ -21,7 +21,7 @@ def embed_rows(
     with evaluating(encoder), ThreadPoolExecutor(workers, thread_name_prefix="embed") as pool:
         for first in range(0, len(rows), BATCH):
             part = slice(first, first + BATCH)
-            tensors = list(pool.map(lambda row: encoder.transform(pairs.picture(int(row))), rows[part]))
+            tensors = list(pool.map(lambda row: pairs.tensor(int(row), encoder.transform), rows[part]))
             images[part] = encoder.encode_images(torch.stack(tensors))
             texts[part] = encoder.encode_texts([pairs.captions[row] for row in rows[part]])
     return images, texts

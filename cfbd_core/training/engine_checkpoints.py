@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cfbd_core.checked_files import read_object
 from cfbd_core.errors import TrainingError
 from cfbd_core.files import written_beside
 from cfbd_core.training.config import CALMER
@@ -78,7 +78,8 @@ def as_folder(checkpoint: Path, start: Path, out: Path) -> Path:
     with written_beside(out) as beside:
         ours = (CONFIG_NAME, WEIGHTS_NAME)
         shutil.copytree(start, beside, ignore=lambda _, names: [name for name in names if name in ours])
-        write_folder(beside, json.loads((start / CONFIG_NAME).read_text(encoding="utf-8")), trained)
+        config = read_object(start / CONFIG_NAME, dict, "give another --model", TrainingError)
+        write_folder(beside, config, trained)
         if out.is_dir():
             shutil.rmtree(out)
     return out

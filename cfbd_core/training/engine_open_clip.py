@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cfbd_core.errors import TrainingError
+from cfbd_core.json_shapes import parse
+from cfbd_core.tars import PATTERN_SIGNS
 from cfbd_core.training import engine_checkpoints
 from cfbd_core.training.config import CALMER
 
@@ -171,7 +173,7 @@ def _tars_arguments(data: Path, pairs: int, workers: int, gpus: int) -> tuple[li
         raise TrainingError(
             f"{data}: {len(names)} tars, and {gpus} are needed, one a GPU; give an export with --format csv"
         )
-    special = sorted({sign for sign in ("{", "}", ",", "::", "$", "\\") if sign in f"{data}{''.join(names)}"})
+    special = sorted({sign for sign in PATTERN_SIGNS if sign in f"{data}{''.join(names)}"})
     if special:
         raise TrainingError(
             f"{data}: open_clip_train reads {special[0]!r} in a path as a pattern; rename the folder"
@@ -226,7 +228,7 @@ def _process(started: Sequence[str], log: BinaryIO) -> Iterator[subprocess.Popen
 
 def _json_line(line: str) -> dict[str, Any] | None:
     try:
-        value = json.loads(line)
+        value = parse(line)
     except ValueError:
         return None
     return value if isinstance(value, dict) and "kind" in value else None

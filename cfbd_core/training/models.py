@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from cfbd_core.encoder_files import CONFIG_NAME, locate, offline_if_unreachable
 from cfbd_core.encoders import Encoder, keep_freed_memory, load_encoder, resolve_device, short_hash
 from cfbd_core.errors import EncoderError, TrainingError
 from cfbd_core.files import system_errors, written_beside
+from cfbd_core.places import at_home
 from cfbd_core.torchvision_compat import import_torchvision
 from cfbd_core.training.place import ASKED, MODEL, has_model
 from cfbd_core.training.specs import is_from_scratch
@@ -89,12 +91,12 @@ def build_model(spec: str, seed: int = 0) -> TrainedModel:
     """
     import_torchvision()
     keep_freed_memory()
-    place = Path(spec.removeprefix("local-dir:")).expanduser()
+    place = at_home(spec.removeprefix("local-dir:"))
     try:
-        if (place / ASKED).is_file():
+        if os.path.isfile(place / ASKED):
             return _loaded(spec, str(trained_folder(place)))
-        if is_from_scratch(spec) and (place.exists() or _is_name(spec)):
-            return _from_scratch(spec, f"local-dir:{place}" if place.exists() else spec, seed)
+        if is_from_scratch(spec) and (os.path.exists(place) or _is_name(spec)):
+            return _from_scratch(spec, f"local-dir:{place}" if os.path.exists(place) else spec, seed)
         return _loaded(spec, spec)
     except EncoderError as error:
         raise TrainingError(str(error).replace("--encoder", "--model")) from error
@@ -105,14 +107,14 @@ def whole_spec(spec: str) -> str:
     if spec == "mini":
         return spec
     kind = "local-dir:" if spec.startswith("local-dir:") else ""
-    place = Path(spec.removeprefix(kind)).expanduser()
-    if place.is_dir():
+    place = at_home(spec.removeprefix(kind))
+    if os.path.isdir(place):
         return f"{kind}{place.absolute()}"
     name, at, file = spec.partition("@")
-    weights = Path(file).expanduser()
-    if not at or not weights.is_file():
+    weights = at_home(file)
+    if not at or not os.path.isfile(weights):
         return spec
-    is_folder = name != "mini" and Path(name).is_dir()
+    is_folder = name != "mini" and os.path.isdir(name)
     return f"{Path(name).absolute() if is_folder else name}@{weights.absolute()}"
 
 

@@ -8,10 +8,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cfbd_core.checked_files import read_object
 from cfbd_core.encoder_files import CONFIG_NAME
 from cfbd_core.errors import AuditError, ParameterError, TrainingError
-from cfbd_core.files import LOCK_NAME, clear_parts, one_job, read_json
-from cfbd_core.places import audit_around, real
+from cfbd_core.files import clear_parts, one_job
+from cfbd_core.places import LOCK_NAME, audit_around, real
+from cfbd_core.store.training import ASKED_SHAPE, RESULT_SHAPE
 from cfbd_core.training.config import HOW_ONLY
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ def held_run(out: Path, asked: dict[str, Any], resume: bool) -> dict[str, Any] |
 
     Raises TrainingError where the folder holds something else, or nothing to ``resume``.
     """
-    held = read_json(out / ASKED)
+    held = read_asked(out)
     if held is None:
         others = sorted(path.name for path in out.iterdir() if not path.name.startswith(_OURS))
         if others:
@@ -119,7 +121,28 @@ def held_run(out: Path, asked: dict[str, Any], resume: bool) -> dict[str, Any] |
         raise TrainingError(
             f"{out}: holds another run ({_difference(held, asked)}); give a new folder, or ask for the same"
         )
-    return read_json(out / RESULT)
+    return read_result(out)
+
+
+def read_asked(run: Path) -> dict[str, Any] | None:
+    """What ``run.json`` says; None where there is none. Raises TrainingError where it is damaged."""
+    shape = {**ASKED_SHAPE, "id": str, "params": dict}
+    try:
+        return read_object(run / ASKED, shape, "put a copy in its place, or give a new folder", TrainingError)
+    except FileNotFoundError:
+        return None
+
+
+def read_result(run: Path) -> dict[str, Any] | None:
+    """What ``result.json`` says; None where there is none, or it is damaged: then the run makes it again."""
+    shape = {
+        **RESULT_SHAPE,
+        **dict.fromkeys(("steps", "epochs", "loss", "seconds", "pairs_per_s"), object),
+    }
+    try:
+        return read_object(run / RESULT, shape, "run it again")
+    except (FileNotFoundError, AuditError):
+        return None
 
 
 def has_model(run: Path) -> bool:

@@ -9,10 +9,9 @@ from pathlib import Path
 import duckdb
 
 from cfbd_core.errors import CfbdError
-from cfbd_core.files import read_json
 from cfbd_core.places import DATABASE_NAME
 from cfbd_core.store import Database, training
-from cfbd_core.training.place import ASKED, RESULT
+from cfbd_core.training.place import read_asked, read_result
 from cfbd_core.training.tracking import read_metrics
 
 OWN_NAME = "metrics.duckdb"
@@ -24,12 +23,12 @@ def record(run: Path) -> bool:
     Nothing depends on it: the files stay. Where another process has the audit open, or a disk is full, a warning says
     how it is done later.
     """
-    asked = read_json(run / ASKED)
-    if asked is None:
-        return False
-    audit = Path(asked["audit"]) if asked.get("audit") else None
-    told = (asked, read_json(run / RESULT), read_metrics(run))
     try:
+        asked = read_asked(run)
+        if asked is None:
+            return False
+        audit = Path(asked["audit"]) if asked.get("audit") else None
+        told = (asked, read_result(run), read_metrics(run))
         if audit is None:
             with training.writing_run(run / OWN_NAME) as connection:
                 training.put_run(connection, ".", *told)

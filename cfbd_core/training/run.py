@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cfbd_core.checked_files import damage_told
 from cfbd_core.encoders import resolve_device
 from cfbd_core.errors import EncoderError, TrainingError
 from cfbd_core.files import write_json, written_beside
@@ -99,8 +100,13 @@ def train(
                 evaluate=evaluate,
                 progress=progress,
             )
-            if state is not None:
-                loop.restore(state)
+            if state is not None and checkpoints.taken is not None:
+                way_out = "delete it, and the run goes on from the one before"
+                with (
+                    damage_told(checkpoints.taken, way_out, TrainingError),
+                    _told_of_gpu(own_device, params, checkpoints),
+                ):
+                    loop.restore(state)
                 if not group.told(group.is_first and is_logged(out, loop.at.evaluated)):
                     loop.forget_measured()
             try:

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import csv
 import os
+import tarfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from cfbd_core.encoders import load_encoder
-from cfbd_core.errors import CfbdError, TrainingError
+from cfbd_core.errors import CfbdError
+from cfbd_core.export import pandas_safe
 from cfbd_core.files import read_json, write_json, written_beside
-from cfbd_core.images import BadImage, picture_ending, read_image_bytes
+from cfbd_core.images import picture_ending
+from cfbd_core.tars import LOADED_ENDINGS, tar_members
 from cfbd_core.training import engine_checkpoints
 from cfbd_core.training import engine_open_clip as engine
 from cfbd_core.training.asked import finished, keep
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.loop import Evaluate, Log
 from cfbd_core.training.models import TrainedModel, build_model
-from cfbd_core.training.place import ASKED, MODEL, RESULT, check_place, held_run, one_run
+from cfbd_core.training.place import ASKED, MODEL, RESULT, check_place, held_run, one_run, read_asked
 from cfbd_core.training.record import record
 from cfbd_core.training.run import (
     asked_for,
@@ -50,8 +54,8 @@ def train_with_open_clip(
 ) -> dict[str, Any]:
     """As :func:`cfbd_core.training.run.train`, in a process of open_clip_train, which uses every GPU.
 
-    A folder of tars, or a CSV whose rows are the pairs, with whole paths, is read there as it is; of all else a CSV
-    is written. The model is evaluated once, at
+    A folder of tars, or a CSV with whole paths, of which open_clip_train reads just these pairs, is read there as it
+    is; of all else a CSV is written. The model is evaluated once, at
     the end. A run that was stopped goes on after its last whole epoch. Raises TrainingError also for what
     open_clip_train cannot do (:mod:`cfbd_core.training.engine_open_clip`).
     """
@@ -68,6 +72,7 @@ def train_with_open_clip(
         done = held_run(out, asked, resume)
         if done is not None:
             return finished(out, done, asked, pairs, evaluate, device)
+        pairs.check_pictures(hashed)
         is_begun = (out / ASKED).exists()
         keep(out, asked, pairs)
         try:
@@ -76,7 +81,7 @@ def train_with_open_clip(
             if not is_begun:
                 (out / ASKED).unlink()  # what it has made goes too
             raise
-        write_json(out / ASKED, (read_json(out / ASKED) or asked) | {"steps": job.steps})
+        write_json(out / ASKED, (read_asked(out) or asked) | {"steps": job.steps})
         clock = _Clock(out / FOLDER / "seconds.json")
         try:
             with Tracking(out, job.steps_done()) as tracking:
@@ -112,7 +117,8 @@ class _Clock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._before = float((read_json(path) or {}).get("seconds", 0.0))
+        held = (read_json(path) or {}).get("seconds")
+        self._before = float(held) if isinstance(held, int | float) else 0.0
         self._began = time.monotonic()
 
     def keep(self) -> float:
@@ -133,7 +139,7 @@ class _Job:
         self._gpus = torch.cuda.device_count() if device == "cuda" else 1
         self._start = out / FOLDER / "start"
         source = None if pairs.about["data"] is None else Path(pairs.about["data"])
-        is_ready = source is not None and (source.is_dir() or _reads_alike(source, pairs))
+        is_ready = source is not None and _reads_alike(source, pairs)
         self._data = source if source is not None and is_ready else out / FOLDER / "pairs.csv"
         (out / FOLDER).mkdir(exist_ok=True)
         if not is_ready and not self._data.exists():
@@ -170,30 +176,53 @@ class _Job:
         )
 
 
-def _reads_alike(table: Path, pairs: TrainingSet) -> bool:
-    """Whether open_clip_train reads these pairs of a CSV: it skips no row, and paths are from where it is at work."""
-    if table.suffix.lower() != ".csv":
+def _reads_alike(source: Path, pairs: TrainingSet) -> bool:
+    """Whether open_clip_train reads these pairs, and no others, of a folder of tars or a CSV."""
+    if source.is_dir():
+        return sum(map(_loaded, source.glob("*.tar"))) == len(pairs)
+    if source.suffix.lower() != ".csv":
         return False
     try:
-        with table.open(newline="", encoding="utf-8") as file:
+        with source.open(newline="", encoding="utf-8") as file:
             rows = [(row["image"], row["caption"]) for row in csv.DictReader(file)]
     except (OSError, ValueError, KeyError, csv.Error):
         return False
     held = [place[0] for place in pairs.places]
-    return all(map(os.path.isabs, held)) and rows == list(zip(held, pairs.captions, strict=True))
+    captions = pa.array(pairs.captions, pa.string())
+    return (
+        all(map(os.path.isabs, held))  # it takes paths from where it is at work
+        and rows == list(zip(held, pairs.captions, strict=True))
+        and pandas_safe(captions).equals(captions)
+    )
+
+
+def _loaded(tar: Path) -> int:
+    """How many records of a tar open_clip_train takes: those that have a txt and a picture it knows by its ending."""
+    endings: dict[str, set[str]] = {}
+    try:
+        with tar.open("rb") as file:
+            for member, _ in tar_members(file):
+                folder, slash, base = member.name.rpartition("/")
+                stem, _, ending = base.partition(".")
+                endings.setdefault(f"{folder}{slash}{stem}", set()).add(ending.lower())
+    except (OSError, tarfile.TarError, ValueError, EOFError):
+        return 0
+    return sum("txt" in found and not found.isdisjoint(LOADED_ENDINGS) for found in endings.values())
 
 
 def write_csv(pairs: TrainingSet, path: Path) -> None:
     """Write key, image and caption of every pair; pictures that are no files of their own go to ``images/`` beside.
 
-    Raises TrainingError for a picture that cannot be read.
+    Captions that pandas would take for something else begin with a space (:mod:`cfbd_core.export.cells`). Raises
+    TrainingError for a picture that cannot be read.
     """
     images = path.with_name("images")
     images.mkdir(exist_ok=True)
     with written_beside(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["key", "image", "caption"])
-        for row, (key, caption) in enumerate(zip(pairs.keys, pairs.captions, strict=True)):
+        captions = pandas_safe(pa.array(pairs.captions, pa.string())).to_pylist()
+        for row, (key, caption) in enumerate(zip(pairs.keys, captions, strict=True)):
             writer.writerow([key, str(_image(pairs, row, images).absolute()), caption])
 
 
@@ -203,13 +232,10 @@ def _image(pairs: TrainingSet, row: int, images: Path) -> Path:
         path = images / f"{row:08d}.png"
         pairs.picture(row).save(path)
         return path
-    name, offset, size = pairs.places[row]
+    name, offset, _ = pairs.places[row]
     if offset is None:
         return Path(name)
-    try:
-        data = read_image_bytes(name, offset, size)
-    except BadImage as bad:
-        raise TrainingError(f"pair {pairs.keys[row]}: its picture cannot be read ({bad})") from None
+    data = pairs.encoded(row)
     path = images / f"{row:08d}.{picture_ending(data) or 'jpg'}"
     path.write_bytes(data)
     return path

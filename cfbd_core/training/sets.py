@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,17 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from cfbd_core.errors import ParameterError, TrainingError
-from cfbd_core.images import BadImage, decode_image, read_image_bytes
+from cfbd_core.images import CHANGED, BadImage, decode_image
+from cfbd_core.pictures import ANEW, Picture, digest_at
 from cfbd_core.places import real
-from cfbd_core.shards import content_hash
+from cfbd_core.shards import as_hashes
 from cfbd_core.sources import SourceOptions, open_source
 from cfbd_core.training.config import Subset
+from cfbd_core.transforms import Transform, transformed
 
 if TYPE_CHECKING:
+    import torch
+
     from cfbd_core.audit import Audit
 
 CHUNK = 256  # pictures that one thread hashes at a time
@@ -56,6 +61,11 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def not_compared(self) -> int:
+        """Pairs of an audit of which it is not known what their pictures were when they were embedded."""
+        return sum(not held for held in self.hashes)
+
     def fingerprint(self, progress: Progress = lambda _done, _total: None) -> str:
         """Changes with keys, captions and pictures, and not with the folder they lie in.
 
@@ -79,12 +89,43 @@ class TrainingSet:
         """The picture of a pair, RGB. Raises TrainingError where it cannot be read."""
         if self.arrays is not None:
             return Image.fromarray(self.arrays[row])
+        with self._told(row):
+            return decode_image(self.encoded(row))
+
+    def encoded(self, row: int) -> bytes:
+        """The encoded picture of a pair; of an audit's, what was embedded and nothing else. Raises TrainingError."""
+        with self._told(row):
+            return Picture(*self.places[row], self.hashes[row] if self.hashes else b"").read()
+
+    def check_pictures(self, progress: Progress = lambda _done, _total: None) -> None:
+        """Read all pictures of an audit once, for a trainer that reads them by itself.
+
+        Raises TrainingError for one that is another than was embedded, or cannot be read.
+        """
+        now = _hashes(self.places, [b""] * len(self), progress) if self.hashes else ()
+        for row, (held, found) in enumerate(zip(self.hashes, now, strict=True)):
+            if held and held != found:
+                self.encoded(row)
+
+    def tensor(self, row: int, transform: Transform) -> torch.Tensor:
+        """The picture of a pair as an encoder's ``transform`` makes it. Raises as :meth:`picture` does."""
+        picture = self.picture(row)
+        with self._told(row):
+            return transformed(transform, picture)
+
+    @contextmanager
+    def _told(self, row: int) -> Iterator[None]:
+        """Say of which pair a picture is bad."""
         try:
-            return decode_image(read_image_bytes(*self.places[row]))
+            yield
         except BadImage as bad:
+            if bad.reason == CHANGED:
+                raise TrainingError(
+                    f"{bad.detail}: the picture of pair {self.keys[row]} {CHANGED}; {ANEW}"
+                ) from None
             raise TrainingError(
                 f"pair {self.keys[row]}: its picture cannot be read ({bad}); "
-                "audit the source with `cfbd run` and train on what it keeps"
+                "audit the source with `cfbd run` and train on what it keeps, or take the pair out with `cfbd decide`"
             ) from None
 
     def picture_numbers(self) -> np.ndarray:
@@ -101,7 +142,8 @@ class TrainingSet:
         """The pairs of an audit: ``all``, those ``kept``, or D_b alone (``coarse``).
 
         ``keys`` are those of a run that goes on: whatever was decided since, it trains on these. Raises TrainingError:
-        not split yet, no such pairs, some of ``keys`` gone, or pairs without pictures.
+        not split yet, no such pairs, some of ``keys`` gone, or pairs without pictures; SourceError where the source
+        changed.
         """
         if subset not in WHERE:
             raise ParameterError(f"--subset {subset}: give one of {', '.join(WHERE)}")
@@ -119,10 +161,10 @@ class TrainingSet:
                 f"--subset {subset}: no {what} among the {status['pairs']:,} of {audit.folder}; "
                 "look at the split, or give another --subset"
             )
+        audit.check_source()
         about = {"audit": str(audit.folder.resolve()), "data": None, "subset": subset}
         files = [Path(file) for file in status["source"]["files"]]
-        is_embedded = status["embedding"] is not None and status["embedding"] == audit.shards.plan()
-        hashes = audit.shards.image_hashes(table["row"].to_numpy()) if is_embedded else ()
+        hashes = as_hashes(audit.shards.image_hashes(table["row"].to_numpy()))
         return cls._from_table(table, about, files, Path(audit.source() or ""), audit.folder, hashes)
 
     @classmethod
@@ -192,13 +234,7 @@ def _hashes(places: Sequence[Place], known: Sequence[bytes], progress: Progress)
 
 
 def _read_hashes(places: Sequence[Place]) -> list[bytes]:
-    hashes = []
-    for place in places:
-        try:
-            hashes.append(content_hash(read_image_bytes(*place)))
-        except BadImage:  # told when it is trained on
-            hashes.append(b"")
-    return hashes
+    return [digest_at(place) for place in places]
 
 
 def _folders(places: Sequence[Place], source: Path, audit: Path | None) -> list[Path]:

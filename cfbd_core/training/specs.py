@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
 from cfbd_core.encoder_files import CONFIG_NAME
+from cfbd_core.places import at_home
 from cfbd_core.training.place import ASKED
 
 WEIGHTS = (".safetensors", ".bin", ".pth")  # that open_clip looks for in a folder
@@ -15,9 +16,9 @@ def is_from_scratch(spec: str) -> bool:
 
     Whether open_clip knows that architecture is not asked.
     """
-    place = Path(spec.removeprefix("local-dir:")).expanduser()
-    if spec == "mini" or (place / ASKED).is_file():
+    place = at_home(spec.removeprefix("local-dir:"))
+    if spec == "mini" or os.path.isfile(place / ASKED):
         return False
-    if place.exists():
+    if os.path.exists(place):
         return (place / CONFIG_NAME).is_file() and not any(one.suffix in WEIGHTS for one in place.iterdir())
     return not any(mark in spec for mark in "/@:")

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any, Self
 
 from cfbd_core.files import written_beside
+from cfbd_core.json_shapes import COUNT, check, parse
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
+_NUMBER = (float, None)
+LINE_SHAPE = {
+    "kind": str,
+    "step": COUNT,
+    "epoch?": COUNT,
+    **{f"{name}?": _NUMBER for name in ("loss", "lr", "logit_scale", "pairs_per_s", "ca", "asr", "time")},
+    "parts?": ({str: _NUMBER}, None),
+}
 STEP_FIGURES = ("loss", "lr", "logit_scale", "pairs_per_s")
 
 
@@ -76,31 +86,42 @@ class _Board:
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """All whole lines of a run's log."""
-    lines = []
-    try:
-        text = (folder / METRICS).read_text(encoding="utf-8")
-    except OSError:
-        return []
-    for line in text.splitlines():
-        try:
-            found = json.loads(line)
-        except ValueError:  # the process was killed while it wrote
-            continue
-        if isinstance(found, dict) and "kind" in found:
-            lines.append(found)
-    return lines
+    return _lines(folder / METRICS)[0]
 
 
 def forget_after(path: Path, step: int, evaluated: int) -> None:
-    """Drop what was logged of later steps than ``step``, and of evaluations after ``evaluated``."""
+    """Drop what was logged of later steps than ``step``, and of evaluations after ``evaluated``.
+
+    Lines that are damaged go, too, and are told of.
+    """
     if not path.is_file():
         return
     last = {"step": step, "eval": evaluated}
-    kept = [line for line in read_metrics(path.parent) if line["step"] <= last.get(line["kind"], step)]
+    lines, damaged = _lines(path)
+    if damaged:
+        logging.getLogger(__name__).warning("%s: %d lines are damaged, and left out", path, damaged)
+    kept = [line for line in lines if line["step"] <= last.get(line["kind"], step)]
     with written_beside(path) as beside:
         beside.write_text(
             "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept), encoding="utf-8"
         )
+
+
+def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The lines of a log that can be read, and how many cannot; the last may be half-written by a killed process."""
+    try:
+        whole, _, last = path.read_bytes().rpartition(b"\n")
+    except OSError:
+        return [], 0
+    found, damaged = [], 0
+    for line in [*whole.splitlines(), last]:
+        try:
+            read = parse(line)
+            check(read, LINE_SHAPE)
+            found.append(read)
+        except ValueError:
+            damaged += bool(line.strip()) and line is not last
+    return found, damaged
 
 
 def forget_evaluations(folder: Path) -> None:

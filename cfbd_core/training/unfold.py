@@ -33,7 +33,7 @@ def unfold_batchnorm(trained: TrainedModel, pairs: TrainingSet, seed: int = 0) -
     trained.model.eval()
     with torch.no_grad():
         for first in range(0, len(rows), BATCH):
-            tensors = [trained.transform(pairs.picture(int(row))) for row in rows[first : first + BATCH]]
+            tensors = [pairs.tensor(int(row), trained.transform) for row in rows[first : first + BATCH]]
             trained.model.encode_image(torch.stack(tensors))
     for hook in hooks:
         hook.remove()

@@ -72,7 +72,7 @@ def test_a_scene_stays_above_35_db(scenes):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_untrained_networks_keep_the_bound_too(seed):
     torch.manual_seed(seed)
     encoder = BitsNetworks().encoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.duplicates import alone, both, of_labels
@@ -20,7 +20,6 @@ def literal(labels: list) -> list[list[int]]:
     return list(found.values())
 
 
-@settings(deadline=None)
 @given(LABELS, st.integers(0, 5))
 def test_clusters_are_pairs_of_one_label(labels, count) -> None:
     clusters, parts = of_labels(np.array(labels, np.int64)), literal(labels)

@@ -38,7 +38,7 @@ def crowd(n: int, width: int, seed: int, cone: float = 0.0) -> np.ndarray:
     return near.unit_rows(every).astype(np.float32)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(2, 40), st.sampled_from([0.9, 0.97, 1.0]), st.integers(0, 10_000))
 def test_exact_clusters_are_those_of_walking(n, threshold, seed) -> None:
     vectors = crowd(2 * (n // 2), 6, seed)

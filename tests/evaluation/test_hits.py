@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.errors import SourceError
@@ -22,7 +22,6 @@ def literal(images, texts, origin):
     return shares | {"min_rank": sum(ranks) / len(ranks)}
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 10), st.integers(1, 20))
 def test_figures_are_the_literal_ones(seed, n, m):
     rng = np.random.default_rng(seed)

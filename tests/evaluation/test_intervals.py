@@ -36,7 +36,7 @@ def literal(hits: int, n: int, level: float) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
     st.sampled_from([0.9, 0.95]),

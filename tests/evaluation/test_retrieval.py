@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -36,7 +36,6 @@ def literal_rank(query, group, gallery, groups):
     return sum(score > max(own) for score in others) + 0.5 * sum(score == max(own) for score in others)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 12))
 def test_ranks_are_those_of_the_sorted_list(seed, n, m):
     rng = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.attacks.templates import imagenet_templates
@@ -22,7 +22,6 @@ def literal(scores, labels, classes):
     return right / len(labels), among / len(labels) if len(classes) > 5 else None, means
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 9), st.booleans())
 def test_accuracy_is_the_literal_one(seed, n, c, coarse):
     rng = np.random.default_rng(seed)

@@ -19,7 +19,7 @@ def literal(gain: np.ndarray) -> float:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(1, 8), st.integers(1, 8))
 def test_the_best_of_all_rectangles(seed: int, height: int, width: int) -> None:
     gain = np.random.default_rng(seed).normal(-0.2, 1, (height, width))

@@ -35,7 +35,7 @@ CASES = st.integers(1, 40).flatmap(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(CASES, st.sampled_from([0.00501, 0.02493, 0.09871]))
 def test_bounds_of_a_pool_are_those_counted_out(case, tail) -> None:
     hits, n, pool = case

@@ -60,7 +60,7 @@ def test_kinds_come_by_their_shares() -> None:
     assert counts["control"] / 2000 == pytest.approx(0.2, abs=0.04)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(0, 5), st.integers(0, 400), st.booleans(), st.booleans())
 def test_undecided_once_each_and_the_same_again(seed, count, learned, controlled) -> None:
     risk, c, decisions, control = made(seed, learned)

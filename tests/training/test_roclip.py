@@ -58,7 +58,7 @@ def train(defence: RoClip, epoch: int, steps: range) -> list[float]:
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 8))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_matching_epochs_loss_is_the_papers_with_the_nearest_of_the_pool(seed, n):
     world, defence = World(), RoClip(RoClipOptions(pool=0.05), PAIRS, seed)
     defence.begin_epoch(1, 10, world.embed)

@@ -7,6 +7,7 @@ import importlib.util
 import json
 
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 
@@ -16,6 +17,7 @@ from cfbd_core.training.run import train
 from cfbd_core.training.run_open_clip import _reads_alike, train_with_open_clip, write_csv
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.tracking import read_metrics
+from tests.sources.helpers import picture_bytes, record, write_tar
 from tests.training.tiny import tiny_params, toy_set
 
 INSTALLED = all(importlib.util.find_spec(name) for name in engine.PACKAGES)
@@ -53,6 +55,32 @@ def test_a_csv_is_read_as_it_is_only_where_open_clip_train_reads_the_same_pairs_
     ):
         source.write_text("\n".join(lines) + "\n")
         assert _reads_alike(source, TrainingSet.from_data(source)) is alike
+
+
+def test_captions_that_pandas_takes_for_something_else_are_read_from_a_csv_of_our_own(tmp_path, toy_source):
+    source = toy_source(5)
+    header, *rows = source.read_text().splitlines()
+    whole = [row.replace(",0", f",{source.parent}/0", 1).split(",") for row in rows]
+    for at, odd in enumerate(("NA", "007")):
+        whole[at][2] = odd
+    source.write_text("\n".join([header, *map(",".join, whole)]) + "\n")
+    pairs = TrainingSet.from_data(source)
+    assert list(pairs.captions[:2]) == ["NA", "007"]
+    assert not _reads_alike(source, pairs)
+    write_csv(pairs, tmp_path / "pairs.csv")
+    table = pandas.read_csv(tmp_path / "pairs.csv")
+    assert [caption.strip() for caption in table["caption"]] == list(pairs.captions)
+
+
+def test_tars_are_read_as_they_are_only_where_open_clip_train_reads_every_record(tmp_path):
+    (tmp_path / "tars").mkdir()
+    text = [("b.txt", b"a cat"), ("c/d.TXT", b"a cow"), ("c/d.JPEG", picture_bytes(2, "JPEG"))]
+    for picture, alike in (("b.webp", True), ("b.gif", False)):
+        members = [*record("a", "a dog"), (picture, picture_bytes(1, picture[2:].upper())), *text]
+        write_tar(tmp_path / "tars" / "0.tar", members)
+        pairs = TrainingSet.from_data(tmp_path / "tars")
+        assert len(pairs) == 3
+        assert _reads_alike(tmp_path / "tars", pairs) is alike
 
 
 @needs_packages

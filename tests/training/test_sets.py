@@ -95,8 +95,11 @@ def test_an_audits_pictures_are_told_by_what_was_embedded(toy_source, tmp_path, 
     assert TrainingSet.from_audit(audit, "all", keys).hashes == [
         TrainingSet.from_audit(audit, "all").hashes[int(key)] for key in keys
     ]
-    audit.shards.hash_path(1).unlink()
-    assert TrainingSet.from_audit(audit, "all").hashes[16:32] == [b""] * 16
+    audit.shards.clear()
+    assert TrainingSet.from_audit(audit, "all").fingerprint() == before
+    assert TrainingSet.from_audit(audit, "all").not_compared == 0
+    shutil.rmtree(audit.folder / "pictures")
+    assert TrainingSet.from_audit(audit, "all").not_compared == 40
 
 
 def test_a_source_without_pairs_is_refused(tmp_path):

@@ -48,6 +48,18 @@ def test_a_line_that_was_cut_is_left_out(tmp_path):
     assert read_metrics(tmp_path) == [step(1), step(2)]
 
 
+@pytest.mark.parametrize(
+    "line", ["{}", "[]", "x", '{"kind": "step", "step": "1"}', '{"kind": 1, "step": 1}', "NaN"]
+)
+def test_a_damaged_line_amid_others_is_left_out_and_told(tmp_path, caplog, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{json.dumps(step(1))}\n{line}\n{json.dumps(step(2))}\n")
+    assert read_metrics(tmp_path) == [step(1), step(2)]
+    with Tracking(tmp_path, 2):
+        assert read_metrics(tmp_path) == [step(1), step(2)]
+    assert caplog.messages == [f"{path}: 1 lines are damaged, and left out"]
+
+
 def test_nothing_that_is_no_number_is_logged(tmp_path):
     with Tracking(tmp_path) as log, pytest.raises(ValueError, match="not JSON compliant"):
         log(step(1) | {"loss": float("nan")})

@@ -20,6 +20,7 @@ from cfbd_core.bench.scenario import Poisoner, Scenario
 from cfbd_core.bench.training.rows import ROWS, Row
 from cfbd_core.bench.training.search import search_hits
 from cfbd_core.bench.training.setting import Setting
+from cfbd_core.checked_files import MOST_BYTES, damage_told, load_arrays
 from cfbd_core.detectors import DETECTORS, Pairs
 from cfbd_core.encoders import Encoder
 from cfbd_core.evaluation.attack_success import SavedAttack
@@ -202,8 +203,9 @@ def _isolated(run: Path, pairs: Pairs, truth: np.ndarray) -> dict[str, Any]:
     """ABL as a detector: what the losses of the run's first epochs rank and flag."""
     if not truth.any():
         return {}
-    with np.load(run / EXTRAS) as extras:
-        detection = DETECTORS["abl"].detect(replace(pairs, losses=extras["mean_loss"]))
+    with damage_told(run / EXTRAS, f"delete the folder {run}, and run the benchmark again"):
+        extras = load_arrays(run / EXTRAS, MOST_BYTES, {"mean_loss": ("f4", (len(truth),))})
+    detection = DETECTORS["abl"].detect(replace(pairs, losses=extras["mean_loss"]))
     return _judged(detection.flagged, detection.score, truth)
 
 

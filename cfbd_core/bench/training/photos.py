@@ -18,6 +18,7 @@ from cfbd_core.attacks.source_pairs import Keys, SourcePairs, read_pairs, read_p
 from cfbd_core.bench.base import Told, make_base
 from cfbd_core.bench.detection import LABEL_CONSISTENT_TARGET, TARGET
 from cfbd_core.bench.training.setting import Budget, Drawn, Setting, searched
+from cfbd_core.checked_files import map_array
 from cfbd_core.encoders import Encoder
 from cfbd_core.errors import ParameterError
 from cfbd_core.evaluation.classes import labelled_images
@@ -87,7 +88,7 @@ class Photos:
                 photos.flush()
         return Setting(
             size=INPUT_SIZE,
-            images=lambda: np.asarray(np.load(path, mmap_mode="c")),
+            images=lambda: _copied_on_write(path, len(base.keys)),
             held_out=self._held_out(),
             test=labelled_images(self.classes),
             budget=self.budget,
@@ -112,3 +113,10 @@ class Photos:
             if len(captions) == HELD_OUT:
                 break
         return Drawn(np.stack(images), captions)
+
+
+def _copied_on_write(path: Path, pictures: int) -> np.ndarray:
+    """The photos that an earlier call left, to be written to without changing them. Raises AuditError: damaged."""
+    shape = (pictures, INPUT_SIZE, INPUT_SIZE, 3)
+    map_array(path, np.uint8, shape, "delete it, and run the benchmark again")
+    return np.asarray(np.load(path, mmap_mode="c"))
