@@ -13,6 +13,7 @@ from typing import Any
 
 import streamlit as st
 
+from app import toasts
 from app.futures import Futures
 from app.words import escaped
 from cfbd_core.errors import CfbdError
@@ -30,7 +31,7 @@ export default function ({ data, setTriggerValue }) {
 _look_again = st.components.v2.component("cfbd_look_again", js=_SCRIPT)
 
 
-@st.fragment
+@toasts.fragment()
 def fill(
     part: str,
     makes: Mapping[Hashable, Callable[[], Any]],

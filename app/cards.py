@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import deciding, pair_detail, state, undo, words
+from app import deciding, pair_detail, state, toasts, undo, words
 from cfbd_core.images import data_url
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
@@ -112,7 +112,8 @@ def gallery(preview: Preview, positions: np.ndarray) -> None:
         _card(preview, place_of[pair["row"]], pair, picture)
         for pair, picture in zip(pairs, pictures, strict=True)
     ]
-    choices = [(decision, label, HELP.get(decision, "")) for decision, label in CHOICES.items()]
+    offered = {} if state.is_read_only() else CHOICES
+    choices = [(decision, label, HELP.get(decision, "")) for decision, label in offered.items()]
     _component(
         data={"cards": cards, "choices": choices, "done": list(_done())},
         key="gallery",
@@ -169,6 +170,6 @@ def _decide() -> None:
         with lock:
             if press["id"] in done:
                 continue
-            with state.told():
+            with toasts.told():
                 deciding.on_one(press["row"], press["key"], press["decision"], press["seen"])
             done.append(press["id"])

@@ -20,11 +20,9 @@ BLUE, GREY, ORANGE, PURPLE, GREEN, YELLOW = (
 )  # fmt: skip
 SUBSET_NAMES = ("D_b benign", "D_p top-q", "D_s suspicious")
 SUBSET_COLOURS = (BLUE, ORANGE, GREY)
-HEAT = [[0.0, "rgba(0,114,178,0.06)"], [1.0, "rgba(0,114,178,0.95)"]]
 CROWD = [[0.0, "rgba(110,120,140,0)"], [1.0, "rgba(110,120,140,0.42)"]]
 CROWDED = 10_000  # points
 CELLS = 120  # of the map's density, across and up
-ALARM = [[0.0, "rgba(213,94,0,0.06)"], [1.0, "rgba(213,94,0,0.95)"]]
 RUG = 500  # top-q marks drawn one by one at most
 HEIGHT = 380
 FARTHEST = 2.0  # a mark of γ_z beyond it would leave no room for z itself, which is a cosine
@@ -96,48 +94,6 @@ def z_histogram(preview: Preview, log: bool, poisons: bool) -> Chart:
     return Chart(
         "z", "Histogram of textual correlation by subset", figure, _histogram_data("z", edges, counts)
     )
-
-
-def heat_map(
-    name: str,
-    title: str,
-    ks: Sequence[int],
-    gammas: Sequence[float],
-    cells: np.ndarray,
-    at: tuple[int, float] | None,
-) -> Chart:
-    """A K × γ map of counts (len(ks), len(gammas)), the sliders' own place ``at``, if given, framed (Fig. 6a)."""
-    labels = [f"{gamma:g}" for gamma in gammas]
-    figure = go.Figure(
-        go.Heatmap(
-            z=cells,
-            x=labels,
-            y=list(map(str, ks)),
-            colorscale=ALARM if "poison" in name else HEAT,
-            showscale=False,
-            xgap=2,
-            ygap=2,
-            text=[[_short(int(cell)) for cell in row] for row in cells],
-            texttemplate="%{text}",
-            hovertemplate="K = %{y}, γ = %{x}: %{z:,} pairs<extra></extra>",
-        )
-    )
-    if at is not None:
-        k, gamma = at
-        nearest = int(np.argmin(np.abs(np.asarray(gammas) - gamma)))
-        row = list(ks).index(k) if k in ks else 0
-        figure.add_shape(
-            type="rect", x0=nearest - 0.5, x1=nearest + 0.5, y0=row - 0.5, y1=row + 0.5,
-            line={"color": ORANGE, "width": 3},
-        )  # fmt: skip
-    finish(figure, "γ", "K", log=False)
-    figure.update_layout(title={"text": title, "font": {"size": 15}}, margin={"t": 44}, hovermode="closest")
-    figure.update_xaxes(type="category", showgrid=False)
-    figure.update_yaxes(type="category", showgrid=False, rangemode="normal")
-    data: Columns = {
-        "k": np.repeat(ks, len(gammas)).tolist(), "gamma": list(gammas) * len(ks), "pairs": cells.ravel(),
-    }  # fmt: skip
-    return Chart(name, title, figure, data)
 
 
 def precision_recall(preview: Preview) -> Chart:
@@ -293,10 +249,3 @@ def finish(figure: go.Figure, x: str, y: str, log: bool = False) -> None:
         most = max((float(np.max(trace.y)) for trace in figure.data if trace.type == "bar"), default=1.0)
         top = np.log10(max(most, 1) * 4)
         figure.update_yaxes(type="log", dtick=1, exponentformat="power", range=[np.log10(0.5), top])
-
-
-def _short(number: int) -> str:
-    for least, size, letter in ((999_500, 1_000_000, "M"), (10_000, 1000, "k")):
-        if number >= least:
-            return f"{number / size:.3g}{letter}"
-    return f"{number:,}"

@@ -6,7 +6,7 @@ from weakref import ref
 
 import streamlit as st
 
-from app import background, filters, state
+from app import background, filters, state, toasts
 from app.words import cut, escaped
 from cfbd_core import slider_query
 from cfbd_core.filter_query import from_query, parts, to_query
@@ -69,10 +69,11 @@ def _outline_is_gone() -> bool:
 
 def _views(held: PairFilter) -> None:
     """Named views: open one, save this one, take one out."""
-    views = state.saved_views()
+    views, is_read_only = state.saved_views(), state.is_read_only()
     with st.popover(
-        "Views", icon=":material/bookmark:", help="Filters and sliders that were saved under a name"
-    ):
+        "Views", icon=":material/bookmark:", help="Filters and sliders that were saved under a name",
+        key="views_popover", on_change="rerun",
+    ):  # fmt: skip
         for place, (name, query) in enumerate(views.items()):
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.button(
@@ -80,34 +81,44 @@ def _views(held: PairFilter) -> None:
                 )
                 st.button(
                     "", key=f"forget_{place}", icon=":material/delete:", type="tertiary",
-                    on_click=_forget_view, args=[name], help="Take this view out",
+                    on_click=_forget_view, args=[name], help="Take this view out", disabled=is_read_only,
                 )  # fmt: skip
         if not views:
             st.caption("No view is saved yet. Filter, then give it a name.")
         st.text_input("Name", key="view_name", max_chars=40, placeholder="such as: bananas to look at")
         asked = st.session_state.get("view_asked")
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.button("Save this view", key="save_view", on_click=_save_view, args=[held], type="primary")
+            st.button(
+                "Save this view", key="save_view", on_click=_save_view, args=[held], type="primary",
+                disabled=is_read_only,
+            )  # fmt: skip
             if asked in views:
-                st.button("Replace", key="replace_view", on_click=_keep_view, args=[asked, held])
+                st.button(
+                    "Replace",
+                    key="replace_view",
+                    on_click=_keep_view,
+                    args=[asked, held],
+                    disabled=is_read_only,
+                )
         if asked in views:
             st.caption(f"There is a view called {escaped(asked, 40)}: replace it, or give another name.")
         st.caption("The address of this page reopens it, too: copy it to send it to someone.")
 
 
 def _open_view(query: dict[str, str]) -> None:
-    with state.told():
+    with toasts.told():
         found = from_query(query)
         state.open_query(query)
         filters.choose(found)
+        st.session_state["views_popover"] = False
 
 
 def _save_view(held: PairFilter) -> None:
     name = " ".join(str(st.session_state.get("view_name") or "").split())
     if not name:
-        st.toast("Give the view a name.", icon=":material/edit:")
+        toasts.tell("Give the view a name.", ":material/edit:")
         return
-    with state.told():
+    with toasts.told():
         if name in state.saved_views():
             st.session_state["view_asked"] = name
         else:
@@ -116,12 +127,12 @@ def _save_view(held: PairFilter) -> None:
 
 def _keep_view(name: str, held: PairFilter) -> None:
     """Save the filter and the sliders as they stand."""
-    with state.told():
+    with toasts.told():
         state.explorer().audit.save_view(name, slider_query.to_query(state.params()) | to_query(held))
         st.session_state["view_name"] = ""
         st.session_state.pop("view_asked", None)
 
 
 def _forget_view(name: str) -> None:
-    with state.told():
+    with toasts.told():
         state.explorer().audit.forget_view(name)

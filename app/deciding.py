@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import state, undo, who
+from app import state, toasts, undo, who
 from app.words import escaped
 from cfbd_core.errors import AuditError
 from cfbd_core.store.columns import DECISIONS
@@ -19,10 +19,13 @@ CHOICES = {"remove": "Remove all", "keep": "Keep all", "unsure": "All unsure", "
 
 def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: str) -> None:
     """Offer to decide on the pairs at ``positions`` (m,) together; ``chosen`` says for the log how they were chosen."""
+    is_dead = not len(positions) or state.is_read_only()
     with st.popover(
-        f"Decide on all {len(positions):,}", icon=":material/done_all:", disabled=not len(positions)
-    ):
-        if not len(positions):
+        f"Decide on all {len(positions):,}", icon=":material/done_all:",
+        disabled=is_dead,
+        key=f"bulk_{key}", on_change="rerun",
+    ):  # fmt: skip
+        if is_dead:
             return
         explorer = state.explorer()
         rows = explorer.rows[positions]  # a new scoring may move positions before a button is pressed
@@ -42,14 +45,14 @@ def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: st
 
 def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any], since: int) -> None:
     """Decide on all; what others did after the action ``since`` was not in the preview, and is told."""
-    with state.told():
+    with toasts.told():
         note = " ".join(str(st.session_state.get(f"why_{key}") or "").split()) or None
         told = f"{decision or 'clear'} {len(rows):,} pairs"
-        with st.spinner("Storing …"):
-            done = store(rows, DECISIONS.index(decision), told, note, chosen)
+        done = store(rows, DECISIONS.index(decision), told, note, chosen)
         st.session_state[f"why_{key}"] = ""  # it was of this action
-        st.toast(
-            f"{len(rows):,} pairs: {decision or 'cleared'}{_overruled(done, since)}", icon=":material/check:"
+        st.session_state[f"bulk_{key}"] = False  # else it would stay over Undo, and over what has changed
+        toasts.tell(
+            f"{len(rows):,} pairs: {decision or 'cleared'}{_overruled(done, since)}", ":material/check:"
         )
 
 

@@ -12,10 +12,11 @@ from uuid import uuid4
 import numpy as np
 import streamlit as st
 
-from app import background, filters, state
+from app import background, filters, state, toasts
 from app.settings import AUDITS, EXPORTS
 from app.words import escaped
 from cfbd_core import slider_query
+from cfbd_core.files import read_json
 from cfbd_core.preview import Preview
 from cfbd_core.selection import export_selection
 
@@ -41,6 +42,12 @@ def file_button(out: Path, key: str, mime: str = "application/octet-stream", pri
         )  # fmt: skip
 
 
+def warnings(out: Path) -> None:
+    """What the reader of the export at ``out`` has to know, as its sidecar says."""
+    for warning in (read_json(out.with_name(f"{out.name}.json")) or {}).get("warnings", []):
+        st.warning(escaped(warning), icon=":material/warning:")
+
+
 @dataclass(frozen=True)
 class _Asked:
     """A selection that was asked for: ``of`` what, after which ``action`` of the log, and where it is written."""
@@ -58,7 +65,7 @@ def selection(preview: Preview, positions: np.ndarray) -> None:
     What was asked for stays on offer while others go on deciding.
     """
     explorer = preview.explorer
-    query = slider_query.to_query(preview.params) | filters.address()
+    query = slider_query.to_query(preview.params) | filters.query()
     of = (str(explorer.audit.folder), explorer.version, preview.params.id, *query.items())
     asked: _Asked | None = st.session_state.get("selection_asked")
     usable = len(positions) > 0 or (asked is not None and asked.of == of)
@@ -73,7 +80,7 @@ def selection(preview: Preview, positions: np.ndarray) -> None:
             key="selection_safe",
             help="Puts a quote before cells that a spreadsheet would run as a formula. Leave it off for training.",
         )
-        with state.told():
+        with toasts.told():
             if st.button(
                 "Prepare the file", key="selection_prepare", type="primary", disabled=not len(positions)
             ):
@@ -109,6 +116,7 @@ def _offer(preview: Preview, positions: np.ndarray, query: dict[str, str], asked
             return
         st.session_state["selection_asked"] = replace(asked, done=True)
     file_button(asked.out, "selection_download", "text/csv")
+    warnings(asked.out)
     if preview.explorer.last_action != asked.action:
         st.caption(":material/history: It is of before later decisions; prepare it again to have them.")
     st.caption(f"On the server until you prepare another: {escaped(state.settings().name(asked.out))}")

@@ -9,7 +9,7 @@ from weakref import ref
 import numpy as np
 import streamlit as st
 
-from app import background, state
+from app import address, background, state, toasts
 from app.words import escaped
 from cfbd_core.duplicates import Copies
 from cfbd_core.duplicates.copies import Kind
@@ -38,14 +38,12 @@ TRUTH = {None: "all", True: "known poisons", False: "known clean"}
 def chosen() -> PairFilter:
     """The filter that stands: of this session, else of the address, else what is removed."""
     if state.FILTER not in st.session_state:
-        given = {name: st.query_params[name] for name in NAMES if name in st.query_params}
+        given = {name: text for name, text in address.given().items() if name in NAMES}
         try:
             st.session_state[state.FILTER] = from_query(given)
         except ParameterError as error:
             st.session_state[state.FILTER] = PairFilter()
-            st.toast(
-                f"The link's filter was left out: {escaped(str(error), 200)}", icon=":material/link_off:"
-            )
+            toasts.tell(f"The link's filter was left out: {escaped(str(error), 200)}", ":material/link_off:")
     held: PairFilter = st.session_state[state.FILTER]
     return held
 
@@ -93,11 +91,11 @@ def groups(preview: Preview) -> Groups | None:
 def look_button(label: str, key: str, found: PairFilter, icon: str = ":material/photo_library:") -> None:
     """Offer to make this the filter, and to show what it finds where that can be decided on and exported."""
     if st.button(label, key=key, icon=icon, type="tertiary", on_click=choose, args=[found]):
-        st.switch_page("views/pairs.py")
+        address.go("views/pairs.py")
 
 
-def address() -> dict[str, str]:
-    """The filter's parameters of the address."""
+def query() -> dict[str, str]:
+    """The filter as an address says it."""
     return to_query(chosen())
 
 
@@ -206,5 +204,5 @@ def _changed(name: str) -> None:
         changed = {name: tuple(values["subsets"])}
     else:
         changed = {name: values[name]}
-    with state.told():
+    with toasts.told():
         choose(replace(held, **changed))

@@ -15,8 +15,8 @@ HINTS = {
     "them: that is poison. Remove the group; one press of Undo brings it back.",
     "Suspicious pairs": "These are the pairs that an export leaves out. Keep what is wrongly here; press a picture to "
     "look closer. For many at once, filter first and then decide on all that match.",
-    "Review": "Hands on the keyboard: X removes, K keeps, U is for later, Z undoes. Each decision is stored before the "
-    "next pair comes, so you can stop at any time.",
+    "Review": "Hands on the keyboard: X removes, K keeps, U is for later, Z undoes. Each decision is stored at once, "
+    "so you can stop at any time.",
     "Map": "Look for a tight clump of removed pairs. Take the lasso in the chart's corner, draw around it, and look at "
     "the pairs or decide on all of them.",
     "Duplicates": "One switch lets every picture and caption count once in the statistics. No pair is removed by that.",

@@ -1,71 +1,192 @@
-"""Keys that press buttons, or lead into a field; dead while someone types, held while the page is on its way."""
+"""Keys and presses of a review, heard in the browser: a decision brings the next picture at once.
+
+The page holds the next pairs ready, hidden. So a press never waits for the server, and it is always for the pair that
+is on the screen: what comes before its picture was painted is not taken, and that is said. The server is told of a
+press meanwhile, and again until it has answered.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 import streamlit as st
 
 _SCRIPT = """
-const MOST = 3;  // keys held while the page is on its way; more are not meant
-const FORGOTTEN = 10000;  // ms: what was held longer is not expected any more
-const PATIENCE = 3000;  // ms: so long a press may take until the page begins to answer
-const held = [];
-let pressed = null;  // when a button was pressed that the page has not begun to answer
+const SEEN = 120;  // ms that a picture is on the screen before a press is for it
+const AGAIN = 600;  // ms between looks whether presses were answered
+const PATIENCE = 3000;  // ms: so long a button's press may take until the page begins to answer
+const FORGOTTEN = 30000;  // ms: what was held longer is not expected any more
+const MOST = 20;  // keys held while the page is on its way
+const presses = [];  // decisions that the server has not yet answered
+const held = [];  // keys of other buttons, in their order
+let data, send, root, is_told = false;
+let front = null, painted = Infinity;  // the row of the pair that is on the screen, and since when
+let has_moved = false;  // whether another pair was there before on this page: a press may be meant for that
+let leaving = 0, clicked = 0, missed = 0, note = null, hiding;
 
-export default function ({ data }) {
-  const app = document.querySelector('[data-testid="stApp"]');
-  const typing = ({ target, key }) => target && target.closest && (target.isContentEditable
-    || target.matches('textarea, select, input:not([type="checkbox"], [type="radio"], [type="range"], [type="button"])')
-    || target.closest('[role="menu"], [role="listbox"]')
-    || (key.startsWith("Arrow") && target.closest('[role="radiogroup"], [role="slider"], input')));
-  const on_its_way = () => ["running", "rerunRequested"].includes(app?.dataset.testScriptState)
-    || (pressed !== null && performance.now() - pressed < PATIENCE);
-  const shown = () => document.querySelector("[data-shown]")?.dataset.shown;
-  const button_of = (name) => document.querySelector(`[class*="st-key-${name}"] :is(button, input)`);
-  const is_led_to = (field) => Object.values(data.keys).some((name) => field.closest(`[class*="st-key-${name}"]`));
+const app = () => document.querySelector('[data-testid="stApp"]');
+const is_running = () => ["running", "rerunRequested"].includes(app()?.dataset.testScriptState);
+const on_its_way = () => presses.length || performance.now() - clicked < PATIENCE || is_running();
+const button_of = (name) => document.querySelector(`[class*="st-key-${name}"] :is(button, input)`);
+const told = (text) => {  // in words, for a moment, where the eye is
+  if (!note) {
+    note = Object.assign(document.createElement("div"), { className: "cfbd-missed", role: "status" });
+    document.body.append(note);
+  }
+  const colours = getComputedStyle(app());
+  Object.assign(note.style, { color: colours.backgroundColor, background: colours.color });
+  note.textContent = text;
+  note.hidden = false;
+  clearTimeout(hiding);
+  hiding = setTimeout(() => { note.hidden = true; missed = 0; }, 3000);
+};
 
-  const press = ({ name, meant, since }) => {
-    const button = button_of(name);
-    if (!button || button.disabled || performance.now() - since > FORGOTTEN) return;
-    if (data.bound.includes(name) && meant !== shown()) return;  // it was meant for what was on the screen then
-    if (button.matches("input")) {
-      button.focus();
-      held.length = 0;  // letters that were meant for the field
-      return;
-    }
-    pressed = performance.now();
-    setTimeout(press_held, PATIENCE);
-    button.click();
-  };
-  const press_held = () => {
-    while (held.length && !on_its_way()) press(held.shift());
-  };
-  const on_key = (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    if (typing(event)) {  // what was written counts, and keys press buttons again
-      const leaves = ["Enter", "Escape"].includes(event.key) && !event.isComposing && is_led_to(event.target);
-      if (leaves) setTimeout(() => event.target.blur());
-      return;
-    }
-    if (document.querySelector('[role="dialog"]')) return;
-    const name = data.keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    const button = name && button_of(name);
-    if (!button || (button.disabled && !on_its_way())) return;
-    event.preventDefault();
-    event.stopPropagation();
-    if (held.length < MOST) held.push({ name, meant: shown(), since: performance.now() });
+// --- which pair is on the screen
+
+const settle = () => {
+  if (!data) return;
+  const pressed = new Set(presses.map((one) => one.row));
+  const next = data.pairs.find((pair) => !pressed.has(pair.row));
+  const all = [...document.querySelectorAll(".st-key-review_pairs .cfbd-review")];
+  const shown = next && all.find((one) => Number(one.dataset.shown) === next.row);
+  const stays = shown || all.find((one) => one.classList.contains("cfbd-front")) || all.find((one) => one.offsetParent);
+  for (const one of all) {
+    one.classList.toggle("cfbd-waiting", !shown);  // what was shown last stays, faintly, and alone
+    if (stays) one.classList.toggle("cfbd-front", one === stays);
+    if (stays) one.classList.toggle("cfbd-behind", one !== stays);
+  }
+  const row = shown ? next.row : null;
+  if (row === front) return;
+  [front, painted] = [row, shown && !has_moved ? -Infinity : Infinity];
+  if (!shown || !has_moved) return;
+  const picture = shown.querySelector("img");
+  Promise.resolve(picture?.decode()).catch(() => {}).then(() => requestAnimationFrame(() => setTimeout(() => {
+    if (front === row) painted = performance.now();
+  })));
+};
+
+// --- decisions
+
+const tell = () => {  // all at once, and no more until that is answered: it would end the run that answers
+  if (is_told || !presses.length) return;
+  is_told = true;
+  send("decide", [...presses]);
+};
+const tell_now = () => {
+  is_told = false;
+  tell();
+};
+const tell_again = () => {
+  if (is_running()) return;
+  tell_now();  // it may not have been heard
+  press_held();
+};
+const on_leaving = (event) => presses.length && event.preventDefault();  // the browser asks whether to stay
+const decide = (decision, at) => {
+  const pair = data.pairs.find((one) => one.row === front);
+  if (!pair || held.length || leaving > performance.now() || at < painted + SEEN) {
+    missed += 1;
+    told(missed === 1 ? "Not taken: it came before the picture could be seen. Press again."
+      : `${missed} presses not taken: they came before the picture could be seen.`);
+    return;
+  }
+  const id = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+  has_moved = true;
+  presses.push({ id, of: data.of, row: pair.row, key: pair.key, seen: pair.seen, decision });
+  tell();
+  settle();
+};
+
+// --- other buttons
+
+const press = ({ name, since }) => {
+  const button = button_of(name);
+  if (!button || button.disabled || performance.now() - since > FORGOTTEN) {
+    told("Not taken: the page was on its way for too long. Press again.");
+    return;
+  }
+  if (button.matches("input")) {
+    button.focus();
+    held.length = 0;  // letters that were meant for the field
+    return;
+  }
+  clicked = performance.now();
+  if (data.moves.includes(name)) [has_moved, leaving] = [true, clicked + PATIENCE];
+  setTimeout(press_held, PATIENCE);
+  button.click();
+};
+const press_held = () => {
+  while (held.length && !on_its_way()) press(held.shift());
+};
+
+const typing = ({ target, key }) => target && target.closest && (target.isContentEditable
+  || target.matches('textarea, select, input:not([type="checkbox"], [type="radio"], [type="range"], [type="button"])')
+  || target.closest('[role="menu"], [role="listbox"]')
+  || (key.startsWith("Arrow") && target.closest('[role="radiogroup"], [role="slider"], input')));
+const is_led_to = (field) => Object.values(data.keys).some((name) => field.closest(`[class*="st-key-${name}"]`));
+const on_key = (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (typing(event)) {  // what was written counts, and keys press buttons again
+    const leaves = ["Enter", "Escape"].includes(event.key) && !event.isComposing && is_led_to(event.target);
+    if (leaves) setTimeout(() => event.target.blur());
+    return;
+  }
+  if (document.querySelector('[role="dialog"]')) return;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const decision = data.decisions[key], name = data.keys[key], button = name && button_of(name);
+  if (!decision && (!button || (button.disabled && !on_its_way()))) return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (decision) {
+    if (data.pairs.length) decide(decision, event.timeStamp);
+  } else if (held.length < MOST) {
+    held.push({ name, since: performance.now() });
     press_held();
-  };
-  const watcher = new MutationObserver(() => {
-    pressed = null;
-    setTimeout(press_held, 30);  // by then what has come is drawn
+  } else told("Not taken: the page is on its way. Press again.");
+};
+const on_click = (event) => {  // a decision's button is a key like any other: it is for what is on the screen
+  const button = event.target.closest?.("button"), place = button?.closest('[class*="st-key-review_decide_"]');
+  if (!place || !event.isTrusted) {
+    tell_now();  // it may lead to another page
+    return;
+  }
+  event.preventDefault();
+  event.stopPropagation();
+  decide(place.className.match(/review_decide_([a-z]+)/)[1], event.timeStamp);
+};
+
+export default function ({ data: given, parentElement, setTriggerValue }) {
+  if (root !== parentElement) [front, has_moved] = [null, false];  // the page was opened
+  [data, root] = [given, parentElement];
+  leaving = clicked = 0;
+  const done = new Set(data.done);
+  const others = presses.filter((one) => one.of !== data.of).length;
+  for (let at = presses.length - 1; at >= 0; at -= 1)
+    if (done.has(presses[at].id) || presses[at].of !== data.of) presses.splice(at, 1);
+  if (others) told("Another audit was opened before the last decision was stored: look there whether it is.");
+  [send, is_told] = [setTriggerValue, false];
+  settle();
+  setTimeout(tell, 30);
+  setTimeout(press_held, 30);  // by then what has come is drawn
+  const again = setInterval(tell_again, AGAIN);
+  const watcher = new MutationObserver((changes) => {
+    if (changes.some((one) => one.type === "childList")) settle();
+    if (changes.some((one) => one.type === "attributes")) {  // both may come at once
+      clicked = 0;
+      setTimeout(press_held, 30);
+    }
   });
-  if (app) watcher.observe(app, { attributeFilter: ["data-test-script-state"] });
+  watcher.observe(app(), { childList: true, subtree: true, attributeFilter: ["data-test-script-state"] });
   window.addEventListener("keydown", on_key, true);
+  window.addEventListener("click", on_click, true);
+  window.addEventListener("beforeunload", on_leaving);
   return () => {
-    window.removeEventListener("keydown", on_key, true);
+    clearInterval(again);
     watcher.disconnect();
+    window.removeEventListener("keydown", on_key, true);
+    window.removeEventListener("click", on_click, true);
+    window.removeEventListener("beforeunload", on_leaving);
   };
 }
 """
@@ -73,10 +194,41 @@ export default function ({ data }) {
 _component = st.components.v2.component("cfbd_keys", js=_SCRIPT)
 
 
-def press_buttons(keys: dict[str, str], bound: Sequence[str] = ()) -> None:
-    """Let each key (``event.key``, letters in lower case) press the button, or enter the field, whose key begins so.
+class Pair(TypedDict):
+    """A pair that the page holds ready: its row, its key, and the decision that a person sees on it."""
 
-    Those of ``bound`` are for what is on the screen, the ``data-shown`` of an element, when the key goes down; by the
-    time that the page can hear it something else may be there, and then it is none.
+    row: int
+    key: str
+    seen: str
+
+
+def listen(
+    keys: dict[str, str],
+    decisions: dict[str, str],
+    of: str,
+    pairs: Sequence[Pair],
+    done: Sequence[str],
+    on_decide: Callable[[], None],
+    moves: Sequence[str] = (),
+) -> None:
+    """Let each of ``keys`` (``event.key``, letters in lower case) press the button, or enter the field, named so.
+
+    ``decisions`` are the keys that decide on the first of ``pairs`` that is not decided yet: each press is told, with
+    an id and what the pairs are ``of``, by ``st.session_state["review_keys"]["decide"]`` until the id is among those
+    that are ``done``. ``moves`` are buttons that bring another pair.
     """
-    _component(data={"keys": keys, "bound": list(bound)}, key="keys", height=1)
+    run = st.session_state["review_run"] = st.session_state.get("review_run", 0) + 1
+    _component(
+        data={
+            "keys": keys,
+            "decisions": decisions,
+            "of": of,
+            "pairs": list(pairs),
+            "done": list(done),
+            "moves": list(moves),
+            "run": run,  # each run is an answer, whatever it holds
+        },
+        key="review_keys",
+        height=1,
+        on_decide_change=on_decide,
+    )

@@ -32,6 +32,7 @@ from cfbd_core.demo_audit import SOURCE_NAME
 from cfbd_core.errors import CfbdError, ParameterError
 from cfbd_core.images import data_url
 from cfbd_core.jobs import Job
+from cfbd_core.json_shapes import parse
 from cfbd_core.places import DATABASE_NAME
 from cfbd_core.sources import SourceOptions, fingerprint, open_source
 
@@ -205,7 +206,7 @@ def place(typed: str, asked: Asked) -> Path:
 
 def _is_half_written(copy: Path) -> bool:
     try:
-        return json.loads((copy / MANIFEST).read_text(encoding="utf-8"))["finished"] is False
+        return parse((copy / MANIFEST).read_text(encoding="utf-8"))["finished"] is False
     except (OSError, ValueError, LookupError, TypeError):
         return False
 

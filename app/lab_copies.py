@@ -6,7 +6,7 @@ import os
 
 import streamlit as st
 
-from app import lab, lab_form, running, state, words
+from app import address, lab, lab_form, running, state, words
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.copies import SHEET_NAME
 from cfbd_core.attacks.copy_place import MANIFEST
@@ -64,4 +64,4 @@ def _audit(job: Job) -> None:
         return
     if is_there:
         state.open_audit(folder)
-    st.switch_page("views/evaluate.py" if is_there else "views/audits.py")
+    address.go("views/evaluate.py" if is_there else "views/audits.py")

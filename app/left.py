@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from weakref import ref
 
 import streamlit as st
 
-from app import aside, state
+from app import aside, state, toasts
 from app.words import escaped
 from cfbd_core.errors import AuditError
 from cfbd_core.preview import Preview
@@ -38,7 +38,7 @@ def panel(preview: Preview, where: str, *, needed: bool = False) -> None:
         _numbers(preview, control, where, needed)
 
 
-@st.fragment
+@toasts.fragment()
 def _numbers(preview: Preview, control: ControlSample, where: str, needed: bool) -> None:
     """The numbers, by what they depend on: until those of the last decision are there, those before it stay."""
     needed = st.toggle("How many more reviews?", value=needed, key=f"left_needed_{where}")
@@ -78,28 +78,31 @@ def _draw_told(told: _Told | None, where: str) -> None:
     if told.needed:
         st.caption(escaped(told.needed))
     with st.container(horizontal=True, gap="small"):
-        st.button(
-            f"Draw {MORE} more", key=f"left_more_{where}", on_click=_draw_more, icon=":material/add:",
-            disabled=not told.has_undrawn, help="From the same pool; what is drawn already stays.",
-        )  # fmt: skip
+        if st.button(
+            f"Draw {MORE} more", key=f"left_more_{where}", icon=":material/add:",
+            disabled=not told.has_undrawn or state.is_read_only(),
+            help="From the same pool; what is drawn already stays.",
+        ):  # fmt: skip
+            _draw_more()
         if told.moved or not told.has_undrawn:
             _draw_button(where, "Draw a new control sample", anew=True)
 
 
 def _draw_button(where: str, label: str, *, anew: bool = False) -> None:
-    st.button(
-        label, key=f"left_draw_{where}", on_click=_draw, args=[anew], icon=":material/casino:",
-        type="secondary" if anew else "primary",
-    )  # fmt: skip
+    kind: Literal["primary", "secondary"] = "secondary" if anew else "primary"
+    if st.button(
+        label, key=f"left_draw_{where}", icon=":material/casino:", type=kind, disabled=state.is_read_only()
+    ):
+        _draw(anew)
 
 
 def _draw(anew: bool) -> None:
-    with state.told(), st.spinner("Drawing …"):
+    with toasts.told(), st.spinner("Drawing …"):
         state.preview().draw_control(DRAWN_FIRST, anew=anew)
     st.rerun()  # the whole page: its queue may be of the sample
 
 
 def _draw_more() -> None:
-    with state.told():
+    with toasts.told():
         state.explorer().control.draw_more(MORE)
     st.rerun()

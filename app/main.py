@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import background, previews, state, who, widgets, words
+from app import address, background, previews, state, toasts, who, widgets, words
 from app.login import require_login
 from cfbd_core.audit import Audit
 from cfbd_core.errors import CfbdError
@@ -44,6 +44,8 @@ def main() -> None:
     st.html(Path(__file__).with_name("style.css"))
     st.logo(str(BRAND / "wordmark.svg"), size="large", icon_image=str(BRAND / "mark.svg"))
     require_login()
+    toasts.show()
+    address.begin()
     background.begin()
     previews.begin()
     pages = [
@@ -54,16 +56,38 @@ def main() -> None:
     page = st.navigation([home, *pages], expanded=True)
     folder = _folder()
     if page == home:
-        st.switch_page(pages[0] if folder is None else pages[1])
-    place = st.sidebar.container()
+        st.switch_page(pages[0] if folder is None else pages[1], query_params=dict(address.given()))
+    place, unread = st.sidebar.container(), _addressed(page.url_path)
+    told = False
     try:
-        if page.url_path in WITHOUT_AUDIT or _is_ready(folder):
+        if page.url_path in WITHOUT_AUDIT:
+            page.run()
+        elif unread is not None:
+            raise unread
+        elif _is_ready(folder):
             page.run()
     except CfbdError as error:
         widgets.problem(error)
+        unread, told = error, True
     with place:
-        _sidebar()
+        _sidebar(unread, told)
+    if unread is None:
+        _addressed(page.url_path)
+    toasts.show()
     background.tidy()
+
+
+def _addressed(page: str) -> CfbdError | None:
+    """Keep the page's address up; returns why the audit cannot be read.
+
+    Before the page, so that the address does not wait for it, and after it, where the page has changed it. What is
+    read here is not asked for again: of a busy audit that would take as long again.
+    """
+    try:
+        address.show(state.query(), page)
+    except CfbdError as error:
+        return error
+    return None
 
 
 def _folder() -> Path | None:
@@ -71,8 +95,8 @@ def _folder() -> Path | None:
     try:
         return state.audit_folder()
     except CfbdError as error:
-        st.query_params.clear()
-        st.toast(words.escaped(str(error)), icon=":material/error:")
+        address.forget()
+        toasts.tell(words.escaped(str(error)), ":material/error:")
         return state.audit_folder()
 
 
@@ -97,29 +121,34 @@ def _is_ready(folder: Path | None) -> bool:
     return True
 
 
-def _sidebar() -> None:
-    """The open audit, what the sliders find in it, and whether that is what the audit holds."""
-    try:
-        folder = state.audit_folder()
-        if folder is None:
-            st.caption("No audit is open.")
-            return
-        st.markdown(f"**{words.escaped(state.settings().name(folder))}**")
-        if not state.is_scored(folder):
-            st.caption("Not scored yet.")
-            return
-        state.write_url()
-        if previews.are_awaited():
-            st.caption(f":material/hourglass_top: {previews.WORDS} …")
-        elif (preview := previews.shown()) is not None:
-            state.write_url()  # the sliders may have been fitted
-            _found(preview)
-    except CfbdError as error:
-        st.caption(f":material/error: {words.escaped(str(error))}")
+def _sidebar(unread: CfbdError | None, told: bool) -> None:
+    """The open audit and what is found in it; ``unread`` says why it cannot be read, ``told`` whether the page does."""
+    folder = state.audit_folder()
+    if folder is None:
+        st.caption("No audit is open.")
+        return
+    st.markdown(f"**{words.escaped(state.settings().name(folder))}**")
+    if unread is None:
+        try:
+            _of_audit(folder)
+        except CfbdError as error:
+            unread = error
+    if unread is not None and not told:
+        st.caption(f":material/error: {words.escaped(str(unread))}")
     with st.expander("You", icon=":material/person:"):
         who.ask()
     with st.expander("Charts", icon=":material/image:"):
         widgets.picture_format()
+
+
+def _of_audit(folder: Path) -> None:
+    """What the sliders find in the open audit, and whether that is what it holds."""
+    if not state.is_scored(folder):
+        st.caption("Not scored yet.")
+    elif previews.are_awaited():
+        st.caption(f":material/hourglass_top: {previews.WORDS} …")
+    elif (preview := previews.shown()) is not None:
+        _found(preview)
 
 
 def _found(preview: Preview) -> None:
@@ -131,29 +160,29 @@ def _found(preview: Preview) -> None:
 
 
 def _apply_or_reset() -> None:
-    held, applied = state.params(), state.applied()
-    if held == applied:
-        st.caption(":material/check: applied to the audit")
+    if not state.is_preview():
+        st.caption(":material/check: stored in the audit")
         return
-    st.caption(":material/edit: a preview, not applied to the audit")
+    st.caption(":material/edit: a preview, not stored in the audit")
     with st.container(horizontal=True, gap="small"):
-        st.button("Apply", on_click=_apply, type="primary", help="Store this split's verdicts in the audit.")
-        if applied is not None:
-            st.button("Reset", on_click=_reset, help="Back to the split that the audit holds.")
+        if st.button(
+            "Apply",
+            type="primary",
+            help="Store this split's verdicts in the audit.",
+            disabled=state.is_read_only(),
+        ):
+            _apply()
+        if state.applied() is not None:
+            st.button("Reset", on_click=state.follow, help="Back to the split that the audit holds.")
 
 
 def _apply() -> None:
-    with state.told():
+    with toasts.told():
         with st.spinner("Storing the verdicts …"):
             state.apply()
-        st.toast("The split is stored in the audit.", icon=":material/check:")
-
-
-def _reset() -> None:
-    with state.told():
-        applied = state.applied()
-        if applied is not None:
-            state.change(**applied.to_dict())
+        state.follow()
+        toasts.tell("The split is stored in the audit.", ":material/check:")
+    st.rerun()
 
 
 main()

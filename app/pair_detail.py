@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import filters, pair_view, review_order
+from app import address, filters, pair_view, review_order
 from cfbd_core.likeness import Like
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
@@ -25,7 +25,7 @@ def show(preview: Preview, position: int) -> None:
             "Review from here", key="review_from_here", icon=":material/rate_review:", type="primary",
             on_click=review_order.begin_at, args=[row], help="The pairs of this filter in its order, this one first.",
         ):  # fmt: skip
-            st.switch_page("views/review.py")
+            address.go("views/review.py")
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
             st.markdown("Find pairs like it", width="content")
             for kind, label in (("image", "by picture"), ("caption", "by caption")):

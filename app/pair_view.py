@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from app.words import plain
-from cfbd_core.images import BadImage, data_url, decode_image, read_image_bytes
+from cfbd_core.images import BadImage, bad_where_it_fails, data_url, decode_image
+from cfbd_core.pictures import pictures_of
 from cfbd_core.preview import Preview
 from cfbd_core.score_column import ScoreColumn
-from cfbd_core.thumbnails import Thumbnails, locator_of
+from cfbd_core.thumbnails import Thumbnails
 
 LARGE = 900  # px, the long side of the picture
 LONGEST = 100_000  # letters of a caption: its end may be what matters
@@ -52,21 +53,21 @@ def _number(value: float) -> str:
 def _picture(preview: Preview, pair: dict[str, Any]) -> str:
     """The picture as large as it is, up to LARGE; where it is gone, its thumbnail and why."""
     note = ""
-    image, offset, size = locator_of(pair)
-    if image is not None:
+    if pair["image"] is not None:
         try:
-            picture = decode_image(read_image_bytes(image, offset, size))
-            picture.thumbnail((LARGE, LARGE))
-            buffer = io.BytesIO()
-            picture.save(buffer, "WEBP", quality=85, method=0)
-            return f'<img alt="" src="{data_url(buffer.getvalue())}">'
+            (found,) = pictures_of(preview.explorer.audit.shards, [pair])
+            picture, buffer = decode_image(found.read()), io.BytesIO()
+            with bad_where_it_fails("failed transform"):
+                picture.thumbnail((LARGE, LARGE))
+                picture.save(buffer, "WEBP", quality=85, method=0)
+            return f'<img alt="" decoding="sync" src="{data_url(buffer.getvalue())}">'
         except BadImage as bad:
             note = str(bad)
     (small,) = Thumbnails(preview.explorer.audit.folder).of([pair])
     note = f'<div class="cfbd-gone">{html.escape(small.reason or note)}</div>'
     if small.data is None:
         return note
-    return f'<img alt="" src="{data_url(small.data)}">{note}'
+    return f'<img alt="" decoding="sync" src="{data_url(small.data)}">{note}'
 
 
 def _histogram(column: ScoreColumn, value: float, cut: float | None) -> str:

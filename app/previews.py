@@ -8,7 +8,7 @@ from weakref import ref
 
 import streamlit as st
 
-from app import background, state
+from app import background, state, toasts
 from app.words import escaped
 from cfbd_core import SplitParams
 from cfbd_core.errors import CfbdError
@@ -45,7 +45,8 @@ def shown() -> Preview | None:
         return shown()
     if params != held:
         _tell_fitted(params)
-    st.session_state["params"], st.session_state["preview"] = params, found
+        st.session_state["params"] = params
+    st.session_state["preview"] = found
     explored.warm(params.seed, params.collapse_duplicates)
     return found
 
@@ -76,9 +77,9 @@ def fitted(held: SplitParams, explored: Explorer) -> SplitParams:
 
 def _tell_fitted(params: SplitParams) -> None:
     kind = "distinct pairs" if params.collapse_duplicates else "pairs"
-    st.toast(
+    toasts.tell(
         escaped(f"The audit has too few {kind} for these sliders: K is {params.k}, q is {params.q} now."),
-        icon=":material/tune:",
+        ":material/tune:",
     )
 
 

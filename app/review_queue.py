@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -54,10 +55,9 @@ class ReviewQueue:
         """The row of the pair that is shown."""
         return int(self.rows[self.at])
 
-    @property
-    def reason(self) -> str:
-        """Why it is here; empty where that was not told."""
-        return self.reasons[self.at] if self.reasons else ""
+    def reason_of(self, row: int) -> str:
+        """Why the pair at ``row`` is here; empty where that was not told."""
+        return self.reasons[int(np.flatnonzero(self.rows == row)[0])] if self.reasons else ""
 
     def position(self, pairs: DecidedPairs) -> int:
         """The position of the pair that is shown; −1 where it is no longer in the audit."""
@@ -85,17 +85,20 @@ class ReviewQueue:
 
     def go_on(self, pairs: DecidedPairs) -> None:
         """Go to the next undecided pair after this, else to the first of all; where none is left the queue is over."""
-        found = self._next(pairs)
+        found = next(self._next(pairs), None)
         self.at, self.is_over = (self.at, True) if found is None else (found, False)
 
-    def following(self, pairs: DecidedPairs) -> int | None:
-        """The position of the pair that :meth:`go_on` would go to; None where it would end."""
-        found = self._next(pairs)
-        return None if found is None else int(self._places(pairs)[0][found])
+    def following(self, pairs: DecidedPairs, most: int) -> list[int]:
+        """The positions of the pairs that :meth:`go_on` would go to one after the other, at most so many."""
+        return [int(self._places(pairs)[0][place]) for place in islice(self._next(pairs), most)]
 
-    def _next(self, pairs: DecidedPairs) -> int | None:
-        found = self._undecided(pairs, self.at + 1, len(self))
-        return self._undecided(pairs, 0, self.at) if found is None else found
+    def _next(self, pairs: DecidedPairs) -> Iterator[int]:
+        """The places of the undecided pairs after this, then of those before it."""
+        for start, stop in ((self.at + 1, len(self)), (0, self.at)):
+            at = start
+            while (found := self._undecided(pairs, at, stop)) is not None:
+                yield found
+                at = found + 1
 
     def _undecided(self, pairs: DecidedPairs, start: int, stop: int) -> int | None:
         """The first place from ``start`` and before ``stop`` whose pair is there and undecided."""

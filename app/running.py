@@ -9,13 +9,15 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import state, words
-from cfbd_core.jobs import Job
+from app import state, toasts, words
+from cfbd_core.jobs import Job, JobProgress
 
 EVERY = 1.0  # seconds
 STAGES = {
     "ingest": "Reading pairs", "embed": "Computing embeddings", "score": "Scoring", "train F": "Training F",
     "draw": "Drawing scenes", "export": "Writing", "report": "Writing the report", "map": "Making the map",
+    "measuring: classes": "Measuring: names of the classes", "measuring CA": "Measuring CA",
+    "measuring ASR": "Measuring ASR",
     "trigger": "Optimising the trigger", "copy": "Writing the copy", "train": "Training",
     "pictures hashed": "Hashing pictures",
 }  # fmt: skip
@@ -53,7 +55,7 @@ def is_running(audit: Path, kind: str) -> bool:
     return any(job.state == "running" for job in state.jobs().of(audit, kind))
 
 
-@st.fragment(run_every=EVERY)
+@toasts.fragment(run_every=EVERY)
 def _live(audit: Path, job_id: str) -> None:
     job = next((job for job in state.jobs().of(audit) if job.id == job_id), None)
     if job is None or job.state != "running":
@@ -68,13 +70,22 @@ def progress(job: Job, stop: Callable[[Job], None] | None = None) -> None:
         st.progress(0.0, text=f"Starting {job.kind} …")
     else:
         share = min(1.0, told.done / told.total) if told.total else 0.0
-        left = "" if told.seconds_left is None else f" · {duration(told.seconds_left)} left"
-        total = f" of {told.total:,}" if told.total else ""
-        name = STAGES.get(told.stage, told.stage)
-        st.progress(share, text=f"{name}: {told.done:,}{total} · {told.rate:,.0f}/s{left}")
+        st.progress(share, text=how_far(told))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button("Stop", key=f"stop_{job.id}", on_click=stop or _stop, args=[job], icon=":material/stop:")
         st.caption("It runs on its own: you may close this page. Stopped, it can go on later.")
+
+
+def how_far(told: JobProgress) -> str:
+    """How far a stage is, in words; what comes after it is not counted in the time that is left."""
+    total = f" of {told.total:,}" if told.total else ""
+    text = f"{STAGES.get(told.stage, told.stage)}: {told.done:,}{total} · {told.rate:,.0f}/s"
+    if told.total and told.done >= told.total:
+        return f"{text} · done; the next step begins"
+    if told.seconds_left is None:
+        return text
+    of = " of training" if told.stage == "train" else ""
+    return f"{text} · {duration(told.seconds_left)}{of} left"
 
 
 def failed(job: Job, ways_out: Callable[[Job], None]) -> None:
@@ -115,12 +126,12 @@ def _in_words(error: str) -> str:
 
 
 def _stop(job: Job) -> None:
-    with state.told():
+    with toasts.told():
         job.stop()
 
 
 def _again(job: Job) -> None:
-    with state.told():
+    with toasts.told():
         state.jobs().start(job.kind, job.audit, job.arguments)
 
 

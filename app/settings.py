@@ -10,6 +10,7 @@ from pathlib import Path
 from cfbd_core.errors import ParameterError
 from cfbd_core.export import what_is_lost
 from cfbd_core.places import DATABASE_NAME
+from cfbd_core.sources.locate import glob_matches, patterns
 
 AUDITS = "audits"  # new audits go to this folder of the first root
 EXPORTS = "exports"
@@ -61,20 +62,24 @@ class Settings:
         return path
 
     def source(self, typed: str) -> str:
-        """A source of pairs that ``typed`` names – file, folder or glob – if all of it lies inside."""
+        """A source of pairs that ``typed`` names – file, folder, glob, several – if all of it lies inside."""
         text = typed.strip()
         path = self.inside(text)  # of a pattern as well: else files outside would be looked through
         if os.path.exists(path):
             return str(path)
-        if not glob.has_magic(text):
-            raise ParameterError(f"{text}: no such file or folder in {self.home}")
-        pattern = str(self.home / _from_home(text))
-        matches = glob.glob(pattern, recursive=True)
-        if not matches:
-            raise ParameterError(f"{text}: no file matches this pattern in {self.home}")
-        for match in matches:
+        whole = "::".join(str(self.home / _from_home(part)) for part in text.split("::"))
+        found = [self._matches(pattern) for pattern in patterns(whole)]
+        if not any(found):
+            what = "file matches this pattern" if glob.has_magic(text) else "such file or folder"
+            raise ParameterError(f"{text}: no {what} in {self.home}")
+        return whole
+
+    def _matches(self, pattern: str) -> bool:
+        """Whether there is anything of this name or pattern; all of it lies inside, or ParameterError."""
+        matches = glob_matches(pattern)
+        for match in [pattern, *matches]:
             self.inside(match)
-        return pattern
+        return bool(matches) or os.path.exists(pattern)
 
     def target(self, typed: str, audit: Path) -> Path:
         """Where to export ``audit`` to by the name ``typed``, if nothing is lost there.

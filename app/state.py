@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from app import address, toasts
 from app.settings import JOBS, Settings
 from app.words import escaped
 from cfbd_core import Audit, SplitParams, filter_query, slider_query
 from cfbd_core.audit_columns import Glance
-from cfbd_core.errors import CfbdError, ParameterError
+from cfbd_core.errors import ParameterError
 from cfbd_core.explorer import Explorer
 from cfbd_core.jobs import Jobs
+from cfbd_core.places import is_writable
 from cfbd_core.preview import Preview
 
 FILTER = "filter"  # of the pairs, in the session: app.filters
 OF_ONE_AUDIT = (
     "params", "undo", "log_page", "groups_page", "review", "review_acted", "review_learning", "review_begin_at",
-    "asides", "asides_drawn", "view_asked", "preview", "gallery_opened", FILTER,
+    "review_drawn", "review_shown", "asides", "asides_drawn", "view_asked", "preview", "gallery_opened", FILTER,
 )  # fmt: skip
 
 
@@ -44,21 +45,20 @@ def open_audit(folder: Path) -> None:
     st.session_state["audit"] = str(folder)
     for name in OF_ONE_AUDIT:
         st.session_state.pop(name, None)
-    for name in (*slider_query.NAMES, *filter_query.NAMES):
-        st.query_params.pop(name, None)
+    address.forget()
 
 
 def close_audit() -> None:
     """Make no audit the open one, if the server was not started with one."""
     for name in ("audit", *OF_ONE_AUDIT):
         st.session_state.pop(name, None)
-    st.query_params.clear()
+    address.forget()
 
 
 def audit_folder() -> Path | None:
-    """The open audit's folder: chosen in this session, named in the URL, or given to ``cfbd app``."""
+    """The open audit's folder: chosen in this session, named in its address, or given to ``cfbd app``."""
     if "audit" not in st.session_state:
-        named = st.query_params.get("audit")
+        named = address.given().get("audit")
         folder = settings().inside(named) if named else settings().audit
         if folder is None:
             return None
@@ -87,6 +87,12 @@ def saved_views() -> dict[str, dict[str, str]]:
     return {} if folder is None else _read(folder).views
 
 
+def is_read_only() -> bool:
+    """Whether nothing can be stored in the open audit: its folder or its file may not be written."""
+    folder = audit_folder()
+    return folder is not None and not is_writable(folder)
+
+
 def is_scored(folder: Path) -> bool:
     """Whether the audit has scores to split by."""
     return _read(folder).is_scored
@@ -105,29 +111,33 @@ def _read_anew(folder: str, stamp: tuple[int, ...]) -> Glance:
 
 
 def params() -> SplitParams:
-    """The sliders' values: of this session, else of the URL, else as kept in the audit."""
+    """The sliders' values: of this session, which its address may begin, else those of the split that is stored.
+
+    A session that has moved none follows what others store.
+    """
     if "params" not in st.session_state:
-        st.session_state["params"] = _from_url() or _kept() or applied() or SplitParams()
+        found = _of_address()
+        if found is None:
+            return applied() or SplitParams()
+        st.session_state["params"] = found
     held: SplitParams = st.session_state["params"]
     return held
 
 
 def change(**values: Any) -> None:
-    """Set some of the sliders' values, and keep all in the audit."""
-    with told():
+    """Set some of the sliders' values, in this session alone."""
+    with toasts.told():
         st.session_state["params"] = replace(params(), **values)
-        folder = audit_folder()
-        if folder is not None:
-            Audit.open(folder).keep_sliders(st.session_state["params"])
 
 
-@contextmanager
-def told() -> Iterator[None]:
-    """Tell a button's or slider's error in a toast; raised there, it would take the page's place."""
-    try:
-        yield
-    except CfbdError as error:
-        st.toast(escaped(str(error)), icon=":material/error:")
+def follow() -> None:
+    """Let the sliders stand as the audit holds them, now and when someone stores others."""
+    st.session_state.pop("params", None)
+
+
+def is_preview() -> bool:
+    """Whether the sliders stand elsewhere than the split that the audit holds."""
+    return params() != applied()
 
 
 def applied() -> SplitParams | None:
@@ -148,32 +158,30 @@ def preview() -> Preview:
     return last_preview() or explorer().preview(params())
 
 
-def write_url() -> None:
-    """Put the audit, the sliders and the filter into the URL, so that a link reopens this view."""
+def query() -> dict[str, str]:
+    """What the address of a page holds, so that a link reopens it: the audit, a preview's sliders, and the filter."""
     folder = audit_folder()
     if folder is None:
-        return
-    wanted = {"audit": settings().name(folder), **slider_query.to_query(params())}
-    names: tuple[str, ...] = ("audit", *slider_query.NAMES)
-    if FILTER in st.session_state:  # else the address may hold one that no page has read yet
-        wanted |= filter_query.to_query(st.session_state[FILTER])
-        names += filter_query.NAMES
-    shown = {name: st.query_params.get(name) for name in names if name in st.query_params}
-    if shown != wanted:
-        for name in shown.keys() - wanted.keys():
-            st.query_params.pop(name)
-        st.query_params.update(wanted)
+        return {}
+    found = {"audit": settings().name(folder)}
+    if is_scored(folder) and is_preview():
+        found |= slider_query.to_query(params())
+    if FILTER in st.session_state:
+        return found | filter_query.to_query(st.session_state[FILTER])
+    # No page has asked for it yet; one that is opened next may.
+    return found | {name: text for name, text in address.given().items() if name in filter_query.NAMES}
 
 
-def _from_url() -> SplitParams | None:
-    """The parameters a link names; None where it names none, or one that cannot be read."""
-    given = {name: st.query_params[name] for name in slider_query.NAMES if name in st.query_params}
+def _of_address() -> SplitParams | None:
+    """The parameters a link names, once; None where it names none, or one that cannot be read."""
     try:
-        return _sliders(given)
+        found = _sliders(address.given())
     except ParameterError as error:
         told = escaped(str(error), 200)
-        st.toast(f"The link's parameters were left out: {told}", icon=":material/link_off:")
-        return None
+        toasts.tell(f"The link's parameters were left out: {told}", ":material/link_off:")
+        found = None
+    address.take_out(slider_query.NAMES)
+    return found
 
 
 def _sliders(query: Mapping[str, str]) -> SplitParams | None:
@@ -181,7 +189,7 @@ def _sliders(query: Mapping[str, str]) -> SplitParams | None:
 
     Whether there are as many distinct pairs is not known yet: it takes seconds to find that out.
     """
-    found = slider_query.from_query(query, _kept() or applied() or SplitParams())
+    found = slider_query.from_query(query, applied() or SplitParams())
     if found is not None:
         explorer().check(replace(found, collapse_duplicates=False))
     return found
@@ -194,13 +202,8 @@ def open_query(query: Mapping[str, str]) -> None:
         change(**found.to_dict())
 
 
-def _kept() -> SplitParams | None:
-    folder = audit_folder()
-    return None if folder is None else Audit.open(folder).kept_sliders()
-
-
 def apply() -> None:
     """Store the sliders' split in the audit, unless it is there already."""
     folder = audit_folder()
-    if folder is not None and params() != applied():
+    if folder is not None and is_preview():
         Audit.open(folder).split(params())

@@ -119,10 +119,10 @@ def cost(asked: Asked, runs: Sequence[Run]) -> str:
             "give a smaller Batch size"
         )
     pairs = steps * asked.params.step_pairs
-    text = (
-        f"**{steps:,} steps** of {asked.params.step_pairs:,} pairs: {epochs:,} × {asked.pairs:,} pairs, "
-        f"{pairs:,} in all."
-    )
+    an_epoch = asked.pairs // asked.params.step_pairs
+    passes = f"{epochs:,} ×" if steps == epochs * an_epoch else f"{steps / an_epoch:.2g} times"
+    of = f"{passes} {asked.pairs:,} pairs, {pairs:,} in all"
+    text = f"**{steps:,} step{'' if steps == 1 else 's'}** of {asked.params.step_pairs:,} pairs: {of}."
     rate = train_runs.last_rate(runs, asked.params.model)
     if rate is None:
         return f"{text} No run with this model here yet: its first steps will tell how long it takes."

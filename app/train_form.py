@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import streamlit as st
 
-from app import state, train, train_runs, words
+from app import state, toasts, train, train_runs, words
 from app.train_runs import Run
 from cfbd_core.errors import CfbdError
 from cfbd_core.option_help import help_of
@@ -99,7 +99,7 @@ def fill_calmer(run: Run) -> None:
         place = run.measured_on.get(name)
         values[f"train_{name}"] = _named(place) if place else NOTHING
     st.session_state.update(values)
-    st.toast("The form below has its settings, and a smaller learning rate.", icon=":material/edit:")
+    toasts.tell("The form below has its settings, and a smaller learning rate.", ":material/edit:")
 
 
 def _named(place: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import running, state, train, train_charts, train_form, train_runs, widgets, words
+from app import running, state, toasts, train, train_charts, train_form, train_runs, widgets, words
 from app.charts import Chart
 from app.train_runs import Run
 from cfbd_core.jobs import Job
@@ -35,7 +35,7 @@ def headline(run: Run) -> None:
         st.caption(described(run))
 
 
-@st.fragment(run_every=EVERY)
+@toasts.fragment(run_every=EVERY)
 def _live(audit: Path, folder: Path, job_id: str) -> None:
     job = next((job for job in state.jobs().of(audit) if job.id == job_id), None)
     run = train_runs.read(audit, folder, job)
@@ -58,14 +58,16 @@ def _stopping(job: Job) -> None:
         st.caption("At once loses what came after the last checkpoint.")
 
 
-@st.fragment(run_every=EVERY)
+@toasts.fragment(run_every=EVERY)
 def _elsewhere(audit: Path, folder: Path) -> None:
     """A run that a terminal has started."""
     run = train_runs.read(audit, folder, None)
     if run is None or run.state != "running":
         st.rerun()
     share = min(1.0, run.done / run.steps) if run.steps else 0.0
-    st.progress(share, text=f"Training: step {run.done:,}" + (f" of {run.steps:,}" if run.steps else ""))
+    is_over = run.steps is not None and run.done >= run.steps
+    step = f"Training: step {run.done:,}" + (f" of {run.steps:,}" if run.steps else "")
+    st.progress(share, text="All steps are done; the model is measured or written" if is_over else step)
     st.caption("Started from the command line: it is stopped there, with Ctrl-C.")
     numbers(run)
     _curves(run, NOT_YET if run.is_measured else NOT_ASKED)
@@ -171,8 +173,15 @@ def described(run: Run) -> str:
         pairs = "" if run.pairs is None else f", {run.pairs:,} pairs"
         parts.append(f"{train_runs.SETS[run.subset].lower()}{pairs}")
     parts += [f"model {model_name(run)}"] if run.model else []
-    parts += [f"{run.epochs:,} epoch{'' if run.epochs == 1 else 's'}"] if run.epochs else []
+    parts += [_length(run)] if run.epochs or run.most_steps else []
     return words.escaped(" · ".join(parts))
+
+
+def _length(run: Run) -> str:
+    """How long a run is: in epochs, or in steps where these end it before."""
+    if run.most_steps is not None:
+        return f"{run.steps:,} steps" if run.steps else f"at most {run.most_steps:,} steps"
+    return f"{run.epochs:,} epoch{'' if run.epochs == 1 else 's'}"
 
 
 def model_name(run: Run) -> str:
@@ -181,15 +190,15 @@ def model_name(run: Run) -> str:
 
 
 def _resume(audit: Path, run: Run) -> None:
-    with state.told():
+    with toasts.told():
         train.resume(run, audit)
 
 
 def _interrupt(job: Job) -> None:
-    with state.told():
+    with toasts.told():
         job.interrupt()
 
 
 def _stop(job: Job) -> None:
-    with state.told():
+    with toasts.told():
         job.stop()

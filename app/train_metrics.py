@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 import streamlit as st
 
+from cfbd_core.json_shapes import parse
 from cfbd_core.training.tracking import METRICS
 
 LATEST = 10  # logged steps that the rate is a mean of
@@ -67,7 +67,7 @@ class _Log:
 
     def _take(self, line: bytes) -> None:
         try:
-            found = json.loads(line)
+            found = parse(line)
             if found["kind"] == "step":
                 _append(self.steps, (int(found["step"]), found.get("loss"), found.get("pairs_per_s")))
             elif found["kind"] == "eval":

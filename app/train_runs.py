@@ -17,10 +17,10 @@ from app.train_metrics import Curves
 from cfbd_core import Audit
 from cfbd_core.cli import parser
 from cfbd_core.errors import CfbdError
-from cfbd_core.files import is_locked, read_json
+from cfbd_core.files import is_locked
 from cfbd_core.jobs import Job
 from cfbd_core.training import DEFENSES
-from cfbd_core.training.place import ASKED, MODEL, RESULT, RUNS, has_model
+from cfbd_core.training.place import ASKED, MODEL, RUNS, has_model, read_asked, read_result
 
 PREFIX = "train-"  # of folders: AUDIT/runs/train-…
 SETS = {"kept": "Kept", "coarse": "Coarse only", "all": "All"}
@@ -40,8 +40,8 @@ class Run:
 
     ``params`` are the settings that it was asked for, ``measured_on`` the sources that measure it, both as plain JSON.
     ``is_here`` tells whether its folder can be read, ``is_clean`` whether it trains on all of an audit that is known
-    to hold no poison. ``steps`` and ``epochs`` are those asked for, ``done`` is the last logged step, ``job`` the
-    newest that the app knows of, ``error`` why that failed or stopped.
+    to hold no poison. ``steps`` and ``epochs`` are those that it takes, ``most_steps`` the limit that it was given,
+    ``done`` is the last logged step, ``job`` the newest that the app knows of, ``error`` why that failed or stopped.
     """
 
     folder: Path
@@ -63,6 +63,7 @@ class Run:
     pairs_per_s: float | None
     started: datetime | None
     is_measured: bool
+    most_steps: int | None
     curves: Curves
     params: Mapping[str, Any]
     measured_on: Mapping[str, Any]
@@ -153,11 +154,12 @@ def read(audit: Path, folder: Path, job: Job | None, held: dict[str, Any] | None
     That is all there is where the folder has gone, or lies outside the roots. None where nothing tells of a run.
     """
     held, is_here = held or {}, _is_here(folder)
-    asked = (read_json(folder / ASKED) if is_here else None) or held.get("asked")
+    found = _asked(folder) if is_here else None
+    asked = found or held.get("asked", found)
     if asked is None and job is None:
         return None
     asked = asked or {}
-    result: dict[str, Any] = (read_json(folder / RESULT) if is_here else None) or held.get("result") or {}
+    result: dict[str, Any] = (read_result(folder) if is_here else None) or held.get("result") or {}
     kept = asked.get("params")
     params: dict[str, Any] = kept if isinstance(kept, dict) else _of_arguments(job)
     told = asked.get("measured_on")
@@ -173,7 +175,7 @@ def read(audit: Path, folder: Path, job: Job | None, held: dict[str, Any] | None
         subset=params.get("subset"),
         defense=params.get("defense"),
         model=params.get("model"),
-        epochs=asked.get("epochs") or params.get("epochs"),
+        epochs=asked.get("epochs") or (None if params.get("steps") else params.get("epochs")),
         steps=asked.get("steps"),
         pairs=asked.get("pairs"),
         done=int(result.get("steps") or (curves.step[-1] if curves.step else 0)),
@@ -184,6 +186,7 @@ def read(audit: Path, folder: Path, job: Job | None, held: dict[str, Any] | None
         pairs_per_s=_first(result.get("pairs_per_s"), [curves.pairs_per_s]),
         started=_when(asked.get("started")) or (job.started if job else None),
         is_measured=bool(measured_on.get("classes")),
+        most_steps=params.get("steps"),
         curves=curves,
         params=params,
         measured_on=measured_on,
@@ -222,6 +225,14 @@ def _folders(audit: Path) -> list[Path]:
             return [Path(entry.path) for entry in entries if os.path.isfile(Path(entry.path) / ASKED)]
     except OSError:
         return []
+
+
+def _asked(folder: Path) -> dict[str, Any] | None:
+    """What a run was asked for; nothing where that is damaged: the audit may hold it, too."""
+    try:
+        return read_asked(folder)
+    except CfbdError:
+        return {}
 
 
 def _is_here(folder: Path) -> bool:

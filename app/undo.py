@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app import state, who
+from app import state, toasts, who
 from cfbd_core.store.log import Action
 
 KEPT = 100
@@ -59,7 +59,7 @@ def buttons() -> None:
     undo, redo = _around()
     for step, what, turn in ((undo, "Undo", _undo), (redo, "Redo", _redo)):
         st.button(
-            f"{what}: {step.words}" if step else what, on_click=turn, disabled=step is None,
+            f"{what}: {step.words}" if step else what, on_click=turn, disabled=step is None or state.is_read_only(),
             icon=f":material/{what.lower()}:", key=f"{what.lower()}_button",
         )  # fmt: skip
 
@@ -73,7 +73,7 @@ def turned(done: Action, pairs: int) -> None:
         told = told if pairs == 1 else "Other decisions on these pairs stay: nothing has changed."
     else:
         told = f"{done.pairs:,} of {pairs:,} pairs have changed; by other decisions, the rest stays as it is."
-    st.toast(told, icon=":material/info:")
+    toasts.tell(told, ":material/info:")
 
 
 def _around() -> tuple[Step | None, Step | None]:
@@ -81,14 +81,14 @@ def _around() -> tuple[Step | None, Step | None]:
 
 
 def _undo() -> None:
-    with steps().lock, state.told(), st.spinner("Undoing …"):
+    with steps().lock, toasts.told():
         step = _around()[0]
         if step:
             turned(state.explorer().undo(step.action, who=who.name()), step.pairs)
 
 
 def _redo() -> None:
-    with steps().lock, state.told(), st.spinner("Redoing …"):
+    with steps().lock, toasts.told():
         step = _around()[1]
         if step:
             turned(state.explorer().redo(step.action, who=who.name()), step.pairs)

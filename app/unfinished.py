@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import new_audit, running, state, words
+from app import new_audit, running, state, toasts, words
 from cfbd_core.cli import parser
 from cfbd_core.config import SplitParams
 from cfbd_core.demo_audit import SOURCE_NAME
@@ -77,12 +77,12 @@ def _fitting(pairs: int) -> dict[str, int]:
 
 
 def _go_on(folder: Path, source: str, options: dict[str, Any]) -> None:
-    with state.told():
+    with toasts.told():
         state.jobs().start("run", folder, new_audit.command(folder, source, options))
 
 
 def _discard(job: Job, made: frozenset[str]) -> None:
-    with state.told():
+    with toasts.told():
         discard(job.audit, made)
         state.jobs().forget(job)
         if st.session_state.get("audit") == str(job.audit):

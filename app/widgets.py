@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
+import numpy as np
+import pyarrow as pa
 import streamlit as st
 
 from app import hints, state
 from app.charts import HEIGHT, Chart, Columns
 from app.words import escaped
 from cfbd_core.config import SplitParams
+from cfbd_core.errors import CfbdError
+from cfbd_core.export import spreadsheet_safe
 from cfbd_core.preview import Preview
 from cfbd_core.report import evidence_sentence
 
@@ -21,6 +26,8 @@ LEVELS: dict[str, tuple[Literal["green", "orange", "red"], str]] = {
     "weak": ("orange", ":material/help:"),
     "strong": ("red", ":material/warning:"),
 }
+PREVIEW = ":orange-badge[:material/edit: Preview]"
+UNMARKED = ("Audits", "Attack lab")  # pages that show nothing of what the sliders find
 SENTENCES = {
     "k": "How many bell curves are fitted to c. More of them make D_b smaller and purer: **higher is stricter**.",
     "gamma": "How much of the lowest bell curve counts as surely benign. **Lower is stricter**: D_b shrinks.",
@@ -36,7 +43,31 @@ def head(title: str, sentence: str) -> None:
     with st.container(gap="small"):
         st.title(title, anchor=False)
         st.markdown(sentence)
+        if title not in UNMARKED:
+            with suppress(CfbdError):  # the page tells of it
+                _mark()
         hints.show(title)
+
+
+def _mark() -> None:
+    """Say whether a page shows what the audit holds or a preview of this session; at one height, for sliders move."""
+    folder = state.audit_folder()
+    if folder is None or not state.is_scored(folder):
+        return
+    if state.is_read_only():
+        st.caption(
+            f"{PREVIEW if state.is_preview() else ''} :material/lock: Read-only: this audit's folder may not be "
+            "written, so nothing can be stored in it."
+        )
+    elif not state.is_preview():
+        st.caption(":material/check: As stored in the audit.")
+    elif state.applied() is None:
+        st.caption(f"{PREVIEW} No split is stored in this audit yet; *Apply* in the sidebar stores one.")
+    else:
+        st.caption(
+            f"{PREVIEW} Sliders of this session, not what the audit holds; *Apply* in the sidebar stores them, *Reset* "
+            "goes back."
+        )
 
 
 def empty(icon: str, title: str, text: str, page: str | None = None, label: str = "Open the audits") -> None:
@@ -145,12 +176,17 @@ def picture_format() -> None:
 
 
 def as_csv(columns: Columns) -> bytes:
-    """Columns of equal length as CSV, UTF-8."""
+    """Columns of equal length as CSV, UTF-8, such that a spreadsheet runs none of their texts."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    writer.writerows(zip(*map(_cells, columns.values()), strict=True))
     return text.getvalue().encode()
+
+
+def _cells(values: Sequence[Any] | np.ndarray) -> Iterable[Any]:
+    is_text = len(values) > 0 and all(isinstance(value, str) for value in values)
+    return spreadsheet_safe(pa.array(values)).to_pylist() if is_text else values
 
 
 def share(value: float | None) -> str:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.config import SPLIT_RULES
-from cfbd_core.store import queries
+from cfbd_core.store import queries, unscored
 
 READ, WIDTH, SHARD_ROWS = 420, 64, 96
 ODD_CAPTIONS = {
@@ -48,9 +48,9 @@ PARAMS = st.builds(
 
 
 def scored_audit(folder: Path, seed: int = 0, scored: bool = True) -> Audit:
-    """Make an audit of 413 pairs in ``folder``: 20 poisons, 30 of unknown truth, c rounded so that it ties.
+    """Make an audit of 416 pairs in ``folder``: 20 poisons, 30 of unknown truth, c rounded so that it ties.
 
-    Rows 100 to 103 repeat a key and rows 200 to 202 have no score: they are gaps.
+    Rows 100 to 103 repeat a key with its caption, and are gaps; rows 200 to 202 have no score, which leaves 413.
     """
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
@@ -61,11 +61,12 @@ def scored_audit(folder: Path, seed: int = 0, scored: bool = True) -> Audit:
     truth: list[bool | None] = [row in poisons for row in range(READ)]
     truth[30:60] = [None] * 30
     keys = [f"key-{(row * 37) % READ:03d}" for row in range(READ)]
-    keys[100:104] = keys[:4]
+    captions = [ODD_CAPTIONS.get(row, f"caption {row} {chr(0x4E00 + row)}") for row in range(READ)]
+    keys[100:104], captions[100:104] = keys[:4], captions[:4]
     source = pa.table(
         {
             "key": keys,
-            "caption": [ODD_CAPTIONS.get(row, f"caption {row} {chr(0x4E00 + row)}") for row in range(READ)],
+            "caption": captions,
             "poisoned": pa.array(truth, pa.bool_()),
             "image_embedding": _lists(rng.normal(size=(READ, WIDTH))),
             "text_embedding": _lists(text),
@@ -87,8 +88,8 @@ def put_scores(audit: Audit, c: np.ndarray) -> None:
     """Store c (READ,) as the pairs' scores, as the job would."""
     failures = pa.table({"row": [200, 201, 202], "reason": ["no score"] * 3, "detail": [""] * 3})
     with audit._database.writing() as connection:
-        queries.drop_pairs(connection, failures, "score")
-        rows = queries.pair_rows(connection)
+        unscored.replace_unscored(connection, failures)
+        rows = np.setdiff1d(queries.pair_rows(connection), failures["row"].to_numpy())
         other = dict.fromkeys(("s_o", "s_g", "residual", "residual_calibrated", "intra"), c[rows])
         queries.replace_scores(connection, pa.table({"row": rows, "consistency": c[rows], **other}))
         queries.set_meta(connection, "mapping", {"name": "none"})

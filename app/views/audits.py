@@ -12,6 +12,7 @@ from app.settings import DEPTH
 from cfbd_core import Audit
 from cfbd_core.errors import CfbdError
 from cfbd_core.jobs import Job
+from cfbd_core.report import unscored_lines
 
 
 def page() -> None:
@@ -96,14 +97,16 @@ def _line(status: dict[str, Any]) -> str:
 
 
 def _details(folder: Path, status: dict[str, Any]) -> None:
-    with st.expander("What was read, and what was skipped"):
+    with st.expander("What was read, and what was not"):
         if status["source"] is None:
             st.caption("Nothing has been read yet.")
             return
         found = Audit.open(folder).validation_report()
+        unread = sum(found["unread"].values())
         st.markdown(
             f"**{found['pairs']:,}** pairs from {words.escaped(found['source']['source'])} "
             f"({found['source']['format']}), **{found['skipped']:,}** skipped"
+            + (f", **{unread:,}** things seen and not read" if unread else "")
         )
         if found["reasons"]:
             st.dataframe(
@@ -118,6 +121,20 @@ def _details(folder: Path, status: dict[str, Any]) -> None:
                 },
                 hide_index=True,
             )
+        for line in unscored_lines(found["unscored"]):
+            st.caption(f":material/info: {words.escaped(line)}")
+        if found["unread_kinds"]:
+            st.dataframe(
+                {
+                    "not read": [one["kind"] for one in found["unread_kinds"]],
+                    "number": [one["count"] for one in found["unread_kinds"]],
+                    "for example": ["; ".join(one["examples"]) for one in found["unread_kinds"]],
+                    "what to do": [one["advice"] for one in found["unread_kinds"]],
+                },
+                hide_index=True,
+            )
+        for note in found["notes"]:
+            st.caption(f":material/info: {words.escaped(note)}")
         for warning in (status["health"] or {}).get("warnings", []):
             st.caption(f":material/info: {words.escaped(warning)}")
 

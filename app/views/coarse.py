@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import charts, previews, state, widgets
+from app import charts, heat_map, previews, state, toasts, widgets
 from cfbd_core.config import MAX_K
 from cfbd_core.preview import Preview
 
@@ -93,7 +93,7 @@ def _maps(preview: Preview) -> None:
     _heat_maps(preview)
 
 
-@st.fragment
+@toasts.fragment()
 def _heat_maps(preview: Preview) -> None:
     explored = preview.explorer
     if not explored.is_warm:
@@ -106,11 +106,11 @@ def _heat_maps(preview: Preview) -> None:
     st.caption("By the rule *quantile*, before the top q are taken out of D_b.")
     left, right = st.columns(2, gap="large")
     with left:
-        widgets.chart(charts.heat_map("benign_by_k_gamma", "Pairs in D_b", ks, GAMMAS, benign, at))
+        widgets.chart(heat_map.heat_map("benign_by_k_gamma", "Pairs in D_b", ks, GAMMAS, benign, at))
     with right:
         if explored.has_truth:
             title = "Known poisons in D_b (fewer is better)"
-            widgets.chart(charts.heat_map("poisons_by_k_gamma", title, ks, GAMMAS, poisons, at))
+            widgets.chart(heat_map.heat_map("poisons_by_k_gamma", title, ks, GAMMAS, poisons, at))
         else:
             widgets.empty(
                 ":material/help:",

@@ -10,15 +10,22 @@ import streamlit as st
 from app import downloads, left, previews, running, state, widgets, words
 from cfbd_core import Audit
 from cfbd_core.errors import CfbdError
+from cfbd_core.export import Format, Style, Subset
+from cfbd_core.export_look import first_rows, look
 from cfbd_core.html_report import check_place
 from cfbd_core.jobs import Job
-from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview
 from cfbd_core.store.columns import KEEP, REMOVE
 
-SUBSETS = {"kept": "Kept – the clean set", "removed": "Removed", "all": "All"}
-FORMATS = {"csv": "CSV", "parquet": "Parquet", "webdataset": "WebDataset tars"}
+SUBSETS: dict[Subset, str] = {"kept": "Kept – the clean set", "removed": "Removed", "all": "All"}
+FORMATS: dict[Format, str] = {"csv": "CSV", "parquet": "Parquet", "webdataset": "WebDataset tars"}
 PREVIEW_ROWS = 5
+SAFE = "Puts a quote before cells that a spreadsheet would run as a formula. Leave it off for training."
+PANDAS_SAFE = (
+    "Puts a space before captions that pandas, and so open_clip's CSV loader, takes for missing values or numbers, "
+    "such as NA. Tokenizers drop it."
+)
+RELATIVE = "Names pictures from the file's folder, so that both can move together. Start open_clip there."
 
 
 def page() -> None:
@@ -38,13 +45,8 @@ def page() -> None:
     kind = st.segmented_control(
         "Format", list(FORMATS), format_func=FORMATS.__getitem__, default="csv", required=True, key="format"
     )
-    safe = kind == "csv" and st.toggle(
-        "Spreadsheet-safe",
-        key="safe",
-        help="Puts a quote before cells that a spreadsheet would run as a formula. Leave it off for training.",
-    )
-    _look(preview, subset)
-    _write(subset, kind, safe)
+    style = _style(kind)
+    _write(preview, subset, kind, style)
     _report()
     left.panel(preview, "export", needed=True)
 
@@ -55,8 +57,8 @@ def _summary(preview: Preview) -> None:
     by_hand = int((removed & ~preview.flagged).sum())
     spared = int((preview.flagged & ~removed).sum())
     with st.container(horizontal=True, gap="medium"):
-        st.metric("Kept", f"{int((~removed).sum()):,}", width="content")
-        st.metric("Removed", f"{int(removed.sum()):,}", width="content")
+        st.metric("Kept", f"{len(look(preview, 'kept').rows):,}", width="content")
+        st.metric("Removed", f"{len(look(preview, 'removed').rows):,}", width="content")
         st.metric("Kept though flagged", f"{spared:,}", width="content", help="By hand, against the verdict.")
         st.metric(
             "Removed though clean", f"{by_hand:,}", width="content", help="By hand, against the verdict."
@@ -71,48 +73,74 @@ def _summary(preview: Preview) -> None:
         st.page_link("views/log.py", label="Who decided what, and when", icon=":material/history:")
 
 
-def _look(preview: Preview, subset: str) -> None:
-    view = PairFilter(show=subset, sort="row", descending=False)  # type: ignore[arg-type]
-    positions = view.positions(preview)[:PREVIEW_ROWS]
-    if not len(positions):
+def _style(kind: Format) -> Style:
+    """How the cells of a table are written."""
+    with st.container(horizontal=True, gap="medium"):
+        return Style(
+            spreadsheet_safe=kind == "csv" and st.toggle("Spreadsheet-safe", key="safe", help=SAFE),
+            pandas_safe=kind == "csv" and st.toggle("pandas-safe", key="pandas_safe", help=PANDAS_SAFE),
+            relative_paths=kind != "webdataset"
+            and st.toggle("Relative paths", key="relative_paths", help=RELATIVE),
+        )
+
+
+def _look(preview: Preview, subset: Subset, kind: Format, style: Style, out: Path) -> None:
+    """How many pairs will be written, which are not, and the first as they will be."""
+    found = look(preview, subset)
+    pairs = len(found.rows)
+    told = [f"**{pairs:,}** pair{'' if pairs == 1 else 's'} will be written as {FORMATS[kind]}"]
+    told += [f"{found.without_score:,} of them without a score"] if found.without_score else []
+    told += [f"{found.without_picture:,} of them without a picture"] if found.without_picture else []
+    st.markdown(", ".join(told) + ".")
+    if found.neither and subset != "all":
+        st.warning(
+            f"{found.neither:,} more have neither a score nor a decision: they are neither kept nor removed. "
+            "**All** has them, too.",
+            icon=":material/warning:",
+        )
+    if not pairs:
         widgets.empty(":material/inbox:", "No such pairs", "Nothing would be written.")
         return
-    pairs = preview.explorer.pairs_at(positions)
-    positions = preview.explorer.positions_of(pairs["row"].to_numpy())  # without pairs that have just gone
-    table = pairs.select(["key", "image", "caption"]).to_pydict()
-    table |= {
-        "consistency": preview.explorer.consistency[positions],
-        "z": preview.z.values[positions],
-        "verdict": ["poisoned" if flagged else "clean" for flagged in preview.flagged[positions]],
-    }
-    st.caption(f"The first {len(positions)} rows")
+    try:
+        table = first_rows(preview, found.rows[:PREVIEW_ROWS], out, kind, style)
+    except CfbdError as error:  # a picture is gone: the export would stop at it
+        st.error(words.escaped(str(error)), icon=":material/error:")
+        return
+    shown = len(next(iter(table.values()), []))
+    st.caption(f"{'Some records' if kind == 'webdataset' else f'The first {shown} rows'}, as they will be")
     st.dataframe(table, hide_index=True, key="look")
 
 
-def _write(subset: str, kind: str, safe: bool) -> None:
+def _write(preview: Preview, subset: Subset, kind: Format, style: Style) -> None:
     folder = state.audit_folder()
     if folder is None:
         return
     ending = "" if kind == "webdataset" else f".{kind}"
+    usual = downloads.place(folder, f"{subset}{ending}")
     typed = st.text_input(
         "File on the server",
-        downloads.place(folder, f"{subset}{ending}"),
+        usual,
         key=f"out_{subset}_{kind}",
         help="Relative to the server's first folder.",
     )
+    try:
+        out = state.settings().inside(typed)
+    except CfbdError:  # told when it is to be written
+        out = state.settings().inside(usual)
+    _look(preview, subset, kind, style, out)
+    wanted = ["--subset", subset, "--format", kind, *style.options()]
     if st.button("Write", type="primary", icon=":material/save:", key="write"):
         try:
             out = state.settings().target(typed, folder)
             with st.spinner("Storing the split …"):
                 state.apply()
-            command = ["export", "--audit", str(folder), "--out", str(out), "--subset", subset]
-            command += ["--format", kind, *(["--spreadsheet-safe"] if safe else [])]
+            command = ["export", "--audit", str(folder), "--out", str(out), *wanted]
             # Someone else may apply another split before the job reads it.
             command += ["--split", state.params().id]
             state.jobs().start("export", folder, command)
         except CfbdError as error:
             st.error(words.escaped(str(error)), icon=":material/error:")
-    running.latest(folder, "export", lambda job: _download(job, subset, kind))
+    running.latest(folder, "export", lambda job: _download(job, wanted))
 
 
 def _is_newest(job: Job) -> bool:
@@ -126,9 +154,9 @@ def _asked(job: Job, flag: str) -> str:
     return job.arguments[job.arguments.index(flag) + 1] if flag in job.arguments else ""
 
 
-def _download(job: Job, subset: str, kind: str) -> None:
-    """The finished export: where it lies, and the file itself where a browser can hold it."""
-    is_chosen = (_asked(job, "--subset"), _asked(job, "--format")) == (subset, kind)
+def _download(job: Job, wanted: list[str]) -> None:
+    """The finished export: where it lies, what its reader has to know, and the file where a browser can hold it."""
+    is_chosen = list(job.arguments[5:-2]) == wanted
     is_newest = _is_newest(job)
     fresh = is_chosen and is_newest
     out = Path(job.arguments[job.arguments.index("--out") + 1])
@@ -140,6 +168,7 @@ def _download(job: Job, subset: str, kind: str) -> None:
         which = "An earlier export" if is_chosen else "Your last export"
         before = "" if is_newest else ", of before the last changes"
         st.info(f"{which}{before}: {told}", icon=":material/history:")
+    downloads.warnings(out)
     downloads.file_button(out, "download", primary=fresh)
     sidecar = out.with_name(f"{out.name}.json")
     if os.path.isfile(sidecar):

@@ -6,7 +6,7 @@ import math
 
 import streamlit as st
 
-from app import charts, previews, state, widgets, words
+from app import charts, previews, state, toasts, widgets, words
 from cfbd_core.preview import Preview
 
 RULES = {
@@ -92,7 +92,7 @@ def _by_hand() -> None:
 
 def _by_rule() -> None:
     rule = st.session_state["gamma_z_rule"]
-    with state.told():
+    with toasts.told():
         last = state.last_preview()
         value = float(st.session_state["slider_gamma_z"]) if last is None else last.gamma_z.value
         by_hand = value if math.isfinite(value) else HIGHEST

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from app import state, undo, who, widgets, words
+from app import state, toasts, undo, who, widgets, words
 from cfbd_core import Audit, log_export
 from cfbd_core.action_words import action_words, filter_words, params_words
 from cfbd_core.store.log import Action
@@ -75,7 +75,7 @@ def _line(action: Action, examples: list[str], zone: tzinfo) -> None:
         what = "Redo" if action.undone else "Undo"
         turn.button(
             what, key=f"turn_{action.id}", icon=f":material/{what.lower()}:", on_click=_turn,
-            args=[action.id, action.pairs, not action.undone],
+            args=[action.id, action.pairs, not action.undone], disabled=state.is_read_only(),
         )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def _zone() -> tzinfo:
 
 
 def _turn(action: int, pairs: int, back: bool) -> None:
-    with state.told():
+    with toasts.told():
         explorer = state.explorer()
         done = (explorer.undo if back else explorer.redo)(action, who=who.name())
         undo.turned(done, pairs)

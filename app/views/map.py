@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from app import charts, chips, deciding, filters, previews, running, state, widgets, words
+from app import charts, chips, deciding, filters, previews, running, state, toasts, widgets
 from app.hover import HELD, hover_one_by_one, hover_pictures
-from cfbd_core.errors import CfbdError
 from cfbd_core.filter_query import parts
 from cfbd_core.lasso import Lasso, Space
 from cfbd_core.preview import Preview
@@ -88,7 +87,7 @@ def _selection(preview: Preview) -> None:
         positions = held.positions(preview)
         told = "pairs outlined" if len(parts(held)) == 1 else "outlined pairs match the whole filter"
         st.markdown(f"**{len(positions):,}** {told}", width="content")
-        deciding.on_all(positions, "outline", filters.address(), "all that are outlined and match the filter")
+        deciding.on_all(positions, "outline", filters.query(), "all that are outlined and match the filter")
         st.page_link("views/pairs.py", label="Look at them", icon=":material/photo_library:")
         st.button(
             "Clear", key="clear_outline", icon=":material/close:", type="tertiary",
@@ -99,7 +98,7 @@ def _selection(preview: Preview) -> None:
 def _outlined(space: Space, map_id: str) -> None:
     """Take the outline that was drawn into the filter of all pages; an empty one is no outline."""
     drawn = st.session_state["chart_map"]["selection"]
-    with state.told():
+    with toasts.told():
         lasso = None
         if drawn["lasso"]:
             lasso = Lasso.drawn(space, map_id, drawn["lasso"][0]["x"], drawn["lasso"][0]["y"])
@@ -110,16 +109,26 @@ def _outlined(space: Space, map_id: str) -> None:
 
 
 def _make_anew(folder: Path, space: str) -> None:
-    with st.popover("Make the map", icon=":material/refresh:"):
+    with st.popover(
+        "Make the map",
+        icon=":material/refresh:",
+        key="map_popover",
+        on_change="rerun",
+        disabled=state.is_read_only(),
+    ):
         points = st.select_slider("Points", POINTS, value=5000, key="map_points", persist_state="session")
-        if st.button("Start", type="primary", key="make_map"):
-            try:
-                arguments = ["map", "--audit", str(folder), "--space", space, "--points", str(points)]
-                state.jobs().start(f"map-{space}", folder, arguments)
-            except CfbdError as error:
-                st.error(words.escaped(str(error)))
-            else:
-                st.rerun()
+        st.button(
+            "Start", type="primary", key="make_map", on_click=_make, args=[folder, space, points],
+            disabled=state.is_read_only(),
+        )  # fmt: skip
+
+
+def _make(folder: Path, space: str, points: int) -> None:
+    """Start the job, and close what stands over its progress."""
+    with toasts.told():
+        arguments = ["map", "--audit", str(folder), "--space", space, "--points", str(points)]
+        state.jobs().start(f"map-{space}", folder, arguments)
+        st.session_state["map_popover"] = False
 
 
 def _draw(preview: Preview, made: Map, colour: str) -> None:

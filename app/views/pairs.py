@@ -53,7 +53,7 @@ def page() -> None:
 def _toolbar(preview: Preview, positions: np.ndarray) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.markdown(f"**{len(positions):,}** pairs match", width="content")
-        deciding.on_all(positions, "filter", filters.address(), "all that match the filter")
+        deciding.on_all(positions, "filter", filters.query(), "all that match the filter")
         downloads.selection(preview, positions)
         undo.buttons()
 

@@ -63,7 +63,17 @@ def _new(audit: Path, runs: Sequence[Run]) -> None:
             train_form.told(error)
             return
         st.markdown(told)
-        if st.button("Start", type="primary", icon=":material/play_arrow:", key="train_start"):
+        if asked.params.subset != "all" and state.is_preview():
+            st.caption(
+                ":material/edit: The sliders' split, a preview of this session, is stored in the audit first."
+            )
+        if st.button(
+            "Start",
+            type="primary",
+            icon=":material/play_arrow:",
+            key="train_start",
+            disabled=state.is_read_only(),
+        ):
             _start(asked, audit)
 
 

@@ -6,20 +6,24 @@ import csv
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import duckdb
 import numpy as np
 import pytest
+from streamlit import config
 from streamlit.components.v2.bidi_component.main import _make_trigger_id
 from streamlit.components.v2.component_manager import BidiComponentManager
+from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.scriptrunner_utils.script_run_context import RunLocation, ThreadState
 from streamlit.testing.v1 import AppTest
 
 from app import previews
-from cfbd_core import Audit, SplitParams
+from cfbd_core import Audit, SplitParams, serve
 from cfbd_core.config import EmbedParams
 from cfbd_core.explorer import Explorer
 from cfbd_core.mixture import Mixture, fit_mixture
@@ -109,13 +113,18 @@ def _components(test: AppTest, name: str) -> list[Any]:
     return [part for part in test.get("bidi_component") if part.proto.component_name == name]
 
 
+def address(test: AppTest) -> dict[str, str]:
+    """The parameters that a page puts into the browser's address."""
+    return dict(parse_qsl(data_of(test, "cfbd_address")[-1]["query"]))
+
+
 def metrics(test: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in test.metric}
 
 
 def decide_button(test: AppTest, decision: str) -> Any:
     """The button of the page Review that decides on the pair that is shown."""
-    return next(one for one in test.button if (one.key or "").startswith(f"review_{decision}_"))
+    return next(one for one in test.button if (one.key or "").startswith(f"review_decide_{decision}_"))
 
 
 def words(test: AppTest) -> str:
@@ -133,6 +142,12 @@ def _fit(values: np.ndarray, k: int, seed: int = 0) -> Mixture:
 
 
 _fits: dict[tuple[bytes, int, int], Mixture] = {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_magic() -> None:
+    """As the app is run; and by its magic, Streamlit parses a page, which Python 3.11 cannot do in two threads."""
+    config.set_option("runner.magicEnabled", serve.OPTIONS["runner.magicEnabled"])
 
 
 @pytest.fixture(scope="session")
@@ -158,6 +173,26 @@ def root(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # A search through all that is installed, a third of a second for every page.
     monkeypatch.setattr(BidiComponentManager, "discover_and_register_components", lambda *_, **__: None)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def callbacks_draw_nothing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a callback of a part of a page draws takes the place of what stands first in the page, its stylesheet."""
+    drawn: list[str] = []
+
+    def watched(draw: Callable[..., Any]) -> Callable[..., Any]:
+        def watching(self: DeltaGenerator, *given: Any, **named: Any) -> Any:
+            in_callback = ThreadState.get().run_location is RunLocation.CALLBACK
+            if in_callback and given[:1] != ("empty",):  # that of st.rerun
+                drawn.append(str(given[:1]))
+            return draw(self, *given, **named)
+
+        return watching
+
+    for name in ("_enqueue", "_block"):
+        monkeypatch.setattr(DeltaGenerator, name, watched(getattr(DeltaGenerator, name)))
+    yield
+    assert drawn == []
 
 
 @pytest.fixture

@@ -7,18 +7,20 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from cfbd_core import Audit, SplitParams
+from cfbd_core.errors import AuditError
 from cfbd_core.explorer import Explorer
 from cfbd_core.jobs import Jobs
 from cfbd_core.projection import load_map
+from cfbd_core.store import Database
 from cfbd_core.store.columns import KEEP, REMOVE
 from tests.app.conftest import (
     HOSTILE,
-    PAIRS,
     VIEWS,
     alter,
     cards,
@@ -76,7 +78,6 @@ def test_an_audit_that_another_process_writes_is_told_and_opens_afterwards(page,
 
 
 def test_what_is_pressed_while_the_audit_is_busy_is_told_and_not_lost(page, audit, monkeypatch):
-    from cfbd_core.errors import AuditError
 
     def busy(*_, **__):
         raise AuditError("busy :rocket: <b>")
@@ -97,21 +98,6 @@ def test_what_is_pressed_while_the_audit_is_busy_is_told_and_not_lost(page, audi
         assert not test.button(key="undo_button").disabled
     test.button(key="undo_button").click().run()
     assert audit.pairs(f"row = {row}")["decision"].to_pylist() == [""]
-
-
-def test_sliders_that_cannot_be_kept_move_all_the_same(page, audit, monkeypatch):
-    from cfbd_core.errors import AuditError
-
-    test = page("coarse")
-
-    def full(*_):
-        raise AuditError("the disk is full")
-
-    monkeypatch.setattr(Audit, "keep_sliders", full)
-    test.slider(key="slider_q").set_value(12).run()
-    assert not test.exception
-    assert metrics(test)["Top-q D_p"] == "12"
-    assert "the disk is full" in test.toast[0].value
 
 
 # --- half made, newer, damaged, gone -------------------------------------------------------------------
@@ -202,15 +188,28 @@ def test_thumbnails_that_are_damaged_are_made_again(page, audit):
     assert all(card["picture"].startswith("data:image/webp") for card in cards(test))
 
 
-@pytest.mark.parametrize(
-    "kept", ['{"k": "many"}', "[1]", "", "{", '{"q": 100000}', '{"gamma": 7}', '{"new": 1}']
-)
-def test_damaged_sliders_do_no_harm(page, audit, kept):
-    (audit.folder / "sliders.json").write_text(kept)
+def test_sliders_that_an_older_version_kept_are_read_no_more(page, audit):
+    (audit.folder / "sliders.json").write_text('{"k": 3, "q": 12}')
     test = page("coarse")
     assert not test.exception
-    assert not test.error
-    assert int(metrics(test)["Top-q D_p"]) <= PAIRS
+    assert metrics(test)["Top-q D_p"] == "8"
+
+
+@pytest.mark.parametrize("name", ["coarse", "pairs", "lab"])
+def test_a_busy_audit_is_told_in_one_line_after_one_wait(page, audit, monkeypatch, name):
+    waits = []
+
+    @contextmanager
+    def busy(_):
+        waits.append(name)
+        raise AuditError("another process has the audit open")
+        yield
+
+    monkeypatch.setattr(Database, "reading", busy)
+    test = page(name)
+    assert not test.exception
+    assert words(test).count("another process has the audit open") == 1
+    assert len(waits) == 1
 
 
 # --- few pairs -----------------------------------------------------------------------------------------
@@ -316,6 +315,21 @@ def test_what_an_ingest_skipped_is_shown_in_a_table_of_text(page, root, mapping)
     assert not test.exception
     tables = [table.value.to_dict("list") for table in test.dataframe]
     assert any("missing image" in table.get("reason", []) for table in tables), tables
+    assert "<script" not in words(test)
+
+
+def test_what_an_ingest_did_not_read_is_shown_in_a_table_of_text(page, root, mapping):
+    source = write_source(root / "rest", pairs=60).parent
+    (source / "<script>x.zip").touch()
+    (source / "further.csv").write_text("image,text\n0000.png,**bold** [x](http:)\n")
+    make_audit(root / "audits" / "rest", source, mapping)
+    test = page("audits", audit="audits/rest")
+    assert not test.exception
+    (table,) = [table.value.to_dict("list") for table in test.dataframe if "not read" in table.value]
+    assert table["not read"] == ["archive"]
+    assert table["for example"] == ["<script>x.zip"]
+    assert "**1** things seen and not read" in words(test)
+    assert "read from different columns" in words(test)
     assert "<script" not in words(test)
 
 

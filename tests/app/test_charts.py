@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app import charts, widgets
+from app import charts, heat_map, widgets
 from cfbd_core import Audit, SplitParams
 from cfbd_core.explorer import Explorer
 from tests.app.conftest import HOSTILE, PAIRS, alter, make_audit, write_source
@@ -31,8 +31,8 @@ def drawn(preview, log: bool = True) -> list[charts.Chart]:
     return [
         charts.consistency(preview, log, explorer.has_truth),
         charts.z_histogram(preview, log, explorer.has_truth),
-        charts.heat_map("benign_by_k_gamma", "D_b", KS, GAMMAS, benign, (2, 0.9)),
-        charts.heat_map("poisons_by_k_gamma", "Poisons", KS, GAMMAS, poisons, (9, 0.01)),
+        heat_map.heat_map("benign_by_k_gamma", "D_b", KS, GAMMAS, benign, (2, 0.9)),
+        heat_map.heat_map("poisons_by_k_gamma", "Poisons", KS, GAMMAS, poisons, (9, 0.01)),
         charts.scatter_map(xy, groups, None, index, np.full(20, 7.0)),
         charts.scatter_map(xy, {}, z, index, outline=((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))),
         *([charts.precision_recall(preview), charts.roc(preview)] if preview.z.roc else []),
@@ -164,10 +164,29 @@ def test_the_curves_and_the_diamond_are_those_of_the_report(explorer):
 
 def test_the_heat_map_frames_the_sliders_place(explorer):
     benign, _ = explorer.benign_by(KS, GAMMAS)
-    chart = charts.heat_map("benign", "D_b", KS, GAMMAS, benign, at=(2, 0.88))
+    chart = heat_map.heat_map("benign", "D_b", KS, GAMMAS, benign, at=(2, 0.88))
     frame = chart.figure.layout.shapes[0]
     assert (frame.x0, frame.y0) == (0.5, 0.5)
     assert list(chart.data["pairs"]) == benign.ravel().tolist()
+
+
+@pytest.mark.parametrize("name", ["benign_by_k_gamma", "poisons_by_k_gamma"])
+def test_every_count_on_a_heat_map_can_be_read(name):
+    cells, shares = np.arange(80).reshape(10, 8), [0.1 * n for n in range(1, 9)]
+    ramp = heat_map.ALARM if "poison" in name else heat_map.HEAT
+    heat, text = heat_map.heat_map(name, "", list(range(1, 11)), shares, cells, None).figure.data
+    assert [list(stop) for stop in heat.colorscale] == [[0.0, ramp[0]], [1.0, ramp[1]]]
+    for cell, colour, words in zip(cells.ravel(), text.textfont.color, text.text, strict=True):
+        assert heat_map.contrast(colour, heat_map.mixed(*ramp, cell / 79)) >= 4.5
+        assert words == str(cell)
+    assert list(zip(text.x, text.y, strict=True))[9] == (f"{shares[1]:g}", "2")
+
+
+def test_contrast_is_that_of_wcag():
+    assert heat_map.contrast("#000000", "#FFFFFF") == pytest.approx(21)
+    assert heat_map.contrast("#777777", "#FFFFFF") == pytest.approx(4.48, abs=0.01)
+    assert min(max(heat_map.contrast(text, f"#{grey:02X}{grey:02X}{grey:02X}") for text in ("#000000", "#FFFFFF"))
+               for grey in range(256)) >= 4.5  # fmt: skip
 
 
 def test_no_stranger_s_text_reaches_a_chart(explorer):
@@ -191,4 +210,4 @@ def test_a_chart_s_data_is_csv(explorer):
     [(0, "0"), (9_999, "9,999"), (12_345, "12.3k"), (999_499, "999k"), (999_500, "1M"), (3_300_000, "3.3M")],
 )
 def test_counts_on_the_heat_map_are_short(number, short):
-    assert charts._short(number) == short
+    assert heat_map._short(number) == short

@@ -8,14 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from cfbd_core import SplitParams
+from app import background
+from cfbd_core import SplitParams, slider_query
 from cfbd_core.explorer import Explorer
-from tests.app.conftest import make_audit, metrics, words, write_source
+from tests.app.conftest import address, make_audit, metrics, words, write_source
 
 
 @pytest.fixture
 def repeated(root, mapping, monkeypatch):
     """An audit of 60 pairs and four copies of the pair k0: same picture, same caption; one more has its caption."""
+    monkeypatch.setattr(background, "AT_ONCE", 60.0)  # a test has no browser that looks again
     source = write_source(root / "zoo", poisons=(5, 25, 45), pairs=60)
     with source.open(encoding="utf-8") as file:
         head, *rows = list(csv.reader(file))
@@ -50,23 +52,22 @@ def test_the_switch_is_a_slider_like_any_other(page, repeated):
     test.toggle(key="collapse").set_value(True).run()
     assert not test.exception
     params = replace(repeated.applied_params(), collapse_duplicates=True)
-    assert repeated.kept_sliders() == params
-    assert test.query_params["collapse_duplicates"] == "1"
+    assert test.session_state["params"] == params
+    assert address(test)["collapse_duplicates"] == "1"
     assert "duplicates once" in words(test)
     assert repeated.applied_params() == SplitParams(k=2, q=8)
     test.switch_page("views/coarse.py").run()
     found = Explorer(repeated).preview(params)
     assert metrics(test)["Benign D_b"] == str(found.counts.benign)
     assert found.mixture != before.mixture
-    again = page("duplicates", **test.query_params)
+    again = page("duplicates", **address(test))
     assert again.toggle(key="collapse").value
     again.toggle(key="collapse").set_value(False).run()
-    assert "collapse_duplicates" not in again.query_params
+    assert "collapse_duplicates" not in address(again)
 
 
 def test_a_q_above_the_distinct_pairs_is_fitted(page, repeated):
-    repeated.keep_sliders(SplitParams(k=2, q=65))
-    test = page("duplicates")
+    test = page("duplicates", **slider_query.to_query(SplitParams(k=2, q=65)))
     test.toggle(key="collapse").set_value(True).run()
     assert not test.exception
     assert not test.error
@@ -103,7 +104,7 @@ def test_copies_are_looked_at_and_decided_on_like_any_filter(page, repeated):
     assert not test.exception
     test.switch_page("views/pairs.py").run()
     assert "**5** pairs match" in words(test)
-    assert test.query_params["dup"].startswith("exact:k")
+    assert address(test)["dup"].startswith("exact:k")
     test.button(key="all_unsure_filter").click().run()
     assert repeated.history(1)[0].pairs == 5
     test.selectbox(key="copies").set_value("captions").run()

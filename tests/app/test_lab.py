@@ -25,7 +25,7 @@ from cfbd_core.cli_attack import _params
 from cfbd_core.jobs import Job, Jobs
 from cfbd_core.option_help import help_of
 from cfbd_core.sources import SourceOptions
-from tests.app.conftest import HOSTILE, make_audit, words, write_source
+from tests.app.conftest import HOSTILE, address, make_audit, words, write_source
 
 PAIRS = 60
 OWN_CAPTIONS = {"label-consistent": {"lab_targets": "red"}, "mmpoison": {"lab_mmpoison_origin": "red"}}
@@ -434,7 +434,7 @@ def test_a_copy_is_written_shown_counted_and_audited(lab, root, mine, mapping, m
     test.switch_page("views/lab.py").run()
     next(button for button in test.button if button.label == "Open its audit").click().run()
     assert test.title[0].value == "Evaluate"
-    assert test.query_params["audit"] == "audits/pairs-badnets-0.2"
+    assert address(test)["audit"] == "audits/pairs-badnets-0.2"
 
     shutil.rmtree(copy)
     test.switch_page("views/lab.py").run()

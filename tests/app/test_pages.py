@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from cfbd_core import SplitParams
+from cfbd_core import SplitParams, slider_query
 from cfbd_core.jobs import Job, Jobs
 from tests.app.conftest import (
     MAIN,
     PAIRS,
     VIEWS,
+    address,
     alter,
     cards,
     make_audit,
@@ -49,17 +52,59 @@ def test_the_folder_of_views_has_a_name_that_streamlit_does_not_know():
 # --- sliders -------------------------------------------------------------------------------------------
 
 
-def test_sliders_change_the_counts_are_kept_and_stand_in_the_url(page, audit):
+def test_sliders_change_the_counts_and_stand_in_the_address(page, audit):
     test = page("coarse")
     before = metrics(test)
     test.slider(key="slider_gamma").set_value(0.5).run()
     test.slider(key="slider_q").set_value(12).run()
     assert metrics(test)["Top-q D_p"] == "12" != before["Top-q D_p"]
     assert metrics(test)["Benign D_b"] != before["Benign D_b"]
-    assert audit.kept_sliders() == SplitParams(k=2, q=12, gamma=0.5)
-    assert test.query_params["q"] == "12"
-    assert test.query_params["gamma"] == "0.5"
+    assert test.session_state["params"] == SplitParams(k=2, q=12, gamma=0.5)
+    assert address(test)["q"] == "12"
+    assert address(test)["gamma"] == "0.5"
     assert audit.applied_params() == SplitParams(k=2, q=8)
+
+
+def test_a_preview_is_of_its_session_alone_and_marked_there(page, audit):
+    test = page("coarse")
+    assert "As stored in the audit" in words(test)
+    assert "q" not in address(test)
+    test.slider(key="slider_q").set_value(12).run()
+    assert "Sliders of this session, not what the audit holds" in words(test)
+    other = page("coarse")
+    assert metrics(other)["Top-q D_p"] == "8"
+    assert "As stored in the audit" in words(other)
+    audit.split(SplitParams(k=2, q=10))
+    other.run()  # a session that has moved no slider follows what others store
+    assert metrics(other)["Top-q D_p"] == "10"
+    assert "As stored in the audit" in words(other)
+    test.run()
+    assert metrics(test)["Top-q D_p"] == "12"
+
+
+@pytest.mark.parametrize("name", [name for name in VIEWS if name != "audits"])
+def test_every_page_that_a_link_s_sliders_open_is_marked_as_a_preview(page, root, name):
+    test = page(name, q="12", k="2")
+    assert words(test).count("Sliders of this session, not what the audit holds") == 1
+    assert "Preview" not in words(page(name))
+
+
+def test_a_link_stands_in_the_address_no_longer_than_its_sliders_are_a_preview(page, audit):
+    test = page("coarse", q="12", k="2")
+    assert address(test)["q"] == "12"
+    next(button for button in test.button if button.label == "Apply").click().run()
+    assert "stored in the audit" in words(test)
+    assert address(test) == {"audit": "audits/toy"}
+
+
+def test_an_audit_that_is_opened_shows_what_it_holds_not_the_link_of_the_one_before(page, root, mapping):
+    make_audit(root / "audits" / "zoo", write_source(root / "zoo", pairs=60), mapping)
+    test = page("audits", q="12", k="2", text="banana")
+    test.button(key=f"open_{os.path.realpath(root / 'audits' / 'zoo')}").click().run()
+    test.switch_page("views/pairs.py").run()
+    assert "params" not in test.session_state
+    assert test.text_input(key="text").value == ""
+    assert address(test) == {"audit": "audits/zoo"}
 
 
 def test_a_link_reopens_its_sliders(page, root):
@@ -89,9 +134,9 @@ def test_a_link_with_parameters_that_cannot_be_is_told_and_left_out(page, root, 
     ids=["manual", "posterior", "kappa"],
 )
 def test_a_page_s_own_link_leads_back_to_exactly_it(page, audit, params):
-    audit.keep_sliders(params)
-    first = page("fine")
-    again = page("fine", **first.query_params)
+    audit.split(replace(params, k=4))  # κ and the seed are not in an address
+    first = page("fine", **slider_query.to_query(params))
+    again = page("fine", **address(first))
     assert again.session_state["params"] == params
     assert not again.toast
     assert metrics(again) == metrics(first)
@@ -103,7 +148,7 @@ def test_a_link_s_audit_is_opened_and_stays_open(page, root, mapping, audit):
     assert metrics(test)["Pairs"] == "60"
     test.switch_page("views/fine.py").run()
     assert metrics(test)["Pairs"] == "60"
-    assert test.query_params["audit"] == "audits/zoo"
+    assert address(test)["audit"] == "audits/zoo"
 
 
 def test_sliders_of_the_expander_and_rules_change_the_split(page, audit):
@@ -113,11 +158,11 @@ def test_sliders_of_the_expander_and_rules_change_the_split(page, audit):
     assert test.slider(key="slider_q").value == 150
     test.segmented_control(key="rule").set_value("posterior").run()
     test.toggle(key="recheck").set_value(False).run()
-    assert audit.kept_sliders() == SplitParams(k=2, q=150, rule="posterior", recheck=False)
+    assert test.session_state["params"] == SplitParams(k=2, q=150, rule="posterior", recheck=False)
     assert "as published" in words(test)
-    assert (test.query_params["rule"], test.query_params["recheck"]) == ("posterior", "0")
+    assert (address(test)["rule"], address(test)["recheck"]) == ("posterior", "0")
     test.toggle(key="recheck").set_value(True).run()
-    assert "recheck" not in test.query_params
+    assert "recheck" not in address(test)
 
 
 def test_every_k_and_a_log_axis_are_drawn(page, root):
@@ -136,13 +181,13 @@ def test_gamma_z_follows_its_rule_or_the_hand(page, audit):
     by_rule = test.slider(key="slider_gamma_z").value
     test.slider(key="slider_gamma_z").set_value(-0.2).run()
     assert int(metrics(test)["Flagged"].replace(",", "")) > PAIRS / 2
-    assert audit.kept_sliders().gamma_z == -0.2
+    assert test.session_state["params"].gamma_z == -0.2
     test.segmented_control(key="gamma_z_rule").set_value("null").run()
     assert test.slider(key="slider_gamma_z").value == by_rule
     for rule in ("valley", "mixture", "auto", "manual"):
         test.segmented_control(key="gamma_z_rule").set_value(rule).run()
         assert not test.exception
-        assert audit.kept_sliders().gamma_z_rule == rule
+        assert test.session_state["params"].gamma_z_rule == rule
     assert test.slider(key="slider_gamma_z").value == by_rule  # by hand begins where the rule stood
 
 
@@ -161,7 +206,7 @@ def test_apply_stores_the_verdicts_and_reset_goes_back(page, audit):
     assert {label: int(shown[label]) for label in names} == {
         label: report[key] for label, key in names.items()
     }
-    assert audit.kept_sliders() == audit.applied_params()
+    assert "params" not in test.session_state
 
 
 # --- pairs ---------------------------------------------------------------------------------------------
@@ -434,7 +479,6 @@ def test_a_written_export_holds_the_kept_pairs_and_can_be_fetched(page, root, au
     test.segmented_control(key="subset").set_value("kept").run()
     assert not test.info
     audit.save_view("mine", {"show": "all"})
-    audit.keep_sliders(SplitParams(k=3, q=9))
     test.run()
     assert not test.info  # it is what an export would give still
     audit.decide_rows(np.array([row]), np.array([2], np.int8))
@@ -463,7 +507,7 @@ def test_the_report_is_made_by_a_job_and_offered(page, root, audit):
     assert "Made before the last changes" in words(test)
     test.switch_page("views/coarse.py").run()
     test.slider(key="slider_q").set_value(12).run()
-    assert "a preview, not applied to the audit" in words(test)
+    assert "a preview, not stored in the audit" in words(test)
     assert "export" not in words(test)
 
 
@@ -565,7 +609,7 @@ def test_audits_are_listed_and_opened(page, root, audit, mapping):
     assert "**audits/zoo**" in words(test)
     assert "60 pairs · encoder toy" in words(test)
     next(button for button in test.button if button.label == "Open").click().run()
-    assert test.query_params["audit"] == "audits/zoo"
+    assert address(test)["audit"] == "audits/zoo"
     test.switch_page("views/coarse.py").run()
     assert metrics(test)["Pairs"] == "60"
 

@@ -91,6 +91,11 @@ def test_sources_are_files_folders_and_patterns(roots):
     assert roots.source("audits") == str(roots.home / "audits")
     assert roots.source("p*.csv") == str(roots.home / "p*.csv")
     assert roots.source("odd[1].csv") == str(roots.home / "odd[1].csv")
+    assert roots.source("{pairs,none}.csv") == str(roots.home / "{pairs,none}.csv")
+    assert roots.source("pairs.csv::audits") == f"{roots.home / 'pairs.csv'}::{roots.home / 'audits'}"
+    for typed in ("{pairs,../../../etc/passwd}.csv", "pairs.csv::../../..", "pairs.csv::/etc", "{0..9}.csv"):
+        with pytest.raises(ParameterError, match=r"outside|no such file"):
+            roots.source(typed)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
+from datetime import UTC, datetime
 
 import pytest
 
 from app import train_runs
+from app.running import how_far
 from cfbd_core import Audit
+from cfbd_core.jobs import JobProgress
 from cfbd_core.training.config import CALMER, TrainParams
 from tests.app.conftest import alter, words
 from tests.app.train_folders import charts, labels, press, step, table, write_job, write_run
@@ -120,6 +123,39 @@ def test_hashing_pictures_is_told_before_the_first_step(page, root, home):
         test = page("train")
         assert not test.exception
         assert "Hashing pictures: 1,234 of 5,000 · 400/s" in test.get("progress")[0].proto.text
+
+
+@pytest.mark.parametrize(
+    ("told", "words_"),
+    [
+        (("train", 320, 640, 12.0), "Training: 320 of 640 · 40/s · 0:12 of training left"),
+        (("train", 640, 640, 0.0), "Training: 640 of 640 · 40/s · done; the next step begins"),
+        (("measuring CA", 25, 100, 2.0), "Measuring CA: 25 of 100 · 40/s · 0:02 left"),
+        (("measuring ASR", 1, 100, None), "Measuring ASR: 1 of 100 · 40/s"),
+    ],
+)
+def test_what_a_run_is_at_is_told_and_no_time_left_that_is_not_true(told, words_) -> None:
+    stage, done, total, left = told
+    assert how_far(JobProgress(stage, done, total, 40.0, left, datetime.now(UTC))) == words_
+
+
+def test_a_run_of_so_many_steps_is_told_in_steps(page, root, home) -> None:
+    run = write_run(home, "train-x", epochs=1, steps=2, done=0, ca=None)
+    asked = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(
+        json.dumps(asked | {"params": asked["params"] | {"steps": 2, "epochs": 10}})
+    )
+    record = write_job(root, home, "train-y", None)
+    job = json.loads((record / "job.json").read_text())
+    (record / "job.json").write_text(
+        json.dumps(job | {"arguments": [*job["arguments"], "--epochs=10", "--steps=2"]})
+    )
+    with (record / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        test = page("train")
+    assert not test.exception
+    assert "at most 2 steps" in words(test)
+    assert "10 epochs" not in words(test)
 
 
 def test_a_stopped_run_is_resumed_as_it_was_asked_for(page, root, home, started):

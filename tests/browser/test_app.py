@@ -78,6 +78,46 @@ def _pairs_of(audit: Path) -> int:
     return Audit.open(audit).pair_count()
 
 
+def test_going_back_is_one_press_a_page_whatever_was_changed_on_it(browser, opened):
+    url, _ = opened
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.goto(url)
+    driver.wait_for_title(page, "Coarse stage")
+    wait_until_idle(page)
+    move_slider(page, "q", "ArrowRight", "consistency")
+    assert "q=51" in page.url
+    go(page, "groups")
+    page.get_by_role("button", name="Look at them").first.click()
+    page.get_by_text("pairs match").wait_for(timeout=driver.SLOW)
+    wait_until_idle(page)
+    assert "group=" in page.url
+    assert page.evaluate("history.length") == 4  # the empty page, and one of each
+    for title in ("Suspected targets", "Coarse stage"):
+        page.go_back()
+        driver.wait_for_title(page, title)
+        wait_until_idle(page)
+    assert counts(page)["Top-q D_p"] == 51
+    page.go_forward()
+    driver.wait_for_title(page, "Suspected targets")
+
+
+def test_a_preview_is_seen_by_its_session_and_by_who_gets_its_link_alone(browser, opened):
+    url, audit = opened
+    mine, other = (browser.new_context(viewport={"width": 1440, "height": 900}).new_page() for _ in range(2))
+    visit(mine, url, "coarse")
+    move_slider(mine, "q", "ArrowRight", "consistency")
+    mine.get_by_text("Sliders of this session").wait_for(timeout=driver.SLOW)
+    visit(other, url, "coarse")
+    assert counts(other)["Top-q D_p"] == 50
+    assert other.get_by_text("As stored in the audit").count() == 1
+    other.goto(mine.url)
+    driver.wait_for_title(other, "Coarse stage")
+    wait_until_idle(other)
+    assert counts(other)["Top-q D_p"] == 51
+    assert other.get_by_text("Sliders of this session").count() == 1
+    assert Audit.open(audit).applied_params().q == 50
+
+
 def test_undo_takes_a_decision_back(browser, opened):
     url, audit = opened
     page = browser.new_page()
@@ -193,7 +233,7 @@ def test_a_hint_is_shown_until_it_is_put_away_in_this_browser(browser, opened):
     wait_until_idle(page)
     assert not hint.is_visible()
     visit(page, url, "fine")
-    assert page.get_by_role("note").is_visible()
+    page.get_by_role("note").wait_for(timeout=driver.SLOW)
 
 
 def test_every_page_has_a_hint():
