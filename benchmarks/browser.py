@@ -37,7 +37,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         audit = Path(folder) / "audits" / "demo"
         shutil.copytree(source, audit)
-        (audit / "sliders.json").unlink(missing_ok=True)
         with driver.app(Path(folder), audit) as url, driver.chromium() as browser:
             for name in driver.PAGES:
                 for visit in ("first visit", "again"):

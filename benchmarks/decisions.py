@@ -68,7 +68,7 @@ def make_audit(folder: Path, n: int) -> Audit:
     (folder / "parts").mkdir()
     pq.write_table(pairs, folder / "parts" / "pairs_000000.parquet")
     scores = dict.fromkeys(("s_o", "s_g", "consistency", "residual", "residual_calibrated", "intra"), c)
-    with audit._database.writing() as connection:
+    with audit._database.writing(reads=folder / "parts") as connection:
         queries.add_pairs(connection, folder / "parts")
         queries.replace_scores(connection, pa.table({"row": rows, **scores}))
         subset = rng.integers(0, 3, n).astype(np.int8)

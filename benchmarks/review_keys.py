@@ -29,7 +29,7 @@ from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.decisions import make_audit
-from cfbd_core import Audit, SplitParams
+from cfbd_core import Audit
 from cfbd_core.store import queries
 
 WIDTH, SHARD_ROWS = 64, 2**17
@@ -49,7 +49,7 @@ def empty() -> None:
 
 
 def with_embeddings(audit: Audit, n: int) -> Audit:
-    """Give the audit random embeddings, and sliders that a split can be made by."""
+    """Give the audit random embeddings."""
     rng = np.random.default_rng(0)
     shards = audit.shards
     shards.write_plan({"rows": n, "shard_size": SHARD_ROWS})
@@ -59,7 +59,6 @@ def with_embeddings(audit: Audit, n: int) -> Audit:
         shards.write(number, *rows.astype(np.float16), stats={})
     with audit._database.writing() as connection:
         queries.set_meta(connection, "mapping", {"name": "none"})
-    audit.keep_sliders(SplitParams(k=2, q=500))
     return audit
 
 
@@ -103,7 +102,8 @@ def opened(folder: Path, order: str) -> AppTest:
     """The page Review on the audit, all pairs as its queue where ``order`` is "filter"."""
     os.environ.update(CFBD_APP_ROOTS=str(folder.parent), CFBD_APP_AUDIT=str(folder), HOME=str(folder.parent))
     test = AppTest.from_file(str(MAIN), default_timeout=600)
-    test.query_params["show"] = "all"
+    for name, text in {"show": "all", "k": "2", "q": "500"}.items():  # sliders that a split can be made by
+        test.query_params[name] = text
     test.switch_page("views/review.py")
     test.run()
     if order != "filter":
@@ -138,7 +138,7 @@ def main() -> None:
         took, queue = time.perf_counter() - began, test.session_state["review"]
         print(f"{len(queue):,} pairs in the queue, opened in {took:.1f} s")
         for name, button in (
-            ("keep, to the next pair", "review_keep_"),
+            ("keep, to the next pair", "review_decide_keep_"),
             ("next", "review_next"),
             ("back", "review_previous"),
             ("undo", "review_undo"),
@@ -148,7 +148,7 @@ def main() -> None:
         test.button(key="left_draw_review").click().run()
         told(
             "keep, in the control sample",
-            measure(test, "review_keep_", options.keys),
+            measure(test, "review_decide_keep_", options.keys),
             float(np.median(reference)),
         )
 
