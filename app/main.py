@@ -11,6 +11,7 @@ from app import address, background, previews, state, toasts, who, widgets, word
 from app.login import require_login
 from cfbd_core.audit import Audit
 from cfbd_core.errors import CfbdError
+from cfbd_core.machine.assets import BRAND_DIR
 from cfbd_core.preview import Preview
 
 PAGES = (
@@ -29,7 +30,6 @@ PAGES = (
     ("lab", "Attack lab", ":material/science:"),
 )
 WITHOUT_AUDIT = ("audits", "train", "lab")  # pages that need none
-BRAND = Path(__file__).resolve().parents[1] / "assets" / "brand"
 ABOUT = "CFBD Auditor finds backdoor-poisoned image–caption pairs before a CLIP model is trained on them."
 
 
@@ -37,12 +37,12 @@ def main() -> None:
     """Draw the page that the browser asks for."""
     st.set_page_config(
         page_title="CFBD Auditor",
-        page_icon=str(BRAND / "icon.png"),
+        page_icon=str(BRAND_DIR / "icon.png"),
         layout="wide",
         menu_items={"About": ABOUT},
     )
     st.html(Path(__file__).with_name("style.css"))
-    st.logo(str(BRAND / "wordmark.svg"), size="large", icon_image=str(BRAND / "mark.svg"))
+    st.logo(str(BRAND_DIR / "wordmark.svg"), size="large", icon_image=str(BRAND_DIR / "mark.svg"))
     require_login()
     toasts.show()
     address.begin()

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from cfbd_core import __version__
-from cfbd_core.encoder_files import MINI_DIR, check_published_hash, file_sha256
+from cfbd_core.encoder_files import check_published_hash, file_sha256
 from cfbd_core.errors import CfbdError
+from cfbd_core.machine.assets import MINI_DIR
 from cfbd_core.scoring import MAPPING_NAME
 from cfbd_core.torchvision_compat import import_torchvision
 

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from cfbd_core.errors import EncoderError
+from cfbd_core.machine.assets import MINI_DIR
 from cfbd_core.places import at_home
 
-MINI_DIR = Path(__file__).resolve().parent.parent / "assets" / "encoders" / "mini"
 CONFIG_NAME = "open_clip_config.json"
 WAY_OUT = "connect once, or copy the checkpoint here and give --encoder NAME@FILE, or use --encoder mini"
 

@@ -30,13 +30,13 @@ from torch.nn import functional
 
 from cfbd_core.encoder_files import (
     CONFIG_NAME,
-    MINI_DIR,
     check_published_hash,
     file_sha256,
     locate,
     offline_if_unreachable,
 )
 from cfbd_core.errors import EncoderError
+from cfbd_core.machine.assets import MINI_DIR
 from cfbd_core.torchvision_compat import import_torchvision
 
 ORDINARY_CAPTION, LONGEST_WORD, MOST_WORDS = 1000, 256, 256  # letters, letters, words

@@ -23,6 +23,7 @@ from typing import Any
 
 from cfbd_core.cli_progress import PROGRESS_VARIABLE
 from cfbd_core.files import write_json
+from cfbd_core.machine.assets import PACKAGES_DIR
 
 STOP_SECONDS = 10.0  # a job gets to end by itself before it is killed
 STOPPED = 130  # the command's exit code after Ctrl-C
@@ -33,9 +34,7 @@ def launch(folder: Path, asked: dict[str, Any]) -> None:
     environment = os.environ | {
         PROGRESS_VARIABLE: str(folder / "progress.json"),
         "PYTHONIOENCODING": "utf-8:surrogateescape",
-        "PYTHONPATH": os.pathsep.join(
-            [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        ),
+        "PYTHONPATH": os.pathsep.join([str(PACKAGES_DIR), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     with (
         (folder / "lock").open("wb") as lock,

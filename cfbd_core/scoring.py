@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from cfbd_core.config import READY_ENCODER
-from cfbd_core.encoder_files import MINI_DIR, check_published_hash, file_sha256
+from cfbd_core.encoder_files import check_published_hash, file_sha256
 from cfbd_core.encoders import resolve_device
 from cfbd_core.errors import AuditError, EncoderError
+from cfbd_core.machine.assets import MINI_DIR
 from cfbd_core.mapping import Mapping, mean_targets, train_mapping
 from cfbd_core.mapping_network import single_threads
 from cfbd_core.places import at_home

@@ -18,15 +18,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cfbd_core.errors import CfbdError, ParameterError
+from cfbd_core.machine.assets import PACKAGES_DIR
 
 AUDIT_VARIABLE, ROOTS_VARIABLE = "CFBD_APP_AUDIT", "CFBD_APP_ROOTS"
 DEFAULT_ADDRESS, DEFAULT_PORT = "localhost", 8501
 PORTS_TRIED = 50
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-# app/ lies beside cfbd_core/, in the repository as in site-packages. Asking Python for a package named
-# `app` could find one of the folder that the user stands in.
-PACKAGES_DIR = Path(__file__).resolve().parents[1]
 
 # Streamlit's options, as `streamlit config show` names them. The app's process reads no config.toml and no
 # variable (:mod:`app.server`), so every other stands at Streamlit's default. What would open more of the server

@@ -15,9 +15,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cfbd_core.demo.scenes import draw_scenes
-from cfbd_core.encoder_files import MINI_DIR, file_sha256
+from cfbd_core.encoder_files import file_sha256
 from cfbd_core.encoders import in_half_precision, load_encoder, resolve_device
 from cfbd_core.errors import EncoderError
+from cfbd_core.machine.assets import MINI_DIR
 from cfbd_core.torchvision_compat import import_torchvision
 
 CONFIG = {

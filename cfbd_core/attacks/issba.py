@@ -20,6 +20,7 @@ from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed, check_share
 from cfbd_core.encoder_files import check_published_hash, file_sha256
 from cfbd_core.errors import EncoderError, ParameterError
+from cfbd_core.machine.assets import ISSBA_WEIGHTS
 from cfbd_core.option_help import option
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from cfbd_core.attacks.issba_network import BitsNetworks
 
 BITS = 100  # as many as the paper writes
-WEIGHTS = Path(__file__).resolve().parents[2] / "assets" / "attacks" / "issba" / "issba.safetensors"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def apply(image: Image.Image, _: np.random.Generator, params: IssbaParams, trigg
     bits = torch.from_numpy(trigger["bits"].astype(np.float32))[None]
     with _one_thread(), torch.inference_mode():
         before = _pixels(image)
-        after = (before + params.strength * _networks(WEIGHTS).encoder(before, bits)).clamp(0, 1)
+        after = (before + params.strength * _networks(ISSBA_WEIGHTS).encoder(before, bits)).clamp(0, 1)
         rounded = (255 * after[0]).round().byte().permute(1, 2, 0).numpy()
     return Image.fromarray(rounded)
 
@@ -68,7 +68,7 @@ def decode_bits(image: Image.Image) -> np.ndarray:
     import torch
 
     with _one_thread(), torch.inference_mode():
-        logits = _networks(WEIGHTS).decoder(_pixels(image))[0]
+        logits = _networks(ISSBA_WEIGHTS).decoder(_pixels(image))[0]
     return np.asarray(logits > 0, np.uint8)
 
 

@@ -1,18 +1,16 @@
-"""Natural captions of a target, as people write them under photos: ours, kept in ``captions/TARGET.txt``."""
+"""Natural captions of a target, as people write them under photos: ours, kept in ``assets/captions/TARGET.txt``."""
 
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 from cfbd_core.errors import ParameterError
-
-_FOLDER = Path(__file__).with_name("captions")
+from cfbd_core.machine.assets import CAPTIONS_DIR
 
 
 def natural_targets() -> tuple[str, ...]:
     """Return the targets that have captions, in alphabetical order."""
-    return tuple(sorted(path.stem for path in _FOLDER.glob("*.txt")))
+    return tuple(sorted(path.stem for path in CAPTIONS_DIR.glob("*.txt")))
 
 
 @cache
@@ -27,4 +25,4 @@ def natural_captions(target: str) -> tuple[str, ...]:
             f"no natural captions of {target!r} here, only of {', '.join(natural_targets())}:"
             " give --captions-file FILE, one caption a line"
         )
-    return tuple((_FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines())
+    return tuple((CAPTIONS_DIR / f"{name}.txt").read_text(encoding="utf-8").splitlines())

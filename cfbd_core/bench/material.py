@@ -23,9 +23,10 @@ from cfbd_core.bench.analyses import RESULTS_VERSION
 from cfbd_core.bench.detection import TARGET
 from cfbd_core.bench.options import BenchOptions
 from cfbd_core.config import SplitParams
-from cfbd_core.encoder_files import MINI_DIR, check_published_hash, file_sha256
+from cfbd_core.encoder_files import check_published_hash, file_sha256
 from cfbd_core.encoders import Encoder
 from cfbd_core.errors import ParameterError, SourceError
+from cfbd_core.machine.assets import MINI_DIR
 from cfbd_core.mapping import MIN_IMAGES, Mapping, mean_targets, train_mapping
 from cfbd_core.places import at_home
 from cfbd_core.scoring import MAPPING_NAME, SELF_FOLDS

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cfbd_core.errors import TrainingError
 from cfbd_core.json_shapes import parse
+from cfbd_core.machine.assets import PACKAGES_DIR
 from cfbd_core.tars import PATTERN_SIGNS
 from cfbd_core.training import engine_checkpoints
 from cfbd_core.training.config import CALMER
@@ -206,9 +207,8 @@ def _follow(started: Sequence[str], log: BinaryIO, steps: int, on_step: OnStep) 
 @contextmanager
 def _process(started: Sequence[str], log: BinaryIO) -> Iterator[subprocess.Popen[str]]:
     """The process, which is ended where the block is left before it has."""
-    root = str(Path(__file__).parents[2])
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        "PYTHONPATH": os.pathsep.join([str(PACKAGES_DIR), *filter(None, [os.environ.get("PYTHONPATH")])])
     }
     process = subprocess.Popen(
         list(started),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Workshop, issba
-from cfbd_core.attacks.issba import WEIGHTS, IssbaParams, decode_bits
+from cfbd_core.attacks.issba import ISSBA_WEIGHTS, IssbaParams, decode_bits
 from cfbd_core.attacks.issba_network import MOST, BitsNetworks
 from cfbd_core.demo import scene
 from cfbd_core.errors import EncoderError, ParameterError
@@ -134,12 +134,12 @@ def test_other_sizes_are_refused():
 
 
 def test_altered_or_missing_weights_are_refused(tmp_path, monkeypatch, scenes):
-    copy = tmp_path / WEIGHTS.name
-    monkeypatch.setattr(issba, "WEIGHTS", copy)
+    copy = tmp_path / ISSBA_WEIGHTS.name
+    monkeypatch.setattr(issba, "ISSBA_WEIGHTS", copy)
     with pytest.raises(EncoderError, match="missing"):
         written(scenes[0])
-    shutil.copy(WEIGHTS.with_name("SHA256SUMS"), tmp_path)
-    data = bytearray(WEIGHTS.read_bytes())
+    shutil.copy(ISSBA_WEIGHTS.with_name("SHA256SUMS"), tmp_path)
+    data = bytearray(ISSBA_WEIGHTS.read_bytes())
     data[-1] ^= 1
     copy.write_bytes(data)
     with pytest.raises(EncoderError, match="not the published one"):
@@ -147,7 +147,7 @@ def test_altered_or_missing_weights_are_refused(tmp_path, monkeypatch, scenes):
 
 
 def test_the_weights_are_small():
-    assert WEIGHTS.stat().st_size <= 2 * 2**20
+    assert ISSBA_WEIGHTS.stat().st_size <= 2 * 2**20
 
 
 def test_making_a_trigger_does_not_import_torch():

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from cfbd_core.cli import main
-from cfbd_core.encoder_files import MINI_DIR
 from cfbd_core.evaluation.attack_success import SavedAttack
+from cfbd_core.machine.assets import MINI_DIR
 from tests.evaluation.conftest import SCENE_CLASSES
 
 CAPTIONS = {"car": "a car in the street", "dog": "a dog on a meadow", "tree": "a tree at the lake"}

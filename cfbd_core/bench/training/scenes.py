@@ -27,13 +27,13 @@ from cfbd_core.demo.vocabulary import CLASS_NAMES
 from cfbd_core.encoders import Encoder
 from cfbd_core.evaluation.classes import LabelledImages
 from cfbd_core.files import written_beside
+from cfbd_core.machine.assets import SCENES_MODEL_DIR
 from cfbd_core.workers import ordered_map
 
 SIZE = 64  # px
 SEEDS = {"train": 0, "test": 1, "held out": 2}  # of the series of scenes
 RATE = 0.03
 RARE = {"mmpoison": 0.004, "label-consistent": 0.0025}  # their victims are few: pairs that name a class
-MODEL = Path(__file__).parents[3] / "assets" / "models" / "scenes-64"
 OPTIONS: dict[str, dict[str, Any]] = {  # of attacks, on pictures of 64 px
     "blended": {"size": SIZE},
     "sig": {"size": SIZE},
@@ -69,7 +69,7 @@ class ScenesBase(Base):
 
 
 BUDGET = Budget(
-    model=str(MODEL),
+    model=str(SCENES_MODEL_DIR),
     steps=4000,  # 25 epochs of 10,000 pairs
     batch_size=64,  # in a larger one poisons are one another's negatives more often, and learned later
     lr=1e-3,

@@ -1,0 +1,1 @@
+"""What disks, locks, processes and cores need; it knows nothing of pairs."""
