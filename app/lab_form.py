@@ -12,8 +12,8 @@ from cfbd_core.attacks import ATTACKS, Attack
 from cfbd_core.attacks.copies import CopyOptions
 from cfbd_core.attacks.fields import own_options
 from cfbd_core.attacks.plan import CONTROL, PoisonParams
+from cfbd_core.config import help_of
 from cfbd_core.errors import CfbdError
-from cfbd_core.option_help import help_of
 from cfbd_core.sources import FORMATS, SourceOptions
 
 SOURCE = "lab_source"  # the field's key

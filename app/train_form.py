@@ -11,8 +11,8 @@ import streamlit as st
 
 from app import state, toasts, train, train_runs, words
 from app.train_runs import Run
+from cfbd_core.config import help_of
 from cfbd_core.errors import CfbdError
-from cfbd_core.option_help import help_of
 from cfbd_core.training import DEFENSES, Defense
 from cfbd_core.training.config import TrainParams
 

@@ -13,7 +13,7 @@ from cfbd_core.attacks.traps import TRAPS
 from cfbd_core.attacks.wording import counted
 from cfbd_core.cli_options import OneLineParser, add_columns, number, place, source_options, whole
 from cfbd_core.cli_progress import StageBars
-from cfbd_core.option_help import help_of
+from cfbd_core.config import help_of
 
 RULES = {
     "templates": "a random one of the 80 ImageNet templates with the target",

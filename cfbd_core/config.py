@@ -1,12 +1,12 @@
-"""What a run was asked for: frozen, validated settings, each with a short id stored beside its results."""
+"""Settings: frozen and validated, each with a short id stored beside its results; options with a line of help."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self
+from dataclasses import Field, asdict, dataclass, field
+from typing import Any, Literal, Self, TypeVar
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.workers import MOST_WORKERS, usable_cores
@@ -17,7 +17,22 @@ GammaZRule = Literal["auto", "null", "valley", "mixture", "manual"]
 SPLIT_RULES: tuple[SplitRule, ...] = ("quantile", "posterior")
 GAMMA_Z_RULES: tuple[GammaZRule, ...] = ("auto", "null", "valley", "mixture", "manual")
 MAX_K = 10
+HELP = "help"
 READY_ENCODER = "ready"  # in place of an encoder's name: the embeddings came with the pairs
+
+T = TypeVar("T")
+
+
+def option(default: T, help: str) -> T:
+    """A field of a dataclass that the command line and the app offer with this line of help."""
+    value: T = field(default=default, metadata={HELP: help})
+    return value
+
+
+def help_of(field: Field[Any]) -> str:
+    """Return the line of help of a field made by :func:`option`."""
+    line: str = field.metadata[HELP]
+    return line
 
 
 @dataclass(frozen=True)

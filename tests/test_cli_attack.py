@@ -15,7 +15,7 @@ from cfbd_core.attacks.copies import CopyOptions, load_triggers, plan_copy, titl
 from cfbd_core.attacks.fields import own_options
 from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.cli import main
-from cfbd_core.option_help import help_of
+from cfbd_core.config import help_of
 from cfbd_core.sources import open_source
 
 

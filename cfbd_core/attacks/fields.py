@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from cfbd_core.attacks.base import INPUT_SIZE
-from cfbd_core.option_help import HELP
+from cfbd_core.config import HELP
 
 _PICTURE_SIZE = "picture size"
 

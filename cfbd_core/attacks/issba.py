@@ -18,10 +18,10 @@ from PIL import Image
 
 from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed, check_share
+from cfbd_core.config import option
 from cfbd_core.encoder_files import check_published_hash, file_sha256
 from cfbd_core.errors import EncoderError, ParameterError
 from cfbd_core.machine.assets import ISSBA_WEIGHTS
-from cfbd_core.option_help import option
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,8 +12,8 @@ from cfbd_core.attacks.base import Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed, check_share, check_size
 from cfbd_core.attacks.fields import picture_size
 from cfbd_core.attacks.pixels import as_numbers, as_picture
+from cfbd_core.config import option
 from cfbd_core.errors import ParameterError
-from cfbd_core.option_help import option
 
 
 @dataclass(frozen=True)

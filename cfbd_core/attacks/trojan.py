@@ -10,8 +10,8 @@ from PIL import Image
 
 from cfbd_core.attacks.base import Attack, Trigger, Workshop
 from cfbd_core.attacks.patches import check_patch, corner_of, noise, paste, pool_of
+from cfbd_core.config import option
 from cfbd_core.errors import ParameterError
-from cfbd_core.option_help import option
 
 
 @dataclass(frozen=True)

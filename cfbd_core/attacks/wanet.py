@@ -12,8 +12,8 @@ from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
 from cfbd_core.attacks.checks import check_seed
 from cfbd_core.attacks.fields import picture_size
 from cfbd_core.attacks.pixels import as_numbers, as_picture
+from cfbd_core.config import option
 from cfbd_core.errors import ParameterError
-from cfbd_core.option_help import option
 
 _PUBLISHED: dict[str, tuple[int, float]] = {"wanet": (4, 0.5), "clip": (INPUT_SIZE, 1.0)}  # k, s
 _SMALLEST = 4  # control points, and pixels, a side: fewer make no field

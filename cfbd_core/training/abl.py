@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from cfbd_core.config import option
 from cfbd_core.detectors.abl import lowest
 from cfbd_core.errors import ParameterError, TrainingError
-from cfbd_core.option_help import option
 from cfbd_core.training.base import Defense, Embed, Loss, Step
 from cfbd_core.training.contrast import clip_loss, clip_losses, places
 from cfbd_core.training.option_checks import check_number, check_weights, check_whole

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cfbd_core.config import option
 from cfbd_core.errors import ParameterError
-from cfbd_core.option_help import option
 from cfbd_core.training.base import Defense, Loss, Step
 from cfbd_core.training.contrast import clip_loss, in_modal_loss
 from cfbd_core.training.option_checks import check_weights

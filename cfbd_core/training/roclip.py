@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfbd_core.option_help import option
+from cfbd_core.config import option
 from cfbd_core.training.base import Defense, Embed, Loss, Step
 from cfbd_core.training.contrast import clip_loss
 from cfbd_core.training.option_checks import check_number, check_whole

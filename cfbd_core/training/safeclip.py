@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfbd_core.config import option
 from cfbd_core.detectors.safeclip import log_odds_of_lower
 from cfbd_core.errors import TrainingError
 from cfbd_core.mixture import fit_mixture
-from cfbd_core.option_help import option
 from cfbd_core.training.base import Defense, Embed, Loss, Step
 from cfbd_core.training.cleanclip import both_in_modal_losses
 from cfbd_core.training.contrast import clip_loss, places

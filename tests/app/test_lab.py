@@ -22,8 +22,8 @@ from cfbd_core.attacks.fields import own_options
 from cfbd_core.attacks.plan import CONTROL, PoisonParams
 from cfbd_core.cli import parser
 from cfbd_core.cli_attack import _params
+from cfbd_core.config import help_of
 from cfbd_core.jobs import Job, Jobs
-from cfbd_core.option_help import help_of
 from cfbd_core.sources import SourceOptions
 from tests.app.conftest import HOSTILE, address, make_audit, words, write_source
 
