@@ -11,8 +11,7 @@ import streamlit as st
 
 from app import address, background, state, toasts
 from app.words import escaped
-from cfbd_core.duplicates import Copies
-from cfbd_core.duplicates.copies import Kind
+from cfbd_core.duplicates.copies import Copies, Kind
 from cfbd_core.errors import ParameterError
 from cfbd_core.filter_query import COPIES_WORDS, NAMES, from_query, to_query
 from cfbd_core.groups.explored import Groups

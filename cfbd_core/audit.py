@@ -20,7 +20,7 @@ from cfbd_core import export as exporting
 from cfbd_core import ingest, report
 from cfbd_core.audit_log import AuditLog
 from cfbd_core.config import EmbedParams, SplitParams
-from cfbd_core.duplicates import collapsible
+from cfbd_core.duplicates.exact import collapsible
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.files import clear_dead, one_job, told_in_one_line
 from cfbd_core.places import DATABASE_NAME, UNFINISHED

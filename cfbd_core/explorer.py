@@ -15,7 +15,9 @@ import numpy as np
 
 from cfbd_core.config import MAX_K, SplitParams
 from cfbd_core.decided_pairs import DecidedPairs
-from cfbd_core.duplicates import Clusters, Duplicates, exact_duplicates, stages_of_distinct
+from cfbd_core.duplicates.clusters import Clusters
+from cfbd_core.duplicates.collapsed import stages_of_distinct
+from cfbd_core.duplicates.exact import Duplicates, exact_duplicates
 from cfbd_core.encoders import Encoder, load_encoder
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.groups.explored import Groups, common_direction, estimate_of, group_pairs

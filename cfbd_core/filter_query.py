@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cfbd_core.duplicates import Copies
-from cfbd_core.duplicates.copies import Kind
+from cfbd_core.duplicates.copies import Copies, Kind
 from cfbd_core.errors import ParameterError
 from cfbd_core.lasso import Lasso
 from cfbd_core.likeness import Like

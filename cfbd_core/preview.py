@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfbd_core.config import SplitParams
-from cfbd_core.duplicates import NearCopies, near_copies
+from cfbd_core.duplicates.copies import NearCopies, near_copies
 from cfbd_core.evidence import Evidence, evidence
 from cfbd_core.groups.explored import Groups, group_pairs
 from cfbd_core.groups.group import Group

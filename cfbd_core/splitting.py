@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from cfbd_core.config import SplitParams
-from cfbd_core.duplicates import Clusters, stages_of_distinct
+from cfbd_core.duplicates.clusters import Clusters
+from cfbd_core.duplicates.collapsed import stages_of_distinct
 from cfbd_core.errors import ParameterError
 from cfbd_core.evidence import evidence
 from cfbd_core.mixture import fit_mixture

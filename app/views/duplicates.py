@@ -11,8 +11,9 @@ import streamlit as st
 from app import background, filters, previews, state, widgets
 from app.tiles import tile
 from app.words import plain
-from cfbd_core.duplicates import Clusters, Copies, Duplicates, NearCopies
-from cfbd_core.duplicates.copies import Kind
+from cfbd_core.duplicates.clusters import Clusters
+from cfbd_core.duplicates.copies import Copies, Kind, NearCopies
+from cfbd_core.duplicates.exact import Duplicates
 from cfbd_core.duplicates.near import NEAR_CAPTION, NEAR_IMAGE
 from cfbd_core.pair_filter import PairFilter
 from cfbd_core.preview import Preview

@@ -1,4 +1,20 @@
-"""Both stages on one pair of each cluster; what they say of it goes to its copies."""
+"""Both stages on one pair of each cluster; what they say of it goes to its copies.
+
+**Collapsing** keeps one pair of each cluster for statistics; nothing is deleted. Only pairs whose image *and* caption
+repeat are one (``collapsible``): poisons share captions, and must not be collapsed for it.
+What that means for the scores:
+
+- *c* is a pair's own and stays.
+- *The mixture* is fitted to one c per cluster: a picture posted a thousand times is no component of its own, and γ,
+  the share of the lowest component that D_b covers, counts distinct pairs.
+- *D_p* is q distinct pairs: one repeated pair cannot fill it. So its direction changes, and with it z of every pair,
+  also of those that were collapsed: a pair and its copies get the same z, that of the pair which is kept (beside a
+  member of D_p, which leaves itself out, a copy's own would be higher by (1 − z)/q or so).
+- *γ_z* comes from z of distinct pairs.
+
+Subset and verdict then go from each representative to its copies. So D_p may count more than q pairs: q distinct
+ones, and their copies.
+"""
 
 from __future__ import annotations
 

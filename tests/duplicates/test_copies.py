@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from cfbd_core import SplitParams
-from cfbd_core.duplicates import Copies, Duplicates, near_clusters, near_copies, of_labels
-from cfbd_core.duplicates.near import NEAR_CAPTION
+from cfbd_core.duplicates.clusters import of_labels
+from cfbd_core.duplicates.copies import Copies, near_copies
+from cfbd_core.duplicates.exact import Duplicates
+from cfbd_core.duplicates.near import NEAR_CAPTION, near_clusters
 from cfbd_core.errors import ParameterError
 from cfbd_core.explorer import Explorer
 from cfbd_core.pair_filter import PairFilter

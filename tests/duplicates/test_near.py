@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfbd_core.duplicates import near, near_clusters
+from cfbd_core.duplicates import near
+from cfbd_core.duplicates.near import near_clusters
 from cfbd_core.errors import ParameterError
 
 
