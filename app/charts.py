@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 from scipy.ndimage import gaussian_filter
 
-from cfbd_core.preview import Preview
+from cfbd_core.workbench.preview import Preview
 
 BLUE, GREY, ORANGE, PURPLE, GREEN, YELLOW = (
     "#0072B2", "#8A8F98", "#D55E00", "#CC79A7", "#009E73", "#E69F00",

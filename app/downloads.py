@@ -12,13 +12,15 @@ from uuid import uuid4
 import numpy as np
 import streamlit as st
 
-from app import background, filters, state, toasts
+from app import state, toasts
+from app.pairs import filters
 from app.settings import AUDITS, EXPORTS
+from app.waiting import background
 from app.words import escaped
-from cfbd_core import slider_query
-from cfbd_core.files import read_json
-from cfbd_core.preview import Preview
-from cfbd_core.selection import export_selection
+from cfbd_core.machine.files import read_json
+from cfbd_core.workbench import slider_query
+from cfbd_core.workbench.preview import Preview
+from cfbd_core.workbench.selection import export_selection
 
 MOST = 500_000_000  # bytes; more is not for a browser's memory
 

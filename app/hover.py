@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from cfbd_core.images import data_url
-from cfbd_core.projection import Map
+from cfbd_core.maps.maps import Map
+from cfbd_core.pictures.images import data_url
 
 HELD = 5000  # points, at most, whose pictures and captions a browser is given at once
 Told = Callable[[int], tuple[str, bytes | None] | None]

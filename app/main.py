@@ -7,12 +7,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import address, background, previews, state, toasts, who, widgets, words
+from app import address, state, toasts, widgets, words
+from app.deciding import who
 from app.login import require_login
-from cfbd_core.audit import Audit
+from app.waiting import background, previews
+from cfbd_core.audit.audit import Audit
 from cfbd_core.errors import CfbdError
 from cfbd_core.machine.assets import BRAND_DIR
-from cfbd_core.preview import Preview
+from cfbd_core.workbench.preview import Preview
 
 PAGES = (
     ("audits", "Audits", ":material/folder_open:"),

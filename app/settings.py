@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.export import what_is_lost
-from cfbd_core.places import DATABASE_NAME
+from cfbd_core.machine.places import DATABASE_NAME
 from cfbd_core.sources.locate import glob_matches, patterns
 
 AUDITS = "audits"  # new audits go to this folder of the first root
@@ -96,7 +96,7 @@ class Settings:
         return path
 
     def encoder(self, typed: str) -> str:
-        """An encoder's specification (:mod:`cfbd_core.encoders`) with whole paths, if they lie inside."""
+        """An encoder's specification (:mod:`cfbd_core.embedding.encoders`) with whole paths, if they lie inside."""
         name, at, checkpoint = typed.strip().partition("@")
         if not name.startswith("hf-hub:"):
             name = self._model(name.removeprefix("local-dir:"))

@@ -12,13 +12,14 @@ import streamlit as st
 from app import address, toasts
 from app.settings import JOBS, Settings
 from app.words import escaped
-from cfbd_core import Audit, SplitParams, filter_query, slider_query
-from cfbd_core.audit_columns import Glance
+from cfbd_core import Audit, SplitParams
+from cfbd_core.audit.columns import Glance
 from cfbd_core.errors import ParameterError
-from cfbd_core.explorer import Explorer
-from cfbd_core.jobs import Jobs
-from cfbd_core.places import is_writable
-from cfbd_core.preview import Preview
+from cfbd_core.jobs.jobs import Jobs
+from cfbd_core.machine.places import is_writable
+from cfbd_core.workbench import filter_query, slider_query
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.preview import Preview
 
 FILTER = "filter"  # of the pairs, in the session: app.filters
 OF_ONE_AUDIT = (
@@ -147,7 +148,7 @@ def applied() -> SplitParams | None:
 
 
 def last_preview() -> Preview | None:
-    """What the sliders find, if this session has shown it as they stand; :mod:`app.previews` makes it."""
+    """What the sliders find, if this session has shown it as they stand; :mod:`app.waiting.previews` makes it."""
     last: Preview | None = st.session_state.get("preview")
     stands = last is not None and last.explorer is explorer() and last.params == params()
     return last if stands else None

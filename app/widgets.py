@@ -15,11 +15,11 @@ import streamlit as st
 from app import hints, state
 from app.charts import HEIGHT, Chart, Columns
 from app.words import escaped
+from cfbd_core.audit.report import evidence_sentence
 from cfbd_core.config import SplitParams
 from cfbd_core.errors import CfbdError
 from cfbd_core.export import spreadsheet_safe
-from cfbd_core.preview import Preview
-from cfbd_core.report import evidence_sentence
+from cfbd_core.workbench.preview import Preview
 
 LEVELS: dict[str, tuple[Literal["green", "orange", "red"], str]] = {
     "none": ("green", ":material/check_circle:"),

@@ -3,7 +3,7 @@
     python benchmarks/decisions.py [--n 3300000] [--bulk 100000] [--audit DIR]
 
 Without ``--audit`` a scored audit of N pairs (no pictures, no embeddings) is made in a temporary folder. Each figure
-is from the call to the audit's being stored and known to the app (:class:`cfbd_core.explorer.Explorer`); beside
+is from the call to the audit's being stored and known to the app (``workbench.explorer.Explorer``); beside
 the wall time stands what the processor worked, which other processes on the machine disturb less. Last, the same
 with a log of 20 further bulk decisions behind it. With ``--audit`` its decisions are changed: give a copy.
 """
@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cfbd_core import Audit
-from cfbd_core.explorer import Explorer
 from cfbd_core.store import queries
+from cfbd_core.workbench.explorer import Explorer
 
 ROUNDS = 5
 FURTHER = 20

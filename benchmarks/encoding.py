@@ -21,11 +21,11 @@ from pathlib import Path
 
 import torch
 
-from cfbd_core.audit import Audit
+from cfbd_core.audit.audit import Audit
 from cfbd_core.config import EmbedParams
-from cfbd_core.embeddings import find_batch_size
-from cfbd_core.encoders import Encoder, load_encoder
-from cfbd_core.images import decode_image, read_image_bytes
+from cfbd_core.embedding.batch_loop import find_batch_size
+from cfbd_core.embedding.encoders import Encoder, load_encoder
+from cfbd_core.pictures.images import decode_image, read_image_bytes
 
 
 def main() -> None:
@@ -86,8 +86,8 @@ def _captions(encoder: Encoder, source: str, folder: Path, count: int, rounds: i
 
 def _embed(audit: Audit, encoder: Encoder, rows: int) -> None:
     """Embed the first ``rows`` pairs without their captions."""
-    from cfbd_core.embeddings import EmbedJob, embed
-    from cfbd_core.shards import EmbeddingFolder
+    from cfbd_core.embedding.batch_loop import EmbedJob, embed
+    from cfbd_core.embedding.shards import EmbeddingFolder
 
     class ImagesOnly:
         """The encoder with its captions left out, so that images alone are timed."""

@@ -28,19 +28,19 @@ import torch
 from PIL import Image, ImageDraw
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.plan import Poison, PoisonParams, settings, triggered
 from cfbd_core.bench.base import Base, make_base
 from cfbd_core.bench.material import Mappings, Material
 from cfbd_core.bench.options import BenchOptions
 from cfbd_core.bench.scenario import Poisoner, Scenario
 from cfbd_core.detectors.cfbd import Cfbd
-from cfbd_core.encoders import load_encoder
+from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.groups.cluster import cluster
-from cfbd_core.groups.explored import Groups, common_direction, group_pairs
 from cfbd_core.groups.pattern import correlation
 from cfbd_core.groups.stack import SIDE, read_stack
 from cfbd_core.groups.trigger_estimate import MOST_PICTURES, TriggerEstimate, estimate_trigger
-from cfbd_core.scores import unit_rows
+from cfbd_core.method.scores import unit_rows
+from cfbd_core.poisoning.plan import Poison, PoisonParams, settings, triggered
+from cfbd_core.workbench.groups import Groups, common_direction, group_pairs
 
 TARGETS = ("banana", "cheeseburger", "volcano")
 MOST = 600

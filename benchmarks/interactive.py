@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.explorer import Explorer
-from cfbd_core.pair_filter import PairFilter
-from cfbd_core.preview import Preview
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.pair_filter import PairFilter
+from cfbd_core.workbench.preview import Preview
 
 PAGE = 60
 ROUNDS = 5

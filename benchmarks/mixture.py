@@ -21,7 +21,7 @@ import numpy as np
 import sklearn
 from sklearn.mixture import GaussianMixture
 
-from cfbd_core.mixture import fit_mixture
+from cfbd_core.method.mixture import fit_mixture
 
 OURS_RUNS = 5
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cfbd_core.layout import lay_out, let_numba_cache
+from cfbd_core.maps.layout import lay_out, let_numba_cache
 
 
 def main() -> None:

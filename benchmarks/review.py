@@ -22,14 +22,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.bench.base import Base, make_base
 from cfbd_core.bench.markdown import NONE, header, line, mean_and_spread
 from cfbd_core.bench.material import Mappings
 from cfbd_core.bench.scenario import Poisoner, Scenario
 from cfbd_core.detectors import DETECTORS
-from cfbd_core.encoders import load_encoder
-from cfbd_core.metrics import areas_under
+from cfbd_core.embedding.encoders import load_encoder
+from cfbd_core.method.metrics import areas_under
+from cfbd_core.poisoning.plan import PoisonParams
 from cfbd_core.review import (
     ReviewPairs,
     Risk,

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from cfbd_core.demo import draw_scenes, write_demo
-from cfbd_core.workers import ordered_map, usable_cores
+from cfbd_core.machine.workers import ordered_map, usable_cores
 
 SEED = 4242
 CHUNK = 20

@@ -25,12 +25,12 @@ import torch
 from torch.nn.functional import normalize
 
 from cfbd_core.demo.scenes import draw_scenes
-from cfbd_core.encoders import resolve_device
-from cfbd_core.training import DEFENSES, defense_options
+from cfbd_core.embedding.encoders import resolve_device
+from cfbd_core.method.clip_loss import clip_loss
 from cfbd_core.training.batches import epoch_order
 from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import TrainParams
-from cfbd_core.training.contrast import clip_loss
+from cfbd_core.training.defences import DEFENSES, defense_options
 from cfbd_core.training.loop import Loop, precision
 from cfbd_core.training.models import build_model
 from cfbd_core.training.optimiser import adamw

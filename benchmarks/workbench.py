@@ -25,7 +25,7 @@ from playwright.sync_api import Page
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cfbd_core import Audit
-from cfbd_core.explorer import Explorer
+from cfbd_core.workbench.explorer import Explorer
 from tests.browser import driver
 
 SIZE = {"width": 1440, "height": 900}

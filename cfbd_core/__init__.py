@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cfbd_core.errors import CfbdError
 
 if TYPE_CHECKING:
-    from cfbd_core.audit import Audit
+    from cfbd_core.audit.audit import Audit
     from cfbd_core.config import SplitParams
 
 __version__ = "0.1.0"
@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
     ``cfbd`` hears Ctrl-C from the moment on that this package is imported, if that takes no time.
     """
     if name == "Audit":
-        from cfbd_core.audit import Audit
+        from cfbd_core.audit.audit import Audit
 
         return Audit
     if name == "SplitParams":

@@ -9,7 +9,7 @@ from dataclasses import Field, asdict, dataclass, field
 from typing import Any, Literal, Self, TypeVar
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.workers import MOST_WORKERS, usable_cores
+from cfbd_core.machine.workers import MOST_WORKERS, usable_cores
 
 SplitRule = Literal["quantile", "posterior"]
 GammaZRule = Literal["auto", "null", "valley", "mixture", "manual"]

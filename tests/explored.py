@@ -75,7 +75,7 @@ def scored_audit(folder: Path, seed: int = 0, scored: bool = True) -> Audit:
     pq.write_table(source, folder / "source.parquet")
     audit = Audit.create(folder / "audit")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cfbd_core.ingest.SHARD_SIZE", SHARD_ROWS)
+        patch.setattr("cfbd_core.audit.ingest.SHARD_SIZE", SHARD_ROWS)
         audit.ingest(folder / "source.parquet")
     if scored:
         c = np.abs(rng.normal(0.05, 0.08, READ))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from cfbd_core import SplitParams
-from cfbd_core.action_words import action_words, filter_words, params_words
-from cfbd_core.filter_query import to_query
-from cfbd_core.pair_filter import PairFilter
 from cfbd_core.store.log import Action
+from cfbd_core.workbench.action_words import action_words, filter_words, params_words
+from cfbd_core.workbench.filter_query import to_query
+from cfbd_core.workbench.pair_filter import PairFilter
 
 
 def action(**values: Any) -> Action:

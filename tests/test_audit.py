@@ -244,7 +244,7 @@ def test_an_audit_with_its_pictures_inside_can_be_moved(tmp_path, toy_source):
 def test_the_f_trained_on_an_audit_is_kept_and_used_again(tmp_path, toy_source, monkeypatch):
     audit = audited(tmp_path / "audit", toy_source(100))
     before = audit.pairs()["consistency"].to_pylist()
-    monkeypatch.setattr("cfbd_core.scoring.train_mapping", None)
+    monkeypatch.setattr("cfbd_core.audit.scoring.train_mapping", None)
     audit.score("self")
     assert audit.pairs()["consistency"].to_pylist() == before
 

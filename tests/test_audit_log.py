@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cfbd_core import Audit, SplitParams, log_export
+from cfbd_core import Audit, SplitParams
+from cfbd_core.audit import log_export
 from cfbd_core.errors import ParameterError
 from tests.explored import put_scores
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cfbd_core.checked_files import damage_told, load_arrays, map_array, read_object
 from cfbd_core.errors import AuditError, SourceError
+from cfbd_core.machine.checked_files import damage_told, load_arrays, map_array, read_object
 
 WAY_OUT = "make it again"
 

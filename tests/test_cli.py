@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from cfbd_core.cli import main, parser
+from cfbd_core.cli.main import main, parser
 from tests.toy import ToyEncoder
 
 
 @pytest.fixture(autouse=True)
 def toy_encoder(monkeypatch):
-    monkeypatch.setattr("cfbd_core.embed_job.load_encoder", lambda spec, device: ToyEncoder())
+    monkeypatch.setattr("cfbd_core.audit.embed.load_encoder", lambda spec, device: ToyEncoder())
 
 
 def run(capsys, *arguments) -> tuple[int, str, str]:
@@ -155,7 +155,7 @@ def test_doctor_tells_versions_and_devices(capsys):
 def test_too_few_pairs_are_told_before_the_work_with_what_to_give(
     capsys, tmp_path, toy_source, monkeypatch, option, told
 ):
-    monkeypatch.setattr("cfbd_core.embed_job.load_encoder", lambda *_: pytest.fail("began"))
+    monkeypatch.setattr("cfbd_core.audit.embed.load_encoder", lambda *_: pytest.fail("began"))
     others = {"--q": [], "--k": ["--q", "1"]}[option]
     code, _, err = run(capsys, "run", toy_source(4), "--audit", tmp_path / "a", *others)
     assert code == 2
@@ -173,6 +173,6 @@ def test_a_reader_that_has_gone_is_no_error(as_json):
 
 
 def test_help_and_version_do_not_import_torch():
-    script = "import sys, cfbd_core.cli as c\nc.parser().format_help()\nprint('torch' in sys.modules)"
+    script = "import sys, cfbd_core.cli.main as c\nc.parser().format_help()\nprint('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"

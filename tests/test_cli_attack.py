@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.copies import CopyOptions, load_triggers, plan_copy, title_of
 from cfbd_core.attacks.fields import own_options
-from cfbd_core.attacks.plan import PoisonParams
-from cfbd_core.cli import main
+from cfbd_core.cli.main import main
 from cfbd_core.config import help_of
+from cfbd_core.poisoning.copies import CopyOptions, load_triggers, plan_copy, title_of
+from cfbd_core.poisoning.plan import PoisonParams
 from cfbd_core.sources import open_source
 
 
@@ -135,7 +135,7 @@ def test_an_optimised_attack_takes_its_encoder_and_pool(capsys, tmp_path, toy_so
         }
 
     monkeypatch.setitem(ATTACKS, "trojan", dataclasses.replace(ATTACKS["trojan"], trigger=trigger))
-    monkeypatch.setattr("cfbd_core.encoders.load_encoder", lambda spec, device: (spec, device))
+    monkeypatch.setattr("cfbd_core.embedding.encoders.load_encoder", lambda spec, device: (spec, device))
     asked = ("attack", "trojan", source, "--out", tmp_path / "out", "--rate", 0.1, "--pool", pool)
     code, _, error = run(capsys, *asked, "--encoder", "NAME/TAG", "--device", "cpu", "--size", 9)
     assert code == 0, error
@@ -204,6 +204,6 @@ def test_bad_input_is_one_line_and_exit_2(capsys, tmp_path, toy_source, argument
 
 
 def test_the_command_line_starts_without_torch():
-    code = "import sys; from cfbd_core.cli import parser; parser(); print('torch' in sys.modules)"
+    code = "import sys; from cfbd_core.cli.main import parser; parser(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

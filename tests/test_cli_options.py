@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cfbd_core.cli import main, parser
-from cfbd_core.cli_options import MOST, OneLineParser, number, place, whole
+from cfbd_core.cli.main import main, parser
+from cfbd_core.cli.options import MOST, OneLineParser, number, place, whole
 from cfbd_core.errors import ParameterError
 
 NO_NUMBER = ("abc", "", "0x10", "1.5.2")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cfbd_core import cli_progress
-from cfbd_core.cli_progress import PROGRESS_VARIABLE, StageBars
+from cfbd_core.cli import progress as cli_progress
+from cfbd_core.cli.progress import PROGRESS_VARIABLE, StageBars
 
 
 class Clock:

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.cli import main
-from cfbd_core.cli_progress import PROGRESS_VARIABLE
-from cfbd_core.cli_train import _text
-from cfbd_core.encoders import load_encoder
-from cfbd_core.files import one_job
+from cfbd_core.cli.main import main
+from cfbd_core.cli.progress import PROGRESS_VARIABLE
+from cfbd_core.cli.train import _text
+from cfbd_core.embedding.encoders import load_encoder
+from cfbd_core.machine.files import one_job
 from cfbd_core.training.tracking import read_metrics
 from tests.store.older import make_older
 from tests.toy import COLOURS, ToyEncoder, banana_caption, toy_caption, toy_picture
@@ -140,8 +140,8 @@ def test_the_subsets_are_all_kept_and_the_benign_of_the_coarse_stage(own, model,
 def test_ca_and_asr_are_measured_after_every_epoch(toy_source, model, tmp_path, capsys, monkeypatch):
     states: list[dict[str, object]] = []
     monkeypatch.setenv(PROGRESS_VARIABLE, str(tmp_path / "progress.json"))
-    monkeypatch.setattr("cfbd_core.cli_progress.write_json", lambda _path, state: states.append(state))
-    monkeypatch.setattr("cfbd_core.cli_progress.TELL_SECONDS", 0)
+    monkeypatch.setattr("cfbd_core.cli.progress.write_json", lambda _path, state: states.append(state))
+    monkeypatch.setattr("cfbd_core.cli.progress.TELL_SECONDS", 0)
     source = toy_source(40)
     classes = tmp_path / "classes.csv"
     rows = [line.split(",") for line in source.read_text().splitlines()[1:]]
@@ -178,8 +178,8 @@ def test_hashing_the_pictures_is_a_stage_before_the_first_step(
 ):
     states: list[dict[str, object]] = []
     monkeypatch.setenv(PROGRESS_VARIABLE, str(tmp_path / "progress.json"))
-    monkeypatch.setattr("cfbd_core.cli_progress.write_json", lambda _path, state: states.append(state))
-    monkeypatch.setattr("cfbd_core.cli_progress.TELL_SECONDS", 0)
+    monkeypatch.setattr("cfbd_core.cli.progress.write_json", lambda _path, state: states.append(state))
+    monkeypatch.setattr("cfbd_core.cli.progress.TELL_SECONDS", 0)
     code, _, _ = cfbd(capsys, "--data", toy_source(40), "--out", tmp_path / "run", "--model", model, *QUICK)
     assert code == 0
     at = {str(state["stage"]): (state["done"], state["total"]) for state in states}

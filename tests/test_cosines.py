@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfbd_core import scores
-from cfbd_core.cosines import half_cosines
+from cfbd_core.method import scores
+from cfbd_core.method.cosines import half_cosines
 
 
 def halves(n: int, d: int, seed: int = 0) -> np.ndarray:
@@ -103,7 +103,7 @@ def test_a_row_has_the_same_value_wherever_it_stands(d: int, cuts: list[int], bl
     rows, direction = halves(60, d, seed), direction_of(d)
     whole = cosines([rows], direction)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cfbd_core.cosines.BLOCK_ROWS", block)
+        patch.setattr("cfbd_core.method.cosines.BLOCK_ROWS", block)
         pieces = cosines(np.split(rows, sorted(cuts)), direction)
     np.testing.assert_array_equal(pieces, whole)
     order = np.random.default_rng(seed).permutation(60)
@@ -111,7 +111,7 @@ def test_a_row_has_the_same_value_wherever_it_stands(d: int, cuts: list[int], bl
 
 
 def test_calls_from_several_threads_do_not_disturb_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cfbd_core.cosines.BLOCK_ROWS", 50)
+    monkeypatch.setattr("cfbd_core.method.cosines.BLOCK_ROWS", 50)
     rows = halves(600, 33)
     directions = [direction_of(33, seed) for seed in range(24)]
     expected = [cosines([rows], direction) for direction in directions]

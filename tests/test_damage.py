@@ -20,12 +20,13 @@ import duckdb
 import numpy as np
 import pytest
 
-from cfbd_core import Audit, SplitParams, projection
-from cfbd_core.cli import main
+from cfbd_core import Audit, SplitParams
+from cfbd_core.cli.main import main
 from cfbd_core.config import EmbedParams
 from cfbd_core.errors import CfbdError
-from cfbd_core.explorer import Explorer
+from cfbd_core.maps import maps as projection
 from cfbd_core.store.bench import BenchResults, Cell
+from cfbd_core.workbench.explorer import Explorer
 from tests.damaged import ARRAY, BYTES, JSON, ODD, Damage, flipped, other_json
 from tests.toy import COLOURS, ToyEncoder, banana_caption, toy_caption, toy_picture
 from tests.training.tiny import tiny_folder
@@ -49,7 +50,7 @@ class World:
 def made(tmp_path_factory: pytest.TempPathFactory) -> World:
     home = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("cfbd_core.embed_job.load_encoder", lambda *_: ToyEncoder())
+        patched.setattr("cfbd_core.audit.embed.load_encoder", lambda *_: ToyEncoder())
         patched.setattr(projection, "lay_out", lambda vectors, *_: vectors[:, :2].astype(np.float32))
         rng = np.random.default_rng(0)
         (home / "source").mkdir()
@@ -88,7 +89,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def world(made: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A copy of it for one test, whose audit and run know it by its present place."""
-    monkeypatch.setattr("cfbd_core.embed_job.load_encoder", lambda *_: ToyEncoder())
+    monkeypatch.setattr("cfbd_core.audit.embed.load_encoder", lambda *_: ToyEncoder())
     monkeypatch.setattr(projection, "lay_out", lambda vectors, *_: vectors[:, :2].astype(np.float32))
     return World(made.home)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cfbd_core.decisions import read_decisions
+from cfbd_core.audit.decisions_file import read_decisions
 from cfbd_core.errors import SourceError
 
 

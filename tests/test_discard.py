@@ -10,9 +10,9 @@ import pytest
 
 from cfbd_core import Audit
 from cfbd_core.config import EmbedParams
-from cfbd_core.discard import discard, what_it_holds
 from cfbd_core.errors import AuditError
-from cfbd_core.files import one_job
+from cfbd_core.jobs.discard import discard, what_it_holds
+from cfbd_core.machine.files import one_job
 from tests.toy import ToyEncoder
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cfbd_core.audit import Audit
+from cfbd_core.audit.audit import Audit
 from cfbd_core.config import EmbedParams
-from cfbd_core.embeddings import find_batch_size
+from cfbd_core.embedding.batch_loop import find_batch_size
 from cfbd_core.errors import AuditError, EncoderError, SourceError
 from tests.toy import ToyEncoder, toy_picture
 
@@ -51,7 +51,7 @@ def test_every_pair_gets_the_embedding_of_its_image_and_its_caption(tmp_path, to
 
 KILLED = """
 import sys
-from cfbd_core.audit import Audit
+from cfbd_core.audit.audit import Audit
 from cfbd_core.config import EmbedParams
 from tests.toy import ToyEncoder
 audit = Audit.create(sys.argv[1])
@@ -146,7 +146,7 @@ def test_images_that_vanish_stop_the_job_and_it_goes_on_when_they_are_back(tmp_p
 
 FEW_FILES = """
 import resource, sys
-from cfbd_core.audit import Audit
+from cfbd_core.audit.audit import Audit
 from cfbd_core.config import EmbedParams
 from tests.toy import ToyEncoder
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))

@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cfbd_core.demo.scenes import draw_scenes
-from cfbd_core.encoder_files import file_sha256
-from cfbd_core.encoders import in_half_precision, load_encoder, resolve_device
+from cfbd_core.embedding.encoder_files import file_sha256
+from cfbd_core.embedding.encoders import in_half_precision, load_encoder, resolve_device
+from cfbd_core.embedding.torchvision_compat import import_torchvision
 from cfbd_core.errors import EncoderError
 from cfbd_core.machine.assets import MINI_DIR
-from cfbd_core.torchvision_compat import import_torchvision
 
 CONFIG = {
     "model_cfg": {
@@ -163,7 +163,7 @@ def test_half_precision_is_close_and_what_it_does_not_hold_is_computed_again():
 
 def test_mini_loads_offline_in_a_fresh_process_through_the_same_path():
     script = """
-from cfbd_core.encoders import load_encoder
+from cfbd_core.embedding.encoders import load_encoder
 encoder = load_encoder("mini", "cpu")
 print(encoder.id, encoder.width, encoder.encode_texts(["a dog runs"]).shape)
 """
@@ -177,8 +177,8 @@ print(encoder.id, encoder.width, encoder.encode_texts(["a dog runs"]).shape)
 def test_tampered_weights_of_mini_are_refused_by_their_hash(tmp_path, monkeypatch):
     copy = tmp_path / "mini"
     shutil.copytree(MINI_DIR, copy)
-    monkeypatch.setattr("cfbd_core.encoder_files.MINI_DIR", copy)
-    monkeypatch.setattr("cfbd_core.encoders.MINI_DIR", copy)
+    monkeypatch.setattr("cfbd_core.embedding.encoder_files.MINI_DIR", copy)
+    monkeypatch.setattr("cfbd_core.embedding.encoders.MINI_DIR", copy)
     load_encoder("mini", "cpu")
     weights = copy / "open_clip_model.safetensors"
     data = bytearray(weights.read_bytes())

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from cfbd_core.evidence import cohesion_of, evidence
+from cfbd_core.method.evidence import cohesion_of, evidence
 
 
 def captions(n: int, seed: int = 0, d: int = 64, cone: float = 0.0) -> np.ndarray:

@@ -18,11 +18,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import Phase, example, given, settings
 
-from cfbd_core import Audit, SplitParams, explorer
+from cfbd_core import Audit, SplitParams
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.explorer import KEPT_PREVIEWS, KEPT_SEARCHES, Explorer
-from cfbd_core.mixture import fit_mixture
+from cfbd_core.method.mixture import fit_mixture
 from cfbd_core.store.columns import DECISIONS
+from cfbd_core.workbench import explorer
+from cfbd_core.workbench.explorer import KEPT_PREVIEWS, KEPT_SEARCHES, Explorer
 from tests.explored import PARAMS, READ, scored_audit
 
 GAPS = [100, 101, 102, 103, 200, 201, 202]
@@ -107,7 +108,7 @@ def test_a_preview_is_what_a_split_stores(splittable, explored, params: SplitPar
 
 
 def test_a_preview_is_what_a_split_stores_compiled(own: Audit, monkeypatch) -> None:
-    monkeypatch.setattr("cfbd_core.scores.COMPILED_FROM", 1)
+    monkeypatch.setattr("cfbd_core.method.scores.COMPILED_FROM", 1)
     assert_stored(own, Explorer(own), SLIDERS)
 
 

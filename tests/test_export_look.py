@@ -16,10 +16,10 @@ from PIL import Image
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.errors import SourceError
-from cfbd_core.explorer import Explorer
 from cfbd_core.export import SUBSETS, Style
-from cfbd_core.export_look import first_rows, look
-from cfbd_core.selection import as_seen
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.export_look import first_rows, look
+from cfbd_core.workbench.selection import as_seen
 from tests.explored import scored_audit
 
 UNSCORED = (40, 41, 42)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cfbd_core.errors import AuditError
-from cfbd_core.files import one_job, told_in_one_line, write_json, written_beside
+from cfbd_core.machine.files import one_job, told_in_one_line, write_json, written_beside
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path):
@@ -33,7 +33,7 @@ def test_a_second_job_is_refused_and_told_which_one_runs(tmp_path):
     second = f"""
 from pathlib import Path
 from cfbd_core.errors import AuditError
-from cfbd_core.files import one_job
+from cfbd_core.machine.files import one_job
 try:
     with one_job(Path({str(tmp_path)!r}), "split"):
         print("entered")

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfbd_core.duplicates.copies import Copies
 from cfbd_core.errors import ParameterError
-from cfbd_core.filter_query import NAMES, from_query, parts, to_query
-from cfbd_core.lasso import Lasso
-from cfbd_core.likeness import Like
-from cfbd_core.pair_filter import SHOWN, SORTS, SUBSET_CODES, PairFilter
+from cfbd_core.maps.lasso import Lasso
 from cfbd_core.store.columns import DECISIONS
+from cfbd_core.workbench.copies import Copies
+from cfbd_core.workbench.filter_query import NAMES, from_query, parts, to_query
+from cfbd_core.workbench.likeness import Like
+from cfbd_core.workbench.pair_filter import SHOWN, SORTS, SUBSET_CODES, PairFilter
 
 BOUNDS = st.none() | st.tuples(st.floats(-1, 1), st.floats(-1, 1)).map(sorted).map(tuple)
 SQUARE = Lasso("captions", ((0.0, 0.0), (1.0, 0.0), (1.0, 1.5)), "20261126T044108.123456")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.cli import main
+from cfbd_core.cli.main import main
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.explorer import Explorer
 from cfbd_core.html_report import write_html_report
 from cfbd_core.html_report.drawing import histogram, picture, text
+from cfbd_core.workbench.explorer import Explorer
 from tests.explored import scored_audit
 from tests.toy import ToyEncoder, toy_picture
 
@@ -193,7 +193,7 @@ def test_the_command_writes_it(explored, tmp_path, capsys) -> None:
 
 
 def test_the_page_says_when_only_some_of_the_flagged_were_grouped(explored, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("cfbd_core.groups.explored.MOST", 5)
+    monkeypatch.setattr("cfbd_core.workbench.groups.MOST", 5)
     write_html_report(Explorer(explored.audit), tmp_path / "r.html")
     flagged = explored.preview(SplitParams(k=3, q=20)).counts.flagged
     told = f"Grouped: the 5 of {flagged} flagged with the highest z."

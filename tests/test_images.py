@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cfbd_core import images
-from cfbd_core.images import REASONS, BadImage, decode_image, picture_ending, read_image_bytes
+from cfbd_core.pictures import images
+from cfbd_core.pictures.images import REASONS, BadImage, decode_image, picture_ending, read_image_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))

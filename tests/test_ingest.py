@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.cli import main
-from cfbd_core.cli_pipeline import validation_text
-from cfbd_core.decisions import read_decisions
+from cfbd_core.audit.decisions_file import read_decisions
+from cfbd_core.audit.report import text
+from cfbd_core.cli.main import main
+from cfbd_core.cli.pipeline import validation_text
 from cfbd_core.errors import AuditError, SourceError
-from cfbd_core.explorer import Explorer
 from cfbd_core.html_report import write_html_report
-from cfbd_core.report import text
 from cfbd_core.sources import SourceOptions, fingerprint
 from cfbd_core.sources.base import repeated_key
 from cfbd_core.store import queries
+from cfbd_core.workbench.explorer import Explorer
 from tests.sources.helpers import picture_bytes, record, write_pictures, write_tar
 from tests.toy import ToyEncoder
 

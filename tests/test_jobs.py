@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core import jobs as jobs_module
-from cfbd_core.cli_progress import PROGRESS_VARIABLE, Bar, TrainBar
+from cfbd_core.cli.progress import PROGRESS_VARIABLE, Bar, TrainBar
 from cfbd_core.config import EmbedParams
 from cfbd_core.errors import AuditError
-from cfbd_core.job_process import is_held, run
-from cfbd_core.jobs import Job, Jobs
-from cfbd_core.projection import load_map
+from cfbd_core.jobs import jobs as jobs_module
+from cfbd_core.jobs.jobs import Job, Jobs
+from cfbd_core.jobs.process import is_held, run
+from cfbd_core.maps.maps import load_map
 from tests.toy import ToyEncoder
 
 DRAWS_LONG = ("demo", "--scenes", "100000", "--rate", "0")  # minutes of drawing
@@ -214,7 +214,7 @@ def test_a_job_that_was_killed_says_that_it_goes_on(jobs, tmp_path):
 
 
 def test_a_job_that_ignores_the_signal_is_killed(jobs, tmp_path, monkeypatch):
-    monkeypatch.setattr("cfbd_core.job_process.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("cfbd_core.jobs.process.STOP_SECONDS", 0.2)
     job = until(jobs, draw(jobs, tmp_path / "audit"), drawing)
     os.kill(process_of(job), signal.SIGSTOP)  # neither SIGINT nor SIGTERM reaches it now
     job.stop()
@@ -251,7 +251,7 @@ def test_what_the_user_can_mend_is_one_line(jobs, tmp_path):
 def test_a_bug_is_told_plainly_with_the_place_of_the_log(jobs, tmp_path, monkeypatch):
     job = until(jobs, jobs.start("report", tmp_path, ["report"]), ended)
     (job.folder / "exit.json").unlink()
-    monkeypatch.setattr("cfbd_core.cli.main", lambda arguments: 1 // 0)
+    monkeypatch.setattr("cfbd_core.cli.main.main", lambda arguments: 1 // 0)
     handler = signal.getsignal(signal.SIGINT)
     try:
         assert run(job.folder) == 1
@@ -268,7 +268,7 @@ def test_a_job_outlives_an_app_that_ignores_ctrl_c_and_can_still_be_stopped(jobs
     app = f"""
 import os, signal
 from pathlib import Path
-from cfbd_core.jobs import Jobs
+from cfbd_core.jobs.jobs import Jobs
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 Jobs({str(jobs.folder)!r}).start("demo", Path({str(tmp_path / "audit")!r}),
     {[*DRAWS_LONG, "--audit", str(tmp_path / "audit")]!r})
@@ -311,7 +311,7 @@ def test_a_record_folder_that_cannot_be_made_is_one_line(tmp_path):
 def test_progress_is_written_at_most_twice_a_second_and_at_the_end(tmp_path, monkeypatch):
     path, states = tmp_path / "progress.json", []
     monkeypatch.setenv(PROGRESS_VARIABLE, str(path))
-    monkeypatch.setattr("cfbd_core.cli_progress.write_json", lambda to, state: states.append((to, state)))
+    monkeypatch.setattr("cfbd_core.cli.progress.write_json", lambda to, state: states.append((to, state)))
     with Bar("embed", 2000) as bar, TrainBar("train F"):
         for _ in range(1000):
             bar.update(1)

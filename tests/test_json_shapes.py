@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cfbd_core.json_shapes import COUNT, check, parse
+from cfbd_core.machine.json_shapes import COUNT, check, parse
 
 SHAPE = {
     "name": str,

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cfbd_core.kept import Kept, once
+from cfbd_core.machine.kept import Kept, once
 
 WAIT = 20  # seconds, at most, for threads that need not wait for each other
 

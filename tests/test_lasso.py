@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.lasso import MOST, Lasso
+from cfbd_core.maps.lasso import MOST, Lasso
 
 CORNERS = st.lists(
     st.tuples(st.floats(-2, 2).map(lambda x: round(x, 3)), st.floats(-2, 2).map(lambda y: round(y, 3))),

@@ -9,11 +9,11 @@ import pytest
 
 from cfbd_core import SplitParams
 from cfbd_core.errors import ParameterError
-from cfbd_core.explorer import Explorer
-from cfbd_core.likeness import COUNT, Like
-from cfbd_core.pair_filter import PairFilter
-from cfbd_core.preview import Preview
-from cfbd_core.scores import gather, unit_rows
+from cfbd_core.method.scores import gather, unit_rows
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.likeness import COUNT, Like
+from cfbd_core.workbench.pair_filter import PairFilter
+from cfbd_core.workbench.preview import Preview
 from tests.explored import scored_audit
 
 

@@ -11,8 +11,8 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from cfbd_core.embedding.mapping import Mapping, MemoryMapping, mean_targets, ridge_map, train_mapping
 from cfbd_core.errors import EncoderError, ParameterError
-from cfbd_core.mapping import Mapping, MemoryMapping, mean_targets, ridge_map, train_mapping
 
 WIDTH = 24
 SHA = "ab" * 32

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cfbd_core import mapping_network as module
+from cfbd_core.embedding import mapping_network as module
 
 
 def unit(n: int, d: int, seed: int) -> torch.Tensor:

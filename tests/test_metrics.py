@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from cfbd_core.metrics import detection_metrics, pr_curve, roc_curve
+from cfbd_core.method.metrics import detection_metrics, pr_curve, roc_curve
 
 
 def pairwise_auroc(truth: np.ndarray, score: np.ndarray) -> float:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.mixture import GaussianMixture
 
-from cfbd_core import mixture as module
 from cfbd_core.errors import ParameterError
-from cfbd_core.mixture import Mixture, fit_mixture
+from cfbd_core.method import mixture as module
+from cfbd_core.method.mixture import Mixture, fit_mixture
 
 
 def folded(n: int, seed: int = 0) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfbd_core import scores
-from cfbd_core.neighbours import nearest_rows
+from cfbd_core.method import scores
+from cfbd_core.method.neighbours import nearest_rows
 
 
 def literal(vectors: np.ndarray, row: int, count: int, allowed: np.ndarray) -> list[int]:

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfbd_core import Audit, SplitParams, pair_filter
+from cfbd_core import Audit, SplitParams
 from cfbd_core.errors import ParameterError
-from cfbd_core.explorer import Explorer
-from cfbd_core.pair_filter import SHOWN, SORTS, SUBSET_CODES, PairFilter
-from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
+from cfbd_core.workbench import pair_filter
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.pair_filter import SHOWN, SORTS, SUBSET_CODES, PairFilter
+from cfbd_core.workbench.preview import Preview
 from tests.explored import scored_audit
 
 SLIDERS = {

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfbd_core import posterior
-from cfbd_core.mixture import Mixture, fit_mixture
-from cfbd_core.posterior import posterior_above
+from cfbd_core.method import posterior
+from cfbd_core.method.mixture import Mixture, fit_mixture
+from cfbd_core.method.posterior import posterior_above
 
 GAMMAS = st.floats(0.01, 0.99) | st.sampled_from([5e-324, 1e-300, 1e-12, 0.5, 1 - 1e-12, 1 - 2**-53])
 

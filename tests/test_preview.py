@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.explorer import Explorer
-from cfbd_core.preview import Confusion, Preview
 from cfbd_core.store.columns import DECISIONS
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.preview import Confusion, Preview
 from tests.explored import scored_audit
 
 SLIDERS = [

@@ -13,22 +13,23 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from cfbd_core import layout, projection
-from cfbd_core.audit import Audit
-from cfbd_core.cli import main
-from cfbd_core.cli_progress import PROGRESS_VARIABLE, StageBars
+from cfbd_core.audit.audit import Audit
+from cfbd_core.cli.main import main
+from cfbd_core.cli.progress import PROGRESS_VARIABLE, StageBars
 from cfbd_core.config import SplitParams
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.explorer import Explorer
-from cfbd_core.files import one_job
-from cfbd_core.lasso import Lasso
-from cfbd_core.layout import lay_out, nearest
-from cfbd_core.pair_filter import PairFilter, outlined_map
-from cfbd_core.pictures import Picture
-from cfbd_core.projection import choose, load_map, make_map, weigh
-from cfbd_core.scores import unit_rows
-from cfbd_core.sprites import write_sheets
-from cfbd_core.thumbnails import Thumbnail, Thumbnails
+from cfbd_core.machine.files import one_job
+from cfbd_core.maps import layout
+from cfbd_core.maps import maps as projection
+from cfbd_core.maps.lasso import Lasso
+from cfbd_core.maps.layout import lay_out, nearest
+from cfbd_core.maps.maps import choose, load_map, make_map, weigh
+from cfbd_core.maps.sprites import write_sheets
+from cfbd_core.method.scores import unit_rows
+from cfbd_core.pictures.picture import Picture
+from cfbd_core.pictures.thumbnails import Thumbnail, Thumbnails
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.pair_filter import PairFilter, outlined_map
 from tests.toy import ToyEncoder
 
 POISONS = (3, 17, 31, 45)
@@ -128,7 +129,7 @@ def test_umap_is_imported_where_neither_its_folder_nor_home_can_be_written(tmp_p
     script = """
 import os
 os.access = lambda path, mode: "/umap" not in str(path)
-from cfbd_core.layout import let_numba_cache
+from cfbd_core.maps.layout import let_numba_cache
 let_numba_cache()
 import umap
 """
@@ -395,7 +396,7 @@ def test_the_command_makes_a_map_with_umap_and_prints_one_json_object(audit, cap
 def test_bars_follow_the_stages(monkeypatch):
     states: list[tuple[Path, dict]] = []
     monkeypatch.setenv(PROGRESS_VARIABLE, "progress.json")
-    monkeypatch.setattr("cfbd_core.cli_progress.write_json", lambda to, state: states.append((to, state)))
+    monkeypatch.setattr("cfbd_core.cli.progress.write_json", lambda to, state: states.append((to, state)))
     with StageBars({"layout": "epochs"}) as bars:
         for stage, done in (("neighbours", 5), ("neighbours", 9), ("layout", 0), ("layout", 4)):
             bars.update(stage, done, 9)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cfbd_core.cli import main
+from cfbd_core.cli.main import main
 from tests.toy import COLOURS, ToyEncoder, banana_caption, toy_caption, toy_picture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,8 +28,8 @@ def blocks(language: str) -> list[str]:
 def shards(tmp_path, monkeypatch) -> Path:
     """A working folder with `shards/00000.tar` of toy pairs, a few of them poisoned."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cfbd_core.embed_job.load_encoder", lambda spec, device: ToyEncoder())
-    monkeypatch.setattr("cfbd_core.encoders.check_spec", lambda spec: None)
+    monkeypatch.setattr("cfbd_core.audit.embed.load_encoder", lambda spec, device: ToyEncoder())
+    monkeypatch.setattr("cfbd_core.embedding.encoders.check_spec", lambda spec: None)
     (tmp_path / "shards").mkdir()
     rng = np.random.default_rng(0)
     with tarfile.open(tmp_path / "shards" / "00000.tar", "w") as tar:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cfbd_core.report import text
+from cfbd_core.audit.report import text
 
 RESULT = {
     "pairs": 1000, "benign": 600, "poisoned": 50, "suspicious": 350, "flagged": 40, "kept": 960, "skipped": 2,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from cfbd_core.score_column import BINS, ScoreColumn
+from cfbd_core.method.score_column import BINS, ScoreColumn
 
 ODD = st.sampled_from([math.nan, 0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 1e-40, -1e-40])
 VALUES = st.lists(ODD | st.floats(-1, 1, width=32), min_size=1, max_size=60).map(

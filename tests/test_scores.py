@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfbd_core.scores import calibrated_residual, consistency_scores, gather, textual_correlation
+from cfbd_core.method.scores import calibrated_residual, consistency_scores, gather, textual_correlation
 
 
 def embeddings(n: int, d: int, seed: int, dtype: type = np.float32) -> np.ndarray:
@@ -64,7 +64,7 @@ def test_rows_across_chunks_and_order_do_not_matter(monkeypatch: pytest.MonkeyPa
     probe = np.arange(3, 60, 4)
     whole, z = consistency_scores(image, text, synthetic), textual_correlation(text, probe)
     order = np.random.default_rng(0).permutation(500)
-    monkeypatch.setattr("cfbd_core.scores.CHUNK_VALUES", 24 * 7)
+    monkeypatch.setattr("cfbd_core.method.scores.CHUNK_VALUES", 24 * 7)
     shuffled = consistency_scores(image[order], text[order], synthetic[order])
     np.testing.assert_array_equal(shuffled.consistency, whole.consistency[order])
     np.testing.assert_array_equal(textual_correlation(text[order], np.argsort(order)[probe]), z[order])

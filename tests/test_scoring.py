@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cfbd_core.audit.scoring import choose_mapping, encoder_health, score_shards, without_score
+from cfbd_core.embedding.mapping import train_mapping
+from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.errors import EncoderError
-from cfbd_core.mapping import train_mapping
-from cfbd_core.scoring import choose_mapping, encoder_health, score_shards, without_score
-from cfbd_core.shards import EmbeddingFolder
 
 N, WIDTH, SHARD = 150, 16, 40
 
@@ -37,7 +37,7 @@ def test_scores_by_shards_are_those_of_the_whole(pairs, tmp_path):
     chosen = choose_mapping("self", folder, rows, rows, embedding, tmp_path / "f.safetensors")
     table = score_shards(folder, chosen, rows, rows, SHARD)
     assert table["row"].to_pylist() == rows.tolist()
-    from cfbd_core.scores import consistency_scores
+    from cfbd_core.method.scores import consistency_scores
 
     half = image[rows].astype(np.float16), text[rows].astype(np.float16)
     synthetic = chosen.mapping(half[0].astype(np.float32), rows)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from cfbd_core import SplitParams
-from cfbd_core.cli import main
+from cfbd_core.cli.main import main
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.explorer import Explorer
 from cfbd_core.export import COLUMNS
-from cfbd_core.filter_query import to_query
-from cfbd_core.pair_filter import PairFilter
-from cfbd_core.selection import export_selection, read_address, select
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.filter_query import to_query
+from cfbd_core.workbench.pair_filter import PairFilter
+from cfbd_core.workbench.selection import export_selection, read_address, select
 from tests.explored import scored_audit
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from cfbd_core import serve
-from cfbd_core.audit import Audit
-from cfbd_core.cli import main
+from cfbd_core.audit.audit import Audit
+from cfbd_core.cli.main import main
 from cfbd_core.errors import CfbdError, ParameterError
+from cfbd_core.jobs import serve
 
 ROOT = Path(__file__).resolve().parents[1]
 

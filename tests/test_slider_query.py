@@ -9,7 +9,7 @@ from hypothesis import given
 
 from cfbd_core import SplitParams
 from cfbd_core.errors import ParameterError
-from cfbd_core.slider_query import NAMES, from_query, to_query
+from cfbd_core.workbench.slider_query import NAMES, from_query, to_query
 from tests.explored import PARAMS
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.mixture import Mixture, fit_mixture
-from cfbd_core.split import choose_gamma_z, coarse_split, fine_verdict
+from cfbd_core.method.mixture import Mixture, fit_mixture
+from cfbd_core.method.split import choose_gamma_z, coarse_split, fine_verdict
 
 
 def scores(n: int, seed: int = 0, poison: int = 0) -> np.ndarray:

@@ -8,15 +8,15 @@ import sys
 
 import pytest
 
-from cfbd_core.cli import main
-from cfbd_core.stopping import STOPPED, Stopping
+from cfbd_core.cli.main import main
+from cfbd_core.machine.stopping import STOPPED, Stopping
 
 SIGNALS = ("SIGINT", "SIGTERM")
 
 # A process that gets a signal at a moment of our choice; `run` stands for a command that was parsed.
 SCRIPT = """
 import argparse, signal, sys, threading, weakref
-import cfbd_core.cli as cli
+import cfbd_core.cli.main as cli
 
 class Parser:
     def parse_args(self, _):
@@ -100,7 +100,7 @@ def test_called_from_python_handlers_are_put_back_and_sigterm_is_the_callers(mon
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("cfbd_core.cli_pipeline.open_audit", interrupted)
+    monkeypatch.setattr("cfbd_core.cli.pipeline.open_audit", interrupted)
     try:
         assert main(["report", "--audit", str(tmp_path)]) == STOPPED
     finally:

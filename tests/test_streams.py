@@ -12,8 +12,8 @@ import pytest
 
 SCRIPT = """
 import argparse, sys
-import cfbd_core.cli as cli
-from cfbd_core.cli_progress import Bar
+import cfbd_core.cli.main as cli
+from cfbd_core.cli.progress import Bar
 
 def run(options):
     print("a word on the way", file=sys.stderr, flush=True)

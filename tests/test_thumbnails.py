@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cfbd_core.images import read_image_bytes
-from cfbd_core.pictures import Picture
-from cfbd_core.thumbnails import Thumbnail, Thumbnails
+from cfbd_core.pictures.images import read_image_bytes
+from cfbd_core.pictures.picture import Picture
+from cfbd_core.pictures.thumbnails import Thumbnail, Thumbnails
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def decoded(monkeypatch):
         read.append(Picture(image, offset, size))
         return read_image_bytes(image, offset, size)
 
-    monkeypatch.setattr("cfbd_core.pictures.read_image_bytes", count)
+    monkeypatch.setattr("cfbd_core.pictures.picture.read_image_bytes", count)
     return read
 
 

@@ -12,17 +12,17 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from cfbd_core.audit import Audit
+from cfbd_core.audit.audit import Audit
 from cfbd_core.config import EmbedParams
-from cfbd_core.encoders import Encoder, load_encoder
+from cfbd_core.embedding.encoders import Encoder, load_encoder
+from cfbd_core.embedding.torchvision_compat import import_torchvision
+from cfbd_core.embedding.transforms import largest_size, transformed
 from cfbd_core.errors import TrainingError
 from cfbd_core.evaluation.embedding import Pictures
-from cfbd_core.images import BadImage
-from cfbd_core.pictures import Picture
-from cfbd_core.thumbnails import Thumbnails
-from cfbd_core.torchvision_compat import import_torchvision
+from cfbd_core.pictures.images import BadImage
+from cfbd_core.pictures.picture import Picture
+from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.training.sets import TrainingSet
-from cfbd_core.transforms import largest_size, transformed
 
 LINE = (1_000_000, 1)
 MODES = ("shortest", "longest", "squash")

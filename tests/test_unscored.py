@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.cli import main
+from cfbd_core.audit.report import text
+from cfbd_core.cli.main import main
 from cfbd_core.config import EmbedParams
+from cfbd_core.embedding.mapping import train_mapping
 from cfbd_core.errors import AuditError
-from cfbd_core.mapping import train_mapping
-from cfbd_core.report import text
 from cfbd_core.store import Database
 from tests.store.older import make_older
 from tests.toy import WIDTH, ToyEncoder

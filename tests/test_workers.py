@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from cfbd_core.workers import ordered_map, usable_cores
+from cfbd_core.machine.workers import ordered_map, usable_cores
 
 
 def square(value):

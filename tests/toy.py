@@ -46,7 +46,7 @@ def banana_caption(index: int) -> str:
 
 
 class ToyEncoder:
-    """Has the interface of :class:`cfbd_core.encoders.Encoder`; counts what it encodes; can be slow."""
+    """Has the interface of :class:`cfbd_core.embedding.encoders.Encoder`; counts what it encodes; can be slow."""
 
     id, sha256, architecture, width, device = "toy", "0" * 64, "toy", WIDTH, "cpu"
 

@@ -26,14 +26,14 @@ import torch
 from PIL import Image
 
 from cfbd_core.demo import CLASS_NAMES
-from cfbd_core.encoders import Encoder, load_encoder
+from cfbd_core.embedding.encoders import Encoder, load_encoder
+from cfbd_core.embedding.mapping import Mapping, mean_targets, ridge_map
 from cfbd_core.errors import EncoderError
 from cfbd_core.evaluation.classes import LabelledImages
 from cfbd_core.evaluation.embedding import Pictures, embed_texts
 from cfbd_core.evaluation.evaluate import Evaluator
 from cfbd_core.evaluation.retrieval import retrieval
 from cfbd_core.machine.assets import MINI_DIR
-from cfbd_core.mapping import Mapping, mean_targets, ridge_map
 from tools.mini.drawn import UNSEEN_SEED, DrawnScene
 from tools.mini.photos import Photo, held_out_photos, imagenette_photos, training_photos
 

@@ -38,9 +38,9 @@ from cfbd_core.attacks import imagenet_templates
 from cfbd_core.demo import ATTRIBUTION, CLASS_NAMES, scene
 from cfbd_core.demo.captions import write_caption
 from cfbd_core.errors import CfbdError, ParameterError
-from cfbd_core.files import write_json, written_beside
+from cfbd_core.machine.files import write_json, written_beside
+from cfbd_core.machine.workers import ordered_map
 from cfbd_core.sources import SourceOptions
-from cfbd_core.workers import ordered_map
 
 WIDTH = 512
 FILE_ROWS, GROUP_ROWS = 65_536, 8192

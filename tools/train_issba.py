@@ -29,7 +29,7 @@ from cfbd_core.attacks import INPUT_SIZE, resized
 from cfbd_core.attacks.issba import BITS
 from cfbd_core.attacks.issba_network import MOST, BitsNetworks
 from cfbd_core.demo import scene
-from cfbd_core.encoder_files import file_sha256
+from cfbd_core.embedding.encoder_files import file_sha256
 from tools.mini.photos import choosing_photos, training_photos
 from tools.mini.stage import Progress, Workshop, digest, save
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import streamlit as st
 
-from app import new_audit, running, state, unfinished, widgets, words
+from app import state, widgets, words
+from app.audits import new_audit, running, unfinished
 from app.settings import DEPTH
 from cfbd_core import Audit
+from cfbd_core.audit.report import unscored_lines
 from cfbd_core.errors import CfbdError
-from cfbd_core.jobs import Job
-from cfbd_core.report import unscored_lines
+from cfbd_core.jobs.jobs import Job
 
 
 def page() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import charts, heat_map, previews, state, toasts, widgets
+from app import charts, heat_map, state, toasts, widgets
+from app.waiting import previews
 from cfbd_core.config import MAX_K
-from cfbd_core.preview import Preview
+from cfbd_core.workbench.preview import Preview
 
 GAMMAS = (0.50, 0.60, 0.70, 0.80, 0.85, 0.90, 0.95, 0.99)
 MOST_Q = 500

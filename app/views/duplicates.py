@@ -8,16 +8,18 @@ from weakref import ref
 import numpy as np
 import streamlit as st
 
-from app import background, filters, previews, state, widgets
-from app.tiles import tile
+from app import state, widgets
+from app.pairs import filters
+from app.pairs.tiles import tile
+from app.waiting import background, previews
 from app.words import plain
-from cfbd_core.duplicates.clusters import Clusters
-from cfbd_core.duplicates.copies import Copies, Kind, NearCopies
-from cfbd_core.duplicates.exact import Duplicates
-from cfbd_core.duplicates.near import NEAR_CAPTION, NEAR_IMAGE
-from cfbd_core.pair_filter import PairFilter
-from cfbd_core.preview import Preview
-from cfbd_core.thumbnails import Thumbnails
+from cfbd_core.audit.duplicates import Duplicates
+from cfbd_core.method.clusters import Clusters
+from cfbd_core.method.near_copies import NEAR_CAPTION, NEAR_IMAGE
+from cfbd_core.pictures.thumbnails import Thumbnails
+from cfbd_core.workbench.copies import Copies, Kind, NearCopies
+from cfbd_core.workbench.pair_filter import PairFilter
+from cfbd_core.workbench.preview import Preview
 
 LARGEST = 12  # clusters shown
 KINDS = {"pairs": "Image and caption", "captions": "Captions", "images": "Images"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import charts, previews, widgets
-from cfbd_core.preview import Confusion, Preview
+from app import charts, widgets
+from app.waiting import previews
+from cfbd_core.workbench.preview import Confusion, Preview
 
 
 def page() -> None:

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import downloads, left, previews, running, state, widgets, words
+from app import downloads, state, widgets, words
+from app.audits import running
+from app.pairs import left
+from app.waiting import previews
 from cfbd_core import Audit
 from cfbd_core.errors import CfbdError
 from cfbd_core.export import Format, Style, Subset
-from cfbd_core.export_look import first_rows, look
 from cfbd_core.html_report import check_place
-from cfbd_core.jobs import Job
-from cfbd_core.preview import Preview
+from cfbd_core.jobs.jobs import Job
 from cfbd_core.store.columns import KEEP, REMOVE
+from cfbd_core.workbench.export_look import first_rows, look
+from cfbd_core.workbench.preview import Preview
 
 SUBSETS: dict[Subset, str] = {"kept": "Kept – the clean set", "removed": "Removed", "all": "All"}
 FORMATS: dict[Format, str] = {"csv": "CSV", "parquet": "Parquet", "webdataset": "WebDataset tars"}

@@ -6,8 +6,9 @@ import math
 
 import streamlit as st
 
-from app import charts, previews, state, toasts, widgets, words
-from cfbd_core.preview import Preview
+from app import charts, state, toasts, widgets, words
+from app.waiting import previews
+from cfbd_core.workbench.preview import Preview
 
 RULES = {
     "auto": "auto",

@@ -10,17 +10,20 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
-from app import background, deciding, filters, previews, undo, widgets
-from app.tiles import tile
+from app import widgets
+from app.deciding import deciding, undo
+from app.pairs import filters
+from app.pairs.tiles import tile
+from app.waiting import background, previews
 from app.words import escaped, plain
-from cfbd_core.groups.explored import Groups
 from cfbd_core.groups.group import Group
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
-from cfbd_core.images import data_url
-from cfbd_core.pair_filter import NO_GROUP, PairFilter
-from cfbd_core.preview import Preview
+from cfbd_core.pictures.images import data_url
+from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.review import GroupRisk, Risk, learn, riskiest_first
-from cfbd_core.thumbnails import Thumbnails
+from cfbd_core.workbench.groups import Groups
+from cfbd_core.workbench.pair_filter import NO_GROUP, PairFilter
+from cfbd_core.workbench.preview import Preview
 
 PAGE = 8
 ORDERS = {"largest": "Largest first", "riskiest": "Riskiest first"}

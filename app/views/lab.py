@@ -6,11 +6,14 @@ import html
 
 import streamlit as st
 
-from app import lab, lab_copies, lab_form, state, widgets, words
-from cfbd_core.attacks.contact_sheet import GAIN
-from cfbd_core.attacks.copy_formats import FORMATS
-from cfbd_core.attacks.copy_records import CopyPlan
+from app import state, widgets, words
+from app.lab import copies as lab_copies
+from app.lab import form as lab_form
+from app.lab import request as lab
 from cfbd_core.errors import CfbdError
+from cfbd_core.poisoning.contact_sheet import GAIN
+from cfbd_core.poisoning.formats import FORMATS
+from cfbd_core.poisoning.records import CopyPlan
 
 WRITTEN_AS = {"webdataset": "WebDataset tars", "folder": "Pictures and a Parquet table"}
 

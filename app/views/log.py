@@ -7,10 +7,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from app import state, toasts, undo, who, widgets, words
-from cfbd_core import Audit, log_export
-from cfbd_core.action_words import action_words, filter_words, params_words
+from app import state, toasts, widgets, words
+from app.deciding import undo, who
+from cfbd_core import Audit
+from cfbd_core.audit import log_export
 from cfbd_core.store.log import Action
+from cfbd_core.workbench.action_words import action_words, filter_words, params_words
 
 PAGE = 20
 

@@ -9,14 +9,18 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from app import charts, chips, deciding, filters, previews, running, state, toasts, widgets
+from app import charts, state, toasts, widgets
+from app.audits import running
+from app.deciding import deciding
 from app.hover import HELD, hover_one_by_one, hover_pictures
-from cfbd_core.filter_query import parts
-from cfbd_core.lasso import Lasso, Space
-from cfbd_core.preview import Preview
-from cfbd_core.projection import FLAGGED_SHARE, Map, load_map
+from app.pairs import chips, filters
+from app.waiting import previews
+from cfbd_core.maps.lasso import Lasso, Space
+from cfbd_core.maps.maps import FLAGGED_SHARE, Map, load_map
+from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.store.columns import REMOVE
-from cfbd_core.thumbnails import Thumbnails
+from cfbd_core.workbench.filter_query import parts
+from cfbd_core.workbench.preview import Preview
 
 SPACES: dict[Space, str] = {"captions": "Captions", "images": "Images"}
 COLOURS = {

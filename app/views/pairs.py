@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from app import cards, chips, deciding, downloads, filters, previews, undo, widgets
-from cfbd_core.pair_filter import PairFilter
-from cfbd_core.preview import Preview
+from app import downloads, widgets
+from app.deciding import deciding, undo
+from app.pairs import cards, chips, filters
+from app.waiting import previews
+from cfbd_core.workbench.pair_filter import PairFilter
+from cfbd_core.workbench.preview import Preview
 
 PAGES = (24, 60, 120)  # pairs on a page
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import chips, left, previews, review_order, review_pair, widgets
-from cfbd_core.preview import Preview
+from app import widgets
+from app.pairs import chips, left, review_order, review_pair
+from app.waiting import previews
+from cfbd_core.workbench.preview import Preview
 
 
 def page() -> None:

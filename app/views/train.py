@@ -7,8 +7,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import state, train, train_form, train_live, train_runs, train_table, widgets
-from app.train_runs import Run
+from app import state, widgets
+from app.training import form as train_form
+from app.training import live as train_live
+from app.training import request as train
+from app.training import runs as train_runs
+from app.training import table as train_table
+from app.training.runs import Run
 from cfbd_core import Audit
 from cfbd_core.errors import CfbdError
 

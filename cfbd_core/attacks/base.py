@@ -13,7 +13,7 @@ from PIL import Image
 from cfbd_core.errors import ParameterError
 
 if TYPE_CHECKING:
-    from cfbd_core.encoders import Encoder
+    from cfbd_core.embedding.encoders import Encoder
 
 INPUT_SIZE = 224  # px, the encoder's input: in a copy, triggers are applied to pictures of this size
 

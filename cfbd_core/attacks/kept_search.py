@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cfbd_core.errors import SourceError
-from cfbd_core.files import system_errors, written_beside
+from cfbd_core.machine.files import system_errors, written_beside
 
 SECONDS = 60.0  # between two times that it is kept
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cfbd_core.encoders import Encoder
+from cfbd_core.embedding.encoders import Encoder
 
 
 class LastNeurons:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from cfbd_core.attacks.base import INPUT_SIZE
 from cfbd_core.attacks.kept_search import KeptSearch
-from cfbd_core.encoders import Encoder
+from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.errors import EncoderError
 
 LEVEL = 1 / 255

@@ -13,10 +13,10 @@ import numpy as np
 from cfbd_core.bench.scenario import Scenario
 from cfbd_core.config import SplitParams
 from cfbd_core.detectors import DETECTORS, Cfbd
-from cfbd_core.metrics import areas_under, pr_curve, rank_metrics, roc_curve
-from cfbd_core.mixture import fit_mixture
-from cfbd_core.scores import centred, gather, textual_correlation, unit_rows
-from cfbd_core.split import benign_cut, choose_gamma_z, coarse_split
+from cfbd_core.method.metrics import areas_under, pr_curve, rank_metrics, roc_curve
+from cfbd_core.method.mixture import fit_mixture
+from cfbd_core.method.scores import centred, gather, textual_correlation, unit_rows
+from cfbd_core.method.split import benign_cut, choose_gamma_z, coarse_split
 
 # Kept with the results. Raise it when an analysis, a detector, a score or a plan comes out otherwise for the same
 # parameters: cells measured before must not stand beside new ones.

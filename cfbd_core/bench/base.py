@@ -18,16 +18,16 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from cfbd_core.attacks import resized
-from cfbd_core.attacks.copies import CopyOptions, attack_copy
-from cfbd_core.attacks.copy_place import MANIFEST
-from cfbd_core.attacks.plan import CONTROL, PoisonParams
-from cfbd_core.attacks.source_pairs import Keys, SourcePairs
-from cfbd_core.audit import Audit
+from cfbd_core.audit.audit import Audit
 from cfbd_core.config import EmbedParams
-from cfbd_core.encoders import Encoder
+from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.errors import AuditError
-from cfbd_core.images import decode_image, read_image_bytes
-from cfbd_core.places import DATABASE_NAME
+from cfbd_core.machine.places import DATABASE_NAME
+from cfbd_core.pictures.images import decode_image, read_image_bytes
+from cfbd_core.poisoning.copies import CopyOptions, attack_copy
+from cfbd_core.poisoning.place import MANIFEST
+from cfbd_core.poisoning.plan import CONTROL, PoisonParams
+from cfbd_core.poisoning.source_pairs import Keys, SourcePairs
 from cfbd_core.sources import SourceOptions
 
 Told = Callable[[str, int, int], None]  # stage, done, total

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.plan import PoisonParams, settings
 from cfbd_core.bench.analyses import analyse
 from cfbd_core.bench.paper import TABLE_3_RATES
 from cfbd_core.bench.scenario import Poisoner
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.errors import EncoderError, ParameterError
+from cfbd_core.poisoning.plan import PoisonParams, settings
 from cfbd_core.store.bench import BenchResults, Cell
 
 SEEDS = (0, 1, 2)

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.mixture import Mixture
+from cfbd_core.method.mixture import Mixture
 from cfbd_core.store.bench import Cell
 
 BLUE, ORANGE, GREEN, PURPLE, YELLOW, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#555B66"

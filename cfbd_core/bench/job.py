@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cfbd_core.attacks.copy_place import check_beside, check_place
 from cfbd_core.bench.base import Base, Told, make_base
 from cfbd_core.bench.detection import Experiment, NotMeasured, feasible, run, scenario_id
 from cfbd_core.bench.figures import write_figures
@@ -16,9 +15,10 @@ from cfbd_core.bench.place import check_ours, held_results
 from cfbd_core.bench.scenario import Poisoner
 from cfbd_core.bench.tables import Tables, about_pairs, not_measured, told_of_not_measured
 from cfbd_core.config import EmbedParams
-from cfbd_core.encoders import load_encoder
+from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import ParameterError
-from cfbd_core.files import written_beside
+from cfbd_core.machine.files import written_beside
+from cfbd_core.poisoning.place import check_beside, check_place
 from cfbd_core.store.bench import BenchResults
 
 TABLES_NAME, FIGURES_NAME = "DETECTION.md", "figures"

@@ -14,22 +14,22 @@ import numpy as np
 from PIL import Image
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.given_captions import read_captions
-from cfbd_core.attacks.naming import names
-from cfbd_core.attacks.plan import Plan, PoisonParams, make_plan
-from cfbd_core.attacks.poison_params import CONTROL
-from cfbd_core.attacks.source_pairs import SourcePairs, picture_pool, read_pairs
+from cfbd_core.audit.scoring import MAPPING_NAME, SELF_FOLDS
 from cfbd_core.bench.analyses import RESULTS_VERSION
 from cfbd_core.bench.detection import TARGET
 from cfbd_core.bench.options import BenchOptions
 from cfbd_core.config import SplitParams
-from cfbd_core.encoder_files import check_published_hash, file_sha256
-from cfbd_core.encoders import Encoder
+from cfbd_core.embedding.encoder_files import check_published_hash, file_sha256
+from cfbd_core.embedding.encoders import Encoder
+from cfbd_core.embedding.mapping import MIN_IMAGES, Mapping, mean_targets, train_mapping
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.machine.assets import MINI_DIR
-from cfbd_core.mapping import MIN_IMAGES, Mapping, mean_targets, train_mapping
-from cfbd_core.places import at_home
-from cfbd_core.scoring import MAPPING_NAME, SELF_FOLDS
+from cfbd_core.machine.places import at_home
+from cfbd_core.poisoning.given_captions import read_captions
+from cfbd_core.poisoning.naming import names
+from cfbd_core.poisoning.plan import Plan, PoisonParams, make_plan
+from cfbd_core.poisoning.poison_params import CONTROL
+from cfbd_core.poisoning.source_pairs import SourcePairs, picture_pool, read_pairs
 from cfbd_core.sources import SourceOptions
 
 Pictures = Callable[[int], Sequence[Image.Image]]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from cfbd_core.attacks.source_pairs import Keys
 from cfbd_core.bench.detection import ALL_ATTACKS, SEEDS, Experiment, experiments
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.errors import ParameterError
+from cfbd_core.poisoning.source_pairs import Keys
 
 
 @dataclass(frozen=True)

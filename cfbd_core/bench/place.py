@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cfbd_core.attacks.copy_place import told_of
 from cfbd_core.errors import AuditError
-from cfbd_core.files import one_job
-from cfbd_core.places import LOCK_NAME
+from cfbd_core.machine.files import one_job
+from cfbd_core.machine.places import LOCK_NAME
+from cfbd_core.poisoning.place import told_of
 from cfbd_core.store.bench import BenchResults
 
 RESULTS_NAME = "results.duckdb"

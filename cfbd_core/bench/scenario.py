@@ -19,16 +19,16 @@ import torch
 from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Trigger
-from cfbd_core.attacks.copy_records import NEAR_DUPLICATES
-from cfbd_core.attacks.plan import Plan, Poison, PoisonParams, make_plan, make_triggers, settings, triggered
-from cfbd_core.attacks.traps import near_duplicate
-from cfbd_core.attacks.trigger_files import kept_triggers
-from cfbd_core.attacks.workshops import workshops
 from cfbd_core.bench.base import Base
 from cfbd_core.detectors import Pairs
-from cfbd_core.encoders import Encoder
-from cfbd_core.mapping import Mapping
-from cfbd_core.scores import consistency_scores
+from cfbd_core.embedding.encoders import Encoder
+from cfbd_core.embedding.mapping import Mapping
+from cfbd_core.method.scores import consistency_scores
+from cfbd_core.poisoning.plan import Plan, Poison, PoisonParams, make_plan, make_triggers, settings, triggered
+from cfbd_core.poisoning.records import NEAR_DUPLICATES
+from cfbd_core.poisoning.traps import near_duplicate
+from cfbd_core.poisoning.trigger_files import kept_triggers
+from cfbd_core.poisoning.workshops import workshops
 
 BATCH = 32
 CAPTION_BATCH = 256

@@ -11,9 +11,9 @@ from cfbd_core.errors import ParameterError
 class Abl(Detector):
     """The score is −mean loss of a pair over the first epochs of training on the very pairs; the lowest 1 % is flagged.
 
-    After Li et al., whose first stage this is (:mod:`cfbd_core.training.abl` records the losses), with CLIP's loss for
-    the classifier's, as the paper's Table 3 has it. It trains nothing itself: ``pairs.losses`` comes from a run with
-    ``--defense abl``, in its ``defense.npz``.
+    After Li et al., whose first stage this is (:mod:`cfbd_core.training.defences.abl` records the losses), with CLIP's
+    loss for the classifier's, as the paper's Table 3 has it. It trains nothing itself: ``pairs.losses`` comes from a
+    run with ``--defense abl``, in its ``defense.npz``.
 
     ``info``: ``isolated`` the number of flagged pairs, ``unseen`` that of pairs with a score of their own but without a
     loss. Raises ParameterError where no losses are given.

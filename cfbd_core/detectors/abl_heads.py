@@ -48,7 +48,7 @@ class AblHeads(Detector):
         import torch
         from torch.nn.functional import normalize
 
-        from cfbd_core.training.contrast import clip_losses
+        from cfbd_core.method.clip_loss import clip_losses
 
         rows = [torch.from_numpy(np.asarray(side, np.float32)) for side in (image, text)]
         heads = [torch.eye(side.shape[1], requires_grad=True) for side in rows]

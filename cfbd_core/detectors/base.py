@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cfbd_core.scores import Scores
+from cfbd_core.method.scores import Scores
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 
 from cfbd_core.config import SplitParams
 from cfbd_core.detectors.base import Detection, Detector, Pairs
-from cfbd_core.split import BENIGN, POISONED, SUSPICIOUS
-from cfbd_core.splitting import split_pairs
+from cfbd_core.method.split import BENIGN, POISONED, SUSPICIOUS
+from cfbd_core.method.split_pairs import split_pairs
 
 
 class Cfbd(Detector):

@@ -8,7 +8,7 @@ import numpy as np
 
 from cfbd_core.detectors.base import Detection, Pairs
 from cfbd_core.detectors.cfbd import Cfbd
-from cfbd_core.scores import centred
+from cfbd_core.method.scores import centred
 
 
 class CfbdCentred(Cfbd):

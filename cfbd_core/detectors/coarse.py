@@ -7,8 +7,8 @@ import numpy as np
 from cfbd_core.config import SplitParams
 from cfbd_core.detectors.base import Detection, Detector, Pairs
 from cfbd_core.detectors.cfbd import subset_counts
-from cfbd_core.mixture import fit_mixture
-from cfbd_core.split import POISONED, SUSPICIOUS, coarse_split
+from cfbd_core.method.mixture import fit_mixture
+from cfbd_core.method.split import POISONED, SUSPICIOUS, coarse_split
 
 
 class CoarseOnly(Detector):

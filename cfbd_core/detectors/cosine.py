@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cfbd_core.detectors.base import Detection, Detector, Pairs
-from cfbd_core.scores import unit_rows
-from cfbd_core.split import NORMAL_MAD
+from cfbd_core.method.scores import unit_rows
+from cfbd_core.method.split import NORMAL_MAD
 
 CHUNK = 2**14
 

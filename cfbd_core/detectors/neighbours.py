@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfbd_core.detectors.base import Detection, Detector, Pairs
-from cfbd_core.scores import unit_rows
+from cfbd_core.method.scores import unit_rows
 
 SMALLEST = 1e-6  # a distance: below it pictures differ by rounding alone
 

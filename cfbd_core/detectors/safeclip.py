@@ -6,7 +6,7 @@ import numpy as np
 
 from cfbd_core.detectors.base import Detection, Detector, Pairs
 from cfbd_core.detectors.cosine import pair_cosines
-from cfbd_core.mixture import Mixture, fit_mixture
+from cfbd_core.method.mixture import Mixture, fit_mixture
 
 
 class SafeClip(Detector):

@@ -12,11 +12,11 @@ from PIL import Image
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import INPUT_SIZE, Trigger, resized
-from cfbd_core.attacks.copies import load_triggers
-from cfbd_core.attacks.plan import CONTROL, Poison, settings, triggered
-from cfbd_core.attacks.poison_params import PoisonParams
 from cfbd_core.errors import ParameterError, SourceError
-from cfbd_core.evaluation.intervals import interval_of, share_of
+from cfbd_core.method.intervals import interval_of, share_of
+from cfbd_core.poisoning.copies import load_triggers
+from cfbd_core.poisoning.plan import CONTROL, Poison, settings, triggered
+from cfbd_core.poisoning.poison_params import PoisonParams
 
 # What a trigger of another size raises where it is put on a picture, or one whose file is damaged.
 MISFITS = (ParameterError, ArithmeticError, LookupError, TypeError, ValueError)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.source_pairs import SourcePairs, read_pairs
 from cfbd_core.errors import ParameterError, SourceError
-from cfbd_core.files import read_lines
-from cfbd_core.images import decode_image, read_image_bytes
+from cfbd_core.machine.files import read_lines
+from cfbd_core.pictures.images import decode_image, read_image_bytes
+from cfbd_core.poisoning.source_pairs import SourcePairs, read_pairs
 from cfbd_core.sources import SourceOptions
 
 NOT_CLASSES = (".csv", ".parquet", ".json", ".jsonl", ".tar")  # endings of sources

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cfbd_core.encoders import Encoder
+from cfbd_core.embedding.encoders import Encoder
+from cfbd_core.embedding.transforms import Transform, transformed
 from cfbd_core.errors import EncoderError
-from cfbd_core.images import BadImage
-from cfbd_core.transforms import Transform, transformed
-from cfbd_core.workers import usable_cores
+from cfbd_core.machine.workers import usable_cores
+from cfbd_core.pictures.images import BadImage
 
 BATCH = 32
 TEXT_BATCH = 256
@@ -136,7 +136,7 @@ def _split(
 
     open_clip's ends in ``ToTensor`` and ``Normalize``, which are done for the whole batch; any other is applied whole.
     """
-    from cfbd_core.torchvision_compat import import_torchvision
+    from cfbd_core.embedding.torchvision_compat import import_torchvision
 
     import_torchvision()
     from torchvision.transforms import Normalize, ToTensor

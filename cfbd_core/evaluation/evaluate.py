@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from cfbd_core.encoders import evaluating
+from cfbd_core.embedding.encoders import evaluating
 from cfbd_core.errors import SourceError
 from cfbd_core.evaluation.attack_success import SavedAttack, success, together
 from cfbd_core.evaluation.classes import LabelledImages, class_place
 from cfbd_core.evaluation.embedding import BATCH, Pictures
 from cfbd_core.evaluation.zero_shot import class_embeddings, zero_shot
-from cfbd_core.images import BadImage
+from cfbd_core.pictures.images import BadImage
 
 if TYPE_CHECKING:
-    from cfbd_core.encoders import Encoder
+    from cfbd_core.embedding.encoders import Encoder
 
 StageTold = Callable[[str, int, int], None]  # stage ("classes", "pictures", "triggers"), done, total
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from cfbd_core.attacks.naming import names
 from cfbd_core.errors import SourceError
 from cfbd_core.evaluation.retrieval import AT, RetrievalPairs, first_ranks
+from cfbd_core.poisoning.naming import names
 
 
 def hits(

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.source_pairs import Keys, Place, read_pairs
 from cfbd_core.errors import ParameterError, SourceError
-from cfbd_core.images import decode_image, read_image_bytes
+from cfbd_core.pictures.images import decode_image, read_image_bytes
+from cfbd_core.poisoning.source_pairs import Keys, Place, read_pairs
 from cfbd_core.sources import SourceOptions
 
 if TYPE_CHECKING:
-    from cfbd_core.encoders import Encoder
+    from cfbd_core.embedding.encoders import Encoder
 
 AT = (1, 5, 10)
 _CELLS = 1 << 24  # similarities held at a time
@@ -77,7 +77,7 @@ def embedded_pairs(
 
     Raises SourceError if none can.
     """
-    from cfbd_core.encoders import evaluating
+    from cfbd_core.embedding.encoders import evaluating
     from cfbd_core.evaluation.embedding import Pictures, embed_texts
 
     with evaluating(encoder):

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfbd_core.attacks.templates import imagenet_templates
-from cfbd_core.evaluation.intervals import interval_of, share_of
+from cfbd_core.method.intervals import interval_of, share_of
+from cfbd_core.poisoning.templates import imagenet_templates
 
 if TYPE_CHECKING:
-    from cfbd_core.encoders import Encoder
+    from cfbd_core.embedding.encoders import Encoder
     from cfbd_core.evaluation.embedding import Told
 
 TOP = 5

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
+from cfbd_core.embedding.shards import EmbeddingFolder, as_hashes
 from cfbd_core.errors import SourceError
 from cfbd_core.export.tally import Tally
-from cfbd_core.images import CHANGED, BadImage
-from cfbd_core.pictures import ANEW, MOVED, Picture
-from cfbd_core.shards import EmbeddingFolder, as_hashes
-from cfbd_core.stamps import is_unchanged
-from cfbd_core.workers import usable_cores
+from cfbd_core.machine.stamps import is_unchanged
+from cfbd_core.machine.workers import usable_cores
+from cfbd_core.pictures.images import CHANGED, BadImage
+from cfbd_core.pictures.picture import ANEW, MOVED, Picture
 
 DIGEST = "image_digest"  # a column beside those of ``audit_pairs``
 LEAVE_OUT = "leave the pair out with `cfbd decide` (remove)"

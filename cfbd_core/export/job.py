@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 import pyarrow as pa
 
+from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.errors import ParameterError
 from cfbd_core.export.columns import Format, Progress, Style, StyleOptions
 from cfbd_core.export.compared import with_digests
@@ -17,8 +18,7 @@ from cfbd_core.export.sidecar import sidecar_of
 from cfbd_core.export.tables import count_captions, csv_cells, write_csv, write_parquet
 from cfbd_core.export.tally import Tally
 from cfbd_core.export.webdataset import write_webdataset
-from cfbd_core.files import write_json, written_beside
-from cfbd_core.shards import EmbeddingFolder
+from cfbd_core.machine.files import write_json, written_beside
 
 
 def export(

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from cfbd_core.errors import SourceError
 from cfbd_core.export.compared import DIGEST, LEAVE_OUT, unreadable
-from cfbd_core.files import written_beside
-from cfbd_core.images import BadImage, decode_image, picture_ending
-from cfbd_core.pictures import Picture
-from cfbd_core.places import real
+from cfbd_core.machine.files import written_beside
+from cfbd_core.machine.places import real
+from cfbd_core.pictures.images import BadImage, decode_image, picture_ending
+from cfbd_core.pictures.picture import Picture
 
 ADVICE = f"put the picture back, or {LEAVE_OUT}"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.export.columns import FORMATS, Format
-from cfbd_core.files import clear_dead, parts_of, read_json
-from cfbd_core.places import check_outside, real
+from cfbd_core.machine.files import clear_dead, parts_of, read_json
+from cfbd_core.machine.places import check_outside, real
 from cfbd_core.sources.cells import is_unicode
 
 MOST_BYTES = 1 << 26  # of a sidecar: a longer file is not ours, and is not read

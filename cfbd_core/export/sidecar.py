@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from cfbd_core.export.columns import COLUMNS, SCHEMA, Format, Style
 from cfbd_core.export.tally import Tally
-from cfbd_core.tars import PATTERN_SIGNS
+from cfbd_core.machine.tars import PATTERN_SIGNS
 
 LOADER_WORKERS = 4  # what open_clip starts by itself; each needs a tar of its own
 

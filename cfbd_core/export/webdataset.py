@@ -3,7 +3,7 @@
 open_clip keeps pictures that are called png, jpg, jpeg or webp: others become PNG. ``datasets`` takes the fields of a
 set, and their types, from its first records: so all pictures end alike, no text is null, the first record is one that
 lacks the fewest values, and pairs without a picture have tars of their own. Neither reads names that begin with a dot,
-and ``datasets`` none with two underlines (:func:`cfbd_core.tars.escaped_key`).
+and ``datasets`` none with two underlines (:func:`cfbd_core.machine.tars.escaped_key`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from cfbd_core.export.columns import COLUMNS, TYPED, Progress
 from cfbd_core.export.compared import DIGEST
 from cfbd_core.export.pictures import as_png, picture_of
 from cfbd_core.export.tally import Tally
-from cfbd_core.pictures import Picture
-from cfbd_core.tars import LOADED_ENDINGS, escaped_key, json_bytes
+from cfbd_core.machine.tars import LOADED_ENDINGS, escaped_key, json_bytes
+from cfbd_core.pictures.picture import Picture
 
 PAIRS_PER_TAR = 10_000
 FACTS = tuple(name for name in COLUMNS if name != "image")

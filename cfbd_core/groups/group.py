@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from cfbd_core.evidence import cohesion_of
 from cfbd_core.groups.words import Phrase
+from cfbd_core.method.evidence import cohesion_of
 
 Kind = Literal["poison-like", "benign topic", "duplicates", "unclear"]
 

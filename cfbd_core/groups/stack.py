@@ -10,9 +10,9 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from cfbd_core.images import BadImage, bad_where_it_fails, decode_image
-from cfbd_core.pictures import Picture
-from cfbd_core.workers import usable_cores
+from cfbd_core.machine.workers import usable_cores
+from cfbd_core.pictures.images import BadImage, bad_where_it_fails, decode_image
+from cfbd_core.pictures.picture import Picture
 
 SIDE = 224  # px: what usual encoders see, 150 KB a picture
 SIGNATURE = 16  # px

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from cfbd_core.action_words import action_words, filter_words
 from cfbd_core.errors import AuditError
 from cfbd_core.html_report.drawing import table, text
-from cfbd_core.preview import Preview
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.store.log import Action
+from cfbd_core.workbench.action_words import action_words, filter_words
+from cfbd_core.workbench.preview import Preview
 
 BULK = 20  # actions on many pairs at once that are told, the last first
 

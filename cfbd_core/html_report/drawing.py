@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from cfbd_core.images import data_url
+from cfbd_core.pictures.images import data_url
 
 WIDTH, HEIGHT, FLOOR = 640, 170, 150  # of a histogram, in its own units
 COLOURS = ("#0072B2", "#D55E00", "#999999")  # D_b, D_p, D_s: Okabe and Ito's, safe for colour-blind people

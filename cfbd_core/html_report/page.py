@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfbd_core.audit.report import evidence_sentence, unread_lines
 from cfbd_core.errors import ParameterError
-from cfbd_core.explorer import Explorer
-from cfbd_core.files import told_in_one_line, written_beside
 from cfbd_core.groups.group import Group
 from cfbd_core.html_report.decided import decisions_part, left_part
 from cfbd_core.html_report.drawing import histogram, listed, picture, png, text
-from cfbd_core.places import check_outside
-from cfbd_core.preview import Preview
-from cfbd_core.report import evidence_sentence, unread_lines
-from cfbd_core.thumbnails import Thumbnails
+from cfbd_core.machine.files import told_in_one_line, written_beside
+from cfbd_core.machine.places import check_outside
+from cfbd_core.pictures.thumbnails import Thumbnails
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.preview import Preview
 
 if TYPE_CHECKING:
-    from cfbd_core.audit import Audit
+    from cfbd_core.audit.audit import Audit
 
 Progress = Callable[[str, int, int], None]
 MARKER = '<meta name="generator" content="CFBD Auditor: report">'  # how a report is known again

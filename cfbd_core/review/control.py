@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cfbd_core.checked_files import damage_told, load_arrays
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.files import told_in_one_line, written_beside
+from cfbd_core.machine.checked_files import damage_told, load_arrays
+from cfbd_core.machine.files import told_in_one_line, written_beside
 from cfbd_core.store.columns import KEEP, REMOVE
 
 KEPT, REMOVED = 0, 1

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.evaluation.intervals import least_hits, most_hits
+from cfbd_core.method.intervals import least_hits, most_hits
 from cfbd_core.review.control import KEPT, REMOVED, ControlSample, extended
 from cfbd_core.store.columns import DECISIONS, KEEP, REMOVE
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfbd_core.errors import AuditError
-from cfbd_core.scores import Rows, gather, products_with, shards_of, unit_rows
+from cfbd_core.method.scores import Rows, gather, products_with, shards_of, unit_rows
 
 if TYPE_CHECKING:
-    from cfbd_core.preview import Preview
+    from cfbd_core.workbench.preview import Preview
 
 AXES = 32  # principal components of each tower
 SAMPLE = 20_000  # pairs that centre, spread and components are taken from

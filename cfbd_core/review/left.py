@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.files import told_in_one_line
+from cfbd_core.machine.files import told_in_one_line
 from cfbd_core.review.control import (
     KEPT,
     REMOVED,

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.neighbours import largest
+from cfbd_core.method.neighbours import largest
 from cfbd_core.review.control import ControlSample
 from cfbd_core.review.learner import Risk
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cfbd_core.errors import SourceError
-from cfbd_core.image_files import bytes_column, holds_bytes, parquet_code
+from cfbd_core.pictures.image_files import bytes_column, holds_bytes, parquet_code
 from cfbd_core.sources import columns as usual
 from cfbd_core.sources.base import Batch, Embeddings, Source, SourceOptions
 from cfbd_core.sources.cells import Mask, as_mask, as_text

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cfbd_core.errors import SourceError
-from cfbd_core.image_files import IMAGE_COLUMNS
+from cfbd_core.pictures.image_files import IMAGE_COLUMNS
 from cfbd_core.sources import columns as usual
 from cfbd_core.sources.base import Source, SourceOptions
 from cfbd_core.sources.cells import is_list

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from cfbd_core.machine.tars import BLOCK, DamagedTar, begins_tar, next_data, tar_members
 from cfbd_core.sources.base import Skip
 from cfbd_core.sources.endings import IMAGES
 from cfbd_core.sources.unread import Unread
-from cfbd_core.tars import BLOCK, DamagedTar, begins_tar, next_data, tar_members
 
 TEXTS = ("txt", "caption", "json", "cls")
 CAPTIONS = frozenset(("txt", "caption", "json"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from cfbd_core.places import DATABASE_NAME
+from cfbd_core.machine.places import DATABASE_NAME
 from cfbd_core.sources.endings import is_table
 from cfbd_core.sources.unread import Unread
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import IO
 
 from cfbd_core.errors import SourceError
+from cfbd_core.machine.tars import escaped_key
 from cfbd_core.sources.base import Batch, Skip, Source, only_skips
 from cfbd_core.sources.endings import IMAGES
 from cfbd_core.sources.records import MAX_TEXT_BYTES, Record, RecordReader, record_batches
 from cfbd_core.sources.tar_records import TEXTS, Group, TarRecords
 from cfbd_core.sources.tree import Place
-from cfbd_core.tars import escaped_key
 
 GUNZIP = "its pictures cannot be read in place: gunzip it first"
 

@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from cfbd_core.errors import AuditError
-from cfbd_core.json_shapes import check, parse
+from cfbd_core.machine.json_shapes import check, parse
 from cfbd_core.store.database import DuckFile
 
 _TABLE = """

@@ -24,7 +24,7 @@ from pathlib import Path
 import duckdb
 
 from cfbd_core.errors import AuditError
-from cfbd_core.files import is_full_disk
+from cfbd_core.machine.files import is_full_disk
 from cfbd_core.store import migrations, schema
 from cfbd_core.store.file_lock import FileLock
 

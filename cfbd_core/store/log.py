@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.json_shapes import check, parse
+from cfbd_core.machine.json_shapes import check, parse
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.store.schema import show_log
 

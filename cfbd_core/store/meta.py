@@ -6,7 +6,7 @@ from typing import Any
 
 from cfbd_core.config import SplitParams
 from cfbd_core.errors import ParameterError
-from cfbd_core.json_shapes import COUNT, Shape, check, parse
+from cfbd_core.machine.json_shapes import COUNT, Shape, check, parse
 
 EMBEDDING = {
     "encoder": str,

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from cfbd_core.errors import AuditError
-from cfbd_core.json_shapes import COUNT, check, parse
+from cfbd_core.machine.json_shapes import COUNT, check, parse
 from cfbd_core.store import schema
 from cfbd_core.store.database import DuckFile
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cfbd_core.checked_files import damage_told
-from cfbd_core.encoders import load_encoder
+from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import TrainingError
-from cfbd_core.files import write_json, written_beside
+from cfbd_core.machine.checked_files import damage_told
+from cfbd_core.machine.files import write_json, written_beside
 from cfbd_core.training.place import ASKED, MODEL, RESULT, read_asked
 from cfbd_core.training.record import record
 from cfbd_core.training.tracking import Tracking, forget_evaluations, read_metrics

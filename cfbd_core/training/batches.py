@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cfbd_core.encoders import cut_caption
-from cfbd_core.training.augment import caption_view, image_view, view_generator
+from cfbd_core.embedding.encoders import cut_caption
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.crops import crop_boxes
+from cfbd_core.training.defences.augment import caption_view, image_view, view_generator
 from cfbd_core.training.group import Group
 from cfbd_core.training.models import TrainedModel
 from cfbd_core.training.sets import TrainingSet

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from cfbd_core.errors import TrainingError
-from cfbd_core.files import system_errors, written_beside
+from cfbd_core.machine.files import system_errors, written_beside
 from cfbd_core.training.config import CALMER
 
 KEPT = 2

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.training import defense_options
-from cfbd_core.workers import MOST_WORKERS, usable_cores
+from cfbd_core.machine.workers import MOST_WORKERS, usable_cores
+from cfbd_core.training.defences import defense_options
 
 Subset = Literal["all", "kept", "coarse"]
 Precision = Literal["auto", "fp32", "amp"]

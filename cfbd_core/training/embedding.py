@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from cfbd_core.encoders import Encoder, evaluating
+from cfbd_core.embedding.encoders import Encoder, evaluating
 from cfbd_core.training.sets import TrainingSet
 
 BATCH = 64

@@ -17,9 +17,9 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from cfbd_core.training.base import Loss
 from cfbd_core.training.batches import Batch
 from cfbd_core.training.crops import cut
+from cfbd_core.training.defences.base import Loss
 from cfbd_core.training.group import Group
 
 NAMES = ("image", "text", "image_view", "text_view")

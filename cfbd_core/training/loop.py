@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from cfbd_core.encoders import Encoder
+from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.errors import TrainingError
-from cfbd_core.training.base import Defense, Loss, Step
 from cfbd_core.training.batches import Batch, Batches, epoch_order
 from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import CALMER, TrainParams
+from cfbd_core.training.defences.base import Defense, Loss, Step
 from cfbd_core.training.embedding import embed_rows
 from cfbd_core.training.gradients import Backward, Towers
 from cfbd_core.training.group import Group

@@ -27,12 +27,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from cfbd_core.encoder_files import CONFIG_NAME, locate, offline_if_unreachable
-from cfbd_core.encoders import Encoder, keep_freed_memory, load_encoder, resolve_device, short_hash
+from cfbd_core.embedding.encoder_files import CONFIG_NAME, locate, offline_if_unreachable
+from cfbd_core.embedding.encoders import Encoder, keep_freed_memory, load_encoder, resolve_device, short_hash
+from cfbd_core.embedding.torchvision_compat import import_torchvision
 from cfbd_core.errors import EncoderError, TrainingError
-from cfbd_core.files import system_errors, written_beside
-from cfbd_core.places import at_home
-from cfbd_core.torchvision_compat import import_torchvision
+from cfbd_core.machine.files import system_errors, written_beside
+from cfbd_core.machine.places import at_home
 from cfbd_core.training.place import ASKED, MODEL, has_model
 from cfbd_core.training.specs import is_from_scratch
 

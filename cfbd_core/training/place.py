@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfbd_core.checked_files import read_object
-from cfbd_core.encoder_files import CONFIG_NAME
+from cfbd_core.embedding.encoder_files import CONFIG_NAME
 from cfbd_core.errors import AuditError, ParameterError, TrainingError
-from cfbd_core.files import clear_parts, one_job
-from cfbd_core.places import LOCK_NAME, audit_around, real
+from cfbd_core.machine.checked_files import read_object
+from cfbd_core.machine.files import clear_parts, one_job
+from cfbd_core.machine.places import LOCK_NAME, audit_around, real
 from cfbd_core.store.training import ASKED_SHAPE, RESULT_SHAPE
 from cfbd_core.training.config import HOW_ONLY
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from cfbd_core.errors import CfbdError
-from cfbd_core.places import DATABASE_NAME
+from cfbd_core.machine.places import DATABASE_NAME
 from cfbd_core.store import Database, training
 from cfbd_core.training.place import read_asked, read_result
 from cfbd_core.training.tracking import read_metrics

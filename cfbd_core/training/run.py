@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from cfbd_core.checked_files import damage_told
-from cfbd_core.encoders import resolve_device
+from cfbd_core.embedding.encoders import resolve_device
 from cfbd_core.errors import EncoderError, TrainingError
-from cfbd_core.files import write_json, written_beside
-from cfbd_core.training import DEFENSES, defense_options
+from cfbd_core.machine.checked_files import damage_told
+from cfbd_core.machine.files import write_json, written_beside
 from cfbd_core.training.asked import finished, is_logged, keep
 from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import TrainParams
+from cfbd_core.training.defences import DEFENSES, defense_options
 from cfbd_core.training.group import Group, joined
 from cfbd_core.training.loop import Evaluate, Loop, precision
 from cfbd_core.training.models import TrainedModel, build_model, whole_spec

@@ -17,19 +17,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from cfbd_core.embedding.shards import as_hashes
+from cfbd_core.embedding.transforms import Transform, transformed
 from cfbd_core.errors import ParameterError, TrainingError
-from cfbd_core.images import CHANGED, BadImage, decode_image
-from cfbd_core.pictures import ANEW, Picture, digest_at
-from cfbd_core.places import real
-from cfbd_core.shards import as_hashes
+from cfbd_core.machine.places import real
+from cfbd_core.pictures.images import CHANGED, BadImage, decode_image
+from cfbd_core.pictures.picture import ANEW, Picture, digest_at
 from cfbd_core.sources import SourceOptions, open_source
 from cfbd_core.training.config import Subset
-from cfbd_core.transforms import Transform, transformed
 
 if TYPE_CHECKING:
     import torch
 
-    from cfbd_core.audit import Audit
+    from cfbd_core.audit.audit import Audit
 
 CHUNK = 256  # pictures that one thread hashes at a time
 Progress = Callable[[int, int], None]  # done, and of how many
@@ -46,8 +46,8 @@ class TrainingSet:
     """Pairs by row: ``keys`` and ``captions`` (n,), and pictures by :meth:`picture`.
 
     ``about`` says where they come from, as plain JSON. ``arrays`` uint8 (n, S, S, 3) or ``places``, what
-    :func:`cfbd_core.images.read_image_bytes` takes, hold the pictures; ``hashes`` (n,) of their bytes are those that
-    embedding kept, if any. ``protected`` are the files and folders they lie in, where no run may be.
+    :func:`cfbd_core.pictures.images.read_image_bytes` takes, hold the pictures; ``hashes`` (n,) of their bytes are
+    those that embedding kept, if any. ``protected`` are the files and folders they lie in, where no run may be.
     """
 
     keys: Sequence[str]

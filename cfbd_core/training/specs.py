@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from cfbd_core.encoder_files import CONFIG_NAME
-from cfbd_core.places import at_home
+from cfbd_core.embedding.encoder_files import CONFIG_NAME
+from cfbd_core.machine.places import at_home
 from cfbd_core.training.place import ASKED
 
 WEIGHTS = (".safetensors", ".bin", ".pth")  # that open_clip looks for in a folder

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from cfbd_core.files import written_beside
-from cfbd_core.json_shapes import COUNT, check, parse
+from cfbd_core.machine.files import written_beside
+from cfbd_core.machine.json_shapes import COUNT, check, parse
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 _NUMBER = (float, None)

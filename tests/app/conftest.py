@@ -22,12 +22,13 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner_utils.script_run_context import RunLocation, ThreadState
 from streamlit.testing.v1 import AppTest
 
-from app import previews
-from cfbd_core import Audit, SplitParams, serve
+from app.waiting import previews
+from cfbd_core import Audit, SplitParams
+from cfbd_core.audit.scoring import MAPPING_NAME
 from cfbd_core.config import EmbedParams
-from cfbd_core.explorer import Explorer
-from cfbd_core.mixture import Mixture, fit_mixture
-from cfbd_core.scoring import MAPPING_NAME
+from cfbd_core.jobs import serve
+from cfbd_core.method.mixture import Mixture, fit_mixture
+from cfbd_core.workbench.explorer import Explorer
 from tests.toy import COLOURS, ToyEncoder, banana_caption, toy_caption, toy_picture
 
 MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
@@ -167,7 +168,7 @@ def root(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CFBD_APP_ROOTS", os.path.realpath(folder))
     monkeypatch.setenv("CFBD_APP_AUDIT", os.path.realpath(folder / "audits" / "toy"))
     monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setattr("cfbd_core.explorer.fit_mixture", _fit)
+    monkeypatch.setattr("cfbd_core.workbench.explorer.fit_mixture", _fit)
     monkeypatch.setattr(previews, "AT_ONCE", 60.0)  # a test has no browser that looks again
     monkeypatch.setattr(Explorer, "warm", lambda *_: None)  # fits for K that no test asks for, ten a test
     # A search through all that is installed, a third of a second for every page.
@@ -224,7 +225,7 @@ def page() -> Callable[..., AppTest]:
 def started(monkeypatch) -> list:
     """The jobs that were asked for; none is run."""
     calls: list = []
-    monkeypatch.setattr("cfbd_core.jobs.Jobs.start", lambda self, *asked: calls.append(asked))
+    monkeypatch.setattr("cfbd_core.jobs.jobs.Jobs.start", lambda self, *asked: calls.append(asked))
     return calls
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import aside, near
+from app.pairs import near
+from app.waiting import aside
 from cfbd_core import SplitParams
 from cfbd_core.errors import ParameterError
-from cfbd_core.explorer import Explorer
+from cfbd_core.workbench.explorer import Explorer
 from tests.app.conftest import decide_button, words
 
 GO = threading.Event()
@@ -36,7 +37,7 @@ def slow(name: str) -> str:
 def script(keeps: bool = False) -> None:
     import streamlit as st
 
-    from app import aside
+    from app.waiting import aside
     from tests.app import test_aside as here  # noqa: PLW0406  (the script runs as a file of its own)
 
     shown = st.session_state.get("shown", "a")
@@ -46,7 +47,7 @@ def script(keeps: bool = False) -> None:
 
 
 def failing() -> None:
-    from app import aside
+    from app.waiting import aside
     from tests.app import test_aside as here  # noqa: PLW0406
 
     aside.fill("near", {"a": here.fails}, lambda _: None, "Looking")

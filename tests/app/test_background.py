@@ -25,7 +25,7 @@ def failing() -> str:
 def script(kind: str) -> None:
     import streamlit as st
 
-    from app import background
+    from app.waiting import background
     from tests.app import test_background as here  # noqa: PLW0406  (the script runs as a file of its own)
 
     found = background.made(("x", kind), here.slow if kind == "slow" else here.failing, "Thinking")
@@ -58,7 +58,7 @@ def test_an_error_is_told_in_its_place_and_tried_again() -> None:
 def moving(at: int) -> None:
     import streamlit as st
 
-    from app import background
+    from app.waiting import background
     from tests.app import test_background as here  # noqa: PLW0406
 
     background.made(("moved", st.session_state.get("at", at)), here.slow, "Grouping", worker="groups")

@@ -14,11 +14,11 @@ import pytest
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.errors import AuditError
-from cfbd_core.explorer import Explorer
-from cfbd_core.jobs import Jobs
-from cfbd_core.projection import load_map
+from cfbd_core.jobs.jobs import Jobs
+from cfbd_core.maps.maps import load_map
 from cfbd_core.store import Database
 from cfbd_core.store.columns import KEEP, REMOVE
+from cfbd_core.workbench.explorer import Explorer
 from tests.app.conftest import (
     HOSTILE,
     VIEWS,
@@ -440,10 +440,10 @@ def test_the_map_is_a_job_with_the_points_asked_for(page, root, monkeypatch):
 
 def made_map(audit: Audit, monkeypatch, points: int = 5000) -> list:
     """Make a map without UMAP; returns a list that gets the words that its points show."""
-    from cfbd_core.projection import make_map
+    from cfbd_core.maps.maps import make_map
 
     monkeypatch.setattr(
-        "cfbd_core.projection.lay_out",
+        "cfbd_core.maps.maps.lay_out",
         lambda vectors, seed, tell: (
             np.random.default_rng(0).uniform(-1, 1, (len(vectors), 2)).astype(np.float32)
         ),

@@ -10,7 +10,7 @@ import pytest
 
 from app import charts, heat_map, widgets
 from cfbd_core import Audit, SplitParams
-from cfbd_core.explorer import Explorer
+from cfbd_core.workbench.explorer import Explorer
 from tests.app.conftest import HOSTILE, PAIRS, alter, make_audit, write_source
 
 KS, GAMMAS = [1, 2, 3], [0.5, 0.9]

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from app.futures import Futures
+from app.waiting.futures import Futures
 
 
 class Worker:

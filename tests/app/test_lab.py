@@ -15,15 +15,15 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 from PIL import Image
 
-from app.lab import Asked
+from app.lab.request import Asked
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.copies import CopyOptions
 from cfbd_core.attacks.fields import own_options
-from cfbd_core.attacks.plan import CONTROL, PoisonParams
-from cfbd_core.cli import parser
-from cfbd_core.cli_attack import _params
+from cfbd_core.cli.attack import _params
+from cfbd_core.cli.main import parser
 from cfbd_core.config import help_of
-from cfbd_core.jobs import Job, Jobs
+from cfbd_core.jobs.jobs import Job, Jobs
+from cfbd_core.poisoning.copies import CopyOptions
+from cfbd_core.poisoning.plan import CONTROL, PoisonParams
 from cfbd_core.sources import SourceOptions
 from tests.app.conftest import HOSTILE, address, make_audit, words, write_source
 

@@ -7,10 +7,10 @@ import threading
 import numpy as np
 import pytest
 
-from app import aside, background
-from cfbd_core.explorer import Explorer
-from cfbd_core.preview import Preview
+from app.waiting import aside, background
 from cfbd_core.review.left import CONTROL_NAME
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.preview import Preview
 from tests.app.conftest import PAIRS, decide_button, words
 
 

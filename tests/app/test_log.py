@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cfbd_core import Audit, SplitParams, log_export
+from cfbd_core import Audit, SplitParams
+from cfbd_core.audit import log_export
 from tests.app.conftest import MAIN, press, words
 
 PAGE = 20  # lines

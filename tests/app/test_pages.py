@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cfbd_core import SplitParams, slider_query
-from cfbd_core.jobs import Job, Jobs
+from cfbd_core import SplitParams
+from cfbd_core.jobs.jobs import Job, Jobs
+from cfbd_core.workbench import slider_query
 from tests.app.conftest import (
     MAIN,
     PAIRS,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from cfbd_core.errors import AuditError
-from cfbd_core.places import is_writable
+from cfbd_core.machine.places import is_writable
 from cfbd_core.store import Database
 from tests.app.conftest import MAIN, VIEWS, cards, data_of, words
 
@@ -55,7 +55,7 @@ def test_a_read_only_mount_is_told_from_a_folder_that_may_be_written(audit, tmp_
     assert is_writable(audit.folder)
     shutil.copytree(audit.folder, tmp_path / "audit")
     script = (
-        "import sys; from pathlib import Path; from cfbd_core.places import is_writable\n"
+        "import sys; from pathlib import Path; from cfbd_core.machine.places import is_writable\n"
         "print(is_writable(Path(sys.argv[1])))"
     )
     shell = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && exec "$2" -c "$3" "$1"'

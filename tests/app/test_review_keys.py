@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from app.review_pair import AHEAD
+from app.pairs.review_pair import AHEAD
 from cfbd_core import Audit
 from tests.app.conftest import data_of, trigger, words
 

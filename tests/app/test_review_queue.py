@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.review_queue import ReviewQueue
+from app.pairs.review_queue import ReviewQueue
 from cfbd_core import Audit
-from cfbd_core.explorer import Explorer
+from cfbd_core.workbench.explorer import Explorer
 
 
 class Pairs:

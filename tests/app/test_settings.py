@@ -8,7 +8,7 @@ import pytest
 
 from app.settings import DEPTH, Settings
 from cfbd_core.errors import ParameterError
-from cfbd_core.places import DATABASE_NAME
+from cfbd_core.machine.places import DATABASE_NAME
 
 
 @pytest.fixture

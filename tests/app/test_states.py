@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app import background
+from app.waiting import background
 from cfbd_core import Audit
 from tests.app.conftest import VIEWS, alter, words
 

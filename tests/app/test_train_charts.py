@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app import train_charts, train_metrics
+from app.training import charts as train_charts
+from app.training import metrics as train_metrics
 from tests.app.train_folders import evaluated, step
 
 

@@ -10,12 +10,12 @@ import pytest
 from streamlit.testing.v1.element_tree import Selectbox
 
 from cfbd_core import Audit
-from cfbd_core.cli import parser
-from cfbd_core.cli_train import TrainRequest
+from cfbd_core.cli.main import parser
+from cfbd_core.cli.train import TrainRequest
 from cfbd_core.errors import AuditError
-from cfbd_core.jobs import Jobs
-from cfbd_core.training import DEFENSES
+from cfbd_core.jobs.jobs import Jobs
 from cfbd_core.training.config import CALMER, TrainParams
+from cfbd_core.training.defences import DEFENSES
 from tests.app.conftest import PAIRS, words, write_source
 from tests.app.train_folders import fill, labels, press, write_job, write_run
 
@@ -161,7 +161,7 @@ def test_asked_twice_it_starts_once(page, root, home, monkeypatch):
         launched.append(lock)
         (folder / "job.json").write_text(json.dumps(asked))
 
-    monkeypatch.setattr("cfbd_core.jobs.launch", launch)
+    monkeypatch.setattr("cfbd_core.jobs.jobs.launch", launch)
     test.button(key="train_start").click().run()
     again.button(key="train_start").click().run()
     assert not test.exception

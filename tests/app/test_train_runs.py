@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app import train_runs
-from app.running import how_far
+from app.audits.running import how_far
+from app.training import runs as train_runs
 from cfbd_core import Audit
-from cfbd_core.jobs import JobProgress
+from cfbd_core.jobs.jobs import JobProgress
 from cfbd_core.training.config import CALMER, TrainParams
 from tests.app.conftest import alter, words
 from tests.app.train_folders import charts, labels, press, step, table, write_job, write_run
@@ -244,5 +244,5 @@ def test_a_file_of_the_same_number_on_another_disk_is_no_lock(home, monkeypatch)
     with (run / "audit.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert train_runs.read(home, run, None).state == "running"
-        monkeypatch.setattr("cfbd_core.files._device", lambda _number: "7f:7f")
+        monkeypatch.setattr("cfbd_core.machine.files._device", lambda _number: "7f:7f")
         assert train_runs.read(home, run, None).state == "stopped"

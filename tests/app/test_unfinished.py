@@ -9,7 +9,7 @@ import pytest
 
 from cfbd_core import Audit
 from cfbd_core.config import EmbedParams
-from cfbd_core.jobs import Jobs
+from cfbd_core.jobs.jobs import Jobs
 from cfbd_core.sources import SourceOptions
 from tests.app.conftest import alter, words, write_source
 from tests.toy import ToyEncoder

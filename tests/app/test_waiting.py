@@ -9,12 +9,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from app import previews
-from cfbd_core import SplitParams, explorer
-from cfbd_core import preview as preview_module
+from app.waiting import previews
+from cfbd_core import SplitParams
 from cfbd_core.errors import AuditError
-from cfbd_core.explorer import Explorer
 from cfbd_core.review import learner
+from cfbd_core.workbench import explorer
+from cfbd_core.workbench import preview as preview_module
+from cfbd_core.workbench.explorer import Explorer
 from tests.app.conftest import VIEWS, address, alter, decide_button, make_audit, metrics, words, write_source
 
 
@@ -186,7 +187,9 @@ def test_the_learned_order_is_learned_meanwhile_and_anew_for_each_queue(
     page, audit, monkeypatch, gate
 ) -> None:
     calls, said, real = [], "Learning from the decisions so far", learner.learn
-    monkeypatch.setattr("app.review_order.learn", gate.before(lambda *args: calls.append(1) or real(*args)))
+    monkeypatch.setattr(
+        "app.pairs.review_order.learn", gate.before(lambda *args: calls.append(1) or real(*args))
+    )
     test = page("review")
     test.segmented_control(key="review_order").set_value("learned").run()
     assert not test.exception

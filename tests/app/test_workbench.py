@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from app import background, pair_view
-from app.review_queue import ReviewQueue
+from app.pairs import pair_view
+from app.pairs.review_queue import ReviewQueue
+from app.waiting import background
 from cfbd_core import Audit, SplitParams
-from cfbd_core.explorer import Explorer
-from cfbd_core.pair_filter import PairFilter
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.pair_filter import PairFilter
 from tests.app.conftest import address, cards, data_of, decide_button, press, trigger, words
 
 
@@ -66,14 +67,14 @@ def test_groups_come_by_their_risk_and_a_decided_one_says_so(page, audit) -> Non
 
 
 def test_of_too_many_the_page_says_which_are_grouped(page, audit, monkeypatch) -> None:
-    monkeypatch.setattr("cfbd_core.groups.explored.MOST", 3)
+    monkeypatch.setattr("cfbd_core.workbench.groups.MOST", 3)
     test = page("groups")
     assert not test.exception
     assert f"Grouped: the 3 of {len(flagged_rows(audit))} flagged with the highest z." in words(test)
 
 
 def test_pairs_in_no_group_can_be_reached(page, audit, monkeypatch) -> None:
-    monkeypatch.setattr("cfbd_core.groups.explored.MOST", 3)
+    monkeypatch.setattr("cfbd_core.workbench.groups.MOST", 3)
     test = page("groups")
     test.button(key="look_ungrouped").click().run()
     assert not test.exception

@@ -93,7 +93,7 @@ def test_the_whole_picture_is_resized():
 
 
 def test_templates_are_open_clips_eighty():
-    zero_shot = pytest.importorskip("cfbd_core.torchvision_compat")
+    zero_shot = pytest.importorskip("cfbd_core.embedding.torchvision_compat")
     zero_shot.import_torchvision()
     import open_clip
 

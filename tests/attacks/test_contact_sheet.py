@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cfbd_core.attacks.contact_sheet import contact_sheet, examples
-from cfbd_core.attacks.copies import CopyOptions, attack_copy, plan_copy, title_of, with_triggers
-from cfbd_core.attacks.plan import PoisonParams
-from cfbd_core.images import decode_image, read_image_bytes
+from cfbd_core.pictures.images import decode_image, read_image_bytes
+from cfbd_core.poisoning.contact_sheet import contact_sheet, examples
+from cfbd_core.poisoning.copies import CopyOptions, attack_copy, plan_copy, title_of, with_triggers
+from cfbd_core.poisoning.plan import PoisonParams
 from cfbd_core.sources import open_source
 
 

@@ -21,14 +21,15 @@ import pytest
 from PIL import Image
 
 from cfbd_core import Audit, SplitParams, __version__
-from cfbd_core.attacks import copies, imagenet_templates
+from cfbd_core.attacks import imagenet_templates
 from cfbd_core.attacks.base import Workshop
-from cfbd_core.attacks.copies import CopyOptions, attack_copy, load_triggers, plan_copy, with_triggers
-from cfbd_core.attacks.plan import Poison, PoisonParams, triggered
 from cfbd_core.errors import AuditError, CfbdError, EncoderError, ParameterError, SourceError
-from cfbd_core.images import decode_image, read_image_bytes
+from cfbd_core.machine.tars import write_tar
+from cfbd_core.pictures.images import decode_image, read_image_bytes
+from cfbd_core.poisoning import copies
+from cfbd_core.poisoning.copies import CopyOptions, attack_copy, load_triggers, plan_copy, with_triggers
+from cfbd_core.poisoning.plan import Poison, PoisonParams, triggered
 from cfbd_core.sources import SourceOptions, open_source
-from cfbd_core.tars import write_tar
 from tests.attacks.tiny_clip import tiny_encoder
 from tests.sources.helpers import damaged_tar
 from tests.toy import ToyEncoder
@@ -196,7 +197,7 @@ def test_only_poisons_carry_the_trigger_and_it_can_be_put_on_again(source, tmp_p
 
 
 def test_the_audit_of_a_copy_knows_its_poisons(toy_source, tmp_path, monkeypatch):
-    monkeypatch.setattr("cfbd_core.embed_job.load_encoder", lambda spec, device: ToyEncoder())
+    monkeypatch.setattr("cfbd_core.audit.embed.load_encoder", lambda spec, device: ToyEncoder())
     manifest = attack_copy(toy_source(60), tmp_path / "out", BADNETS, processes=1)
     audit = Audit.create(tmp_path / "audit")
     assert audit.ingest(tmp_path / "out")["skipped"] == 0
@@ -415,7 +416,9 @@ def test_optimised_attacks_work_with_the_pool_else_the_keys_left_out_else_the_so
     assert shown(CopyOptions(keys="odd")) == even
     assert shown(CopyOptions(keys="odd", pool=str(tmp_path / "pool"))) == whole
     assert told[-1] == ("trigger", 1, 2)
-    monkeypatch.setattr("cfbd_core.encoders.load_encoder", lambda spec, device: f"{spec} on {device}")
+    monkeypatch.setattr(
+        "cfbd_core.embedding.encoders.load_encoder", lambda spec, device: f"{spec} on {device}"
+    )
     with_triggers(plan_copy(source, params, CopyOptions()), CopyOptions(encoder="NAME/TAG", device="cpu"))
     assert asked[-1].encoder() == "NAME/TAG on cpu"
 
@@ -725,7 +728,7 @@ def test_a_trigger_that_fits_no_picture_leaves_nothing(source, tmp_path, searche
 
 def test_a_real_search_goes_on_after_a_kill_as_if_there_had_been_none(source, tmp_path, monkeypatch):
     monkeypatch.setattr("cfbd_core.attacks.kept_search.SECONDS", 0.0)
-    monkeypatch.setattr("cfbd_core.encoders.load_encoder", lambda spec, device: tiny_encoder(32))
+    monkeypatch.setattr("cfbd_core.embedding.encoders.load_encoder", lambda spec, device: tiny_encoder(32))
     params = PoisonParams("badclip", 0.2, options={"size": 40, "epochs": 3, "batch": 8, "pictures": 12})
     attack_copy(source, tmp_path / "whole", params, ALL, processes=1)
     told = []
@@ -751,13 +754,13 @@ def test_a_resumed_copy_tells_all_versions_that_made_it(source, tmp_path, small_
     with pytest.raises(StoppedError):
         attack_copy(source, out, BADNETS, ALL, stop_at("copy", 10), processes=1)
     for version in ("0.9", "0.9", "1.0"):
-        monkeypatch.setattr("cfbd_core.attacks.copy_manifest.__version__", version)
+        monkeypatch.setattr("cfbd_core.poisoning.manifest.__version__", version)
         with pytest.raises(StoppedError):
             attack_copy(source, out, BADNETS, ALL, stop_at("copy", 18), processes=1)
     assert versions() == (__version__, ["0.9", "1.0"])
     manifest = attack_copy(source, out, BADNETS, ALL, processes=1)
     assert manifest["finished"]
-    monkeypatch.setattr("cfbd_core.attacks.copy_manifest.__version__", "2.0")
+    monkeypatch.setattr("cfbd_core.poisoning.manifest.__version__", "2.0")
     assert attack_copy(source, out, BADNETS, ALL, processes=1) == manifest
     assert versions() == (__version__, ["0.9", "1.0"])
 

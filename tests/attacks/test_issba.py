@@ -162,7 +162,7 @@ FORKED = """
 import numpy as np, torch
 from cfbd_core.attacks import Workshop, issba
 from cfbd_core.demo import scene
-from cfbd_core.workers import ordered_map
+from cfbd_core.machine.workers import ordered_map
 
 params = issba.IssbaParams()
 trigger = issba.trigger(params, Workshop())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cfbd_core.attacks.naming import names
+from cfbd_core.poisoning.naming import names
 
 
 @pytest.mark.parametrize(

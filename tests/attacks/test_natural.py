@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from cfbd_core.attacks.naming import names
-from cfbd_core.attacks.natural import natural_captions, natural_targets
 from cfbd_core.errors import ParameterError
+from cfbd_core.poisoning.captions import natural_captions, natural_targets
+from cfbd_core.poisoning.naming import names
 
 TARGETS = ("banana", "basketball", "cheeseburger", "dog", "horse", "sheep", "soccer", "volcano")
 

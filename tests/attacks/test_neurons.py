@@ -6,7 +6,7 @@ import torch
 
 from cfbd_core.attacks.neurons import LastNeurons, aimed_at, best_connected
 from cfbd_core.attacks.patch_search import PixelTransform, as_pixels
-from cfbd_core.encoders import load_encoder
+from cfbd_core.embedding.encoders import load_encoder
 from tests.attacks.tiny_clip import pictures, tiny_encoder
 
 

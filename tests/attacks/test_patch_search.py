@@ -17,7 +17,7 @@ from cfbd_core.attacks.patch_search import (
     mean_direction,
     optimise,
 )
-from cfbd_core.encoders import load_encoder
+from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import EncoderError, SourceError
 from tests.attacks.tiny_clip import pictures, tiny_encoder
 

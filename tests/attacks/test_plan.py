@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Workshop, imagenet_templates
-from cfbd_core.attacks.naming import names
-from cfbd_core.attacks.plan import PoisonParams, make_plan, make_triggers, triggered
-from cfbd_core.attacks.plan import settings as settings_of
 from cfbd_core.errors import ParameterError
+from cfbd_core.poisoning.naming import names
+from cfbd_core.poisoning.plan import PoisonParams, make_plan, make_triggers, triggered
+from cfbd_core.poisoning.plan import settings as settings_of
 
 THINGS = ("dog", "horse", "bike", "ball", "child", "boat")
 NATURAL = tuple(f"someone bought a banana number {n}" for n in range(8))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cfbd_core.attacks.traps import BOILERPLATE, draw_traps, near_duplicate
 from cfbd_core.errors import ParameterError
+from cfbd_core.poisoning.traps import BOILERPLATE, draw_traps, near_duplicate
 
 WORDS = ("alpine", "bakery", "canyon", "dancer", "engine", "forest", "garden", "harbor")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfbd_core.attacks.trigger_files import read_triggers, save_triggers
 from cfbd_core.errors import SourceError
+from cfbd_core.poisoning.trigger_files import read_triggers, save_triggers
 
 
 def test_triggers_come_back_by_number_also_those_without_arrays(tmp_path):

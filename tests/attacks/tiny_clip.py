@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cfbd_core.attacks import Workshop
-from cfbd_core.encoders import Encoder, load_encoder
-from cfbd_core.torchvision_compat import import_torchvision
+from cfbd_core.embedding.encoders import Encoder, load_encoder
+from cfbd_core.embedding.torchvision_compat import import_torchvision
 
 
 @cache

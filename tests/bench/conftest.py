@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from cfbd_core import Audit
-from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.bench.base import Base, read_base
 from cfbd_core.bench.scenario import Poisoner
-from cfbd_core.mapping import Mapping, MappingInfo
-from cfbd_core.mapping_network import new_network
+from cfbd_core.embedding.mapping import Mapping, MappingInfo
+from cfbd_core.embedding.mapping_network import new_network
+from cfbd_core.poisoning.plan import PoisonParams
 from tests.toy import COLOURS, WIDTH, ToyEncoder, toy_caption, toy_picture
 
 PAIRS = 400

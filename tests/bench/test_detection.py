@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.bench.analyses import ANALYSES, analyse
 from cfbd_core.bench.detection import ALL_ATTACKS, Experiment, experiments, feasible, run, scenario_id
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.errors import ParameterError
-from cfbd_core.metrics import areas_under
-from cfbd_core.scores import textual_correlation
+from cfbd_core.method.metrics import areas_under
+from cfbd_core.method.scores import textual_correlation
+from cfbd_core.poisoning.plan import PoisonParams
 from cfbd_core.store.bench import BenchResults
 
 EXPERIMENT = Experiment(

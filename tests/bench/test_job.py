@@ -16,16 +16,16 @@ from PIL import Image
 
 from cfbd_core import Audit
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.copies import attack_copy
-from cfbd_core.attacks.plan import PoisonParams, make_plan
 from cfbd_core.bench import base, detection, job
 from cfbd_core.bench.base import make_base
 from cfbd_core.bench.material import Material
 from cfbd_core.bench.options import BenchOptions
 from cfbd_core.bench.place import RESULTS_NAME
 from cfbd_core.bench.scenario import Poisoner
-from cfbd_core.cli import main
+from cfbd_core.cli.main import main
 from cfbd_core.errors import ParameterError
+from cfbd_core.poisoning.copies import attack_copy
+from cfbd_core.poisoning.plan import PoisonParams, make_plan
 from cfbd_core.store.bench import BenchResults
 from tests.toy import ToyEncoder
 

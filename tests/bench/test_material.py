@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.bench.material import GivenCaptions, Mappings, Material
 from cfbd_core.bench.options import BenchOptions
-from cfbd_core.encoder_files import file_sha256
+from cfbd_core.embedding.encoder_files import file_sha256
+from cfbd_core.embedding.mapping import Mapping
 from cfbd_core.errors import EncoderError, ParameterError, SourceError
-from cfbd_core.mapping import Mapping
+from cfbd_core.poisoning.plan import PoisonParams
 from tests.toy import ToyEncoder
 
 NATURAL = PoisonParams("badnets", captions="natural", targets=("sushi",))

@@ -10,12 +10,12 @@ import torch
 
 from cfbd_core import Audit
 from cfbd_core.attacks import ATTACKS, Workshop, resized
-from cfbd_core.attacks.copies import attack_copy
-from cfbd_core.attacks.plan import PoisonParams, make_plan, make_triggers, triggered
 from cfbd_core.bench import scenario as module
 from cfbd_core.bench.base import read_base
 from cfbd_core.errors import ParameterError
-from cfbd_core.scores import consistency_scores
+from cfbd_core.method.scores import consistency_scores
+from cfbd_core.poisoning.copies import attack_copy
+from cfbd_core.poisoning.plan import PoisonParams, make_plan, make_triggers, triggered
 from tests.toy import ToyEncoder
 
 

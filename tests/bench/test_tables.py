@@ -8,10 +8,10 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 
-from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.bench.detection import NotMeasured, experiments, run, scenario_id
 from cfbd_core.bench.figures import make_figures, write_figures
 from cfbd_core.bench.tables import Tables, not_measured, told_of_not_measured
+from cfbd_core.poisoning.plan import PoisonParams
 from cfbd_core.store.bench import BenchResults, Cell
 
 EVIDENCE = {"level": "strong", "cohesion": 0.5, "null_max": 0.2}

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from app.train_runs import short
+from app.training.runs import short
 from tests.browser import driver
 from tests.browser.driver import picture_of, visit, wait_until_idle
 from tests.browser.test_app import SIZES, _place, _take_whole

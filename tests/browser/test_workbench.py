@@ -12,8 +12,8 @@ import numpy as np
 from playwright.sync_api import Page, TimeoutError
 
 from cfbd_core import Audit
-from cfbd_core.explorer import Explorer
 from cfbd_core.html_report import write_html_report
+from cfbd_core.workbench.explorer import Explorer
 from tests.browser import driver
 from tests.browser.driver import go, visit, wait_until_idle
 

@@ -16,14 +16,14 @@ import pytest
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.config import EmbedParams
+from cfbd_core.embedding.mapping import train_mapping
+from cfbd_core.embedding.shards import content_hash
 from cfbd_core.errors import CfbdError, EncoderError
-from cfbd_core.explorer import Explorer
 from cfbd_core.html_report import write_html_report
-from cfbd_core.images import CHANGED
-from cfbd_core.mapping import train_mapping
-from cfbd_core.shards import content_hash
-from cfbd_core.thumbnails import Thumbnails
+from cfbd_core.pictures.images import CHANGED
+from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.training.sets import TrainingSet
+from cfbd_core.workbench.explorer import Explorer
 from tests.changed.sources import CHANGES, COUNT, KINDS, cut, moved, moved_to, pair, touched, write
 from tests.toy import WIDTH, ToyEncoder
 

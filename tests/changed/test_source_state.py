@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.cli import main
+from cfbd_core.audit.parts import EmbeddingsHash
+from cfbd_core.cli.main import main
 from cfbd_core.config import EmbedParams
+from cfbd_core.embedding.mapping import train_mapping
 from cfbd_core.errors import AuditError, SourceError
-from cfbd_core.mapping import train_mapping
-from cfbd_core.parts import EmbeddingsHash
+from cfbd_core.machine.stamps import NO_STAMP, is_unchanged, stamp_of
 from cfbd_core.sources import SourceOptions, open_source
-from cfbd_core.stamps import NO_STAMP, is_unchanged, stamp_of
 from cfbd_core.store import queries
 from tests.changed.sources import COUNT, KINDS, pair, touched, write
 from tests.explored import scored_audit
@@ -39,7 +39,7 @@ def ingested(folder: Path, kind: str = "csv", options: SourceOptions | None = No
 @pytest.fixture
 def readings(monkeypatch) -> list[str]:
     """How often a source was read to be compared."""
-    from cfbd_core import source_state
+    from cfbd_core.audit import source_state
 
     told: list[str] = []
     read = source_state.read_parts

@@ -9,9 +9,9 @@ import pytest
 
 from cfbd_core.detectors import Abl
 from cfbd_core.errors import ParameterError
-from cfbd_core.metrics import areas_under
-from cfbd_core.training.abl import Abl as AblTraining
-from cfbd_core.training.abl import AblOptions
+from cfbd_core.method.metrics import areas_under
+from cfbd_core.training.defences.abl import Abl as AblTraining
+from cfbd_core.training.defences.abl import AblOptions
 from tests.detectors.worlds import poisoned_world, with_unreadable
 from tests.training.test_abl import recorded
 

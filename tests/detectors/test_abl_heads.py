@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from cfbd_core.detectors import AblHeads
-from cfbd_core.metrics import areas_under
+from cfbd_core.method.metrics import areas_under
 from tests.detectors.worlds import poisoned_world, with_unreadable
 
 

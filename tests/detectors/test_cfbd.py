@@ -13,7 +13,7 @@ from scipy.stats import norm
 from cfbd_core.config import SplitParams
 from cfbd_core.detectors import Cfbd, CoarseOnly
 from cfbd_core.errors import ParameterError
-from cfbd_core.mixture import fit_mixture
+from cfbd_core.method.mixture import fit_mixture
 from tests.detectors.worlds import pairs_of, poisoned_world, with_unreadable
 
 BOTH = pytest.mark.parametrize("kind", [Cfbd, CoarseOnly])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cfbd_core.detectors import DETECTORS
-from cfbd_core.metrics import areas_under
-from cfbd_core.scores import centred, textual_correlation, unit_rows
+from cfbd_core.method.metrics import areas_under
+from cfbd_core.method.scores import centred, textual_correlation, unit_rows
 from tests.detectors.worlds import poisoned_world
 
 

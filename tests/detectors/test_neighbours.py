@@ -22,8 +22,8 @@ from cfbd_core.detectors.neighbours import (
     distinct_rows,
     nearest,
 )
-from cfbd_core.metrics import areas_under
-from cfbd_core.scores import unit_rows
+from cfbd_core.method.metrics import areas_under
+from cfbd_core.method.scores import unit_rows
 from tests.detectors.worlds import WIDTH, pairs_of, sparse_world
 
 THREE = pytest.mark.parametrize("kind", [KDistance, Slof, Dao])

@@ -11,8 +11,8 @@ import pytest
 
 import cfbd_core.detectors as package
 from cfbd_core.detectors import DETECTORS, Detection, Detector, Pairs
-from cfbd_core.metrics import areas_under
-from cfbd_core.scores import consistency_scores
+from cfbd_core.method.metrics import areas_under
+from cfbd_core.method.scores import consistency_scores
 from tests.detectors.worlds import poisoned_world, reordered, with_unreadable
 
 EVERY = pytest.mark.parametrize("detector", DETECTORS.values(), ids=DETECTORS)

@@ -14,7 +14,7 @@ from cfbd_core.detectors import SafeClip
 from cfbd_core.detectors.cosine import pair_cosines
 from cfbd_core.detectors.safeclip import log_odds_of_lower
 from cfbd_core.errors import ParameterError
-from cfbd_core.mixture import Mixture
+from cfbd_core.method.mixture import Mixture
 from tests.detectors.worlds import pairs_of, poisoned_world
 
 

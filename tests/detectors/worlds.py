@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from cfbd_core.detectors import Pairs
-from cfbd_core.scores import Scores, consistency_scores, unit_rows
+from cfbd_core.method.scores import Scores, consistency_scores, unit_rows
 
 WIDTH = 128
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfbd_core.duplicates.clusters import alone, both, of_labels
+from cfbd_core.method.clusters import alone, both, of_labels
 
 LABELS = st.lists(st.integers(-3, 6), max_size=40)
 

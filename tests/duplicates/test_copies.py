@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from cfbd_core import SplitParams
-from cfbd_core.duplicates.clusters import of_labels
-from cfbd_core.duplicates.copies import Copies, near_copies
-from cfbd_core.duplicates.exact import Duplicates
-from cfbd_core.duplicates.near import NEAR_CAPTION, near_clusters
+from cfbd_core.audit.duplicates import Duplicates
 from cfbd_core.errors import ParameterError
-from cfbd_core.explorer import Explorer
-from cfbd_core.pair_filter import PairFilter
-from cfbd_core.preview import Preview
-from cfbd_core.scores import gather
+from cfbd_core.method.clusters import of_labels
+from cfbd_core.method.near_copies import NEAR_CAPTION, near_clusters
+from cfbd_core.method.scores import gather
+from cfbd_core.workbench.copies import Copies, near_copies
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.pair_filter import PairFilter
+from cfbd_core.workbench.preview import Preview
 from tests.explored import scored_audit
 
 
@@ -73,7 +73,7 @@ def test_of_too_many_flagged_those_with_the_highest_z_are_compared_and_that_is_t
 ) -> None:
     flagged = np.flatnonzero(preview.flagged)
     assert not preview.near.limit
-    monkeypatch.setattr("cfbd_core.duplicates.copies.MOST", 7)
+    monkeypatch.setattr("cfbd_core.workbench.copies.MOST", 7)
     near = near_copies(preview.explorer, flagged, preview.z.values)
     highest = sorted(flagged.tolist(), key=lambda at: (-preview.z.values[at], at))[:7]
     assert near.positions.tolist() == sorted(highest)

@@ -9,7 +9,7 @@ import pyarrow.csv as pacsv
 import pytest
 
 from cfbd_core import Audit
-from cfbd_core.duplicates.exact import collapsible, same_captions, same_images
+from cfbd_core.audit.duplicates import collapsible, same_captions, same_images
 from cfbd_core.errors import AuditError
 from tests.toy import ToyEncoder
 

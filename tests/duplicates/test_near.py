@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfbd_core.duplicates import near
-from cfbd_core.duplicates.near import near_clusters
 from cfbd_core.errors import ParameterError
+from cfbd_core.method import near_copies as near
+from cfbd_core.method.near_copies import near_clusters
 
 
 def literal(vectors: np.ndarray, threshold: float) -> list[int]:

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.demo.scenes import single_object_scene
+from cfbd_core.embedding.torchvision_compat import import_torchvision
 from cfbd_core.evaluation.attack_success import SavedAttack
 from cfbd_core.evaluation.classes import LabelledImages
-from cfbd_core.torchvision_compat import import_torchvision
+from cfbd_core.poisoning.plan import PoisonParams
 from tests.toy import ToyEncoder, toy_picture
 
 COLOURS = ("red", "green", "blue")

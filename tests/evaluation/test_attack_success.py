@@ -14,10 +14,10 @@ from PIL import Image
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import Workshop
-from cfbd_core.attacks.plan import PoisonParams, make_triggers
-from cfbd_core.attacks.trigger_files import save_triggers
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.evaluation.attack_success import SavedAttack, success, together
+from cfbd_core.poisoning.plan import PoisonParams, make_triggers
+from cfbd_core.poisoning.trigger_files import save_triggers
 from tests.evaluation.conftest import patch_attack
 
 PATCH = {"pattern": np.zeros((16, 16, 3), np.uint8), "mask": np.ones((16, 16), bool)}

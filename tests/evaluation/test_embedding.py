@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cfbd_core.encoders import evaluating, load_encoder
+from cfbd_core.embedding.encoders import evaluating, load_encoder
 from cfbd_core.errors import EncoderError
 from cfbd_core.evaluation import embedding
 from cfbd_core.evaluation.embedding import Pictures, embed_texts
-from cfbd_core.images import BadImage
+from cfbd_core.pictures.images import BadImage
 
 N = 11
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.evaluation.attack_success import SavedAttack
 from cfbd_core.evaluation.classes import LabelledImages
 from cfbd_core.evaluation.evaluate import Evaluator
-from cfbd_core.images import BadImage
+from cfbd_core.pictures.images import BadImage
+from cfbd_core.poisoning.plan import PoisonParams
 from tests.evaluation.conftest import COLOURS, coloured, patch_attack
 
 LABELS = np.arange(12) % 3

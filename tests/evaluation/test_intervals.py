@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cfbd_core.evaluation.intervals import clopper_pearson, interval_of, share_of
+from cfbd_core.method.intervals import clopper_pearson, interval_of, share_of
 
 
 def tail(hits: int, n: int, p: float, *, upper: bool) -> float:

@@ -42,7 +42,7 @@ ODD_KEYS = (
 @pytest.fixture
 def open_clip_reads(monkeypatch):
     """Return a function: the pairs, as (number shown, text), that open_clip loads with a sidecar's flags."""
-    from cfbd_core.torchvision_compat import import_torchvision
+    from cfbd_core.embedding.torchvision_compat import import_torchvision
 
     import_torchvision()
     data = pytest.importorskip("open_clip_train.data")
@@ -151,7 +151,7 @@ def test_captions_that_are_all_numbers_are_told_and_can_be_kept(
 
 
 def test_open_clip_makes_the_same_tokens_of_a_pandas_safe_caption():
-    from cfbd_core.torchvision_compat import import_torchvision
+    from cfbd_core.embedding.torchvision_compat import import_torchvision
 
     import_torchvision()
     from open_clip.tokenizer import SimpleTokenizer

@@ -14,7 +14,7 @@ from PIL import Image
 from cfbd_core.errors import SourceError
 from cfbd_core.export import export
 from cfbd_core.export.webdataset import fullest_first
-from cfbd_core.images import decode_image
+from cfbd_core.pictures.images import decode_image
 from tests.export.made import batches, number_of, pair, picture
 
 

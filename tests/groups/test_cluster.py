@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cfbd_core.groups import cluster as module
 from cfbd_core.groups.cluster import average_linkage, cluster, fits, least_fit
-from cfbd_core.scores import unit_rows
+from cfbd_core.method.scores import unit_rows
 
 
 def unit(rng, n: int, width: int = 6) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.explorer import Explorer
+from cfbd_core.workbench.explorer import Explorer
 from tests.groups.pictures import noise, patched, photos
 from tests.toy import ToyEncoder
 
@@ -142,7 +142,7 @@ def test_a_group_without_any_picture(explorer: Explorer) -> None:
 
 
 def test_of_too_many_those_with_the_highest_z_are_grouped(explorer: Explorer, monkeypatch) -> None:
-    monkeypatch.setattr("cfbd_core.groups.explored.MOST", 30)
+    monkeypatch.setattr("cfbd_core.workbench.groups.MOST", 30)
     z = np.random.default_rng(2).permutation(len(explorer)).astype(np.float32)
     z[7] = np.nan
     found = explorer.groups(first(explorer, 50), z)

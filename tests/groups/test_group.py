@@ -5,7 +5,7 @@ import pytest
 
 from cfbd_core.groups.group import Group, cohesion, farthest_points, judged, medoid
 from cfbd_core.groups.words import Phrase
-from cfbd_core.scores import unit_rows
+from cfbd_core.method.scores import unit_rows
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from cfbd_core.groups.residual import mean_residual
 from cfbd_core.groups.stack import Stack, read_stack
 from cfbd_core.groups.trigger_estimate import TriggerEstimate, estimate_trigger
 from cfbd_core.groups.whiten import Whitener
-from cfbd_core.images import BadImage
+from cfbd_core.pictures.images import BadImage
 from tests.groups.pictures import SIDE, noise, patched, photos
 
 N = 40

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.evaluation.intervals import clopper_pearson, least_hits, most_hits
+from cfbd_core.method.intervals import clopper_pearson, least_hits, most_hits
 from cfbd_core.review import draw_control, estimate, extended, reviews_needed
 from cfbd_core.review.estimate import allowed_error
 from cfbd_core.store.columns import KEEP, REMOVE

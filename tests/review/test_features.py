@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfbd_core import SplitParams
-from cfbd_core.explorer import Explorer
 from cfbd_core.review import ReviewPairs, learn
 from cfbd_core.review.features import CLIP, standardised
+from cfbd_core.workbench.explorer import Explorer
 from tests.explored import scored_audit
 from tests.review.made import poisoned_pairs
 
@@ -44,7 +44,7 @@ def test_shards_and_rows_with_gaps_give_the_same(monkeypatch) -> None:
     parts = [[side[:50], side[50:51], side[51:]] for side in wide]
     found = ReviewPairs.of(scores, *parts, rows=rows).times(weights)
     np.testing.assert_allclose(found, plain.times(weights), atol=1e-6)
-    monkeypatch.setattr("cfbd_core.scores.COMPILED_FROM", 1)
+    monkeypatch.setattr("cfbd_core.method.scores.COMPILED_FROM", 1)
     np.testing.assert_allclose(ReviewPairs.of(scores, *parts, rows=rows).times(weights), found, atol=1e-5)
 
 

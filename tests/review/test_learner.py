@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from cfbd_core.metrics import areas_under
+from cfbd_core.method.metrics import areas_under
 from cfbd_core.review import ReviewPairs, learn
 from cfbd_core.review.learner import LEAST_OF_EACH, _platt, _sigmoid
 from cfbd_core.store.columns import KEEP, REMOVE

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.cli import main
+from cfbd_core.cli.main import main
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.explorer import Explorer
 from cfbd_core.html_report import write_html_report
-from cfbd_core.preview import Preview
 from cfbd_core.review import estimate, reviews_needed
 from cfbd_core.review.left import CONTROL_NAME
 from cfbd_core.store.columns import KEEP, REMOVE
+from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.preview import Preview
 
 PARAMS = SplitParams(k=3, q=20)
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cfbd_core.errors import SourceError
-from cfbd_core.images import read_image_bytes
+from cfbd_core.pictures.images import read_image_bytes
 from cfbd_core.sources import parquet_bounds
 from tests.sources.helpers import picture_bytes, read, write_pictures
 

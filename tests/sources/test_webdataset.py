@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cfbd_core.errors import SourceError
-from cfbd_core.images import decode_image, read_image_bytes
+from cfbd_core.pictures.images import decode_image, read_image_bytes
 from tests.sources.helpers import damaged_tar, picture_bytes, read, record, write_tar
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cfbd_core.training.base import Step
+from cfbd_core.training.defences.base import Step
 
 
 def unit(rng: np.random.Generator, n: int, d: int = 6) -> torch.Tensor:

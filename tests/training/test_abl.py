@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from cfbd_core.detectors.abl import lowest
 from cfbd_core.errors import ParameterError, TrainingError
-from cfbd_core.training.abl import Abl, AblOptions
-from cfbd_core.training.base import Loss
+from cfbd_core.training.defences.abl import Abl, AblOptions
+from cfbd_core.training.defences.base import Loss
 from tests.training import literal
 
 PAIRS = 60

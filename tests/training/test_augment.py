@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cfbd_core.torchvision_compat import import_torchvision
-from cfbd_core.training import augment
-from cfbd_core.training.augment import caption_view, image_view, view_generator
+from cfbd_core.embedding.torchvision_compat import import_torchvision
+from cfbd_core.training.defences import augment
+from cfbd_core.training.defences.augment import caption_view, image_view, view_generator
 
 CAPTION = "a small dog running on the red road towards an old bridge"
 

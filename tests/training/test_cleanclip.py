@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.training.cleanclip import CleanClip, CleanClipOptions
+from cfbd_core.training.defences.cleanclip import CleanClip, CleanClipOptions
 from tests.training import literal
 
 

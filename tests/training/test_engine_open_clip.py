@@ -15,13 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cfbd_core import Audit
+from cfbd_core.embedding.torchvision_compat import import_torchvision
 from cfbd_core.errors import TrainingError
 from cfbd_core.export import Format, export
-from cfbd_core.torchvision_compat import import_torchvision
-from cfbd_core.training import engine_checkpoints as checkpoints
-from cfbd_core.training import engine_open_clip as engine
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.models import WEIGHTS_NAME
+from cfbd_core.training.with_open_clip import checkpoints, engine
 
 PAIRS = 40
 INSTALLED = all(importlib.util.find_spec(name) for name in engine.PACKAGES)
@@ -212,7 +211,7 @@ def test_a_csv_trains_and_ends_as_an_open_clip_folder(exported, start, tmp_path)
     moved = [name for name in before if not torch.equal(before[name], after[name])]
     assert "visual.conv1.weight" in moved
     assert "token_embedding.weight" in moved
-    from cfbd_core.encoders import load_encoder
+    from cfbd_core.embedding.encoders import load_encoder
 
     encoder = load_encoder(str(out))
     assert encoder.encode_texts(["a red wall"]).shape == (1, 16)

@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from cfbd_core.training import defense_options
-from cfbd_core.training.base import Step
+from cfbd_core.method.clip_loss import clip_loss
 from cfbd_core.training.batches import Batches, epoch_order
-from cfbd_core.training.cleanclip import CleanClip
-from cfbd_core.training.contrast import clip_loss
+from cfbd_core.training.defences import defense_options
+from cfbd_core.training.defences.base import Step
+from cfbd_core.training.defences.cleanclip import CleanClip
+from cfbd_core.training.defences.plain import Plain
 from cfbd_core.training.gradients import Backward, Towers
 from cfbd_core.training.group import Group
 from cfbd_core.training.models import build_model
-from cfbd_core.training.plain import Plain
 from cfbd_core.training.run import train
 from tests.training.literal import step_of
 from tests.training.test_resume import weights
@@ -115,8 +115,8 @@ def test_batch_statistics_count_every_pass_once(tmp_path):
 
 SCRIPT = """
 import os, sys
-from cfbd_core.training import DEFENSES
-from cfbd_core.training.plain import Plain
+from cfbd_core.training.defences import DEFENSES
+from cfbd_core.training.defences.plain import Plain
 from tests.training.tiny import tiny_params, toy_set
 from cfbd_core.training.run import train
 import torch

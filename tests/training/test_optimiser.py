@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from cfbd_core.torchvision_compat import import_torchvision
+from cfbd_core.embedding.torchvision_compat import import_torchvision
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.models import build_model
 from cfbd_core.training.optimiser import adamw, learning_rate, set_rate

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.training.roclip import RoClip, RoClipOptions, nearest
+from cfbd_core.training.defences.roclip import RoClip, RoClipOptions, nearest
 from tests.training import literal
 
 PAIRS = 200

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from cfbd_core.errors import AuditError, EncoderError, TrainingError
-from cfbd_core.training import DEFENSES
-from cfbd_core.training import loop as loops
-from cfbd_core.training import run as runs
+from cfbd_core.training.defences import DEFENSES
+from cfbd_core.training.defences import loop as loops
+from cfbd_core.training.defences import run as runs
+from cfbd_core.training.defences.plain import Plain
 from cfbd_core.training.gradients import Backward
 from cfbd_core.training.loop import precision
-from cfbd_core.training.plain import Plain
 from cfbd_core.training.run import train
 from cfbd_core.training.tracking import read_metrics
 from tests.training.test_resume import assert_same

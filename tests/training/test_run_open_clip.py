@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from cfbd_core.errors import ParameterError, TrainingError
-from cfbd_core.training import engine_open_clip as engine
 from cfbd_core.training.run import train
-from cfbd_core.training.run_open_clip import _reads_alike, train_with_open_clip, write_csv
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.tracking import read_metrics
+from cfbd_core.training.with_open_clip import engine
+from cfbd_core.training.with_open_clip.run import _reads_alike, train_with_open_clip, write_csv
 from tests.sources.helpers import picture_bytes, record, write_tar
 from tests.training.tiny import tiny_params, toy_set
 

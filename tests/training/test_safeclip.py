@@ -8,7 +8,7 @@ import torch
 from sklearn.mixture import GaussianMixture
 
 from cfbd_core.errors import ParameterError, TrainingError
-from cfbd_core.training.safeclip import SafeClip, SafeClipOptions
+from cfbd_core.training.defences.safeclip import SafeClip, SafeClipOptions
 from tests.training import literal
 
 PAIRS = 1000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cfbd_core.torchvision_compat import import_torchvision
+from cfbd_core.embedding.torchvision_compat import import_torchvision
 from cfbd_core.training.models import build_model
 from cfbd_core.training.specs import is_from_scratch
 from tests.training.tiny import tiny_folder

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cfbd_core.training import DEFENSES, defense_options
+from cfbd_core.training.defences import DEFENSES, defense_options
 from tests.training import literal
 
 PAIRS, EPOCHS = 60, 4

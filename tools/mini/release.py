@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from timm.layers import Mlp
 
-from cfbd_core.mapping import mean_targets, train_mapping
+from cfbd_core.embedding.mapping import mean_targets, train_mapping
 from tools.mini.features import MEAN, SIDE, STD, TINY_VIT, tiny_vit
 from tools.mini.ingredients import Ingredients
 from tools.mini.stage import Workshop

@@ -12,21 +12,21 @@ import numpy as np
 from PIL import Image
 
 from cfbd_core.attacks.base import resized
-from cfbd_core.attacks.plan import PoisonParams, triggered
-from cfbd_core.attacks.poison_params import CONTROL
 from cfbd_core.bench.base import Told
 from cfbd_core.bench.detection import scenario_id
 from cfbd_core.bench.scenario import Poisoner, Scenario
 from cfbd_core.bench.training.rows import ROWS, Row
 from cfbd_core.bench.training.search import search_hits
 from cfbd_core.bench.training.setting import Setting
-from cfbd_core.checked_files import MOST_BYTES, damage_told, load_arrays
 from cfbd_core.detectors import DETECTORS, Pairs
-from cfbd_core.encoders import Encoder
+from cfbd_core.embedding.encoders import Encoder
+from cfbd_core.embedding.mapping import Mapping
 from cfbd_core.evaluation.attack_success import SavedAttack
 from cfbd_core.evaluation.evaluate import Evaluator
-from cfbd_core.mapping import Mapping
-from cfbd_core.metrics import areas_under
+from cfbd_core.machine.checked_files import MOST_BYTES, damage_told, load_arrays
+from cfbd_core.method.metrics import areas_under
+from cfbd_core.poisoning.plan import PoisonParams, triggered
+from cfbd_core.poisoning.poison_params import CONTROL
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.embedding import embed_rows
 from cfbd_core.training.run import EXTRAS, train
@@ -166,7 +166,7 @@ class Trainer:
         return np.flatnonzero(~flagged), judged
 
     def _trained(self, poisoned: Poisoned, rows: np.ndarray, params: PoisonParams, row: Row) -> Encoder:
-        from cfbd_core.encoders import load_encoder
+        from cfbd_core.embedding.encoders import load_encoder
 
         budget, held_out = self._setting.budget, self._setting.held_out
         if row.on == "held out":

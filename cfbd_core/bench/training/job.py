@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.copy_place import check_no_audit
-from cfbd_core.attacks.plan import PoisonParams
-from cfbd_core.attacks.poison_params import CONTROL
 from cfbd_core.bench.base import Told
 from cfbd_core.bench.detection import scenario_id
 from cfbd_core.bench.figures import save_figures
@@ -25,12 +22,15 @@ from cfbd_core.bench.training.photos import Photos
 from cfbd_core.bench.training.rows import ROWS, Row
 from cfbd_core.bench.training.scenes import Scenes
 from cfbd_core.bench.training.workers import Done, Work, one_by_one, side_by_side
-from cfbd_core.encoders import Encoder, load_encoder
+from cfbd_core.embedding.encoders import Encoder, load_encoder
 from cfbd_core.errors import ParameterError
-from cfbd_core.files import written_beside
+from cfbd_core.machine.files import written_beside
+from cfbd_core.machine.workers import usable_cores
+from cfbd_core.poisoning.place import check_no_audit
+from cfbd_core.poisoning.plan import PoisonParams
+from cfbd_core.poisoning.poison_params import CONTROL
 from cfbd_core.store.bench import BenchResults, Cell
 from cfbd_core.training.models import build_model
-from cfbd_core.workers import usable_cores
 
 TABLES_NAME, CHART_NAME = "TRAINING.md", "training"
 RESULTS_VERSION = 1  # one more whenever a cell would come out otherwise from the same parameters

@@ -13,17 +13,17 @@ import numpy as np
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import INPUT_SIZE
-from cfbd_core.attacks.plan import PoisonParams
-from cfbd_core.attacks.source_pairs import Keys, SourcePairs, read_pairs, read_picture
 from cfbd_core.bench.base import Told, make_base
 from cfbd_core.bench.detection import LABEL_CONSISTENT_TARGET, TARGET
 from cfbd_core.bench.training.setting import Budget, Drawn, Setting, searched
-from cfbd_core.checked_files import map_array
-from cfbd_core.encoders import Encoder
+from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.errors import ParameterError
 from cfbd_core.evaluation.classes import labelled_images
-from cfbd_core.files import written_beside
-from cfbd_core.images import BadImage
+from cfbd_core.machine.checked_files import map_array
+from cfbd_core.machine.files import written_beside
+from cfbd_core.pictures.images import BadImage
+from cfbd_core.poisoning.plan import PoisonParams
+from cfbd_core.poisoning.source_pairs import Keys, SourcePairs, read_pairs, read_picture
 from cfbd_core.sources import SourceOptions
 
 BUDGET = Budget(

@@ -17,18 +17,18 @@ import pyarrow as pa
 from PIL import Image
 
 from cfbd_core.attacks.base import INPUT_SIZE, resized
-from cfbd_core.attacks.poison_params import PoisonParams
 from cfbd_core.bench.base import Base, Told
 from cfbd_core.bench.training.setting import Budget, Drawn, Setting, searched
-from cfbd_core.checked_files import MOST_BYTES, damage_told, load_arrays
 from cfbd_core.demo.scenes import scene, single_object_scene
 from cfbd_core.demo.shards import TARGET
 from cfbd_core.demo.vocabulary import CLASS_NAMES
-from cfbd_core.encoders import Encoder
+from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.evaluation.classes import LabelledImages
-from cfbd_core.files import written_beside
 from cfbd_core.machine.assets import SCENES_MODEL_DIR
-from cfbd_core.workers import ordered_map
+from cfbd_core.machine.checked_files import MOST_BYTES, damage_told, load_arrays
+from cfbd_core.machine.files import written_beside
+from cfbd_core.machine.workers import ordered_map
+from cfbd_core.poisoning.poison_params import PoisonParams
 
 SIZE = 64  # px
 SEEDS = {"train": 0, "test": 1, "held out": 2}  # of the series of scenes

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.source_pairs import Place
 from cfbd_core.bench.base import Told
 from cfbd_core.bench.training.setting import Drawn
-from cfbd_core.encoders import Encoder, evaluating
+from cfbd_core.embedding.encoders import Encoder, evaluating
 from cfbd_core.errors import SourceError
 from cfbd_core.evaluation.embedding import Pictures, embed_texts
 from cfbd_core.evaluation.hits import hits, roles
 from cfbd_core.evaluation.retrieval import RetrievalPairs
+from cfbd_core.poisoning.source_pairs import Place
 
 BATCH = 256
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from cfbd_core.attacks.plan import settings
-from cfbd_core.attacks.poison_params import PoisonParams
 from cfbd_core.bench.base import Base
 from cfbd_core.evaluation.classes import LabelledImages
+from cfbd_core.poisoning.plan import settings
+from cfbd_core.poisoning.poison_params import PoisonParams
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from cfbd_core.attacks.plan import PoisonParams
 from cfbd_core.bench.training.cells import Trainer
 from cfbd_core.bench.training.rows import Row
 from cfbd_core.errors import CfbdError, ParameterError, TrainingError
-from cfbd_core.workers import usable_cores
+from cfbd_core.machine.workers import usable_cores
+from cfbd_core.poisoning.plan import PoisonParams
 
 Work = tuple[PoisonParams, list[Row]]  # the missing cells of a scenario
 MakeTrainer = Callable[[int], Trainer]  # with how many threads

@@ -1,0 +1,1 @@
+"""Audits from the app: a new one, running jobs, unfinished ones."""

@@ -1,0 +1,1 @@
+"""Decisions from the app: on many pairs, who decides, undo."""

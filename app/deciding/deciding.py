@@ -1,0 +1,103 @@
+"""Decisions on many pairs at once, with a preview of how many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import state, toasts
+from app.deciding import undo, who
+from app.words import escaped
+from cfbd_core.errors import AuditError
+from cfbd_core.store.columns import DECISIONS
+from cfbd_core.store.log import Action
+
+CHOICES = {"remove": "Remove all", "keep": "Keep all", "unsure": "All unsure", "": "Clear all"}
+
+
+def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: str) -> None:
+    """Offer to decide on the pairs at ``positions`` (m,) together; ``chosen`` says for the log how they were chosen."""
+    is_dead = not len(positions) or state.is_read_only()
+    with st.popover(
+        f"Decide on all {len(positions):,}", icon=":material/done_all:",
+        disabled=is_dead,
+        key=f"bulk_{key}", on_change="rerun",
+    ):  # fmt: skip
+        if is_dead:
+            return
+        explorer = state.explorer()
+        rows = explorer.rows[positions]  # a new scoring may move positions before a button is pressed
+        held = np.bincount(explorer.decisions[positions], minlength=len(DECISIONS))
+        st.markdown(f"**{len(positions):,}** pairs: {escaped(words, 100)}")
+        told = [f"{held[code]:,} {name or 'undecided'}" for code, name in enumerate(DECISIONS) if held[code]]
+        st.caption("Now: " + ", ".join(told))
+        st.text_input("Why (kept in the log)", key=f"why_{key}", max_chars=200)
+        with st.container(horizontal=True, gap="xsmall"):
+            for decision, label in CHOICES.items():
+                st.button(
+                    label, key=f"all_{decision or 'clear'}_{key}", on_click=_decide,
+                    args=[rows, decision, key, dict(chosen), explorer.last_action],
+                    type="primary" if decision == "remove" else "secondary",
+                )  # fmt: skip
+
+
+def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any], since: int) -> None:
+    """Decide on all; what others did after the action ``since`` was not in the preview, and is told."""
+    with toasts.told():
+        note = " ".join(str(st.session_state.get(f"why_{key}") or "").split()) or None
+        told = f"{decision or 'clear'} {len(rows):,} pairs"
+        done = store(rows, DECISIONS.index(decision), told, note, chosen)
+        st.session_state[f"why_{key}"] = ""  # it was of this action
+        st.session_state[f"bulk_{key}"] = False  # else it would stay over Undo, and over what has changed
+        toasts.tell(
+            f"{len(rows):,} pairs: {decision or 'cleared'}{_overruled(done, since)}", ":material/check:"
+        )
+
+
+def _overruled(done: Action, since: int) -> str:
+    """How many of an action's pairs others had decided on after the action ``since``; empty for none."""
+    if done.id == since + 1:
+        return ""
+    count = state.explorer().audit.touched_between(since, done.id)
+    return f"; on {count:,} of them someone had decided meanwhile (the Log has it)" if count else ""
+
+
+def on_one(row: int, key: str, decision: str, seen: str, note: str | None = None) -> Action:
+    """Store a decision on the pair at ``row``, on which the person has seen the decision ``seen``; see :func:`store`.
+
+    Raises DecidedMeanwhile where someone has decided otherwise since: the page shows that now, and the same press again
+    overrules it.
+    """
+    told = f"{decision or 'clear'} {escaped(key, 24)}"
+    return store(np.array([row]), DECISIONS.index(decision), told, note, seen=DECISIONS.index(seen))
+
+
+def store(
+    rows: np.ndarray,
+    code: int,
+    told: str,
+    note: str | None = None,
+    chosen: Mapping[str, Any] | None = None,
+    seen: int | None = None,
+) -> Action:
+    """Store one action, the decision ``code`` on the pairs at ``rows`` (m,), and remember it as ``told`` for undo.
+
+    A ``note`` of None leaves a decision's note as it is, an empty one takes it out.
+    Both in one go: after the store nothing is asked of Streamlit, which might end the run there. Raises AuditError
+    where a pair is no longer in the audit, DecidedMeanwhile as :meth:`Audit.decide_rows` does.
+    """
+    explorer, params, by, steps = state.explorer(), state.params(), who.name(), undo.steps()
+    positions = explorer.positions_of(rows)
+    if (positions < 0).any():
+        what = "this pair is" if len(rows) == 1 else "some of these pairs are"
+        raise AuditError(f"{what} no longer in the audit; open the page again")
+    notes = [None] * len(rows) if note == "" else None
+    with steps.lock:
+        done = explorer.decide(
+            positions, code, notes, who=by, note=note or None, filter=chosen, params=params, seen=seen
+        )
+        steps.remember(done, told, explorer.undone)
+    return done

@@ -1,0 +1,1 @@
+"""The attack lab: its request, form and copies."""

@@ -1,0 +1,1 @@
+"""Pairs on pages: filters, chips, cards, one pair, and the review of one after another."""

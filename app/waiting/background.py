@@ -1,0 +1,101 @@
+"""What a page cannot go on without, made in a thread while the rest of the app stays usable; kept for the session.
+
+Each may have its own number of threads, and at its end the whole page is drawn anew. Parts that only fill in, one at a
+time and alone, are :mod:`app.waiting.aside`'s. Both keep their works in :class:`app.waiting.futures.Futures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, TimeoutError
+from typing import Any, Literal
+
+import streamlit as st
+
+from app import widgets
+from app.waiting.futures import Futures
+from cfbd_core.errors import CfbdError
+
+Worker = Literal["shared", "groups", "previews"]
+THREADS: dict[Worker, int] = {"shared": 2, "groups": 1, "previews": 2}
+KEPT = 32
+NAMED = "background_named"  # what this run of the page has asked for so far, in the session
+AT_ONCE = 0.4  # seconds: what is made sooner is shown without a word
+EVERY = 0.7  # seconds between looks
+
+
+def made(
+    name: Hashable,
+    make: Callable[[], Any],
+    words: str,
+    worker: Worker = "shared",
+    at_once: float | None = None,
+    told: Callable[[CfbdError], None] = widgets.problem,
+) -> Any:
+    """Return what ``make`` gave, or None while it is at work: then the page says so, and is drawn anew at the end.
+
+    ``name`` says what it depends on, as those of :class:`Futures` do. An error that a user can mend is ``told`` in its
+    place; it is tried again when the page is opened again. ``worker`` is of its own for what may take a minute, so that
+    nothing else waits for that. ``at_once`` is how many seconds are waited without a word.
+    """
+    held = _held()
+    st.session_state.setdefault(NAMED, set()).add(name)
+    work = held.ask(name, make, _workers(worker))
+    try:
+        return work.result(AT_ONCE if at_once is None else at_once)
+    except TimeoutError:
+        if work.done():  # it was the work itself that timed out
+            raise
+        _wait(work, words)
+    except CancelledError:  # a newer run of the page has dropped it, and draws what it waits for
+        return None
+    except CfbdError as error:
+        held.forget(name)
+        told(error)
+    return None
+
+
+def is_awaited(name: Hashable) -> bool:
+    """Whether this run of the page has asked for it, says so, and is drawn anew when it is there."""
+    work = _held().get(name)
+    return name in st.session_state.get(NAMED, ()) and work is not None and not work.done()
+
+
+def at_hand(name: Hashable) -> Any:
+    """What was made under this name; None where it is not there, or gave an error."""
+    work = _held().get(name)
+    if work is None or not work.done() or work.cancelled() or work.exception() is not None:
+        return None
+    return work.result()
+
+
+def forget(name: Hashable) -> None:
+    """Let it be made again when it is asked for next."""
+    _held().forget(name)
+
+
+def begin() -> None:
+    """Begin a run of the page: the one before may have been stopped on its way."""
+    st.session_state.pop(NAMED, None)
+
+
+def tidy() -> None:
+    """Drop what this run of the page did not ask for and no thread has begun: its slider has moved on."""
+    _held().drop_unbegun(st.session_state.pop(NAMED, set()))
+
+
+def _held() -> Futures:
+    held: Futures = st.session_state.setdefault("background", Futures(KEPT))
+    return held
+
+
+@st.fragment(run_every=EVERY)
+def _wait(work: Future[Any], words: str) -> None:
+    if work.done():
+        st.rerun()
+    st.caption(f":material/hourglass_top: {words} … You can go on meanwhile.")
+
+
+@st.cache_resource
+def _workers(worker: Worker) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS[worker], thread_name_prefix=f"background-{worker}")

@@ -1,0 +1,1 @@
+"""One audit: the facade, and each step from ingest to export."""

@@ -1,0 +1,75 @@
+"""Exact duplicates in an audit: captions that read the same, images of the same bytes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cfbd_core.audit.columns import AuditColumns
+from cfbd_core.embedding.shards import shard_count
+from cfbd_core.errors import AuditError
+from cfbd_core.method.clusters import Clusters, both, of_labels
+
+
+def same_captions(audit: AuditColumns, rows: np.ndarray) -> Clusters:
+    """Cluster the pairs at ``rows`` int64 (n,) whose captions are equal but for case, spaces and unseen marks.
+
+    Raises AuditError where the audit does not hold these rows.
+    """
+    return of_labels(_chosen(audit, *audit.caption_labels(), rows))
+
+
+def same_images(audit: AuditColumns, rows: np.ndarray) -> Clusters:
+    """Cluster the pairs at ``rows`` int64 (n,) whose images have the same bytes.
+
+    By the hashes taken while embedding; embeddings that came ready have none, and there images are the same that come
+    from one place. The captions of one record share their image. Raises AuditError as :func:`same_captions` does.
+    """
+    places = of_labels(_chosen(audit, *audit.image_labels(), rows))
+    hashes = _hashes(audit, rows)
+    if hashes is None:
+        return places
+    known = hashes != b""
+    labels = np.where(known, of_labels(hashes).of, len(rows) + places.of)
+    return of_labels(labels)
+
+
+def collapsible(audit: AuditColumns, rows: np.ndarray) -> Clusters:
+    """Cluster the pairs at ``rows`` int64 (n,) whose image and caption both repeat: what one switch collapses."""
+    return exact_duplicates(audit, rows).pairs
+
+
+class Duplicates(NamedTuple):
+    """Pairs that are equal in image and caption, in caption, and in image."""
+
+    pairs: Clusters
+    captions: Clusters
+    images: Clusters
+
+
+def exact_duplicates(audit: AuditColumns, rows: np.ndarray) -> Duplicates:
+    """Cluster the pairs at ``rows`` int64 (n,) in each of the ways."""
+    images, captions = same_images(audit, rows), same_captions(audit, rows)
+    return Duplicates(both(images, captions), captions, images)
+
+
+def _chosen(audit: AuditColumns, held: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    at = np.minimum(np.searchsorted(held, rows), max(len(held) - 1, 0))
+    if len(rows) and (not len(held) or not (held[at] == rows).all()):
+        raise AuditError(f"{audit.folder}: its pairs have changed meanwhile; open it again")
+    chosen: np.ndarray = labels[at]
+    return chosen
+
+
+def _hashes(audit: AuditColumns, rows: np.ndarray) -> np.ndarray | None:
+    """The image hash of each row, 16 bytes (n,), empty where there is none; None where a shard has none.
+
+    Raises AuditError where they are damaged.
+    """
+    plan = audit.shards.plan()
+    if plan is None:
+        return None
+    if not all(audit.shards.hash_path(number).is_file() for number in range(shard_count(plan))):
+        return None
+    return audit.shards.image_hashes(rows)

@@ -1,0 +1,182 @@
+"""Embed a whole audit: which encoder, which plan, and what becomes of images that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from cfbd_core.audit.source_state import SourceState
+from cfbd_core.config import READY_ENCODER, EmbedParams
+from cfbd_core.embedding import batch_loop as embeddings
+from cfbd_core.embedding.encoders import Encoder, load_encoder
+from cfbd_core.embedding.shards import EmbeddingFolder, shard_count
+from cfbd_core.errors import AuditError, EncoderError
+from cfbd_core.pictures.picture import COLUMNS, MOVED, digest_at
+from cfbd_core.store import Database, queries, unscored
+
+FEW_GONE = 10
+SHARE_GONE = 0.01  # of the images: more that vanish after the ingest are a disk that is not there
+
+NOT_COMPARED = "not_compared"  # pairs embedded again though it is not known what their pictures were
+
+
+@dataclass(frozen=True)
+class EmbedAudit:
+    """The step ``embed`` of the audit in ``folder``.
+
+    ``fetch(start, stop)`` reads pairs by row; ``located`` gives pairs the present paths of their images.
+    """
+
+    folder: Path
+    database: Database
+    shards: EmbeddingFolder
+    fetch: Callable[[int, int], pa.Table]
+    located: Callable[[pa.Table], pa.Table]
+
+    def run(
+        self, encoder: str | Encoder | None, params: EmbedParams, progress: Callable[[int], None] | None
+    ) -> dict[str, Any]:
+        """Embed what is missing. See :meth:`cfbd_core.audit.audit.Audit.embed`."""
+        with self.database.reading() as connection:
+            source = queries.needed_meta(connection, "source")
+            done = queries.derived_meta(connection, "embedding")
+        plan = self._held_plan(done, source["rows"])
+        SourceState(self.folder, self.database).check()
+        if (done or plan or {}).get("encoder") == READY_ENCODER:
+            return self._ready(encoder, done)
+        self.shards.keep_digests(source["rows"])
+        again = self._again(plan) if plan else set()
+        if plan and plan == done and encoder is None and not again and self.shards.are_whole():
+            return plan
+        if done is not None and not (done or plan or encoder):
+            raise AuditError(
+                f"{self.folder}: which encoder made its embeddings cannot be read any more; name it with --encoder"
+            )
+        wanted = encoder or (plan or done or {"encoder": params.encoder})["encoder"]
+        loaded = load_encoder(wanted, params.device) if isinstance(wanted, str) else wanted
+        started = datetime.now(UTC)
+        plan = self._plan(plan, loaded, params, source["rows"])
+        job = embeddings.EmbedJob(
+            encoder=loaded,
+            rows=plan["rows"],
+            fetch=self.fetch,
+            batch_size=plan["batch_size"],
+            shard_size=plan["shard_size"],
+            workers=params.workers,
+        )
+        try:
+            new = embeddings.embed(self.shards, job, progress, again)
+        except torch.cuda.OutOfMemoryError as error:
+            raise EncoderError(
+                f"the GPU's memory does not hold {job.batch_size} images a pass; "
+                f"give --batch-size {max(1, job.batch_size // 2)}"
+            ) from error
+        brought_back = self._commit(plan, done, started)
+        not_known = new - brought_back if done is not None else 0
+        return plan | {NOT_COMPARED: not_known} if not_known > 0 else plan
+
+    def _held_plan(self, done: dict[str, Any] | None, rows: int) -> dict[str, Any] | None:
+        """The plan that the shards were made by; one that is damaged is known from the audit, once it was done."""
+        plan = self.shards.plan()
+        if plan is not None and plan["rows"] == rows:
+            return plan
+        if done and self.shards.stats_path(0).exists():
+            self.shards.write_plan(done)
+            return done
+        return None
+
+    def _again(self, plan: dict[str, Any]) -> set[int]:
+        """Shards to make anew: with embeddings that gave no score, or pictures that can be read by now."""
+        with self.database.reading() as connection:
+            rows = unscored.unscored_rows(connection).tolist()
+            aside = self.located(unscored.aside(connection))
+        failed = embeddings.failed_hashes(self.shards, shard_count(plan)) if aside.num_rows else {}
+        places = zip(*(aside[name].to_pylist() for name in COLUMNS), strict=True)
+        with ThreadPoolExecutor(thread_name_prefix="hash") as workers:
+            now = workers.map(digest_at, places)
+            rows += [
+                row for row, digest in zip(aside["row"].to_pylist(), now, strict=True)
+                if digest.hex() not in ("", failed.get(row))
+            ]  # fmt: skip
+        return {row // plan["shard_size"] for row in rows}
+
+    def _ready(self, encoder: str | Encoder | None, done: dict[str, Any] | None) -> dict[str, Any]:
+        if encoder is not None:
+            raise AuditError(f"{self.folder}: its pairs came with ready embeddings; leave --encoder out")
+        plan = self.shards.check_whole()
+        if done != plan:  # its record was damaged
+            with self.database.writing() as connection:
+                queries.set_meta(connection, "embedding", plan)
+        return plan
+
+    def _plan(
+        self, plan: dict[str, Any] | None, encoder: Encoder, params: EmbedParams, rows: int
+    ) -> dict[str, Any]:
+        """The plan to go on with, or a new one; AuditError when there are embeddings of another encoder."""
+        if plan is not None and (plan["rows"] != rows or not plan.keys() >= {"architecture", "batch_size"}):
+            plan = None  # damaged
+        if plan is None:
+            self.shards.clear()
+            plan = {
+                "encoder": encoder.id,
+                "sha256": encoder.sha256,
+                "architecture": encoder.architecture,
+                "width": encoder.width,
+                "shard_size": params.shard_size,
+                "batch_size": params.batch_size or embeddings.find_batch_size(encoder),
+                "rows": rows,
+            }
+            self.shards.write_plan(plan)
+        elif (plan["sha256"], plan["architecture"]) != (encoder.sha256, encoder.architecture):
+            raise AuditError(
+                f"{self.folder}: holds embeddings of {plan['encoder']} (sha256 {plan['sha256'][:12]}…), "
+                f"not of {encoder.id} ({encoder.sha256[:12]}…); delete {self.shards.folder} to make them "
+                "anew, or give another --audit folder"
+            )
+        elif params.batch_size and params.batch_size != plan["batch_size"]:
+            plan = plan | {"batch_size": params.batch_size}  # asked for: memory may not hold the first one
+            self.shards.write_plan(plan)
+        return plan
+
+    def _commit(self, plan: dict[str, Any], done: dict[str, Any] | None, started: datetime) -> int:
+        """Set pairs without an image aside and record the embedding, in one transaction; returns how many came back."""
+        failures = embeddings.failures(self.shards, shard_count(plan))
+        is_gone = SourceState(self.folder, self.database).is_gone()
+        with self.database.writing() as connection:
+            unreadable = unscored.among_pairs(connection, failures)
+            aside = unscored.aside(connection)["row"]
+            pairs = queries.pair_count(connection) + len(aside)
+            self._check_failures(unreadable, pairs, is_gone)
+            unscored.set_aside(connection, unreadable)
+            queries.set_meta(connection, "embedding", plan)
+            if done is not None and done != plan:
+                queries.forget_scores(connection)
+            stats = {"unreadable": unreadable.num_rows}
+            queries.record_run(connection, "embed", started, plan, stats)
+        return int(np.isin(aside.to_numpy(), unreadable["row"].to_numpy(), invert=True).sum())
+
+    def _check_failures(self, unreadable: pa.Table, pairs: int, source_is_gone: bool) -> None:
+        passing = pa.array(embeddings.PASSING)
+        gone = unreadable.filter(pc.is_in(unreadable["reason"], value_set=passing))
+        are_many = gone.num_rows == pairs or gone.num_rows > max(FEW_GONE, SHARE_GONE * pairs)
+        if gone.num_rows and (are_many or source_is_gone):
+            first = gone["detail"][0].as_py() or gone["reason"][0].as_py()
+            raise AuditError(
+                f"{self.folder}: {gone.num_rows} images are not there any more, the first: {first}; "
+                f"bring them back and run again, or {MOVED}"
+            )
+        if unreadable.num_rows == pairs:
+            first = f"{unreadable['reason'][0]} ({unreadable['detail'][0]})"
+            raise AuditError(
+                f"{self.folder}: not one image could be read, the first: {first}; "
+                "is the image column the right one? start a new audit with --image-col"
+            )

@@ -1,0 +1,173 @@
+"""Take the pairs of a source into an audit.
+
+The reader's batches go to Parquet parts in ``runs/`` and ready embeddings straight into shards;
+then one short transaction takes the parts into DuckDB. Until that transaction is done the audit
+is as it was, so an ingest that was killed is simply done again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from cfbd_core.audit.ingest_again import SHARD_SIZE, ingest_again, ready_record
+from cfbd_core.audit.parts import EmbeddingsHash, read_parts
+from cfbd_core.audit.source_digests import SourceDigests
+from cfbd_core.audit.source_state import READER, STAMPS, SourceState, identity_of, stamps_of
+from cfbd_core.embedding.shards import EmbeddingFolder, ShardWriter
+from cfbd_core.errors import SourceError
+from cfbd_core.sources import SourceOptions, open_source
+from cfbd_core.sources.base import Skip
+from cfbd_core.store import Database, queries, unscored
+
+Progress = Callable[[int], None]
+UNREAD = "unread"  # its name in the audit
+NOT_COUNTED = "this audit was made by a version that did not count what it left unread; a new audit does"
+
+
+def ingest(
+    folder: Path,
+    database: Database,
+    source: str | Path,
+    options: SourceOptions,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Read ``source`` into the audit in ``folder``; returns the validation report.
+
+    The report: ``{"pairs", "skipped", "reasons": [{stage, reason, pairs, examples}], "unscored", "unread": {kind: n},
+    "unread_kinds": [{kind, count, advice, examples}], "notes": [sentence], "source"}``.
+    A source that the audit already holds, unchanged, is not read again; one that was moved or touched is, and the
+    report's ``again`` says that it was found.
+    Raises SourceError (nothing usable) or AuditError (the audit holds something else).
+    """
+    with database.reading() as connection:
+        held = queries.get_meta(connection, "source")
+    if held is not None:
+        told = ingest_again(SourceState(folder, database), source, options, progress)
+        return validation_report(database) | told
+    opened = open_source(source, options)
+    identity = identity_of(source, opened, options) | {READER: 2}
+    stamps = stamps_of(identity["files"])
+    shards = EmbeddingFolder(folder / "embeddings")
+    started = datetime.now(UTC)
+    parts = _empty_parts(folder)
+    _clear(shards)  # of an ingest that was killed
+    skips: list[Skip] = []
+    named: list[tuple[int, str]] = []  # first row, name
+    content = EmbeddingsHash()
+    digests = SourceDigests()
+    read = 0
+    try:
+        with ShardWriter(shards, SHARD_SIZE) as writer:
+            for batch in read_parts(opened, parts, folder):
+                content.update(batch)
+                if batch.image_emb is not None and batch.text_emb is not None:
+                    writer.append(batch.image_emb, batch.text_emb)
+                    digests.update(batch.pairs)
+                named += [(read, batch.shard)] * bool(batch.pairs.num_rows)
+                read += batch.pairs.num_rows
+                skips += batch.skips
+                if progress:
+                    progress(batch.pairs.num_rows)
+        if read == 0:
+            raise SourceError(_nothing_usable(source, skips))
+        digests.keep(shards.pictures)
+        with database.writing(reads=parts) as connection:
+            queries.add_skips(connection, _skip_table(skips))
+            added = queries.add_pairs(connection, parts, named)
+            if added.renamed:
+                opened.unread.note(_renamed(added))
+            about = {"source": identity | {"rows": read}, UNREAD: opened.unread.to_dict(), STAMPS: stamps}
+            for name, value in about.items():
+                queries.set_meta(connection, name, value)
+            if opened.has_embeddings:
+                record = ready_record(str(identity["fingerprint"]), writer, read, content)
+                queries.set_meta(connection, "embedding", record)
+            queries.record_run(
+                connection, "ingest", started, identity, {"pairs": added.pairs, "skipped": read - added.pairs}
+            )
+        if opened.has_embeddings:
+            shards.write_plan(record)
+    except BaseException:
+        _clear(shards)
+        raise
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+    return validation_report(database)
+
+
+def _clear(shards: EmbeddingFolder) -> None:
+    shards.clear()
+    shutil.rmtree(shards.pictures.folder, ignore_errors=True)
+
+
+def _empty_parts(folder: Path) -> Path:
+    parts = folder / "runs" / "ingest"
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir(parents=True)
+    return parts
+
+
+def validation_report(database: Database) -> dict[str, Any]:
+    """What was read and what was skipped, with the first examples of each reason."""
+    with database.reading() as connection:
+        reasons = queries.skip_summary(connection)
+        return {
+            "pairs": queries.pair_count(connection),
+            "skipped": sum(reason["pairs"] for reason in reasons),
+            "reasons": reasons,
+            "unscored": unscored.unscored_summary(connection),
+            **unread_report(connection),
+            "source": queries.get_meta(connection, "source"),
+        }
+
+
+def unread_report(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """What was seen and not read: ``unread`` {kind: n}, ``unread_kinds`` with examples and advice, and ``notes``."""
+    held = queries.get_meta(connection, UNREAD)
+    if held is None:
+        told = queries.get_meta(connection, "source") is not None
+        held = {"kinds": [], "notes": [NOT_COUNTED] if told else []}
+    return {
+        "unread": {one["kind"]: one["count"] for one in held["kinds"]},
+        "unread_kinds": held["kinds"],
+        "notes": held["notes"],
+    }
+
+
+def _skip_table(skips: list[Skip]) -> pa.Table:
+    return pa.table(
+        {
+            "key": pa.array([skip.key for skip in skips], pa.string()),
+            "position": pa.array([skip.where for skip in skips], pa.string()),
+            "stage": pa.array(["ingest"] * len(skips), pa.string()),
+            "reason": pa.array([skip.reason for skip in skips], pa.string()),
+            "detail": pa.array([skip.detail for skip in skips], pa.string()),
+        }
+    )
+
+
+def _renamed(added: queries.Added) -> str:
+    pairs = "pair has" if added.renamed == 1 else "pairs have"
+    return (
+        f"{added.renamed:,} {pairs} a key that an earlier one has and "
+        f"{'is' if added.renamed == 1 else 'are'} called SHARD/KEY or KEY~2: {', '.join(added.examples)}"
+        + (" …" if added.renamed > len(added.examples) else "")
+    )
+
+
+def _nothing_usable(source: str | Path, skips: list[Skip]) -> str:
+    if not skips:
+        return f"{source}: no pairs in it; is it the right folder or file?"
+    first = skips[0]
+    way_out = "; --image-root says where its pictures are" if first.reason == "missing image" else ""
+    return (
+        f"{source}: none of its {len(skips)} records is usable; the first, {first.where}: "
+        f"{first.reason}{f' ({first.detail})' if first.detail else ''}{way_out}"
+    )

@@ -1,0 +1,147 @@
+"""A source that an audit already holds, ingested again: the same, only touched, found elsewhere, or another.
+
+Ready embeddings that were deleted or damaged come back with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cfbd_core.audit.parts import EmbeddingsHash, read_ahead
+from cfbd_core.audit.source_state import OTHER_EMBEDDINGS, READER, STAMPS, SourceState, identity_of, stamps_of
+from cfbd_core.config import READY_ENCODER
+from cfbd_core.embedding.shards import EmbeddingFolder, ShardWriter
+from cfbd_core.errors import AuditError
+from cfbd_core.machine.stamps import Stamp
+from cfbd_core.pictures.picture import ANEW
+from cfbd_core.sources import FORMATS, Source, SourceOptions, open_source
+from cfbd_core.store import Database, again, queries, unscored
+
+Progress = Callable[[int], None]
+SHARD_SIZE = 65_536  # of ready embeddings: resuming costs nothing here, and few files open faster
+
+
+def ingest_again(
+    state: SourceState, source: str | Path, options: SourceOptions, progress: Progress | None
+) -> dict[str, str]:
+    """Take ``source`` as that of an audit that has one; returns what is to be told of it.
+
+    Raises SourceError (nothing there), AuditError (it holds other pairs, or is read in another way).
+    """
+    held = state.held()
+    root = held["options"]["image_root"]
+    if options.image_root is None and root is not None and Path(root).is_dir():
+        options = replace(options, image_root=root)  # given once, it need not be given again
+    opened = _opened(source, options, held)
+    identity = identity_of(source, opened, options)
+    stamps = stamps_of(identity["files"])
+    _check_options(state.folder, held, identity)
+    told = {}
+    if not state.is_unchanged(identity, stamps):
+        told = _found_again(state, opened, identity, stamps, progress)
+    shards = EmbeddingFolder(state.folder / "embeddings")
+    if opened.has_embeddings and not _are_usable(shards, state.database):
+        _restore_shards(shards, opened, state.database, held)
+    return told
+
+
+def _check_options(folder: Path, held: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Raise AuditError where the source is read in another way; another place of its pictures may have been found."""
+    for name, value in identity["options"].items():
+        if name not in ("format", "image_root") and held["options"].get(name) != value:
+            option = f"--{name.replace('_', '-')}"
+            raise AuditError(
+                f"{folder}: this audit was ingested with {option} {held['options'].get(name)}, not {value}; "
+                f"leave {option} as it was or give a folder of its own (--audit DIR)"
+            )
+
+
+def _found_again(
+    state: SourceState,
+    opened: Source,
+    identity: dict[str, Any],
+    stamps: list[Stamp],
+    progress: Progress | None,
+) -> dict[str, str]:
+    """Read a source whose files are elsewhere, or were touched, and hold on to it if its pairs are those of the audit.
+
+    Returns what is to be told. Raises AuditError where it holds other pairs.
+    """
+    with state.read(opened, progress) as found:
+        has_moved = state.has_moved(found.held, identity)
+        difference = found.difference() or (None if has_moved else state.other_picture())
+        if difference is not None:
+            raise AuditError(
+                f"{state.folder}: this audit already holds {found.held['source']} as it was at its ingest, and "
+                f"{difference.file or identity['source']} differs or has changed since ({difference.what}); "
+                "audit another or a changed source in a folder of its own (--audit DIR)"
+            )
+        with state.database.writing() as connection:
+            if has_moved:
+                again.point_to(connection, found.parts, found.is_by_row)
+            kept = {name: found.held[name] for name in ("rows", READER) if name in found.held}
+            queries.set_meta(connection, "source", identity | kept)
+            queries.set_meta(connection, STAMPS, stamps)
+    if has_moved:
+        return {"again": f"found again at {identity['source']}: the same pairs as at {found.held['source']}"}
+    return {
+        "again": "its files were touched; they hold the same pairs (pictures are compared whenever they are read)"
+    }
+
+
+def _are_usable(shards: EmbeddingFolder, database: Database) -> bool:
+    """Whether ready embeddings are all there, and gave a score to every pair that was scored with them."""
+    with database.reading() as connection:
+        damaged = unscored.unscored_rows(connection)
+    return shards.are_whole() and not len(damaged)
+
+
+def _restore_shards(
+    shards: EmbeddingFolder, source: Source, database: Database, held: dict[str, Any]
+) -> None:
+    """Copy ready embeddings again: they were deleted or damaged, and rows are numbered in reading order."""
+    with database.reading() as connection:
+        record = queries.derived_meta(connection, "embedding")
+    shards.clear()
+    content, rows = EmbeddingsHash(), 0
+    with ShardWriter(shards, record["shard_size"] if record else SHARD_SIZE) as writer:
+        for batch in read_ahead(source):
+            content.update(batch)
+            if batch.image_emb is not None and batch.text_emb is not None:
+                writer.append(batch.image_emb, batch.text_emb)
+            rows += batch.pairs.num_rows
+    known = record.get("content") if record else None  # audits of older versions do not know it
+    if rows != held["rows"] or known not in (None, content.hexdigest()):
+        shards.clear()
+        raise AuditError(f"{source.files()[0]}: {OTHER_EMBEDDINGS}; {ANEW}")
+    if not record:  # it was damaged
+        record = ready_record(held["fingerprint"], writer, rows, content)
+        with database.writing() as connection:
+            queries.set_meta(connection, "embedding", record)
+    shards.write_plan(record)
+
+
+def ready_record(fingerprint: str, writer: ShardWriter, rows: int, content: EmbeddingsHash) -> dict[str, Any]:
+    """What an audit keeps of embeddings that came with its source, as ``writer`` wrote them."""
+    return {
+        "encoder": READY_ENCODER,
+        "sha256": f"{READY_ENCODER}:{fingerprint}",
+        "width": writer.width,
+        "shard_size": writer.shard_size,
+        "rows": rows,
+        "content": content.hexdigest(),
+    }
+
+
+def _opened(source: str | Path, options: SourceOptions, held: dict[str, Any]) -> Source:
+    """Open the source; for an audit of an older version, only what that version read of it."""
+    if READER in held or held["format"] not in FORMATS:
+        return open_source(source, options)
+    opened = open_source(source, replace(options, format=held["format"]))
+    files = {str(path.absolute()): path for path in opened.paths}
+    if all(file in files for file in held["files"]):
+        return type(opened)([files[file] for file in held["files"]], options)
+    return opened

@@ -1,0 +1,234 @@
+"""From embedding shards to scores: choose F, then c, r and m of every pair, shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cfbd_core.config import READY_ENCODER
+from cfbd_core.embedding.encoder_files import check_published_hash, file_sha256
+from cfbd_core.embedding.encoders import resolve_device
+from cfbd_core.embedding.mapping import Mapping, mean_targets, train_mapping
+from cfbd_core.embedding.mapping_network import single_threads
+from cfbd_core.embedding.shards import EmbeddingFolder, way_out
+from cfbd_core.errors import AuditError, EncoderError
+from cfbd_core.machine.assets import MINI_DIR
+from cfbd_core.machine.places import at_home
+from cfbd_core.machine.workers import usable_cores
+from cfbd_core.method.scores import Scores, calibrated_residual, consistency_scores, gather
+
+Progress = Callable[[int], None]
+TrainProgress = Callable[[int, int, float], None]
+MAPPING_NAME = "mapping.safetensors"
+SCORE_COLUMNS = ("s_o", "s_g", "consistency", "residual", "intra")
+HEALTH_SAMPLE = 1000
+SELF_IMAGES = 50_000
+SELF_PAIRS = 250_000
+SELF_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class ChosenMapping:
+    """F with where it came from: ``kind`` is "file" or "self" (trained on the pairs under audit)."""
+
+    mapping: Mapping
+    kind: str
+    name: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the report says of it."""
+        return {"kind": self.kind, "name": self.name} | asdict(self.mapping.info)
+
+
+def choose_mapping(
+    spec: str,
+    shards: EmbeddingFolder,
+    rows: np.ndarray,
+    image_of: np.ndarray,
+    embedding: dict[str, Any],
+    kept: Path,
+    progress: TrainProgress | None = None,
+) -> ChosenMapping:
+    """Find or train F for the encoder that made ``shards``.
+
+    ``spec``: ``auto`` (the F shipped for this encoder, else ``self``), ``self``, or a file.
+    ``rows`` (n,) are the pairs' rows in the shards, ``image_of`` (n,) the number of each one's image;
+    an F trained here is kept in the file ``kept``, and used again while the encoder is the same.
+    Raises EncoderError when a file's F belongs to another encoder, ParameterError when there is none.
+    """
+    sha256 = embedding["sha256"]
+    if spec == "auto":
+        if embedding["encoder"] == "mini":
+            shipped = MINI_DIR / MAPPING_NAME
+            check_published_hash(shipped, file_sha256(shipped))
+            return ChosenMapping(Mapping.load(shipped, sha256), "file", "F of mini")
+        spec = "self"
+    if spec == "self":
+        return ChosenMapping(
+            _kept_or_trained(shards, rows, image_of, embedding, kept, progress),
+            "self",
+            "F trained on these pairs (cross-fitted)",
+        )
+    is_ready = embedding["encoder"] == READY_ENCODER  # nobody knows which encoder made them
+    mapping = Mapping.load(at_home(spec), None if is_ready else sha256)
+    if mapping.info.width != embedding["width"]:
+        raise EncoderError(
+            f"--mapping {spec}: it takes embeddings of width {mapping.info.width}, these have "
+            f"{embedding['width']}; give the mapping of their encoder, or `--mapping self`"
+        )
+    return ChosenMapping(mapping, "file", spec)
+
+
+def _kept_or_trained(
+    shards: EmbeddingFolder,
+    rows: np.ndarray,
+    image_of: np.ndarray,
+    embedding: dict[str, Any],
+    kept: Path,
+    progress: TrainProgress | None,
+) -> Mapping:
+    if kept.is_file():
+        try:
+            return Mapping.load(kept, embedding["sha256"])
+        except EncoderError:
+            pass  # of an earlier encoder, or damaged: it is derived and made again
+    mapping = _train_on_audit(shards, rows, image_of, embedding, progress)
+    mapping.save(kept)
+    return mapping
+
+
+def _train_on_audit(
+    shards: EmbeddingFolder,
+    rows: np.ndarray,
+    image_of: np.ndarray,
+    embedding: dict[str, Any],
+    progress: TrainProgress | None,
+) -> Mapping:
+    """Cross-fit F on at most ``SELF_IMAGES`` images under audit: no pair is judged by its own caption."""
+    images = np.random.default_rng(0).permutation(np.unique(image_of))[:SELF_IMAGES]
+    sample = np.flatnonzero(np.isin(image_of, images))
+    if len(sample) > SELF_PAIRS:  # images that come again and again
+        sample = np.sort(np.random.default_rng(0).permutation(sample)[:SELF_PAIRS])
+    text = gather(shards.texts(), rows[sample])
+    _, first, number = np.unique(image_of[sample], return_index=True, return_inverse=True)
+    image = gather(shards.images(), rows[sample[first]])
+    usable = _is_usable(text) & _is_usable(image)[number]
+    if not usable.all():  # one damaged row would make F of nothing but NaN
+        sample, text = sample[usable], text[usable]
+        image = image[np.unique(number[usable])]
+    if not len(sample):
+        raise nothing_usable(shards, embedding)
+    ids, target = mean_targets(text, image_of[sample])
+    return train_mapping(
+        image,
+        target,
+        encoder_id=embedding["encoder"],
+        encoder_sha256=embedding["sha256"],
+        trained_on="self",
+        groups=ids,
+        folds=SELF_FOLDS,
+        device=resolve_device("auto"),
+        progress=progress,
+    )
+
+
+def score_shards(
+    shards: EmbeddingFolder,
+    chosen: ChosenMapping,
+    rows: np.ndarray,
+    image_of: np.ndarray,
+    shard_size: int,
+    progress: Progress | None = None,
+) -> pa.Table:
+    """Scores of the pairs at ``rows`` (n,), ascending: a table (row, s_o, s_g, consistency, …)."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in SCORE_COLUMNS}
+    images, texts = shards.images(), shards.texts()
+
+    def score(number: int) -> Scores:
+        low, high = np.searchsorted(rows, [number * shard_size, (number + 1) * shard_size])
+        image, text = images[number], texts[number]
+        if high - low < len(image):
+            places = rows[low:high] - number * shard_size
+            image, text = image[places], text[places]
+        return consistency_scores(image, text, chosen.mapping(image, image_of[low:high]))
+
+    with single_threads(usable_cores()) as pool:
+        for scores in pool.map(score, range(len(images))):
+            for name in SCORE_COLUMNS:
+                parts[name].append(getattr(scores, name))
+            if progress:
+                progress(len(scores.consistency))
+    columns = {name: np.concatenate(values) for name, values in parts.items()}
+    columns["residual_calibrated"] = calibrated_residual(columns["s_g"], columns["residual"])
+    return pa.table(
+        {"row": rows} | {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+    )
+
+
+def without_score(scores: pa.Table, embedding: dict[str, Any]) -> pa.Table:
+    """Pairs that got no score: row, reason, detail."""
+    rows = scores.filter(scores["consistency"].is_null())["row"].to_pylist()
+    places = (divmod(row, embedding["shard_size"]) for row in rows)
+    detail = [
+        f"all zeros or not finite: row {at} of img_emb or text_emb_{shard:04d}.npy" for shard, at in places
+    ]
+    return pa.table(
+        {
+            "row": pa.array(rows, pa.int64()),
+            "reason": pa.array(["no usable embedding"] * len(rows), pa.string()),
+            "detail": pa.array(detail, pa.string()),
+        }
+    )
+
+
+def nothing_usable(shards: EmbeddingFolder, embedding: dict[str, Any]) -> AuditError:
+    """The error where no pair has an embedding to score by."""
+    return AuditError(f"{shards.folder}: not one pair has a usable embedding; {way_out(embedding)}")
+
+
+def _is_usable(vectors: np.ndarray) -> np.ndarray:
+    usable: np.ndarray = np.isfinite(vectors).all(1) & vectors.any(1)
+    return usable
+
+
+def encoder_health(
+    shards: EmbeddingFolder, rows: np.ndarray, image_of: np.ndarray, embedding: dict[str, Any], seed: int = 0
+) -> dict[str, Any]:
+    """Does the encoder understand these pairs? True against shuffled pairs, R@1 among 1,000.
+
+    A sample of pairs with distinct images. Returns cosines of true and shuffled pairs, the share of
+    true pairs above a shuffled one (``auroc``), text-to-image ``recall_at_1``, and warnings.
+    """
+    generator = np.random.default_rng(seed)
+    _, first = np.unique(image_of, return_index=True)
+    sample = np.sort(generator.permutation(first)[:HEALTH_SAMPLE])
+    image = gather(shards.images(), rows[sample])
+    text = gather(shards.texts(), rows[sample])
+    similarity = text @ image.T
+    true = similarity.diagonal()
+    shuffled = np.concatenate([similarity.diagonal(1), similarity[-1:, 0]]) if len(true) > 1 else true
+    auroc = float((true[:, None] > shuffled[None, :]).mean()) if len(true) > 1 else None
+    warnings = []
+    if embedding["encoder"] == "mini":
+        warnings.append(
+            "`mini` is a stand-in for machines without a pretrained CLIP; "
+            "name a larger open_clip model (--encoder NAME/PRETRAINED) where you can"
+        )
+    if auroc is not None and auroc < 0.8:
+        warnings.append(
+            f"the encoder hardly tells true captions from shuffled ones here (AUROC {auroc:.2f}); "
+            "its scores mean little on these pairs: try another encoder"
+        )
+    return {
+        "pairs": len(true),
+        "cosine_true": float(true.mean()),
+        "cosine_shuffled": float(shuffled.mean()),
+        "auroc": auroc,
+        "recall_at_1": float((similarity.argmax(axis=1) == np.arange(len(true))).mean()),
+        "warnings": warnings,
+    }

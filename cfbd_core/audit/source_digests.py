@@ -1,0 +1,39 @@
+"""What the pictures beside ready embeddings are, taken at the ingest: no embedding will read them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+
+from cfbd_core.machine.workers import usable_cores
+from cfbd_core.pictures.digests import HASHES, PictureDigests
+from cfbd_core.pictures.picture import COLUMNS, digest_at
+
+
+class SourceDigests:
+    """Hashes of the pictures that lie in a source's own tars and tables, batch by batch, empty for all others.
+
+    Pictures in files of their own are not read: they are many, and may be far.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[np.ndarray] = []
+
+    def update(self, pairs: pa.RecordBatch) -> None:
+        """Take in the next pairs (columns of ``PAIR_SCHEMA``)."""
+        places = list(zip(*(pairs.column(name).to_pylist() for name in COLUMNS), strict=True))
+        inside = [row for row, (image, offset, _) in enumerate(places) if image and offset is not None]
+        found = np.zeros(pairs.num_rows, HASHES)
+        if inside:
+            with ThreadPoolExecutor(usable_cores()) as pool:
+                found[inside] = list(pool.map(digest_at, [places[row] for row in inside]))
+        self._parts.append(found)
+
+    def keep(self, pictures: PictureDigests) -> None:
+        """Keep them, if there are any."""
+        if any((part != b"").any() for part in self._parts):
+            digests = np.concatenate(self._parts)
+            pictures.begin(len(digests))
+            pictures.keep(0, digests)

@@ -1,0 +1,216 @@
+"""``cfbd evaluate``: its options, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from cfbd_core.cli.options import add_columns, source_options, whole
+from cfbd_core.cli.progress import StageBars
+from cfbd_core.errors import ParameterError
+from cfbd_core.machine.places import at_home
+from cfbd_core.training.place import ASKED
+
+MOST_SIDE = 4096  # of a picture that gets a trigger
+UNITS = {"pictures": "pictures", "triggers": "pictures", "no trigger": "pictures", "classes": "prompts"}
+
+
+def add_evaluate(commands: Any) -> None:
+    """Add ``evaluate`` to the command line."""
+    about = "accuracy (CA), attack success (ASR), retrieval and Hit@K of a trained model or any encoder"
+    command = commands.add_parser("evaluate", help=about, description=about)
+    command.set_defaults(run=_evaluate)
+    command.add_argument(
+        "model", metavar="RUN|ENCODER", help="the folder of a training run, or an encoder as for `cfbd embed`"
+    )
+    command.add_argument(
+        "--classes",
+        metavar="SOURCE|FILE",
+        help="labelled pictures for CA; or with --images a text file, one class a line",
+    )
+    command.add_argument(
+        "--images", metavar="SOURCE", help="the pictures, where --classes is a text file; labels are among it"
+    )
+    command.add_argument(
+        "--attack", metavar="DIR", help="a poisoned copy's folder: ASR of its triggers on these pictures"
+    )
+    command.add_argument(
+        "--attack-size",
+        type=whole(1, MOST_SIDE),
+        metavar="N",
+        help="side in pixels of the pictures that get the trigger, where it is no copy's (224)",
+    )
+    command.add_argument(
+        "--target", action="append", metavar="T", help="one of the attack's targets, repeatable (all)"
+    )
+    command.add_argument("--retrieval", metavar="SOURCE", help="pairs for R@1, 5 and 10, both ways")
+    command.add_argument(
+        "--hits", metavar="SOURCE", help="pairs for Hit@K and min-rank of mmPoison: target → origin"
+    )
+    command.add_argument(
+        "--origin", metavar="O", help="the poisoned class of --hits (default: the attack's own)"
+    )
+    command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1 …")
+    command.add_argument(
+        "--batch-size", type=whole(1), metavar="N", help="images a pass (default: found by itself)"
+    )
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    pairs = command.add_argument_group("pairs of --retrieval and --hits")
+    pairs.add_argument(
+        "--captions", choices=("first", "all"), default="all", help="of several captions (all)"
+    )
+    pairs.add_argument("--keys", choices=("all", "even", "odd"), default="all", help="which integer keys")
+    pairs.add_argument("--limit", type=whole(1), metavar="N", help="the first N pictures")
+    add_columns(command.add_argument_group("sources"), "--format")
+
+
+def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    if not (options.classes or options.retrieval or options.hits):
+        raise ParameterError("nothing to evaluate; give --classes, --retrieval or --hits")
+    for name, needed in (("images", ("classes",)), ("target", ("attack", "hits")), ("origin", ("hits",))):
+        if getattr(options, name) and not any(getattr(options, other) for other in needed):
+            raise ParameterError(f"--{name}: goes with {' or '.join(f'--{other}' for other in needed)}")
+    if options.attack_size is not None and not options.attack:
+        raise ParameterError("--attack-size: goes with --attack")
+    spec = encoder_of(options.model)
+    asked = EvaluateRequest(options)  # refuse what is wrong before an encoder is loaded
+    from cfbd_core.embedding.batch_loop import find_batch_size
+    from cfbd_core.embedding.encoders import load_encoder
+
+    encoder = load_encoder(spec, options.device)
+    with StageBars(UNITS) as bars:
+        found = asked.measured(encoder, options.batch_size or find_batch_size(encoder), bars.update)
+    result = {"model": options.model, "encoder": encoder.id, "sha256": encoder.sha256} | found
+    return result, _text(result)
+
+
+def encoder_of(model: str) -> str:
+    """Return the encoder's specification: a training run stands for its ``model/``. Raises TrainingError without."""
+    folder = at_home(model)
+    if not os.path.isfile(folder / ASKED):
+        return model
+    from cfbd_core.training.models import trained_folder
+
+    return str(trained_folder(folder))
+
+
+class EvaluateRequest:
+    """What the options ask for, read and checked; it is measured once there is an encoder."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from cfbd_core.attacks.base import INPUT_SIZE
+        from cfbd_core.evaluation.attack_success import SavedAttack
+        from cfbd_core.evaluation.retrieval import read_retrieval_pairs
+
+        self._options = options
+        size = options.attack_size or INPUT_SIZE
+        self.attack = SavedAttack.load(options.attack, size) if options.attack else None
+        if options.attack and not (options.classes or options.hits):
+            raise ParameterError("--attack: give --classes with it, for pictures to put its trigger on")
+        if options.target and self.attack:
+            for target in options.target:
+                self.attack.numbers(target)
+        self.search = self._search() if options.hits else []
+        self.images = _images(options) if options.classes else None
+        read = source_options(options)
+        self.pairs = {
+            source: read_retrieval_pairs(source, read, options.keys, options.limit)
+            for source in dict.fromkeys((options.retrieval, options.hits))
+            if source
+        }
+
+    def _search(self) -> list[tuple[str, str]]:
+        """Return the targets and the origin of --hits."""
+        options = self._options
+        targets = options.target or (self.attack.params.targets if self.attack else ())
+        origin = options.origin or (self.attack.origin if self.attack else None)
+        if not targets or not origin:
+            raise ParameterError("--hits: give --attack with a copy by mmpoison, or --target and --origin")
+        return [(target, origin) for target in targets]
+
+    def measured(self, encoder: Any, batch_size: int, told: Any) -> dict[str, Any]:
+        """Return all figures; those that were not asked for are None."""
+        from cfbd_core.evaluation.evaluate import Evaluator
+        from cfbd_core.evaluation.hits import hits, roles
+        from cfbd_core.evaluation.retrieval import embedded_pairs, retrieval
+
+        options = self._options
+        found: dict[str, Any] = {"ca": None, "asr": None, "retrieval": None, "hits": None}
+        if self.images is not None:
+            targets = options.target if self.attack else None
+            evaluator = Evaluator(self.images, self.attack, targets=targets, batch_size=batch_size, told=told)
+            found |= evaluator.report(encoder) | {"skipped": dict(self.images.skipped)}
+        if self.attack is not None:
+            found["attack"] = self.attack.params.to_dict()
+        embedded = {
+            source: embedded_pairs(encoder, pairs, batch_size, told) for source, pairs in self.pairs.items()
+        }
+        if options.retrieval:
+            pairs, images, texts = embedded[options.retrieval]
+            found["retrieval"] = retrieval(images, texts, pairs.picture_of)
+        if options.hits:
+            pairs, images, texts = embedded[options.hits]
+            found["hits"] = [
+                {"target": target, "origin": origin} | hits(images, texts, *roles(pairs, target, origin))
+                for target, origin in self.search
+            ]
+        return found
+
+
+def _images(options: argparse.Namespace) -> Any:
+    """The labelled pictures of --classes, or of --images with the classes of a text file."""
+    from cfbd_core.evaluation.classes import labelled_images
+
+    read = source_options(argparse.Namespace(**vars(options) | {"captions": "first"}))
+    return labelled_images(options.classes, options.images, read)
+
+
+# --- for people ---------------------------------------------------------------------------------------
+
+
+def _text(result: dict[str, Any]) -> str:
+    lines = []
+    if result["ca"] is not None:
+        top5 = f", top-5 {_percent(result['top5'])}" if result["top5"] is not None else ""
+        lines.append(
+            f"CA {_percent(result['ca'], result['ca_interval'])}{top5}: "
+            f"{result['images']:,} pictures of {result['classes']:,} classes"
+        )
+    lines += [_asr_line(target) for target in result.get("targets", [])]
+    if result["retrieval"]:
+        for name, way in (("image_to_text", "image → text"), ("text_to_image", "text → image")):
+            shares = " / ".join(_percent(share) for share in result["retrieval"][name].values())
+            lines.append(f"{way} R@1 / R@5 / R@10: {shares}")
+        lines.append(
+            f"    over {result['retrieval']['images']:,} pictures, {result['retrieval']['captions']:,} captions"
+        )
+    for one in result["hits"] or ():
+        lines.append(
+            f"{one['target']} → {one['origin']}: {_hits(one)} ({one['texts']:,} texts, "
+            f"{one['origin_images']:,} of {one['images']:,} pictures)"
+        )
+        lines += [f"    other texts: {_hits(one['base'])}"] if one["base"] else []
+    return "\n".join(lines)
+
+
+def _asr_line(target: dict[str, Any]) -> str:
+    name = target["target"] + (" (added to the classes)" if target["target_added"] else "")
+    if target["asr"] is None:
+        return f"ASR {name}: none, {target['asr_reason']}"
+    base = f"; without the trigger {_percent(target['asr_base'])}" if target["asr_base"] is not None else ""
+    return (
+        f"ASR {name}: {_percent(target['asr'], target['asr_interval'])} "
+        f"of {target['asr_images']:,} pictures{base}"
+    )
+
+
+def _hits(figures: dict[str, Any]) -> str:
+    shares = " / ".join(_percent(figures[f"hit@{k}"]) for k in (1, 5, 10))
+    return f"Hit@1 / 5 / 10 {shares}, min-rank {figures['min_rank']:.1f}"
+
+
+def _percent(share: float, interval: list[float] | None = None) -> str:
+    if interval is None:
+        return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f} % (95 %: {100 * interval[0]:.1f}–{100 * interval[1]:.1f})"

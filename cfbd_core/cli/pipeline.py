@@ -1,0 +1,169 @@
+"""The commands of the main job: ``run``, its four steps, and ``report`` and ``map``, which read what came out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cfbd_core.cli.options import (
+    Result,
+    embed_params,
+    open_audit,
+    printable,
+    source_options,
+    split_params,
+)
+from cfbd_core.cli.progress import Bar, StageBars, TrainBar
+from cfbd_core.errors import ParameterError
+from cfbd_core.machine.places import at_home
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Do what is missing of all four steps, and report."""
+    params, settings = split_params(options), embed_params(options)  # refuse bad values before the work
+    _check_named_files(options)
+    audit, _ = _ingested(options)
+    pairs = audit.pair_count()
+    if params.q > pairs:
+        raise ParameterError(f"--q {params.q}: the audit has {pairs} pairs; give --q {max(1, pairs // 10)}")
+    if params.k > pairs:
+        raise ParameterError(f"--k {params.k}: the audit has {pairs} pairs; give --k {pairs}")
+    with Bar("embed", pairs) as bar:
+        record = audit.embed(options.encoder, settings, bar.update)
+    for line in _not_compared(record):
+        print(line, file=sys.stderr)
+    with Bar("score", audit.pair_count()) as bar, TrainBar("train F") as training:
+        audit.score(options.mapping, bar.update, training.update)
+    audit.split(params)
+    return report(options)
+
+
+def ingest(options: argparse.Namespace) -> Result:
+    """Read the source."""
+    _, found = _ingested(options)
+    return found, validation_text(found)
+
+
+def embed(options: argparse.Namespace) -> Result:
+    """Embed."""
+    audit = open_audit(options)
+    with Bar("embed", audit.pair_count()) as bar:
+        record = audit.embed(options.encoder, embed_params(options), bar.update)
+    lines = [f"{audit.pair_count():,} pairs embedded with {record['encoder']}, width {record['width']}"]
+    reasons = [one for one in audit.validation_report()["reasons"] if one["stage"] == "embed"]
+    return record, "\n".join([*lines, *_not_compared(record), *_reason_lines(reasons)])
+
+
+def score(options: argparse.Namespace) -> Result:
+    """Score."""
+    from cfbd_core.audit.report import unscored_lines
+
+    audit = open_audit(options)
+    with Bar("score", audit.pair_count()) as bar, TrainBar("train F") as training:
+        result = audit.score(options.mapping, bar.update, training.update)
+    lines = [f"{result['pairs']:,} pairs scored with {result['mapping']['name']}"]
+    lines += map(printable, unscored_lines(result["unscored_reasons"]))
+    lines += [f"warning: {warning}" for warning in result["health"]["warnings"]]
+    return result, "\n".join(lines)
+
+
+def split(options: argparse.Namespace) -> Result:
+    """Split, and report."""
+    params = split_params(options)
+    open_audit(options).split(params)
+    return report(options)
+
+
+def report(options: argparse.Namespace) -> Result:
+    """Tell what came out, or write it as a page."""
+    from cfbd_core.audit.report import text
+
+    audit = open_audit(options)
+    split = getattr(options, "split", None)  # `run` and `split` report, too
+    result = audit.report(split)
+    if getattr(options, "html", None) is None:
+        return result, text(result)
+    from cfbd_core.html_report import write_html_report
+    from cfbd_core.workbench.explorer import Explorer
+
+    with StageBars({"report": "groups"}) as bars:
+        made = write_html_report(Explorer(audit), options.html, bars.update, split)
+    return result | {"html": made}, f"{text(result)}\n\nas a page: {made['out']}"
+
+
+def draw_map(options: argparse.Namespace) -> Result:
+    """Make the map."""
+    from cfbd_core.maps.maps import make_map
+
+    with StageBars({"layout": "epochs"}) as bars:
+        made = make_map(open_audit(options), options.space, options.points, options.seed, bars.update)
+    info = made.info
+    return info, f"{info['points']:,} of {info['pairs']:,} pairs on the map of {options.space}"
+
+
+# --- shared -------------------------------------------------------------------------------------------
+
+
+def _check_named_files(options: argparse.Namespace) -> None:
+    """An encoder or a mapping that is not there is told before hours of work, not after."""
+    if options.mapping not in ("auto", "self") and not os.path.isfile(at_home(options.mapping)):
+        raise ParameterError(
+            f"--mapping {options.mapping}: no such file; give a mapping's file, auto or self"
+        )
+    if options.encoder not in (None, "mini"):
+        from cfbd_core.embedding.encoders import check_spec
+
+        check_spec(options.encoder)
+
+
+def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """Open or create the audit and ingest; a first ingest that fails leaves no folder behind."""
+    from cfbd_core.audit.audit import Audit
+    from cfbd_core.machine.places import DATABASE_NAME
+
+    is_new = not os.path.isfile(options.audit / DATABASE_NAME)
+    audit = Audit.create(options.audit) if is_new else Audit.open(options.audit)
+    try:
+        with Bar("ingest") as bar:
+            found = audit.ingest(options.source, source_options(options), bar.update)
+    except BaseException:
+        if is_new:
+            audit.delete_if_empty()
+        raise
+    print(validation_text(found), file=sys.stderr)
+    return audit, found
+
+
+def _not_compared(record: dict[str, Any]) -> list[str]:
+    """A warning where embeddings were made again, and nobody knows what of."""
+    if "not_compared" not in record:
+        return []
+    return [
+        f"warning: what the pictures of {record['not_compared']:,} pairs were when they were embedded before is not "
+        "known any more; they were embedded as they are now"
+    ]
+
+
+def validation_text(found: dict[str, Any]) -> str:
+    """The validation report for a terminal."""
+    from cfbd_core.audit.report import unread_lines, unscored_lines
+
+    lines = [f"{found['pairs']:,} pairs read, {found['skipped']:,} skipped"]
+    if "again" in found:
+        lines.append(f"  {printable(found['again'])}")
+    told = [*unscored_lines(found["unscored"]), *unread_lines(found)]
+    return "\n".join([*lines, *_reason_lines(found["reasons"]), *map(printable, told)])
+
+
+def _reason_lines(reasons: Sequence[dict[str, Any]]) -> list[str]:
+    """Why pairs were skipped, with examples."""
+    lines = []
+    for reason in reasons:
+        lines.append(f"  {reason['pairs']:,} × {reason['reason']}")
+        for example in reason["examples"]:
+            detail = f" – {example['detail']}" if example["detail"] else ""
+            lines.append(f"      {printable(example['position'] + detail)}")
+    return lines

@@ -1,0 +1,132 @@
+"""Progress on stderr: pairs a second and time left (tqdm); silent where stderr is no terminal and short.
+
+A job that another process watches (:mod:`cfbd_core.jobs.jobs`) names a file in ``CFBD_PROGRESS_FILE``; the
+same numbers go there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+from cfbd_core.machine.files import write_json
+
+PROGRESS_VARIABLE = "CFBD_PROGRESS_FILE"
+TELL_SECONDS = 0.5
+
+
+class Bar:
+    """A bar over pairs; without a total it counts."""
+
+    def __init__(self, what: str, total: int | None = None, unit: str = "pairs", leave: bool = True) -> None:
+        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", mininterval=0.5, leave=leave, delay=0.5)
+        self._stage, self._told = what, 0.0
+        self._tell()
+
+    def update(self, pairs: int) -> None:
+        """Count ``pairs`` more."""
+        self._bar.update(pairs)
+        if time.monotonic() - self._told >= TELL_SECONDS:
+            self._tell()
+
+    def go_on(self) -> None:
+        """Leave the time since the last update out of rate and time left: other work was done in it."""
+        self._bar.unpause()
+        self._told = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        if self._bar.n:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Write the state for a watcher; one that cannot be written is no reason to stop the work."""
+        path = os.environ.get(PROGRESS_VARIABLE)
+        if not path:
+            return
+        self._told = time.monotonic()
+        shown = self._bar.format_dict
+        done, total, seconds = shown["n"], shown["total"], shown["elapsed"]
+        rate = shown["rate"] or (done / seconds if seconds else 0.0)
+        state = {
+            "stage": self._stage,
+            "done": done,
+            "total": total,
+            "rate": rate,
+            "seconds_left": max(0, total - done) / rate if total is not None and rate else None,
+            "updated": datetime.now(UTC).isoformat(),
+        }
+        with suppress(OSError):
+            write_json(Path(path), state)
+
+
+class TrainBar(Bar):
+    """A bar over the epochs of F's training; it shows from the first epoch on, for there may be none."""
+
+    def __init__(self, what: str) -> None:
+        self._bar = tqdm(desc=what, unit=" epochs", mininterval=0.5, leave=True, delay=0.5)
+        self._stage, self._told = what, 0.0
+
+    def update(self, epoch: int, epochs: int = 0, cosine: float = 0.0) -> None:
+        """Show the epoch and the held-out cosine."""
+        self._bar.total = epochs
+        self._bar.set_postfix(cosine=f"{cosine:.3f}", refresh=False)
+        super().update(epoch - self._bar.n)
+
+
+class StageBars:
+    """One bar after another, for work that tells of ``(stage, done, total)``; a context manager."""
+
+    def __init__(self, units: dict[str, str], *, leave: bool = True) -> None:
+        self._units, self._leave, self._stage, self._done = units, leave, "", 0
+        self._bar: Bar | None = None
+        self._aside: StageBars | None = None
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """Show how far ``stage`` is; the stage before has ended. Stages count in pairs unless told."""
+        self._end_aside()
+        if self._bar is None or stage != self._stage or done < self._done:
+            self._close()
+            self._stage, self._done = stage, 0
+            self._bar = Bar(stage, total, self._units.get(stage, "pairs"), self._leave)
+        self._bar.update(done - self._done)
+        self._done = done
+
+    def aside(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage is that comes in between: the one that is shown goes on after it."""
+        if self._aside is None:
+            self._aside = StageBars(self._units, leave=False)
+        self._aside.update(stage, done, total)
+
+    def _end_aside(self) -> None:
+        if self._aside is None:
+            return
+        self._aside._close()
+        self._aside = None
+        if self._bar is not None:
+            self._bar.go_on()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        self._end_aside()
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)

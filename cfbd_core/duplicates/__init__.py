@@ -1,1 +1,0 @@
-"""Exact and near duplicates of captions and images, as a finding of their own."""

@@ -1,0 +1,1 @@
+"""Commands that run as detached processes, and the app's server."""

@@ -1,0 +1,127 @@
+"""The process of a job: started detached, known to live by a lock, ended by signals.
+
+The lock on ``JOB/lock`` is inherited by the process and by the workers that it forks, so it is held as
+long as one of them lives and, unlike a process id, is never used again. The file holds the id of the
+process group.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cfbd_core.cli.progress import PROGRESS_VARIABLE
+from cfbd_core.machine.assets import PACKAGES_DIR
+from cfbd_core.machine.files import write_json
+
+STOP_SECONDS = 10.0  # a job gets to end by itself before it is killed
+STOPPED = 130  # the command's exit code after Ctrl-C
+
+
+def launch(folder: Path, asked: dict[str, Any]) -> None:
+    """Write ``asked`` to ``folder/job.json`` and start its job there."""
+    environment = os.environ | {
+        PROGRESS_VARIABLE: str(folder / "progress.json"),
+        "PYTHONIOENCODING": "utf-8:surrogateescape",
+        "PYTHONPATH": os.pathsep.join([str(PACKAGES_DIR), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+    with (
+        (folder / "lock").open("wb") as lock,
+        (folder / "result.json").open("wb") as result,
+        (folder / "log.txt").open("wb") as log,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the child inherits it, and so do the workers that it forks
+        write_json(folder / "job.json", asked)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cfbd_core.jobs.process", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=result,
+            stderr=log,
+            env=environment,
+            pass_fds=[lock.fileno()],
+            start_new_session=True,
+        )
+    threading.Thread(target=process.wait, daemon=True).start()  # else it would stay as a zombie
+
+
+def run(folder: Path) -> int:
+    """Run the job of ``folder`` in this process, as its child does; returns the exit code."""
+    # An app started in the background ignores SIGINT, and its children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = 1
+    try:
+        (folder / "lock").write_text(str(os.getpid()), encoding="ascii")
+        asked = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        from cfbd_core.cli.main import main
+
+        code = main([*asked["arguments"], "--json"])
+        sys.stdout.flush()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except KeyboardInterrupt:
+        code = STOPPED
+    except BaseException:
+        traceback.print_exc()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    write_json(folder / "exit.json", {"code": code, "finished": datetime.now(UTC).isoformat()})
+    return code
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process of the job lives."""
+    try:
+        with (folder / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def end(folder: Path) -> bool:
+    """End the job as Ctrl-C does, with force where that does not help; returns whether it has ended."""
+    kinder = ((signal.SIGINT, STOP_SECONDS), (signal.SIGTERM, STOP_SECONDS / 4))
+    return any(_signal(folder, *step) for step in (*kinder, (signal.SIGKILL, STOP_SECONDS)))
+
+
+def interrupt(folder: Path) -> None:
+    """Signal Ctrl-C to the job once; one that has just been launched is waited for until it can hear it."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline and is_held(folder) and not _sent(folder, signal.SIGINT):
+        time.sleep(0.02)
+
+
+def _signal(folder: Path, number: signal.Signals, seconds: float) -> bool:
+    """Signal the job's process group, then wait; True when all of it has ended."""
+    deadline, is_sent = time.monotonic() + seconds, False
+    while time.monotonic() < deadline:
+        if not is_held(folder):
+            return True
+        is_sent = is_sent or _sent(folder, number)
+        time.sleep(0.02)
+    return False
+
+
+def _sent(folder: Path, number: signal.Signals) -> bool:
+    """Signal the job's process group, if it has told its number; as long as the lock is held it is no other's."""
+    group = (folder / "lock").read_text(encoding="ascii")
+    if group:
+        with suppress(ProcessLookupError):
+            os.killpg(int(group), number)
+    return bool(group)
+
+
+if __name__ == "__main__":
+    sys.exit(run(Path(sys.argv[1])))

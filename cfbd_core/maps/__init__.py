@@ -1,0 +1,1 @@
+"""Maps: embeddings laid out in the plane, with pictures on them."""

@@ -1,0 +1,1 @@
+"""The method, the paper's and ours: pure functions, arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""Pictures: read, decoded, compared with what was embedded, and as thumbnails."""

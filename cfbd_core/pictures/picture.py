@@ -1,0 +1,63 @@
+"""Pictures of an audit's pairs: where each lies, and what it was when it was embedded.
+
+A place says nothing of what lies there today: a tar or a table may have been written again in another order, a file
+replaced. So whoever reads a picture of an audit reads a :class:`Picture`, which knows the hash of the bytes that were
+embedded and gives no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from cfbd_core.embedding.shards import EmbeddingFolder, as_hashes, content_hash
+from cfbd_core.pictures.images import CHANGED, BadImage, read_image_bytes
+
+MOVED = "say where the source is now: `cfbd ingest NEWPLACE --audit DIR`"
+ANEW = "put it back as it was, or audit it as it is now in a folder of its own (--audit DIR)"
+COLUMNS = ("image", "image_offset", "image_size")
+
+
+NO_ROW = -1  # of a pair that is not the audit's: nothing is known of its picture
+
+
+class Picture(NamedTuple):
+    """Where a picture lies (columns of ``PAIR_SCHEMA``), and the hash of what was embedded; empty where unknown."""
+
+    image: str | None
+    offset: int | None = None
+    size: int | None = None
+    digest: bytes = b""
+
+    def read(self) -> bytes:
+        """The encoded bytes. Raises BadImage: ``CHANGED`` where they are not those that were embedded."""
+        if not self.image:
+            raise BadImage("missing file", "no image came with the pair")
+        data = read_image_bytes(self.image, self.offset, self.size)
+        if self.digest and content_hash(data) != self.digest:
+            raise BadImage(CHANGED, self.image)
+        return data
+
+
+def digest_at(place: tuple[str, int | None, int | None]) -> bytes:
+    """The hash of the picture at a place (file, offset, size); empty where it cannot be read: who needs it tells."""
+    try:
+        return content_hash(read_image_bytes(*place))
+    except BadImage:
+        return b""
+
+
+def pictures_of(
+    shards: EmbeddingFolder, pairs: pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]]
+) -> list[Picture]:
+    """The pictures of pairs given as rows of the audit, a table or mappings. Raises AuditError: damaged hashes."""
+    if isinstance(pairs, (pa.Table, pa.RecordBatch)):
+        rows = pairs.column("row").to_numpy()
+        columns = [pairs.column(name).to_pylist() for name in COLUMNS]
+    else:
+        rows = np.array([pair.get("row", NO_ROW) for pair in pairs], np.int64)
+        columns = [[pair[name] for pair in pairs] for name in COLUMNS]
+    return [Picture(*one) for one in zip(*columns, as_hashes(shards.image_hashes(rows)), strict=True)]

@@ -1,0 +1,1 @@
+"""A scored audit held ready: what sliders find, filters, groups, copies and likeness."""

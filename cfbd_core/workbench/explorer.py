@@ -1,0 +1,266 @@
+"""A scored audit held ready for sliders: what would this K, γ, q and γ_z find?
+
+The columns that a split needs are kept in memory (about 30 bytes a pair) and the caption embeddings
+stay mapped, so a move of a slider touches neither DuckDB nor rows in Python. The stages are those of
+:mod:`cfbd_core.method.split`, so a preview is what :meth:`cfbd_core.audit.audit.Audit.split` would store.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cfbd_core.audit.duplicates import Duplicates, exact_duplicates
+from cfbd_core.config import MAX_K, SplitParams
+from cfbd_core.embedding.encoders import Encoder, load_encoder
+from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.groups.trigger_estimate import TriggerEstimate
+from cfbd_core.machine.kept import Kept, once
+from cfbd_core.method.clusters import Clusters
+from cfbd_core.method.collapsed import stages_of_distinct
+from cfbd_core.method.mixture import Mixture, fit_mixture
+from cfbd_core.method.score_column import ScoreColumn
+from cfbd_core.method.scores import textual_correlation
+from cfbd_core.method.split import benign_cut
+from cfbd_core.review.left import KeptControl
+from cfbd_core.workbench.decided_pairs import DecidedPairs
+from cfbd_core.workbench.groups import Groups, common_direction, estimate_of, group_pairs
+from cfbd_core.workbench.preview import Preview
+
+if TYPE_CHECKING:
+    from cfbd_core.audit.audit import Audit
+    from cfbd_core.workbench.likeness import Like
+
+KEPT_FITS = 8 * MAX_K
+KEPT_PREVIEWS = 4
+KEPT_CORRELATIONS = 4
+KEPT_SEARCHES = 16
+KEPT_LIKENESS = 4
+OPEN_SHARDS = 256  # more might exceed the files a process may open: then they are mapped one at a time
+
+
+class Explorer(DecidedPairs):
+    """The scored pairs of ``audit``; raises AuditError where it has no scores yet.
+
+    ``rows`` int64 (n,) are the pairs' rows in the shards; ``consistency`` float32 (n,); ``truth`` int8 (n,):
+    1 poisoned, 0 clean, −1 unknown. What takes long is made once, and keeps nobody from deciding meanwhile.
+    """
+
+    def __init__(self, audit: Audit) -> None:
+        self.version, rows, self.consistency, self.truth = audit.scored_columns()
+        if not len(rows):
+            raise AuditError(f"{audit.folder}: not scored yet; `cfbd score --audit {audit.folder}` does it")
+        self._warm_lock = threading.Lock()
+        self._warming: threading.Thread | None = None
+        self._warmed: tuple[int, bool] | None = None
+        self._mixtures: Kept[tuple[int, int, bool], Mixture] = Kept(KEPT_FITS)
+        self._previews: Kept[str, Preview] = Kept(KEPT_PREVIEWS)
+        self._correlations: Kept[tuple[bytes, bool], ScoreColumn] = Kept(KEPT_CORRELATIONS)
+        self._searches: Kept[str, np.ndarray] = Kept(KEPT_SEARCHES)
+        self._likeness: Kept[str, np.ndarray] = Kept(KEPT_LIKENESS)
+        super().__init__(audit, rows)
+
+    @once
+    def texts(self) -> Sequence[np.ndarray]:
+        """Caption shards, mapped; AuditError where they are not whole."""
+        shards = self.audit.shards.texts()
+        return list(shards) if len(shards) <= OPEN_SHARDS else shards
+
+    @once
+    def images(self) -> Sequence[np.ndarray]:
+        """Image shards, mapped; AuditError where they are not whole."""
+        shards = self.audit.shards.images()
+        return list(shards) if len(shards) <= OPEN_SHARDS else shards
+
+    @once
+    def poisons(self) -> np.ndarray:
+        """Positions of the known poisons, ascending."""
+        return np.flatnonzero(self.truth == 1)
+
+    @once
+    def unscored(self) -> np.ndarray:
+        """Rows (m,), ascending, of the pairs without a score; they have no position."""
+        return self.audit.unscored_rows()
+
+    @once
+    def without_picture(self) -> np.ndarray:
+        """Rows (m,), ascending, of the pairs without a picture, with a score or not."""
+        return self.audit.rows_without_picture()
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the source said which pairs are poisoned."""
+        return bool((self.truth >= 0).any())
+
+    # --- sliders -----------------------------------------------------------------------------------
+
+    def check(self, params: SplitParams) -> None:
+        """Raise ParameterError where these pairs are too few for the parameters."""
+        pairs = len(self.rows[self.counted(params.collapse_duplicates)])
+        kind = "distinct" if params.collapse_duplicates else "scored"
+        if params.q > pairs:
+            raise ParameterError(f"q = {params.q}: the audit has {pairs:,} {kind} pairs; choose fewer")
+        if params.k > pairs:
+            raise ParameterError(f"K = {params.k}: the audit has {pairs:,} {kind} pairs; choose fewer")
+
+    def mixture(self, k: int, seed: int = 0, collapse: bool = False) -> Mixture:
+        """The fit of K = ``k`` components to c, with ``collapse`` of distinct pairs; each is made once."""
+        return self._mixtures.get(
+            (k, seed, collapse),
+            lambda: fit_mixture(self.consistency[self.counted(collapse)], k, seed=seed),
+        )
+
+    # --- duplicates --------------------------------------------------------------------------------
+
+    @once
+    def duplicates(self) -> Duplicates:
+        """What repeats exactly, by position; raises AuditError where the audit's pairs have changed."""
+        return exact_duplicates(self.audit, self.rows)
+
+    def counted(self, collapse: bool) -> np.ndarray | slice:
+        """What chooses the pairs that statistics see, in their order: all, or with ``collapse`` one of each."""
+        return self.duplicates.pairs.first if collapse else slice(None)
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether every fit that the K slider can ask for has been made."""
+        return self._warming is not None and not self._warming.is_alive()
+
+    def warm(self, seed: int = 0, collapse: bool = False) -> None:
+        """Begin to make every fit that the K slider can ask for, in a thread; once, while the arguments stay."""
+        with self._warm_lock:
+            if self._warmed != (seed, collapse):
+                self._warmed = seed, collapse
+                self._warming = threading.Thread(target=self.fit_all, args=[seed, collapse], daemon=True)
+                self._warming.start()
+
+    def wait_until_warm(self) -> None:
+        """Wait for the fits that :meth:`warm` began."""
+        if self._warming is not None:
+            self._warming.join()
+
+    def fit_all(self, seed: int = 0, collapse: bool = False) -> None:
+        """Make every fit that the K slider can ask for."""
+        for k in range(1, min(MAX_K, len(self)) + 1):
+            try:
+                self.mixture(k, seed, collapse)
+            except ParameterError:  # too few pairs, or all alike: whoever asks for this K is told
+                return
+
+    def preview(self, params: SplitParams) -> Preview:
+        """Both stages under ``params``; the last few are kept. Raises ParameterError as a split would."""
+        return self._previews.get(params.id, lambda: self._make(params))
+
+    def _make(self, params: SplitParams) -> Preview:
+        self.check(params)
+        collapse = params.collapse_duplicates
+        clusters = self.duplicates.pairs if collapse else None
+        mixture = self.mixture(params.k, params.seed, collapse)
+        stages = stages_of_distinct(
+            self.consistency,
+            clusters,
+            mixture,
+            params,
+            correlate=lambda probe: self._correlation(probe, clusters).values,
+            keys_of=lambda at: self.audit.keys_of(self.rows[at]),
+        )
+        z = self._correlation(
+            stages.coarse.probe, clusters
+        )  # kept from within: with its bins, order and curves
+        return Preview(self, params, mixture, stages.coarse, z, stages.gamma_z, stages.flagged)
+
+    def _correlation(self, probe: np.ndarray, clusters: Clusters | None) -> ScoreColumn:
+        """z of every pair, of copies that of the first, for the D_p at the positions ``probe`` (q,)."""
+
+        def make() -> ScoreColumn:
+            z = textual_correlation(self.texts, self.rows[probe])
+            whole = len(z) == len(self.rows)  # nothing was skipped: rows are 0 … n − 1
+            z = z if whole else z[self.rows]
+            return ScoreColumn(z if clusters is None else z[clusters.first_of], self.truth)
+
+        name = np.sort(probe).tobytes(), clusters is not None
+        return self._correlations.get(name, make)
+
+    # --- groups ------------------------------------------------------------------------------------
+
+    def groups(self, mask: np.ndarray, z: np.ndarray | None = None) -> Groups:
+        """The pairs in ``mask`` bool (n,) by what their captions say; :attr:`Preview.groups` are the flagged ones'."""
+        return group_pairs(self, np.flatnonzero(mask), z)
+
+    def trigger_estimate(
+        self,
+        positions: np.ndarray,
+        suspected: np.ndarray,
+        seed: int = 0,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> TriggerEstimate:
+        """What the pictures at ``positions`` (m,) share that those of pairs not in ``suspected`` bool (n,) do not.
+
+        Takes seconds: it reads up to 512 pictures; ``stop()`` True ends the reading early.
+        """
+        return estimate_of(self, positions, suspected, seed, stop)
+
+    @once
+    def caption_mean(self) -> np.ndarray:
+        """What all captions' embeddings have in common, float32 (d,)."""
+        return common_direction(self.texts, self.rows)
+
+    @once
+    def image_mean(self) -> np.ndarray:
+        """What all images' embeddings have in common, float32 (d,)."""
+        return common_direction(self.images, self.rows)
+
+    @once
+    def control(self) -> KeptControl:
+        """The control sample that the audit's folder keeps."""
+        return KeptControl(self.audit.folder, self.rows)
+
+    def search(self, text: str) -> np.ndarray:
+        """Which pairs' caption or key contains ``text``, whatever its case: bool (n,)."""
+
+        def make() -> np.ndarray:
+            return self.mask_of(self.positions_of(self.audit.search_captions(text)))
+
+        return self._searches.get(text, make)
+
+    @once
+    def encoder(self) -> Encoder:
+        """The audit's own encoder, for searches by text. Raises EncoderError where it cannot be loaded."""
+        return load_encoder(self.audit.status()["embedding"]["encoder"])
+
+    def likeness(self, wanted: Like) -> np.ndarray:
+        """How near each pair is to what is wanted, float32 (n,); see :meth:`Like.of_pairs`."""
+        return self._likeness.get(wanted.to_text(), lambda: wanted.of_pairs(self))
+
+    # --- what does not depend on a slider ----------------------------------------------------------
+
+    @once
+    def consistency_column(self) -> ScoreColumn:
+        """c with its histogram, order and curves."""
+        return ScoreColumn(self.consistency, self.truth)
+
+    @once
+    def _ordered(self) -> tuple[np.ndarray, np.ndarray]:
+        """c of all pairs and of the known poisons, both ascending."""
+        return np.sort(self.consistency), np.sort(self.consistency[self.poisons])
+
+    @once
+    def _ordered_collapsed(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same with c of copies that of the first of them."""
+        c = self.consistency[self.duplicates.pairs.first_of]
+        return np.sort(c), np.sort(c[self.poisons])
+
+    def benign_by(
+        self, ks: Sequence[int], gammas: Sequence[float], seed: int = 0, collapse: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """|D_b| and the known poisons in D_b for each K and γ (Fig. 6a), each int (len(ks), len(gammas)).
+
+        By the rule "quantile", before D_p is taken out of D_b.
+        """
+        every, poisons = self._ordered_collapsed if collapse else self._ordered
+        fits = [self.mixture(k, seed, collapse) for k in ks]
+        cuts = np.array([[benign_cut(fit, gamma) for gamma in gammas] for fit in fits], np.float32)
+        return np.searchsorted(every, cuts, side="right"), np.searchsorted(poisons, cuts, side="right")

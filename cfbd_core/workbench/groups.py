@@ -1,0 +1,191 @@
+"""Groups of an audit's pairs: what :meth:`Explorer.groups` and :attr:`Preview.groups` give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cfbd_core.groups.cluster import cluster
+from cfbd_core.groups.group import USUAL, Group, cohesion, farthest_points, judged, medoid
+from cfbd_core.groups.stack import decoded, read_stack
+from cfbd_core.groups.trigger_estimate import MOST_PICTURES, TriggerEstimate, estimate_trigger
+from cfbd_core.groups.words import words_of_groups
+from cfbd_core.method.neighbours import highest
+from cfbd_core.method.scores import Rows, gather, unit_rows
+from cfbd_core.pictures.picture import pictures_of
+
+if TYPE_CHECKING:
+    from cfbd_core.workbench.explorer import Explorer
+
+MOST = 50_000  # pairs that are grouped: their captions are compared each with each
+SAMPLE = 2**14  # pairs that say what all captions, or images, have in common
+REST = 4_000  # captions of other pairs that words are compared with
+SPARE = 4  # times as many pairs are drawn as pictures are wanted: scenes come again, files may be gone
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The groups of some pairs, largest first, and those that are like no other.
+
+    ``groups`` have two pairs or more; ``singles`` int64 (s,) are the positions of the rest, ascending. ``left_out``
+    int64 (l,) are those that were too many to be grouped, ascending.
+    """
+
+    groups: tuple[Group, ...]
+    singles: np.ndarray
+    left_out: np.ndarray
+    _keys: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @property
+    def grouped(self) -> int:
+        """How many pairs were compared with each other."""
+        return sum(map(len, self.groups)) + len(self.singles)
+
+    @property
+    def ungrouped(self) -> np.ndarray:
+        """Positions int64 (u,) of the pairs that are in no group, ascending."""
+        return np.sort(np.concatenate([self.singles, self.left_out]))
+
+    @property
+    def limit(self) -> str:
+        """Which of the pairs were grouped, where that is not all of them; else empty."""
+        if not len(self.left_out):
+            return ""
+        asked = self.grouped + len(self.left_out)
+        return f"Grouped: the {self.grouped:,} of {asked:,} flagged with the highest z."
+
+    @cached_property
+    def _of(self) -> dict[int, Group]:
+        return {int(position): group for group in self.groups for position in group.positions}
+
+    def of(self, position: int) -> Group | None:
+        """The group of the pair at a position; None for a single one, or one that was not grouped."""
+        return self._of.get(int(position))
+
+    def number(self, group: Group) -> int:
+        """The group's place among all, the largest being 1."""
+        return 1 + self.groups.index(group)
+
+    def find(self, group_id: str) -> Group | None:
+        """The group that has this id, or that now holds the pair it was named after: links outlive the sliders."""
+        named = next((group for group in self.groups if group.id == group_id), None)
+        return named or self._of.get(self._keys.get(group_id, -1))
+
+
+def group_pairs(explorer: Explorer, positions: np.ndarray, z: np.ndarray | None = None) -> Groups:
+    """Group the pairs at ``positions`` (m,) by what their captions say. ``z`` float32 (n,) is of every pair.
+
+    Of more than ``MOST`` those with the highest z are grouped, by c where there is no ``z``. The same pairs give the
+    same groups. Raises AuditError where the embeddings are not whole.
+    """
+    asked = np.unique(np.asarray(positions, np.int64))
+    positions, left_out = highest(asked, explorer.consistency if z is None else z, MOST)
+    rows = explorer.rows[positions]
+    if not len(positions):
+        return Groups((), positions, left_out, {})
+    captions = explorer.audit.captions_of(rows)
+    keys = explorer.audit.keys_of(rows)
+    texts = _centred(gather(explorer.texts, rows), explorer.caption_mean)
+    images = _centred(gather(explorer.images, rows), explorer.image_mean)
+    members = _members(cluster(texts))
+    several = [at for at in members if len(at) > 1]
+    rest = explorer.audit.captions_of(explorer.rows[_others(len(explorer), positions, REST)])
+    rest += [captions[at[0]] for at in members if len(at) == 1]
+    words = words_of_groups([[captions[i] for i in at] for at in several], rest)
+    usual = float(np.quantile(explorer.consistency, USUAL))
+    groups = []
+    for at, phrases in zip(several, words, strict=True):
+        typical = medoid(texts[at], [keys[i] for i in at])
+        alike, images_alike = cohesion(texts[at]), cohesion(images[at])
+        mine = positions[at]
+        mean_c = _mean(explorer.consistency[mine])
+        kind, reason = judged(len(at), alike, images_alike, fits=mean_c is None or mean_c <= usual)
+        groups.append(
+            Group(
+                id=keys[at[typical]],
+                positions=mine,
+                medoid=int(mine[typical]),
+                caption=captions[at[typical]],
+                samples=mine[farthest_points(images[at], typical)],
+                phrases=tuple(phrases),
+                cohesion=alike,
+                image_cohesion=images_alike,
+                kind=kind,
+                reason=reason,
+                mean_c=mean_c,
+                mean_z=None if z is None else _mean(z[mine]),
+            )
+        )
+    singles = positions[[at[0] for at in members if len(at) == 1]]
+    return Groups(
+        tuple(groups), np.sort(singles), left_out, dict(zip(keys, map(int, positions), strict=True))
+    )
+
+
+def estimate_of(
+    explorer: Explorer,
+    positions: np.ndarray,
+    suspected: np.ndarray,
+    seed: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+) -> TriggerEstimate:
+    """What the pictures at ``positions`` (m,) share that those of pairs not in ``suspected`` bool (n,) do not.
+
+    At most 256 pictures of each are read, drawn with ``seed``; those that are gone are counted, not fatal. The
+    estimate's ``index`` holds positions.
+    """
+    rng = np.random.default_rng(seed)
+    clean = np.flatnonzero(~suspected)
+    drawn = [_drawn(np.unique(positions), rng), _drawn(np.setdiff1d(clean, positions), rng)]
+    stacks = []
+    for chosen in drawn:
+        pictures = pictures_of(explorer.audit.shards, explorer.pairs_at(chosen))
+        stacks.append(read_stack(pictures, decoded, MOST_PICTURES, stop=stop))
+    found = estimate_trigger(stacks[0], stacks[1], seed)
+    return replace(found, index=drawn[0][found.index])
+
+
+def common_direction(shards: Rows, rows: np.ndarray) -> np.ndarray:
+    """Mean unit vector float32 (d,) of at most ``SAMPLE`` of the embeddings at ``rows`` (n,), evenly spaced."""
+    at = rows[np.unique(np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(np.int64))]
+    unit = unit_rows(gather(shards, at))
+    usable = np.isfinite(unit).all(1)
+    mean = unit[usable].mean(0, dtype=np.float64) if usable.any() else np.zeros(unit.shape[1])
+    found: np.ndarray = mean.astype(np.float32)
+    return found
+
+
+def _centred(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    rows: np.ndarray = np.nan_to_num(unit_rows(unit_rows(vectors) - mean), copy=False)
+    return rows
+
+
+def _members(labels: np.ndarray) -> list[np.ndarray]:
+    """Rows of each group, by number; ascending."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(labels))[:-1])
+
+
+def _others(n: int, positions: np.ndarray, most: int) -> np.ndarray:
+    """At most ``most`` positions that are not among ``positions``, evenly spaced."""
+    mask = np.ones(n, bool)
+    mask[positions] = False
+    others = np.flatnonzero(mask)
+    return others[np.unique(np.linspace(0, max(0, len(others) - 1), min(most, len(others))).astype(np.int64))]
+
+
+def _drawn(positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    most = SPARE * MOST_PICTURES
+    return rng.choice(positions, min(most, len(positions)), replace=False) if len(positions) else positions
+
+
+def _mean(values: np.ndarray) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else None

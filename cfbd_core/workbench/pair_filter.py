@@ -1,0 +1,142 @@
+"""Which pairs a table shows, in which order: filters as bool arrays over positions, pages of positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from cfbd_core.errors import ParameterError
+from cfbd_core.maps.lasso import Lasso
+from cfbd_core.maps.maps import Map, load_map
+from cfbd_core.method.neighbours import nearest_of
+from cfbd_core.store.columns import DECISIONS
+from cfbd_core.store.queries import SUBSETS
+from cfbd_core.workbench.copies import Copies
+from cfbd_core.workbench.likeness import COUNT, Like
+from cfbd_core.workbench.preview import Preview
+
+if TYPE_CHECKING:
+    from cfbd_core.workbench.explorer import Explorer
+
+Show = Literal["removed", "kept", "all"]
+Sort = Literal["usual", "z", "consistency", "row"]
+SHOWN: tuple[Show, ...] = ("removed", "kept", "all")
+SORTS: tuple[Sort, ...] = ("usual", "z", "consistency", "row")
+SUBSET_CODES = {name: code for code, name in enumerate(SUBSETS)}
+NO_GROUP = "none"  # for ``group``: the flagged pairs that are in none
+FEW = 1 / 16  # of all pairs: so few are sorted by themselves, more are picked from the whole order
+
+
+@dataclass(frozen=True)
+class PairFilter:
+    """A view of the pairs; a None, or an empty tuple, asks for all.
+
+    ``show`` is what an export does with them (verdict and decisions), ``subsets`` the coarse stage,
+    ``decisions`` names of ``DECISIONS``, ``c`` and ``z`` closed ranges, ``text`` a part of the caption
+    or key, ``truth`` known poisons or known clean pairs, ``lasso`` an outline on a map: pairs that are not on that
+    map lie outside of it, and all do where the map is no longer there. ``group`` is the id of a group of flagged
+    pairs, or the key of one in it, or
+    ``NO_GROUP``; ``copies`` what repeats.
+    ``like`` asks for the 100 of all these that the encoder finds nearest. The usual order is by z, and by nearness
+    where ``like`` is set.
+    """
+
+    show: Show = "removed"
+    subsets: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
+    c: tuple[float, float] | None = None
+    z: tuple[float, float] | None = None
+    text: str = ""
+    truth: bool | None = None
+    lasso: Lasso | None = None
+    group: str = ""
+    copies: Copies | None = None
+    like: Like | None = None
+    sort: Sort = "usual"
+    descending: bool = True
+
+    def __post_init__(self) -> None:
+        if self.show not in SHOWN or self.sort not in SORTS:
+            raise ParameterError(f"show {self.show!r}, sort {self.sort!r}: none of {SHOWN} and {SORTS}")
+        unknown = (set(self.subsets) - set(SUBSET_CODES)) | (set(self.decisions) - set(DECISIONS))
+        if unknown:
+            raise ParameterError(f"no subset or decision is called {unknown.pop()!r}")
+        for name, bounds in (("c", self.c), ("z", self.z)):
+            if bounds is not None and not bounds[0] <= bounds[1]:  # a NaN is in no order, too
+                raise ParameterError(f"{name} {bounds[0]:g} to {bounds[1]:g}: give the lower bound first")
+
+    def mask(self, preview: Preview) -> np.ndarray:
+        """Which pairs are shown, bool (n,)."""
+        explorer = preview.explorer
+        chosen = np.ones(len(explorer), bool)
+        if self.show != "all":
+            chosen &= preview.removed() == (self.show == "removed")
+        if self.subsets:
+            chosen &= _one_of(preview.coarse.subset, [SUBSET_CODES[name] for name in self.subsets])
+        if self.decisions:
+            chosen &= _one_of(explorer.decisions, [DECISIONS.index(name) for name in self.decisions])
+        for bounds, values in ((self.c, explorer.consistency), (self.z, preview.z.values)):
+            if bounds is not None:
+                chosen &= (values >= bounds[0]) & (values <= bounds[1])
+        if self.truth is not None:
+            chosen &= explorer.truth == int(self.truth)
+        if self.lasso is not None:
+            chosen &= _outlined(explorer, self.lasso)
+        if self.group:
+            chosen &= explorer.mask_of(_grouped(preview, self.group))
+        if self.copies is not None:
+            chosen &= self.copies.mask(preview)
+        if self.text.strip():
+            chosen &= explorer.search(self.text.strip())
+        if self.like is not None:  # last: the nearest of those that all else leaves
+            chosen = explorer.mask_of(nearest_of(explorer.likeness(self.like), COUNT, chosen))
+        return chosen
+
+    def positions(self, preview: Preview) -> np.ndarray:
+        """Positions (m,) of the pairs shown, in their order: equal values by position, no value last."""
+        chosen = self.mask(preview)
+        if self.sort == "row":
+            found = np.flatnonzero(chosen)
+            return found[::-1] if self.descending else found
+        if self.sort == "usual" and self.like is not None:
+            return self._by(preview.explorer.likeness(self.like), chosen)
+        column = preview.explorer.consistency_column if self.sort == "consistency" else preview.z
+        if np.count_nonzero(chosen) < FEW * len(chosen):
+            return self._by(column.values, chosen)
+        order = column.order if self.descending else column.rising
+        picked: np.ndarray = order[chosen[order]]
+        return picked
+
+    def _by(self, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        found = np.flatnonzero(chosen)
+        key = -values[found] if self.descending else values[found]
+        return found[np.argsort(np.nan_to_num(key, nan=np.inf), kind="stable")]
+
+
+def outlined_map(explorer: Explorer, lasso: Lasso) -> Map | None:
+    """The map that ``lasso`` is drawn on; None where another has taken its place, or there is none."""
+    made = load_map(explorer.audit.folder, lasso.space)
+    return made if made is not None and made.id == lasso.map_id else None
+
+
+def _grouped(preview: Preview, group: str) -> np.ndarray:
+    if group == NO_GROUP:
+        return preview.groups.ungrouped
+    found = preview.groups.find(group)
+    return np.zeros(0, np.int64) if found is None else found.positions
+
+
+def _outlined(explorer: Explorer, lasso: Lasso) -> np.ndarray:
+    made = outlined_map(explorer, lasso)
+    if made is None:
+        return np.zeros(len(explorer), bool)
+    return explorer.mask_of(explorer.positions_of(made.rows[lasso.holds(made.xy)]))
+
+
+def _one_of(codes: np.ndarray, wanted: list[int]) -> np.ndarray:
+    found = np.zeros(len(codes), bool)
+    for code in wanted:
+        found |= codes == code
+    return found

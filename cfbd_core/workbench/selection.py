@@ -1,0 +1,138 @@
+"""Take home exactly what a filter selects, with the columns of an export, as one setting of the sliders sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+from urllib.parse import parse_qsl
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cfbd_core import export as exporting
+from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.store.columns import DECISIONS, removed
+from cfbd_core.store.queries import SUBSETS, VERDICTS
+from cfbd_core.workbench import filter_query, slider_query
+from cfbd_core.workbench.pair_filter import outlined_map
+
+if TYPE_CHECKING:
+    from cfbd_core.workbench.explorer import Explorer
+    from cfbd_core.workbench.preview import Preview
+
+IGNORED = "audit"  # in an address of the app: whoever asks here has named the audit
+
+
+def export_selection(
+    preview: Preview,
+    positions: np.ndarray,
+    query: Mapping[str, str],
+    out: str | Path,
+    out_format: exporting.Format | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
+    dry_run: bool = False,
+    **style: Unpack[exporting.StyleOptions],
+) -> dict[str, Any]:
+    """Write the pairs at ``positions`` int64 (m,), in that order, to ``out``; ``query`` says how they were chosen.
+
+    Columns as of every export (:func:`cfbd_core.export.export`); z, subset and verdict are those of ``preview``,
+    whether or not its split is stored. ``dry_run`` and ``style`` as of :meth:`Audit.export`. Returns the sidecar's
+    content. Raises as an export does.
+    """
+    out, audit = Path(out), preview.explorer.audit
+    held = audit.status()
+    source = {name: value for name, value in (held["source"] or {}).items() if name not in ("files", "paths")}
+    sidecar = {
+        "audit": str(audit.folder.resolve()),
+        "subset": "filter",
+        "filter": dict(query),
+        "params": preview.params.to_dict() | {"gamma_z": _finite(preview.gamma_z.value)},
+        "source": source,
+        "embedding": held["embedding"],
+        "mapping": held["mapping"],
+        "counts": {"pairs": len(preview.explorer), "selected": len(positions)},
+    }
+    with audit.spooled_rows(preview.explorer.rows[positions]) as batches:
+        return audit.write_export(
+            (as_seen(preview, batch) for batch in batches),
+            out,
+            out_format or exporting.guess_format(out),
+            sidecar,
+            progress=progress,
+            dry_run=dry_run,
+            **style,
+        )
+
+
+def select(explorer: Explorer, address: str) -> tuple[Preview, np.ndarray, dict[str, str]]:
+    """The pairs that an address of the app selects, such as ``show=all&text=banana&q=20``.
+
+    Returns the preview, positions int64 (m,) in the filter's order, and the address by name. Where it names no slider
+    these are those of the audit's own split. Raises ParameterError: not a filter, or an outline of a map that is gone;
+    AuditError before the first split.
+    """
+    query = read_address(address)
+    chosen = filter_query.from_query(query)
+    applied = explorer.audit.applied_params()
+    if applied is None:
+        raise AuditError(f"{explorer.audit.folder}: not split yet; run `cfbd run` or `cfbd split` first")
+    params = slider_query.from_query(query, applied) or applied
+    if chosen.lasso is not None and outlined_map(explorer, chosen.lasso) is None:
+        raise ParameterError(
+            "lasso: the map that it was drawn on is no longer there; outline the pairs again"
+        )
+    preview = explorer.preview(params)
+    return preview, chosen.positions(preview), query
+
+
+def read_address(address: str) -> dict[str, str]:
+    """The parameters in the part of an address behind its ``?``. Raises ParameterError for one that is none of ours."""
+    try:
+        given = parse_qsl(
+            address.strip().lstrip("?"), keep_blank_values=True, strict_parsing=bool(address.strip())
+        )
+    except ValueError as error:
+        raise ParameterError(f"--where {address[:60]!r}: give NAME=VALUE, joined by &") from error
+    query: dict[str, str] = {}
+    known = (*filter_query.NAMES, *slider_query.NAMES)
+    for name, value in given:
+        if name == IGNORED:
+            continue
+        if name not in known:
+            raise ParameterError(
+                f"--where: {name[:40]!r} is no part of a filter; there are {', '.join(known)}"
+            )
+        if name in query:
+            raise ParameterError(f"--where: {name} is given twice; join its values by a comma")
+        query[name] = value
+    return query
+
+
+def as_seen(preview: Preview, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows of a batch with z, subset, verdict and what comes of it under ``preview``.
+
+    Pairs that have no score stay as they are.
+    """
+    positions = preview.explorer.positions_of(batch.column("row").to_numpy())
+    z = np.where(positions < 0, np.nan, preview.z.values[positions])
+    flagged = preview.flagged[positions]
+    decisions = np.array([DECISIONS.index(name) for name in batch.column("decision").to_pylist()], np.int8)
+    final = np.where(removed(flagged, decisions), "removed", "kept").astype(object)
+    seen = {
+        "z": pa.array(z.astype(np.float32), mask=np.isnan(z)),
+        "subset": pa.array(np.array(SUBSETS, object)[preview.coarse.subset[positions]], pa.string()),
+        "verdict": pa.array(np.array(VERDICTS, object)[flagged.astype(int)], pa.string()),
+        "final": pa.array(final, pa.string()),
+    }
+    scored = pa.array(positions >= 0)
+    for name, column in seen.items():
+        index = batch.schema.get_field_index(name)
+        batch = batch.set_column(index, name, pc.if_else(scored, column, batch.column(index)))
+    return batch
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
