@@ -109,7 +109,7 @@ def gallery(preview: Preview, positions: np.ndarray) -> None:
     explorer = preview.explorer
     pairs = explorer.pairs_at(positions).to_pylist()
     place_of = dict(zip(explorer.rows[positions].tolist(), positions.tolist(), strict=True))
-    pictures = Thumbnails(explorer.audit.folder).of(pairs)
+    pictures = Thumbnails(explorer.audit.folder).of(explorer.audit.shards, pairs)
     cards = [
         _card(preview, place_of[pair["row"]], pair, picture)
         for pair, picture in zip(pairs, pictures, strict=True)

@@ -72,7 +72,7 @@ def _draw(preview: Preview, found: Near, key: str) -> None:
 
 
 def _small(preview: Preview, pairs: list[dict[str, Any]]) -> str:
-    pictures = Thumbnails(preview.explorer.audit.folder).of(pairs)
+    pictures = Thumbnails(preview.explorer.audit.folder).of(preview.explorer.audit.shards, pairs)
     cards = []
     for pair, picture in zip(pairs, pictures, strict=True):
         cards.append(

@@ -63,7 +63,7 @@ def _picture(preview: Preview, pair: dict[str, Any]) -> str:
             return f'<img alt="" decoding="sync" src="{data_url(buffer.getvalue())}">'
         except BadImage as bad:
             note = str(bad)
-    (small,) = Thumbnails(preview.explorer.audit.folder).of([pair])
+    (small,) = Thumbnails(preview.explorer.audit.folder).of(preview.explorer.audit.shards, [pair])
     note = f'<div class="cfbd-gone">{html.escape(small.reason or note)}</div>'
     if small.data is None:
         return note

@@ -96,7 +96,7 @@ def _largest(preview: Preview, clusters: Clusters, positions: np.ndarray, kind: 
     shown = [
         (found[row], part) for row, part in zip(explorer.rows[firsts], parts, strict=True) if row in found
     ]
-    pictures = Thumbnails(explorer.audit.folder).of([pair for pair, _ in shown])
+    pictures = Thumbnails(explorer.audit.folder).of(explorer.audit.shards, [pair for pair, _ in shown])
     grid = st.grid(4, min_column_width=240)
     for (pair, part), thumbnail in zip(shown, pictures, strict=True):
         flagged = int(preview.flagged[part].sum())

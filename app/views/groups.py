@@ -159,7 +159,7 @@ def _card(preview: Preview, group: Group, number: int, risk: str) -> None:
 def _strip(preview: Preview, positions: np.ndarray) -> str:
     """Pictures of a group side by side, each with its caption as its title."""
     pairs = preview.explorer.pairs_at(positions).to_pylist()
-    pictures = Thumbnails(preview.explorer.audit.folder).of(pairs)
+    pictures = Thumbnails(preview.explorer.audit.folder).of(preview.explorer.audit.shards, pairs)
     tiles = [tile(picture, pair["caption"][:300]) for pair, picture in zip(pairs, pictures, strict=True)]
     return f'<div class="cfbd-strip">{"".join(tiles)}</div>'
 

@@ -222,7 +222,7 @@ def _told_of(
     pairs = preview.explorer.pairs_at(at[[place]]).to_pylist()
     if not pairs:
         return None
-    (picture,) = Thumbnails(preview.explorer.audit.folder).of(pairs)
+    (picture,) = Thumbnails(preview.explorer.audit.folder).of(preview.explorer.audit.shards, pairs)
     return _words(preview, pairs[0]["caption"], at[place]), picture.data
 
 

@@ -23,12 +23,12 @@ import torch
 from PIL import Image
 
 from cfbd_core.embedding.encoders import Encoder
-from cfbd_core.embedding.shards import EmbeddingFolder, Shape, Shards, as_hashes, content_hash, shard_shapes
+from cfbd_core.embedding.shards import EmbeddingFolder, Shape, Shards, shard_shapes
 from cfbd_core.embedding.transforms import transformed
 from cfbd_core.errors import EncoderError, SourceError
 from cfbd_core.machine.files import write_array
 from cfbd_core.machine.stamps import NO_STAMP, Stamp, stamp_of
-from cfbd_core.pictures.digests import HASH_BYTES, HASHES, STAMPS
+from cfbd_core.pictures.digests import HASH_BYTES, HASHES, STAMPS, as_hashes, content_hash
 from cfbd_core.pictures.images import CHANGED, BadImage, decode_image, read_image_bytes
 from cfbd_core.pictures.picture import ANEW
 

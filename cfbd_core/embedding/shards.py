@@ -8,7 +8,6 @@ says. Whatever is damaged here is named, and made again by ``cfbd embed``.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from cfbd_core.errors import AuditError
 from cfbd_core.machine.checked_files import map_array, read_object
 from cfbd_core.machine.files import write_array, write_json
 from cfbd_core.machine.json_shapes import COUNT
-from cfbd_core.pictures.digests import HASH_BYTES, HASHES, PictureDigests
+from cfbd_core.pictures.digests import HASHES, PictureDigests
 from cfbd_core.store.meta import EMBEDDING
 
 PLAN_NAME = "plan.json"
@@ -200,16 +199,6 @@ class Shards(Sequence[np.ndarray]):
         if held is None or held[0] != index:
             held = self._open = (index, _mapped(*self._files[index]))
         return held[1]
-
-
-def content_hash(data: bytes) -> bytes:
-    """The hash of a picture's or a caption's bytes, ``HASH_BYTES`` long."""
-    return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
-
-
-def as_hashes(column: np.ndarray) -> list[bytes]:
-    """Hashes of 16 bytes (n,) as bytes, empty where there is none; numpy drops the zeros at a hash's end."""
-    return [found.ljust(HASH_BYTES, b"\0") if found else b"" for found in column.tolist()]
 
 
 def _mapped(path: Path, shape: Shape) -> np.ndarray:

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
-from cfbd_core.embedding.shards import EmbeddingFolder, as_hashes
+from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.errors import SourceError
 from cfbd_core.export.tally import Tally
 from cfbd_core.machine.stamps import is_unchanged
 from cfbd_core.machine.workers import usable_cores
+from cfbd_core.pictures.digests import as_hashes
 from cfbd_core.pictures.images import CHANGED, BadImage
 from cfbd_core.pictures.picture import ANEW, MOVED, Picture
 

@@ -238,7 +238,7 @@ def _card(preview: Preview, group: Group, number: int, compare: bool) -> str:
 
 def _samples(preview: Preview, positions: np.ndarray) -> str:
     pairs = preview.explorer.pairs_at(positions).to_pylist()
-    thumbnails = Thumbnails(preview.explorer.audit.folder).of(pairs)
+    thumbnails = Thumbnails(preview.explorer.audit.folder).of(preview.explorer.audit.shards, pairs)
     return "".join(
         picture(thumbnail.data, pair["caption"]) for pair, thumbnail in zip(pairs, thumbnails, strict=True)
     )

@@ -7,6 +7,7 @@ be deleted and made again: a picture that was replaced meanwhile is still told f
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,16 @@ from cfbd_core.machine.files import written_beside
 HASH_BYTES = 16
 HASHES, STAMPS = np.dtype(f"S{HASH_BYTES}"), np.dtype(np.int64)
 DAMAGED = "delete it and run `cfbd embed` again, which takes the hashes of its embeddings"
+
+
+def content_hash(data: bytes) -> bytes:
+    """The hash of a picture's or a caption's bytes, ``HASH_BYTES`` long."""
+    return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
+
+
+def as_hashes(column: np.ndarray) -> list[bytes]:
+    """Hashes of 16 bytes (n,) as bytes, empty where there is none; numpy drops the zeros at a hash's end."""
+    return [found.ljust(HASH_BYTES, b"\0") if found else b"" for found in column.tolist()]
 
 
 class PictureDigests:

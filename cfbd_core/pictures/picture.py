@@ -8,12 +8,12 @@ embedded and gives no others.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from cfbd_core.embedding.shards import EmbeddingFolder, as_hashes, content_hash
+from cfbd_core.pictures.digests import as_hashes, content_hash
 from cfbd_core.pictures.images import CHANGED, BadImage, read_image_bytes
 
 MOVED = "say where the source is now: `cfbd ingest NEWPLACE --audit DIR`"
@@ -50,8 +50,16 @@ def digest_at(place: tuple[str, int | None, int | None]) -> bytes:
         return b""
 
 
+class KnownHashes(Protocol):
+    """Whoever knows what pictures were when they were embedded."""
+
+    def image_hashes(self, rows: np.ndarray) -> np.ndarray:
+        """Hashes of the pictures of ``rows`` int64 (n,): 16 bytes (n,), empty where unknown."""
+        ...
+
+
 def pictures_of(
-    shards: EmbeddingFolder, pairs: pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]]
+    known: KnownHashes, pairs: pa.Table | pa.RecordBatch | Sequence[Mapping[str, Any]]
 ) -> list[Picture]:
     """The pictures of pairs given as rows of the audit, a table or mappings. Raises AuditError: damaged hashes."""
     if isinstance(pairs, (pa.Table, pa.RecordBatch)):
@@ -60,4 +68,4 @@ def pictures_of(
     else:
         rows = np.array([pair.get("row", NO_ROW) for pair in pairs], np.int64)
         columns = [[pair[name] for pair in pairs] for name in COLUMNS]
-    return [Picture(*one) for one in zip(*columns, as_hashes(shards.image_hashes(rows)), strict=True)]
+    return [Picture(*one) for one in zip(*columns, as_hashes(known.image_hashes(rows)), strict=True)]

@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.machine.stamps import NO_STAMP, stamp_of
 from cfbd_core.machine.workers import usable_cores
 from cfbd_core.pictures.images import BadImage, bad_where_it_fails, decode_image
-from cfbd_core.pictures.picture import Picture, pictures_of
+from cfbd_core.pictures.picture import KnownHashes, Picture, pictures_of
 
 SIDE = 256  # px, the long side
 QUALITY = 80
@@ -57,12 +56,11 @@ class Thumbnails:
 
     def __init__(self, folder: Path) -> None:
         self._audit = Path(folder).resolve()
-        self._shards = EmbeddingFolder(self._audit / "embeddings")
         self.folder = self._audit / "thumbnails"
 
-    def of(self, pairs: Sequence[Mapping[str, Any]]) -> list[Thumbnail]:
-        """Thumbnails of pairs that are given as rows of the audit, in order."""
-        return self.get(pictures_of(self._shards, pairs))
+    def of(self, known: KnownHashes, pairs: Sequence[Mapping[str, Any]]) -> list[Thumbnail]:
+        """Thumbnails of pairs that are given as rows of the audit, in order; ``known`` are the audit's shards."""
+        return self.get(pictures_of(known, pairs))
 
     def get(self, pictures: Sequence[Picture]) -> list[Thumbnail]:
         """Thumbnails of pictures, in order; none of them makes it fail.

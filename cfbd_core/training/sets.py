@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from cfbd_core.embedding.shards import as_hashes
 from cfbd_core.embedding.transforms import Transform, transformed
 from cfbd_core.errors import ParameterError, TrainingError
 from cfbd_core.machine.places import real
+from cfbd_core.pictures.digests import as_hashes
 from cfbd_core.pictures.images import CHANGED, BadImage, decode_image
 from cfbd_core.pictures.picture import ANEW, Picture, digest_at
 from cfbd_core.sources import SourceOptions, open_source

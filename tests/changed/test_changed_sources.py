@@ -17,9 +17,9 @@ import pytest
 from cfbd_core import Audit, SplitParams
 from cfbd_core.config import EmbedParams
 from cfbd_core.embedding.mapping import train_mapping
-from cfbd_core.embedding.shards import content_hash
 from cfbd_core.errors import CfbdError, EncoderError
 from cfbd_core.html_report import write_html_report
+from cfbd_core.pictures.digests import content_hash
 from cfbd_core.pictures.images import CHANGED
 from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.training.sets import TrainingSet
@@ -225,9 +225,8 @@ def test_a_source_that_moved_is_found_again_by_its_new_place(stages):
         assert "found again" in told
     assert {outcome(embed, audit) for audit in (stages.ingested, stages.half)} == {"right"}
     assert {name: outcome(job, stages.done) for name, job in JOBS.items()} == dict.fromkeys(JOBS, "right")
-    assert all(
-        thumbnail.data for thumbnail in Thumbnails(stages.done.folder).of(stages.done.pairs().to_pylist())
-    )
+    pairs = stages.done.pairs().to_pylist()
+    assert all(thumbnail.data for thumbnail in Thumbnails(stages.done.folder).of(stages.done.shards, pairs))
 
 
 def test_another_source_is_not_taken_for_one_that_moved(stages, tmp_path):
@@ -241,7 +240,7 @@ def test_another_source_is_not_taken_for_one_that_moved(stages, tmp_path):
 @pytest.mark.parametrize("change", CHANGES[3:5], ids=lambda change: change.__name__)
 def test_a_view_says_that_a_picture_changed_and_shows_no_other(stages, change):
     change(kind_of(stages), stages.source)
-    found = Thumbnails(stages.done.folder).of(stages.done.pairs().to_pylist())
+    found = Thumbnails(stages.done.folder).of(stages.done.shards, stages.done.pairs().to_pylist())
     shifted = (
         kind_of(stages) == "tars" and "as_old" not in change.__name__
     )  # what lay behind it lies elsewhere now
@@ -254,7 +253,7 @@ def test_a_view_says_that_a_picture_changed_and_shows_no_other(stages, change):
 
 def test_a_thumbnail_that_was_kept_of_another_picture_is_not_shown(stages):
     pairs = stages.done.pairs().to_pylist()
-    Thumbnails(stages.done.folder).of(pairs)
+    Thumbnails(stages.done.folder).of(stages.done.shards, pairs)
     CHANGES[4](kind_of(stages), stages.source)
-    kept = Thumbnails(stages.done.folder).of(pairs)  # size and time are those of before
+    kept = Thumbnails(stages.done.folder).of(stages.done.shards, pairs)  # size and time are those of before
     assert [one.reason for one in kept] == [CHANGED if number == 3 else "" for number in range(len(kept))]
