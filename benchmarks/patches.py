@@ -30,7 +30,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from cfbd_core.attacks import ATTACKS, Attack, Trigger, Workshop, imagenet_templates, resized
+from cfbd_core.attacks import ATTACKS, Attack, Trigger, Workshop, resized
+from cfbd_core.poisoning.templates import imagenet_templates
 from cfbd_core.attacks.neurons import LastNeurons
 from cfbd_core.attacks.patch_search import PixelTransform, as_pixels, embedded, in_batches, mean_direction
 from cfbd_core.attacks.patches import noise

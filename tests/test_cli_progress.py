@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cfbd_core.cli import progress as cli_progress
-from cfbd_core.cli.progress import PROGRESS_VARIABLE, StageBars
+from cfbd_core.cli.progress import StageBars
+from cfbd_core.jobs.process import PROGRESS_VARIABLE
 
 
 class Clock:

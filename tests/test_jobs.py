@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.cli.progress import PROGRESS_VARIABLE, Bar, TrainBar
+from cfbd_core.cli.progress import Bar, TrainBar
+from cfbd_core.jobs.process import PROGRESS_VARIABLE
 from cfbd_core.config import EmbedParams
 from cfbd_core.errors import AuditError
 from cfbd_core.jobs import jobs as jobs_module
 from cfbd_core.jobs.jobs import Job, Jobs
-from cfbd_core.jobs.process import is_held, run
+from cfbd_core.cli.as_job import run
+from cfbd_core.jobs.process import is_held
 from cfbd_core.maps.maps import load_map
 from tests.toy import ToyEncoder
 
@@ -251,7 +253,7 @@ def test_what_the_user_can_mend_is_one_line(jobs, tmp_path):
 def test_a_bug_is_told_plainly_with_the_place_of_the_log(jobs, tmp_path, monkeypatch):
     job = until(jobs, jobs.start("report", tmp_path, ["report"]), ended)
     (job.folder / "exit.json").unlink()
-    monkeypatch.setattr("cfbd_core.cli.main.main", lambda arguments: 1 // 0)
+    monkeypatch.setattr("cfbd_core.cli.as_job.main", lambda arguments: 1 // 0)
     handler = signal.getsignal(signal.SIGINT)
     try:
         assert run(job.folder) == 1

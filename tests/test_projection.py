@@ -15,7 +15,8 @@ from PIL import Image
 
 from cfbd_core.audit.audit import Audit
 from cfbd_core.cli.main import main
-from cfbd_core.cli.progress import PROGRESS_VARIABLE, StageBars
+from cfbd_core.cli.progress import StageBars
+from cfbd_core.jobs.process import PROGRESS_VARIABLE
 from cfbd_core.config import SplitParams
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.machine.files import one_job

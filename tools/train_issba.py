@@ -105,7 +105,7 @@ def train(
     Every step draws from a generator of its own (seed, step): a run that was stopped ends in the same weights.
     """
     torch.manual_seed(settings.seed)
-    networks = BitsNetworks().to(memory_format=torch.channels_last)
+    networks = BitsNetworks(BITS).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(networks.parameters(), weight_decay=1e-4)
     first = 0
     if checkpoint.is_file():

@@ -2,7 +2,6 @@
 
 from cfbd_core.attacks import badclip, badnets, blended, issba, label_consistent, mmpoison, sig, trojan, wanet
 from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop, resized
-from cfbd_core.poisoning.templates import imagenet_templates, template_caption
 
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
@@ -25,7 +24,5 @@ __all__ = [
     "Attack",
     "Trigger",
     "Workshop",
-    "imagenet_templates",
     "resized",
-    "template_caption",
 ]

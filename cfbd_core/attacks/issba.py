@@ -93,7 +93,7 @@ def _networks(weights: Path) -> BitsNetworks:
     if not weights.is_file():
         raise EncoderError(f"{weights}: ISSBA's weights are missing; restore them from the repository")
     check_published_hash(weights, file_sha256(weights))
-    networks = BitsNetworks()
+    networks = BitsNetworks(BITS)
     networks.load_state_dict(load_file(weights))
     return networks.eval()
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cfbd_core.attacks.base import INPUT_SIZE
-from cfbd_core.attacks.issba import BITS
 
 MOST = 8 / 255  # no residual is larger, pixels in 0–1
 
@@ -27,11 +26,11 @@ class BitsEncoder(nn.Module):
     they are written in is multiplied by a key that the picture alone gives: the same bits look different elsewhere.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bits: int) -> None:
         super().__init__()
         fine, middle, coarse = 32, 48, 64
         pixels = 3 * _BLOCK**2
-        self.spread = nn.Linear(BITS, _BIT_CHANNELS * _CELLS**2)
+        self.spread = nn.Linear(bits, _BIT_CHANNELS * _CELLS**2)
         self.enter = _convolution(pixels + _BIT_CHANNELS, fine)
         self.down = _convolution(fine, middle, stride=2)
         self.further_down = _convolution(middle, coarse, stride=2)
@@ -42,7 +41,7 @@ class BitsEncoder(nn.Module):
         self.leave = nn.Conv2d(fine, pixels, 3, padding=1)
 
     def forward(self, pictures: Tensor, bits: Tensor) -> Tensor:
-        """Pictures (n, 3, 224, 224) in 0–1 and bits (n, 100) in {0, 1} to residuals of the pictures' shape."""
+        """Pictures (n, 3, 224, 224) in 0–1 and bits (n, bits) in {0, 1} to residuals of the pictures' shape."""
         message = self.spread(2 * bits - 1).unflatten(1, (_BIT_CHANNELS, _CELLS, _CELLS))
         blocks = functional.pixel_unshuffle(2 * pictures - 1, _BLOCK)
         fine = self.enter(torch.cat([blocks, functional.interpolate(message, scale_factor=4)], 1))
@@ -57,7 +56,7 @@ class BitsEncoder(nn.Module):
 class BitsDecoder(nn.Module):
     """Strided convolutions from a picture to one logit a bit; it finds a key in the picture as the encoder does."""
 
-    def __init__(self) -> None:
+    def __init__(self, bits: int) -> None:
         super().__init__()
         pixels = 3 * _BLOCK**2
         self.enter = _convolution(pixels, 48)
@@ -69,22 +68,22 @@ class BitsDecoder(nn.Module):
             nn.Conv2d(64, 16, 1),
             nn.Flatten(),
         )
-        self.read = nn.Linear(16 * _CELLS**2, BITS)
+        self.read = nn.Linear(16 * _CELLS**2, bits)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures (n, 3, 224, 224) in 0–1 to logits (n, 100); a bit is 1 where its logit is above 0."""
+        """Pictures (n, 3, 224, 224) in 0–1 to logits (n, bits); a bit is 1 where its logit is above 0."""
         blocks = functional.pixel_unshuffle(2 * pictures - 1, _BLOCK)
         logits: Tensor = self.read(self.down(self.enter(blocks) * self.key(blocks)))
         return logits
 
 
 class BitsNetworks(nn.Module):
-    """Both networks, as they are trained and shipped together."""
+    """Both networks for ``bits`` bits, as they are trained and shipped together."""
 
-    def __init__(self) -> None:
+    def __init__(self, bits: int) -> None:
         super().__init__()
-        self.encoder = BitsEncoder()
-        self.decoder = BitsDecoder()
+        self.encoder = BitsEncoder(bits)
+        self.decoder = BitsDecoder(bits)
 
 
 class _Key(nn.Module):

@@ -16,9 +16,9 @@ from typing import Self
 
 from tqdm import tqdm
 
+from cfbd_core.jobs.process import PROGRESS_VARIABLE
 from cfbd_core.machine.files import write_json
 
-PROGRESS_VARIABLE = "CFBD_PROGRESS_FILE"
 TELL_SECONDS = 0.5
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks import ATTACKS, Trigger, Workshop, template_caption
+from cfbd_core.attacks import ATTACKS, Trigger, Workshop
+from cfbd_core.poisoning.templates import template_caption
 from cfbd_core.demo.scenes import ATTRIBUTION, LICENSE, planned_classes, scene
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.machine.files import read_json, write_json, written_beside

@@ -21,10 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cfbd_core.cli.progress import PROGRESS_VARIABLE
 from cfbd_core.machine.assets import PACKAGES_DIR
 from cfbd_core.machine.files import write_json
 
+PROGRESS_VARIABLE = "CFBD_PROGRESS_FILE"  # names the file that a job's progress goes to
 STOP_SECONDS = 10.0  # a job gets to end by itself before it is killed
 STOPPED = 130  # the command's exit code after Ctrl-C
 
@@ -44,7 +44,7 @@ def launch(folder: Path, asked: dict[str, Any]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the child inherits it, and so do the workers that it forks
         write_json(folder / "job.json", asked)
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cfbd_core.jobs.process", str(folder)],
+            [sys.executable, "-P", "-m", "cfbd_core.cli.as_job", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=result,
             stderr=log,
@@ -53,29 +53,6 @@ def launch(folder: Path, asked: dict[str, Any]) -> None:
             start_new_session=True,
         )
     threading.Thread(target=process.wait, daemon=True).start()  # else it would stay as a zombie
-
-
-def run(folder: Path) -> int:
-    """Run the job of ``folder`` in this process, as its child does; returns the exit code."""
-    # An app started in the background ignores SIGINT, and its children inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = 1
-    try:
-        (folder / "lock").write_text(str(os.getpid()), encoding="ascii")
-        asked = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-        from cfbd_core.cli.main import main
-
-        code = main([*asked["arguments"], "--json"])
-        sys.stdout.flush()
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-    except KeyboardInterrupt:
-        code = STOPPED
-    except BaseException:
-        traceback.print_exc()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    write_json(folder / "exit.json", {"code": code, "finished": datetime.now(UTC).isoformat()})
-    return code
 
 
 def is_held(folder: Path) -> bool:
@@ -121,7 +98,3 @@ def _sent(folder: Path, number: signal.Signals) -> bool:
         with suppress(ProcessLookupError):
             os.killpg(int(group), number)
     return bool(group)
-
-
-if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1])))

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cfbd_core.attacks import ATTACKS, Workshop, badnets, imagenet_templates, resized, template_caption
+from cfbd_core.attacks import ATTACKS, Workshop, badnets, resized
+from cfbd_core.poisoning.templates import imagenet_templates, template_caption
 from cfbd_core.attacks.badnets import BadNetsParams
 from cfbd_core.errors import ParameterError
 

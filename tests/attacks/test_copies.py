@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from cfbd_core import Audit, SplitParams, __version__
-from cfbd_core.attacks import imagenet_templates
+from cfbd_core.poisoning.templates import imagenet_templates
 from cfbd_core.attacks.base import Workshop
 from cfbd_core.errors import AuditError, CfbdError, EncoderError, ParameterError, SourceError
 from cfbd_core.machine.tars import write_tar

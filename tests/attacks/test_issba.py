@@ -75,7 +75,7 @@ def test_a_scene_stays_above_35_db(scenes):
 @settings(max_examples=20)
 def test_untrained_networks_keep_the_bound_too(seed):
     torch.manual_seed(seed)
-    encoder = BitsNetworks().encoder
+    encoder = BitsNetworks(BITS).encoder
     with torch.no_grad():
         encoder.leave.weight.mul_(1000)
         found = encoder(torch.rand(1, 3, 224, 224), torch.randint(0, 2, (1, 100)).float())
@@ -202,7 +202,7 @@ def test_training_stopped_and_gone_on_with_ends_in_the_same_weights(tmp_path, sc
     assert told == [2]
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
     torch.manual_seed(0)
-    start = BitsNetworks().state_dict()
+    start = BitsNetworks(BITS).state_dict()
     assert not any(torch.equal(value, start[name]) for name, value in whole.items() if value.dim() > 1)
 
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cfbd_core.attacks import ATTACKS, Workshop, imagenet_templates
+from cfbd_core.attacks import ATTACKS, Workshop
+from cfbd_core.poisoning.templates import imagenet_templates
 from cfbd_core.errors import ParameterError
 from cfbd_core.poisoning.naming import names
 from cfbd_core.poisoning.plan import PoisonParams, make_plan, make_triggers, triggered

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cfbd_core.attacks import ATTACKS, Workshop, imagenet_templates
+from cfbd_core.attacks import ATTACKS, Workshop
+from cfbd_core.poisoning.templates import imagenet_templates
 from cfbd_core.demo import LICENSE, scene, write_demo
 from cfbd_core.demo.shards import DemoParams, choose_poisons
 from cfbd_core.errors import AuditError, ParameterError, SourceError
