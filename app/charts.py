@@ -62,7 +62,7 @@ def consistency(preview: Preview, log: bool, poisons: bool) -> Chart:
         _known_poisons(figure, centres, preview.poisons_by_consistency())
     if preview.coarse.cut is not None:
         _mark(figure, preview.coarse.cut, "D_b ends", BLUE, "left")
-    top = preview.explorer.consistency[preview.coarse.probe]
+    top = preview.pairs.consistency[preview.coarse.probe]
     _mark(figure, float(top.min()), f"top q = {len(top):,}", ORANGE, "right")
     if len(top) <= RUG:
         figure.add_scatter(
@@ -106,7 +106,7 @@ def precision_recall(preview: Preview) -> Chart:
 def roc(preview: Preview) -> Chart:
     """ROC curves of both stages, the false-positive rate on a log scale: that is where audits live."""
     figure, data = _curves(preview, "roc", "fpr", "tpr")
-    least = 0.5 / max(1, int(np.count_nonzero(preview.explorer.truth == 0)))
+    least = 0.5 / max(1, int(np.count_nonzero(preview.pairs.truth == 0)))
     for trace in figure.data:
         trace.x = [max(x, least) for x in trace.x]
     finish(figure, "false-positive rate (log)", "true-positive rate")
@@ -201,7 +201,7 @@ def _curves(preview: Preview, kind: str, across: str, up: str) -> tuple[go.Figur
     figure = go.Figure()
     data: dict[str, Sequence[Any]] = {}
     stages = (
-        ("coarse: rank by c", BLUE, preview.explorer.consistency_column),
+        ("coarse: rank by c", BLUE, preview.pairs.consistency_column),
         ("coarse to fine: rank by z", ORANGE, preview.z),
     )
     for (name, colour, column), short in zip(stages, ("c", "z"), strict=True):

@@ -66,7 +66,7 @@ def selection(preview: Preview, positions: np.ndarray) -> None:
 
     What was asked for stays on offer while others go on deciding.
     """
-    explorer = preview.explorer
+    explorer = preview.pairs
     query = slider_query.to_query(preview.params) | filters.query()
     of = (str(explorer.audit.folder), explorer.version, preview.params.id, *query.items())
     asked: _Asked | None = st.session_state.get("selection_asked")
@@ -93,7 +93,7 @@ def selection(preview: Preview, positions: np.ndarray) -> None:
 
 def _ask(preview: Preview, of: tuple[Hashable, ...], safe: bool) -> _Asked:
     """Take note of what is asked for now; what this session had written of this audit before is deleted."""
-    audit = preview.explorer.audit
+    audit = preview.pairs.audit
     out = state.settings().target(place(audit.folder, f"selection-{uuid4().hex[:12]}.csv"), audit.folder)
     written: list[Path] = st.session_state.setdefault("selection_files", [])
     for old in [old for old in written if old.parent == out.parent]:
@@ -101,7 +101,7 @@ def _ask(preview: Preview, of: tuple[Hashable, ...], safe: bool) -> _Asked:
             name.unlink(missing_ok=True)
         shutil.rmtree(old.with_name(f"{old.name}.images"), ignore_errors=True)
     written.append(out)
-    asked = _Asked(of, safe, preview.explorer.last_action, out)
+    asked = _Asked(of, safe, preview.pairs.last_action, out)
     st.session_state["selection_asked"] = asked
     return asked
 
@@ -119,6 +119,6 @@ def _offer(preview: Preview, positions: np.ndarray, query: dict[str, str], asked
         st.session_state["selection_asked"] = replace(asked, done=True)
     file_button(asked.out, "selection_download", "text/csv")
     warnings(asked.out)
-    if preview.explorer.last_action != asked.action:
+    if preview.pairs.last_action != asked.action:
         st.caption(":material/history: It is of before later decisions; prepare it again to have them.")
     st.caption(f"On the server until you prepare another: {escaped(state.settings().name(asked.out))}")

@@ -38,9 +38,9 @@ from cfbd_core.groups.cluster import cluster
 from cfbd_core.groups.pattern import correlation
 from cfbd_core.groups.stack import SIDE, read_stack
 from cfbd_core.groups.trigger_estimate import MOST_PICTURES, TriggerEstimate, estimate_trigger
-from cfbd_core.method.scores import unit_rows
+from cfbd_core.method.scores import common_direction, unit_rows
 from cfbd_core.poisoning.plan import Poison, PoisonParams, settings, triggered
-from cfbd_core.workbench.groups import Groups, common_direction, group_pairs
+from cfbd_core.workbench.groups import Groups, group_pairs
 
 TARGETS = ("banana", "cheeseburger", "volcano")
 MOST = 600

@@ -47,7 +47,7 @@ def chart_data(preview: Preview) -> None:
     preview.consistency_histogram()
     preview.z_histogram()
     preview.overruled()
-    if preview.explorer.has_truth:
+    if preview.pairs.has_truth:
         preview.poisons_by_consistency()
         preview.poisons_by_z()
         preview.confusion(preview.flagged)

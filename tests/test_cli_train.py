@@ -18,9 +18,9 @@ import pytest
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.cli.main import main
-from cfbd_core.jobs.process import PROGRESS_VARIABLE
 from cfbd_core.cli.train import _text
 from cfbd_core.embedding.encoders import load_encoder
+from cfbd_core.jobs.process import PROGRESS_VARIABLE
 from cfbd_core.machine.files import one_job
 from cfbd_core.training.tracking import read_metrics
 from tests.store.older import make_older

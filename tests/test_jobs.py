@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 
 from cfbd_core import Audit, SplitParams
+from cfbd_core.cli.as_job import run
 from cfbd_core.cli.progress import Bar, TrainBar
-from cfbd_core.jobs.process import PROGRESS_VARIABLE
 from cfbd_core.config import EmbedParams
 from cfbd_core.errors import AuditError
 from cfbd_core.jobs import jobs as jobs_module
 from cfbd_core.jobs.jobs import Job, Jobs
-from cfbd_core.cli.as_job import run
-from cfbd_core.jobs.process import is_held
+from cfbd_core.jobs.process import PROGRESS_VARIABLE, is_held
 from cfbd_core.maps.maps import load_map
 from tests.toy import ToyEncoder
 

@@ -45,7 +45,7 @@ def vectors_of(explored: Explorer, kind: str) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["image", "caption"])
 @pytest.mark.parametrize("others", [{}, {"c": (0.05, 0.3)}, {"truth": True}])
 def test_the_nearest_of_those_that_the_rest_of_the_filter_leaves_nearest_first(preview, kind, others) -> None:
-    explored = preview.explorer
+    explored = preview.pairs
     key = explored.audit.keys_of(explored.rows[[7]])[0]
     left = PairFilter(show="all", **others).mask(preview)
     found = PairFilter(show="all", like=Like(kind, key), **others).positions(preview)
@@ -58,12 +58,12 @@ def test_the_nearest_of_those_that_the_rest_of_the_filter_leaves_nearest_first(p
 
 
 def test_another_order_of_the_same_pairs_can_be_chosen(preview) -> None:
-    key = preview.explorer.audit.keys_of(preview.explorer.rows[[7]])[0]
+    key = preview.pairs.audit.keys_of(preview.pairs.rows[[7]])[0]
     nearest = PairFilter(show="all", like=Like("image", key))
     by_c = replace(nearest, sort="consistency")
     found = by_c.positions(preview)
     assert set(found) == set(nearest.positions(preview))
-    assert (np.diff(preview.explorer.consistency[found]) <= 0).all()
+    assert (np.diff(preview.pairs.consistency[found]) <= 0).all()
 
 
 def test_a_text_finds_pictures_and_is_encoded_once(explored, preview) -> None:
@@ -78,7 +78,7 @@ def test_a_text_finds_pictures_and_is_encoded_once(explored, preview) -> None:
 
 def test_a_key_that_no_pair_has_is_told(explored) -> None:
     with pytest.raises(ParameterError, match="no pair has this key"):
-        explored.likeness(Like("image", "nobody"))
+        Like("image", "nobody").of_pairs(explored)
 
 
 @pytest.mark.parametrize("text", ["", "image", "image:", "sound:x"])

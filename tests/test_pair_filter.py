@@ -57,7 +57,7 @@ def pairs(previews: dict[str, Preview]) -> dict[str, list[dict[str, Any]]]:
 
 
 def pairs_of(preview: Preview) -> list[dict[str, Any]]:
-    explored = preview.explorer
+    explored = preview.pairs
     scored = explored.audit.pairs(where="consistency IS NOT NULL")
     found = scored.select(["key", "caption", "decision", "poisoned"]).to_pylist()
     for position, pair in enumerate(found):

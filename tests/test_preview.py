@@ -47,7 +47,7 @@ def test_counts(preview: Preview) -> None:
 def test_a_decision_overrules_the_verdict_and_unsure_does_not(preview: Preview) -> None:
     expected = [
         {"": flagged, "unsure": flagged, "keep": False, "remove": True}[DECISIONS[code]]
-        for flagged, code in zip(preview.flagged.tolist(), preview.explorer.decisions.tolist(), strict=True)
+        for flagged, code in zip(preview.flagged.tolist(), preview.pairs.decisions.tolist(), strict=True)
     ]
     assert preview.removed().tolist() == expected
 
@@ -55,7 +55,7 @@ def test_a_decision_overrules_the_verdict_and_unsure_does_not(preview: Preview) 
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_confusion_is_over_the_pairs_whose_truth_is_known(preview: Preview, by_hand: bool) -> None:
     verdict = preview.removed() if by_hand else preview.flagged
-    cells = list(zip(preview.explorer.truth.tolist(), verdict.tolist(), strict=True))
+    cells = list(zip(preview.pairs.truth.tolist(), verdict.tolist(), strict=True))
     found = preview.confusion(verdict)
     assert found == Confusion(
         caught=cells.count((1, True)),
@@ -87,7 +87,7 @@ def test_both_kinds_of_overruling_occur_here(explored: Explorer) -> None:
 
 
 def test_poisons_in_the_benign_subset(preview: Preview) -> None:
-    subset, truth = preview.coarse.subset.tolist(), preview.explorer.truth.tolist()
+    subset, truth = preview.coarse.subset.tolist(), preview.pairs.truth.tolist()
     assert preview.poisons_in_benign() == counted(
         code == 0 and known == 1 for code, known in zip(subset, truth, strict=True)
     )
@@ -95,13 +95,13 @@ def test_poisons_in_the_benign_subset(preview: Preview) -> None:
 
 @pytest.mark.parametrize("name", ["consistency", "z"])
 def test_a_histogram_holds_every_pair_that_has_a_value(preview: Preview, name: str) -> None:
-    values = preview.explorer.consistency if name == "consistency" else preview.z.values
+    values = preview.pairs.consistency if name == "consistency" else preview.z.values
     edges, counts = getattr(preview, f"{name}_histogram")()
     assert counts.shape == (3, len(edges) - 1)
     has = np.isfinite(values)
     assert counts.sum(1).tolist() == [counted((preview.coarse.subset == code) & has) for code in range(3)]
     poisons = getattr(preview, f"poisons_by_{name}")()
-    assert poisons.sum() == counted((preview.explorer.truth == 1) & has)
+    assert poisons.sum() == counted((preview.pairs.truth == 1) & has)
     assert (poisons <= counts.sum(0)).all()
     assert (edges[0], edges[-1]) == (values[has].min(), values[has].max())
 

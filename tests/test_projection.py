@@ -16,9 +16,9 @@ from PIL import Image
 from cfbd_core.audit.audit import Audit
 from cfbd_core.cli.main import main
 from cfbd_core.cli.progress import StageBars
-from cfbd_core.jobs.process import PROGRESS_VARIABLE
 from cfbd_core.config import SplitParams
 from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.jobs.process import PROGRESS_VARIABLE
 from cfbd_core.machine.files import one_job
 from cfbd_core.maps import layout
 from cfbd_core.maps import maps as projection
@@ -253,14 +253,14 @@ def test_an_outline_is_of_one_map_and_selects_nothing_once_another_is_made(audit
     preview = Explorer(audit).preview(SplitParams(q=5, k=1))
     everything = Lasso.box("captions", made.id, (-2, 2), (-2, 2))
     chosen = PairFilter(show="all", lasso=everything)
-    assert preview.explorer.rows[chosen.positions(preview)].size == 40
+    assert preview.pairs.rows[chosen.positions(preview)].size == 40
     again = Lasso.from_text(everything.to_text())
-    assert outlined_map(preview.explorer, again) is not None
+    assert outlined_map(preview.pairs, again) is not None
     other = Lasso("captions", everything.corners)  # as links of before maps had names say it
     assert not PairFilter(show="all", lasso=other).mask(preview).any()
     make_map(audit, "captions", points=40, seed=1)
     assert not chosen.mask(preview).any()
-    assert outlined_map(preview.explorer, again) is None
+    assert outlined_map(preview.pairs, again) is None
 
 
 @pytest.mark.usefixtures("fast_layout")

@@ -106,7 +106,7 @@ _component = st.components.v2.component("cfbd_cards", js=_SCRIPT, isolate_styles
 
 def gallery(preview: Preview, positions: np.ndarray) -> None:
     """Draw the pairs at ``positions`` (m,) as a grid of cards."""
-    explorer = preview.explorer
+    explorer = preview.pairs
     pairs = explorer.pairs_at(positions).to_pylist()
     place_of = dict(zip(explorer.rows[positions].tolist(), positions.tolist(), strict=True))
     pictures = Thumbnails(explorer.audit.folder).of(explorer.audit.shards, pairs)
@@ -133,7 +133,7 @@ def _open() -> None:
 
 def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbnail) -> dict[str, Any]:
     subset = int(preview.coarse.subset[position])
-    z, c = float(preview.z.values[position]), float(preview.explorer.consistency[position])
+    z, c = float(preview.z.values[position]), float(preview.pairs.consistency[position])
     tags = [
         ("subset", SUBSETS[subset]),
         ("flag", "flagged") if preview.flagged[position] else ("ok", "clean"),
@@ -149,7 +149,7 @@ def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbn
         "gone": picture.reason,
         "tags": tags,
         "scores": f"z {z:.3f} · c {c:.3f}" if np.isfinite(z) else f"z – · c {c:.3f}",
-        "decided": DECISIONS[preview.explorer.decisions[position]],
+        "decided": DECISIONS[preview.pairs.decisions[position]],
     }
 
 

@@ -56,13 +56,13 @@ def choose(found: PairFilter) -> None:
 
 def ready(preview: Preview) -> bool:
     """Whether what the filter asks for is at hand; else it is made meanwhile, and the page says what it waits for."""
-    held, explorer = chosen(), preview.explorer
+    held, explorer = chosen(), preview.pairs
     if held.group and groups(preview) is None:
         return False
     if held.like is not None:
         wanted = held.like
         like = ("like", ref(explorer), wanted.to_text())
-        if background.made(like, lambda: explorer.likeness(wanted), "Looking for the nearest pairs") is None:
+        if background.made(like, lambda: wanted.of_pairs(explorer), "Looking for the nearest pairs") is None:
             return False
     if held.copies is not None:
         copies = held.copies
@@ -157,7 +157,7 @@ def _more(preview: Preview, held: PairFilter) -> None:
         args=["copies"],
     )
     for name, label, column, bounds in (
-        ("c", "Consistency c", preview.explorer.consistency_column, held.c),
+        ("c", "Consistency c", preview.pairs.consistency_column, held.c),
         ("z", "Textual correlation z", preview.z, held.z),
     ):
         low, high = float(np.floor(column.edges[0] * 100) / 100), float(np.ceil(column.edges[-1] * 100) / 100)
@@ -165,7 +165,7 @@ def _more(preview: Preview, held: PairFilter) -> None:
         _stand(f"range_{name}", (max(low, min(at[0], high)), min(high, max(at[1], low))))
         st.session_state[f"whole_{name}"] = (low, high)
         st.slider(label, low, high, step=0.01, key=f"range_{name}", on_change=_changed, args=[name])
-    if preview.explorer.has_truth:
+    if preview.pairs.has_truth:
         _stand("truth", held.truth)
         st.selectbox(
             "Truth",

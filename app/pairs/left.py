@@ -23,7 +23,7 @@ def panel(preview: Preview, where: str, *, needed: bool = False) -> None:
     with st.container(border=True, gap="small", key=f"left_{where}"):
         st.markdown("#### What is left")
         try:
-            control = preview.explorer.control.get()
+            control = preview.pairs.control.get()
         except AuditError as error:
             st.error(escaped(str(error)), icon=":material/error:")
             _draw_button(where, "Draw a new control sample", anew=True)
@@ -43,7 +43,7 @@ def panel(preview: Preview, where: str, *, needed: bool = False) -> None:
 def _numbers(preview: Preview, control: ControlSample, where: str, needed: bool) -> None:
     """The numbers, by what they depend on: until those of the last decision are there, those before it stay."""
     needed = st.toggle("How many more reviews?", value=needed, key=f"left_needed_{where}")
-    name = ("left", ref(preview), ref(control), preview.explorer.last_action, needed)
+    name = ("left", ref(preview), ref(control), preview.pairs.last_action, needed)
     aside.fill(
         f"left_{where}",
         {name: lambda: _told(preview, needed)},

@@ -45,7 +45,7 @@ def panel(preview: Preview, position: int, key: str, following: int | None) -> N
 
 def find(preview: Preview, position: int) -> Near:
     """Compare the pair at ``position`` with all: every embedding is read, of both sides."""
-    explorer = preview.explorer
+    explorer = preview.pairs
     row = int(explorer.rows[position])
     kept = np.zeros(sum(len(shard) for shard in explorer.images), bool)
     kept[explorer.rows[~preview.removed()]] = True
@@ -53,7 +53,7 @@ def find(preview: Preview, position: int) -> Near:
 
 
 def _draw(preview: Preview, found: Near, key: str) -> None:
-    explorer = preview.explorer
+    explorer = preview.pairs
     by_image = explorer.positions_of(found.by_image)
     by_image = by_image[by_image >= 0]
     by_image = by_image[~preview.removed()[by_image]][:SHOWN]  # some may have been removed since
@@ -72,7 +72,7 @@ def _draw(preview: Preview, found: Near, key: str) -> None:
 
 
 def _small(preview: Preview, pairs: list[dict[str, Any]]) -> str:
-    pictures = Thumbnails(preview.explorer.audit.folder).of(preview.explorer.audit.shards, pairs)
+    pictures = Thumbnails(preview.pairs.audit.folder).of(preview.pairs.audit.shards, pairs)
     cards = []
     for pair, picture in zip(pairs, pictures, strict=True):
         cards.append(

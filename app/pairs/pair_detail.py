@@ -15,7 +15,7 @@ from cfbd_core.workbench.preview import Preview
 @st.dialog("One pair", width="large", icon=":material/photo:")
 def show(preview: Preview, position: int) -> None:
     """Draw the pair at ``position`` over the page."""
-    pairs = preview.explorer.pairs_at(np.array([position])).to_pylist()
+    pairs = preview.pairs.pairs_at(np.array([position])).to_pylist()
     if not pairs:
         st.info("This pair is no longer in the audit.", icon=":material/info:")
         return

@@ -21,7 +21,7 @@ LONGEST = 100_000  # letters of a caption: its end may be what matters
 
 def large(preview: Preview, position: int, pair: dict[str, Any], reason: str) -> str:
     """The pair as HTML: picture, caption, why it is here (``reason``), and where its scores lie among all."""
-    explorer = preview.explorer
+    explorer = preview.pairs
     z, c = float(preview.z.values[position]), float(explorer.consistency[position])
     verdict = "flagged" if preview.flagged[position] else "not flagged"
     tags = [f'<span class="cfbd-tag {"cfbd-flag" if preview.flagged[position] else ""}">{verdict}</span>']
@@ -55,7 +55,7 @@ def _picture(preview: Preview, pair: dict[str, Any]) -> str:
     note = ""
     if pair["image"] is not None:
         try:
-            (found,) = pictures_of(preview.explorer.audit.shards, [pair])
+            (found,) = pictures_of(preview.pairs.audit.shards, [pair])
             picture, buffer = decode_image(found.read()), io.BytesIO()
             with bad_where_it_fails("failed transform"):
                 picture.thumbnail((LARGE, LARGE))
@@ -63,7 +63,7 @@ def _picture(preview: Preview, pair: dict[str, Any]) -> str:
             return f'<img alt="" decoding="sync" src="{data_url(buffer.getvalue())}">'
         except BadImage as bad:
             note = str(bad)
-    (small,) = Thumbnails(preview.explorer.audit.folder).of(preview.explorer.audit.shards, [pair])
+    (small,) = Thumbnails(preview.pairs.audit.folder).of(preview.pairs.audit.shards, [pair])
     note = f'<div class="cfbd-gone">{html.escape(small.reason or note)}</div>'
     if small.data is None:
         return note

@@ -56,7 +56,7 @@ def queue(preview: Preview) -> ReviewQueue | None:
     None while something that it takes is made, which the page says.
     """
     order = chosen()
-    explorer = preview.explorer
+    explorer = preview.pairs
     control = control_sample(preview) if order != "filter" else None
     drawn = None if control is None else (control.look, control.drawn)
     made_of = (
@@ -99,7 +99,7 @@ def _at_asked(queue: ReviewQueue) -> ReviewQueue:
 def control_sample(preview: Preview) -> ControlSample | None:
     """The control sample; one that cannot be read is told by the panel below."""
     try:
-        return preview.explorer.control.get()
+        return preview.pairs.control.get()
     except AuditError:
         return None
 
@@ -108,7 +108,7 @@ def _learned(
     preview: Preview, control: ControlSample | None, made_of: tuple[Any, ...]
 ) -> tuple[np.ndarray, list[str], str] | None:
     """The next pairs by what was decided so far: of when they were asked for, whoever decides meanwhile."""
-    explorer = preview.explorer
+    explorer = preview.pairs
     asked = st.session_state.get("review_learning")
     if asked is None or asked[0] != made_of:
         asked = st.session_state["review_learning"] = made_of, explorer.last_action

@@ -51,7 +51,7 @@ def _one(queue: ReviewQueue) -> None:
     if st.session_state.get("review") is not queue:
         st.rerun()  # the queue is used up: the page makes the next one
     preview = state.preview()
-    explorer = preview.explorer
+    explorer = preview.pairs
     ready = [] if queue.is_over else _ready(queue, preview)
     is_here = bool(ready) and ready[0][0] == queue.position(explorer)
     pairs = ready if is_here else []
@@ -72,7 +72,7 @@ def _one(queue: ReviewQueue) -> None:
 
 def _ready(queue: ReviewQueue, preview: Preview) -> list[tuple[int, dict[str, Any]]]:
     """The pair where the queue stands and those after it, each with its position; without those that are gone."""
-    explorer = preview.explorer
+    explorer = preview.pairs
     positions = [queue.position(explorer), *queue.following(explorer, AHEAD)]
     there = [position for position in positions if position >= 0]
     found = {pair["row"]: pair for pair in explorer.pairs_at(np.array(there, np.int64)).to_pylist()}
@@ -121,7 +121,7 @@ def _drawn(preview: Preview, position: int, pair: dict[str, Any], reason: str) -
 
 
 def _progress(queue: ReviewQueue, preview: Preview) -> None:
-    done, total = queue.decided(preview.explorer), len(queue)
+    done, total = queue.decided(preview.pairs), len(queue)
     minutes = (time.monotonic() - queue.began) / 60
     pace = f" · {queue.made / minutes:.0f} a minute" if queue.made >= 3 and minutes > 0 else ""
     told = f" · {queue.told}" if queue.told else ""

@@ -17,7 +17,8 @@ from cfbd_core.audit.duplicates import Duplicates
 from cfbd_core.method.clusters import Clusters
 from cfbd_core.method.near_copies import NEAR_CAPTION, NEAR_IMAGE
 from cfbd_core.pictures.thumbnails import Thumbnails
-from cfbd_core.workbench.copies import Copies, Kind, NearCopies
+from cfbd_core.workbench.copies import Copies, Kind
+from cfbd_core.workbench.near import NearCopies
 from cfbd_core.workbench.pair_filter import PairFilter
 from cfbd_core.workbench.preview import Preview
 
@@ -51,7 +52,7 @@ def page() -> None:
         "Repeats", list(KINDS), format_func=KINDS.__getitem__, default="pairs", required=True,
         key="duplicates_kind",
     )  # fmt: skip
-    _largest(preview, getattr(found, kind), np.arange(len(preview.explorer)), COPIES[kind])
+    _largest(preview, getattr(found, kind), np.arange(len(preview.pairs)), COPIES[kind])
     _near(preview)
 
 
@@ -90,7 +91,7 @@ def _largest(preview: Preview, clusters: Clusters, positions: np.ndarray, kind: 
         f"look_{kind}",
         PairFilter(show="all", copies=Copies(kind)),
     )
-    explorer = preview.explorer
+    explorer = preview.pairs
     firsts = np.array([part[0] for part in parts])
     found = {pair["row"]: pair for pair in explorer.pairs_at(firsts).to_pylist()}
     shown = [
@@ -124,7 +125,7 @@ def _near(preview: Preview) -> None:
         f"By embeddings: captions with a cosine of at least {NEAR_CAPTION}, images of at least {NEAR_IMAGE}. Poisoned "
         "pairs have nearly the same captions over unlike pictures."
     )
-    of = (str(preview.explorer.audit.folder), preview.explorer.version, preview.params.id)
+    of = (str(preview.pairs.audit.folder), preview.pairs.version, preview.params.id)
     if st.button(f"Look among the {len(flagged):,} flagged pairs", icon=":material/search:", key="near"):
         st.session_state["near_asked"] = of
     if st.session_state.get("near_asked") != of:

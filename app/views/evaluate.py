@@ -19,7 +19,7 @@ def page() -> None:
     preview = previews.shown()
     if preview is None:
         return
-    if not preview.explorer.has_truth:
+    if not preview.pairs.has_truth:
         widgets.empty(
             ":material/help:",
             "The truth is not known",
@@ -28,9 +28,9 @@ def page() -> None:
             page="views/audits.py",
         )
         return
-    areas = preview.z.areas, preview.explorer.consistency_column.areas
+    areas = preview.z.areas, preview.pairs.consistency_column.areas
     if areas[0] is None or areas[1] is None:
-        known = "poisoned" if preview.explorer.truth.max() > 0 else "clean"
+        known = "poisoned" if preview.pairs.truth.max() > 0 else "clean"
         widgets.empty(
             ":material/balance:",
             "Only one kind of pair",

@@ -56,7 +56,7 @@ def page() -> None:
 
 def _summary(preview: Preview) -> None:
     removed = preview.removed()
-    decisions = preview.explorer.decisions
+    decisions = preview.pairs.decisions
     by_hand = int((removed & ~preview.flagged).sum())
     spared = int((preview.flagged & ~removed).sum())
     with st.container(horizontal=True, gap="medium"):

@@ -47,7 +47,7 @@ def page() -> None:
     with right:
         with st.container(horizontal=True, gap="medium"):
             log = st.toggle("Log counts", value=True, key="fine_log", persist_state="session")
-            poisons = preview.explorer.has_truth and st.toggle(
+            poisons = preview.pairs.has_truth and st.toggle(
                 "Known poisons", value=True, key="fine_truth", persist_state="session"
             )
         widgets.chart(charts.z_histogram(preview, log, poisons))

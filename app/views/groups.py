@@ -95,7 +95,7 @@ def _in_order(preview: Preview, groups: Groups) -> list[tuple[Group, str]] | Non
     """The groups, each with what is said of its risk; None while the risk is worked out."""
     if st.session_state.get("groups_order", "largest") != "riskiest":
         return [(group, "") for group in groups.groups]
-    explorer = preview.explorer
+    explorer = preview.pairs
 
     def make() -> tuple[list[GroupRisk], Risk]:
         decisions = explorer.decisions
@@ -125,7 +125,7 @@ def _risk_told(one: GroupRisk, risk: Risk) -> str:
 
 def _card(preview: Preview, group: Group, number: int, risk: str) -> None:
     colour, icon = KINDS[group.kind]
-    decided = preview.explorer.decisions[group.positions]
+    decided = preview.pairs.decisions[group.positions]
     with st.container(border=True, key=f"group_{group.medoid}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
             st.markdown(f"#### {number}. {escaped(group.name, 80)}", width="content")
@@ -158,15 +158,15 @@ def _card(preview: Preview, group: Group, number: int, risk: str) -> None:
 
 def _strip(preview: Preview, positions: np.ndarray) -> str:
     """Pictures of a group side by side, each with its caption as its title."""
-    pairs = preview.explorer.pairs_at(positions).to_pylist()
-    pictures = Thumbnails(preview.explorer.audit.folder).of(preview.explorer.audit.shards, pairs)
+    pairs = preview.pairs.pairs_at(positions).to_pylist()
+    pictures = Thumbnails(preview.pairs.audit.folder).of(preview.pairs.audit.shards, pairs)
     tiles = [tile(picture, pair["caption"][:300]) for pair, picture in zip(pairs, pictures, strict=True)]
     return f'<div class="cfbd-strip">{"".join(tiles)}</div>'
 
 
 def _shared(preview: Preview, group: Group) -> None:
     """The estimate of the trigger."""
-    explorer = preview.explorer
+    explorer = preview.pairs
     found: TriggerEstimate | None = background.made(
         ("trigger", str(explorer.audit.folder), explorer.version, preview.params.id, group.id),
         lambda: preview.trigger_estimate(group),

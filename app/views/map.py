@@ -45,13 +45,13 @@ def page() -> None:
     preview = previews.shown()
     if preview is None:
         return
-    folder = preview.explorer.audit.folder
+    folder = preview.pairs.audit.folder
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         space = st.segmented_control(
             "Of the", list(SPACES), format_func=SPACES.__getitem__, default="captions", required=True,
             key="space", persist_state="session",
         )  # fmt: skip
-        colours = [name for name in COLOURS if name != "truth" or preview.explorer.has_truth]
+        colours = [name for name in COLOURS if name != "truth" or preview.pairs.has_truth]
         colour = st.segmented_control(
             "Coloured by", colours, format_func=COLOURS.__getitem__, default="verdict", required=True,
             key="map_colour", persist_state="session", wrap=True,
@@ -136,7 +136,7 @@ def _make(folder: Path, space: str, points: int) -> None:
 
 
 def _draw(preview: Preview, made: Map, colour: str) -> None:
-    explorer = preview.explorer
+    explorer = preview.pairs
     at = explorer.positions_of(made.rows)
     index = np.flatnonzero(at >= 0)
     at, xy = at[index], made.xy[index]
@@ -182,7 +182,7 @@ def _draw(preview: Preview, made: Map, colour: str) -> None:
 
 def _missing(preview: Preview, made: Map, here: np.ndarray) -> None:
     """How many pairs that a map should show are not among those that are ``here`` bool (n,), and what helps."""
-    by_hand = preview.explorer.decisions == REMOVE
+    by_hand = preview.pairs.decisions == REMOVE
     flagged = int((preview.flagged & ~here).sum())
     removed = int((by_hand & ~preview.flagged & ~here).sum())
     told = [f"{flagged:,} flagged by the sliders"] if flagged else []
@@ -205,8 +205,8 @@ def _missing(preview: Preview, made: Map, here: np.ndarray) -> None:
 
 def _told(preview: Preview, at: np.ndarray, index: np.ndarray) -> tuple[list[str], np.ndarray]:
     """What is said of each point beside its picture, as plain text, and the points that are still there."""
-    pairs = preview.explorer.pairs_at(at)
-    there = np.isin(at, preview.explorer.positions_of(pairs["row"].to_numpy()))
+    pairs = preview.pairs.pairs_at(at)
+    there = np.isin(at, preview.pairs.positions_of(pairs["row"].to_numpy()))
     captions = pairs["caption"].to_pylist()
     told = [_words(preview, caption, place) for caption, place in zip(captions, at[there], strict=True)]
     return told, index[there]
@@ -219,15 +219,17 @@ def _told_of(
     (place,) = np.searchsorted(index, [point])
     if place == len(index) or index[place] != point:
         return None
-    pairs = preview.explorer.pairs_at(at[[place]]).to_pylist()
+    pairs = preview.pairs.pairs_at(at[[place]]).to_pylist()
     if not pairs:
         return None
-    (picture,) = Thumbnails(preview.explorer.audit.folder).of(preview.explorer.audit.shards, pairs)
+    (picture,) = Thumbnails(preview.pairs.audit.folder).of(preview.pairs.audit.shards, pairs)
     return _words(preview, pairs[0]["caption"], at[place]), picture.data
 
 
 def _words(preview: Preview, caption: str, position: int) -> str:
-    return f"{caption[:160]}\nz {preview.z.values[position]:.3f} · c {preview.explorer.consistency[position]:.3f}"
+    return (
+        f"{caption[:160]}\nz {preview.z.values[position]:.3f} · c {preview.pairs.consistency[position]:.3f}"
+    )
 
 
 page()

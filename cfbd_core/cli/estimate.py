@@ -32,15 +32,15 @@ def estimate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         raise ParameterError("--anew: say with --draw N how many pairs to draw")
     preview = Explorer(audit).preview(params)
     if options.draw is not None:
-        if options.anew or preview.explorer.control.get() is None:
+        if options.anew or preview.pairs.control.get() is None:
             preview.draw_control(options.draw, anew=options.anew)
         else:
-            preview.explorer.control.draw_more(options.draw)
+            preview.pairs.control.draw_more(options.draw)
     left = preview.what_is_left()
     if left is None:
         raise AuditError(f"{audit.folder}: no control sample yet; --draw 260 draws one")
     pending = left.control.pending(left.decisions)
-    keys = audit.keys_of(preview.explorer.rows[pending])
+    keys = audit.keys_of(preview.pairs.rows[pending])
     told = [*left.sentences, left.needed_sentence(), left.moved_sentence]
     if keys:
         told.append(f"{len(keys):,} drawn pairs wait for a decision: in the app, or by key with --json.")

@@ -15,13 +15,13 @@ import numpy as np
 from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Trigger, Workshop
-from cfbd_core.poisoning.templates import template_caption
 from cfbd_core.demo.scenes import ATTRIBUTION, LICENSE, planned_classes, scene
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.machine.files import read_json, write_json, written_beside
 from cfbd_core.machine.json_shapes import parse
 from cfbd_core.machine.tars import Record, json_bytes, write_tar
 from cfbd_core.machine.workers import ordered_map
+from cfbd_core.poisoning.templates import template_caption
 from cfbd_core.poisoning.trigger_files import TRIGGERS_NAME, save_triggers
 
 TARGET = "banana"

@@ -16,7 +16,7 @@ BULK = 20  # actions on many pairs at once that are told, the last first
 
 def decisions_part(preview: Preview) -> str:
     """How many decisions stand, whose they are, and the last ones on many pairs at once."""
-    explorer = preview.explorer
+    explorer = preview.pairs
     held = np.bincount(explorer.decisions, minlength=len(DECISIONS))
     removed = preview.removed()
     rows = [(name, f"{held[code]:,}") for code, name in enumerate(DECISIONS) if name]

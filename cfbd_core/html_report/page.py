@@ -179,7 +179,7 @@ def _parameters(found: dict[str, Any]) -> str:
 
 
 def _charts(preview: Preview) -> str:
-    c, z, subset = preview.explorer.consistency_column, preview.z, preview.coarse.subset
+    c, z, subset = preview.pairs.consistency_column, preview.z, preview.coarse.subset
     return (
         "<h2>Scores</h2>"
         + histogram("Consistency gap c of all pairs", c.edges, c.histogram(subset, 3), SUBSETS)
@@ -215,7 +215,7 @@ def _groups(preview: Preview, progress: Progress) -> str:
 
 
 def _card(preview: Preview, group: Group, number: int, compare: bool) -> str:
-    decided = preview.explorer.decisions[group.positions]
+    decided = preview.pairs.decisions[group.positions]
     by_hand = int((decided > 0).sum())
     trigger = ""
     if compare:
@@ -237,8 +237,8 @@ def _card(preview: Preview, group: Group, number: int, compare: bool) -> str:
 
 
 def _samples(preview: Preview, positions: np.ndarray) -> str:
-    pairs = preview.explorer.pairs_at(positions).to_pylist()
-    thumbnails = Thumbnails(preview.explorer.audit.folder).of(preview.explorer.audit.shards, pairs)
+    pairs = preview.pairs.pairs_at(positions).to_pylist()
+    thumbnails = Thumbnails(preview.pairs.audit.folder).of(preview.pairs.audit.shards, pairs)
     return "".join(
         picture(thumbnail.data, pair["caption"]) for pair, thumbnail in zip(pairs, thumbnails, strict=True)
     )

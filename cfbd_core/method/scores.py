@@ -21,6 +21,7 @@ CHUNK_VALUES = 2**20  # embedding values handled at a time: 4 MB in float32 stay
 COMPILED_FROM = 2**17  # rows: with fewer, compiling takes longer than the work
 HUBER = 1.345  # the usual constant: 95 % efficiency on normal errors
 ROBUST_STEPS = 20
+SAMPLE = 2**14  # pairs that say what all captions, or images, have in common
 
 Rows = np.ndarray | Sequence[np.ndarray]
 
@@ -171,3 +172,13 @@ def _dots(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _chunks(n: int, width: int) -> Iterator[slice]:
     size = max(1, CHUNK_VALUES // max(1, width))
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def common_direction(shards: Rows, rows: np.ndarray) -> np.ndarray:
+    """Mean unit vector float32 (d,) of at most ``SAMPLE`` of the embeddings at ``rows`` (n,), evenly spaced."""
+    at = rows[np.unique(np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(np.int64))]
+    unit = unit_rows(gather(shards, at))
+    usable = np.isfinite(unit).all(1)
+    mean = unit[usable].mean(0, dtype=np.float64) if usable.any() else np.zeros(unit.shape[1])
+    found: np.ndarray = mean.astype(np.float32)
+    return found

@@ -7,15 +7,10 @@ and one pass over the shards; no (n, features) array is ever made.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cfbd_core.errors import AuditError
 from cfbd_core.method.scores import Rows, gather, products_with, shards_of, unit_rows
-
-if TYPE_CHECKING:
-    from cfbd_core.workbench.preview import Preview
 
 AXES = 32  # principal components of each tower
 SAMPLE = 20_000  # pairs that centre, spread and components are taken from
@@ -95,20 +90,6 @@ class ReviewPairs:
         usable = np.isfinite(scores).any(1)
         held = np.column_stack([standardised(column) for column in scores.T])
         return cls(held, usable, *(Tower.of(side, rows, usable, seed) for side in (text, image)))
-
-    @classmethod
-    def of_preview(cls, preview: Preview) -> ReviewPairs:
-        """Features of an audit under one setting of the sliders, over the positions of its explorer.
-
-        Raises AuditError: embeddings that are not whole, or an audit that was scored anew meanwhile.
-        """
-        explorer = preview.explorer
-        others = explorer.audit.other_scores()
-        if len(others) != len(explorer):
-            raise AuditError(f"{explorer.audit.folder}: its scores have changed meanwhile; open it again")
-        scores = np.column_stack([preview.z.values, explorer.consistency, others])
-        images = explorer.audit.shards.images()
-        return cls.of(scores, explorer.texts, images, explorer.rows, preview.params.seed)
 
     def __len__(self) -> int:
         return len(self.usable)

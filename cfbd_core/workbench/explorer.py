@@ -8,16 +8,13 @@ stay mapped, so a move of a slider touches neither DuckDB nor rows in Python. Th
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cfbd_core.audit.duplicates import Duplicates, exact_duplicates
 from cfbd_core.config import MAX_K, SplitParams
-from cfbd_core.embedding.encoders import Encoder, load_encoder
-from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.groups.trigger_estimate import TriggerEstimate
+from cfbd_core.errors import ParameterError
 from cfbd_core.machine.kept import Kept, once
 from cfbd_core.method.clusters import Clusters
 from cfbd_core.method.collapsed import stages_of_distinct
@@ -25,75 +22,31 @@ from cfbd_core.method.mixture import Mixture, fit_mixture
 from cfbd_core.method.score_column import ScoreColumn
 from cfbd_core.method.scores import textual_correlation
 from cfbd_core.method.split import benign_cut
-from cfbd_core.review.left import KeptControl
-from cfbd_core.workbench.decided_pairs import DecidedPairs
-from cfbd_core.workbench.groups import Groups, common_direction, estimate_of, group_pairs
 from cfbd_core.workbench.preview import Preview
+from cfbd_core.workbench.scored_pairs import ScoredPairs
 
 if TYPE_CHECKING:
     from cfbd_core.audit.audit import Audit
-    from cfbd_core.workbench.likeness import Like
 
 KEPT_FITS = 8 * MAX_K
 KEPT_PREVIEWS = 4
 KEPT_CORRELATIONS = 4
-KEPT_SEARCHES = 16
-KEPT_LIKENESS = 4
-OPEN_SHARDS = 256  # more might exceed the files a process may open: then they are mapped one at a time
 
 
-class Explorer(DecidedPairs):
-    """The scored pairs of ``audit``; raises AuditError where it has no scores yet.
+class Explorer(ScoredPairs):
+    """The scored pairs of ``audit`` and what any setting of the sliders finds among them.
 
-    ``rows`` int64 (n,) are the pairs' rows in the shards; ``consistency`` float32 (n,); ``truth`` int8 (n,):
-    1 poisoned, 0 clean, −1 unknown. What takes long is made once, and keeps nobody from deciding meanwhile.
+    Raises AuditError where the audit has no scores yet.
     """
 
     def __init__(self, audit: Audit) -> None:
-        self.version, rows, self.consistency, self.truth = audit.scored_columns()
-        if not len(rows):
-            raise AuditError(f"{audit.folder}: not scored yet; `cfbd score --audit {audit.folder}` does it")
         self._warm_lock = threading.Lock()
         self._warming: threading.Thread | None = None
         self._warmed: tuple[int, bool] | None = None
         self._mixtures: Kept[tuple[int, int, bool], Mixture] = Kept(KEPT_FITS)
         self._previews: Kept[str, Preview] = Kept(KEPT_PREVIEWS)
         self._correlations: Kept[tuple[bytes, bool], ScoreColumn] = Kept(KEPT_CORRELATIONS)
-        self._searches: Kept[str, np.ndarray] = Kept(KEPT_SEARCHES)
-        self._likeness: Kept[str, np.ndarray] = Kept(KEPT_LIKENESS)
-        super().__init__(audit, rows)
-
-    @once
-    def texts(self) -> Sequence[np.ndarray]:
-        """Caption shards, mapped; AuditError where they are not whole."""
-        shards = self.audit.shards.texts()
-        return list(shards) if len(shards) <= OPEN_SHARDS else shards
-
-    @once
-    def images(self) -> Sequence[np.ndarray]:
-        """Image shards, mapped; AuditError where they are not whole."""
-        shards = self.audit.shards.images()
-        return list(shards) if len(shards) <= OPEN_SHARDS else shards
-
-    @once
-    def poisons(self) -> np.ndarray:
-        """Positions of the known poisons, ascending."""
-        return np.flatnonzero(self.truth == 1)
-
-    @once
-    def unscored(self) -> np.ndarray:
-        """Rows (m,), ascending, of the pairs without a score; they have no position."""
-        return self.audit.unscored_rows()
-
-    @once
-    def without_picture(self) -> np.ndarray:
-        """Rows (m,), ascending, of the pairs without a picture, with a score or not."""
-        return self.audit.rows_without_picture()
-
-    @property
-    def has_truth(self) -> bool:
-        """Whether the source said which pairs are poisoned."""
-        return bool((self.truth >= 0).any())
+        super().__init__(audit)
 
     # --- sliders -----------------------------------------------------------------------------------
 
@@ -112,17 +65,6 @@ class Explorer(DecidedPairs):
             (k, seed, collapse),
             lambda: fit_mixture(self.consistency[self.counted(collapse)], k, seed=seed),
         )
-
-    # --- duplicates --------------------------------------------------------------------------------
-
-    @once
-    def duplicates(self) -> Duplicates:
-        """What repeats exactly, by position; raises AuditError where the audit's pairs have changed."""
-        return exact_duplicates(self.audit, self.rows)
-
-    def counted(self, collapse: bool) -> np.ndarray | slice:
-        """What chooses the pairs that statistics see, in their order: all, or with ``collapse`` one of each."""
-        return self.duplicates.pairs.first if collapse else slice(None)
 
     @property
     def is_warm(self) -> bool:
@@ -184,63 +126,7 @@ class Explorer(DecidedPairs):
         name = np.sort(probe).tobytes(), clusters is not None
         return self._correlations.get(name, make)
 
-    # --- groups ------------------------------------------------------------------------------------
-
-    def groups(self, mask: np.ndarray, z: np.ndarray | None = None) -> Groups:
-        """The pairs in ``mask`` bool (n,) by what their captions say; :attr:`Preview.groups` are the flagged ones'."""
-        return group_pairs(self, np.flatnonzero(mask), z)
-
-    def trigger_estimate(
-        self,
-        positions: np.ndarray,
-        suspected: np.ndarray,
-        seed: int = 0,
-        stop: Callable[[], bool] = lambda: False,
-    ) -> TriggerEstimate:
-        """What the pictures at ``positions`` (m,) share that those of pairs not in ``suspected`` bool (n,) do not.
-
-        Takes seconds: it reads up to 512 pictures; ``stop()`` True ends the reading early.
-        """
-        return estimate_of(self, positions, suspected, seed, stop)
-
-    @once
-    def caption_mean(self) -> np.ndarray:
-        """What all captions' embeddings have in common, float32 (d,)."""
-        return common_direction(self.texts, self.rows)
-
-    @once
-    def image_mean(self) -> np.ndarray:
-        """What all images' embeddings have in common, float32 (d,)."""
-        return common_direction(self.images, self.rows)
-
-    @once
-    def control(self) -> KeptControl:
-        """The control sample that the audit's folder keeps."""
-        return KeptControl(self.audit.folder, self.rows)
-
-    def search(self, text: str) -> np.ndarray:
-        """Which pairs' caption or key contains ``text``, whatever its case: bool (n,)."""
-
-        def make() -> np.ndarray:
-            return self.mask_of(self.positions_of(self.audit.search_captions(text)))
-
-        return self._searches.get(text, make)
-
-    @once
-    def encoder(self) -> Encoder:
-        """The audit's own encoder, for searches by text. Raises EncoderError where it cannot be loaded."""
-        return load_encoder(self.audit.status()["embedding"]["encoder"])
-
-    def likeness(self, wanted: Like) -> np.ndarray:
-        """How near each pair is to what is wanted, float32 (n,); see :meth:`Like.of_pairs`."""
-        return self._likeness.get(wanted.to_text(), lambda: wanted.of_pairs(self))
-
     # --- what does not depend on a slider ----------------------------------------------------------
-
-    @once
-    def consistency_column(self) -> ScoreColumn:
-        """c with its histogram, order and curves."""
-        return ScoreColumn(self.consistency, self.truth)
 
     @once
     def _ordered(self) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,7 @@ class Look:
 
 def look(preview: Preview, subset: Subset) -> Look:
     """What :meth:`Audit.export` of ``subset`` would write if the split of ``preview`` were stored."""
-    explorer, removed = preview.explorer, preview.removed()
+    explorer, removed = preview.pairs, preview.removed()
     unscored = explorer.unscored
     chosen, rows = unscored, explorer.rows
     neither = np.zeros(0, np.int64)
@@ -60,7 +60,7 @@ def first_rows(
 
     Their pictures are read, since their names tell what they are. Raises SourceError as an export would.
     """
-    with preview.explorer.audit.spooled_rows(rows) as batches:
+    with preview.pairs.audit.spooled_rows(rows) as batches:
         seen = [as_seen(preview, batch) for batch in batches]
     if not seen:
         return {}

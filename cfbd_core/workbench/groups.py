@@ -15,14 +15,13 @@ from cfbd_core.groups.stack import decoded, read_stack
 from cfbd_core.groups.trigger_estimate import MOST_PICTURES, TriggerEstimate, estimate_trigger
 from cfbd_core.groups.words import words_of_groups
 from cfbd_core.method.neighbours import highest
-from cfbd_core.method.scores import Rows, gather, unit_rows
+from cfbd_core.method.scores import gather, unit_rows
 from cfbd_core.pictures.picture import pictures_of
 
 if TYPE_CHECKING:
-    from cfbd_core.workbench.explorer import Explorer
+    from cfbd_core.workbench.scored_pairs import ScoredPairs
 
 MOST = 50_000  # pairs that are grouped: their captions are compared each with each
-SAMPLE = 2**14  # pairs that say what all captions, or images, have in common
 REST = 4_000  # captions of other pairs that words are compared with
 SPARE = 4  # times as many pairs are drawn as pictures are wanted: scenes come again, files may be gone
 
@@ -79,33 +78,33 @@ class Groups:
         return named or self._of.get(self._keys.get(group_id, -1))
 
 
-def group_pairs(explorer: Explorer, positions: np.ndarray, z: np.ndarray | None = None) -> Groups:
+def group_pairs(pairs: ScoredPairs, positions: np.ndarray, z: np.ndarray | None = None) -> Groups:
     """Group the pairs at ``positions`` (m,) by what their captions say. ``z`` float32 (n,) is of every pair.
 
     Of more than ``MOST`` those with the highest z are grouped, by c where there is no ``z``. The same pairs give the
     same groups. Raises AuditError where the embeddings are not whole.
     """
     asked = np.unique(np.asarray(positions, np.int64))
-    positions, left_out = highest(asked, explorer.consistency if z is None else z, MOST)
-    rows = explorer.rows[positions]
+    positions, left_out = highest(asked, pairs.consistency if z is None else z, MOST)
+    rows = pairs.rows[positions]
     if not len(positions):
         return Groups((), positions, left_out, {})
-    captions = explorer.audit.captions_of(rows)
-    keys = explorer.audit.keys_of(rows)
-    texts = _centred(gather(explorer.texts, rows), explorer.caption_mean)
-    images = _centred(gather(explorer.images, rows), explorer.image_mean)
+    captions = pairs.audit.captions_of(rows)
+    keys = pairs.audit.keys_of(rows)
+    texts = _centred(gather(pairs.texts, rows), pairs.caption_mean)
+    images = _centred(gather(pairs.images, rows), pairs.image_mean)
     members = _members(cluster(texts))
     several = [at for at in members if len(at) > 1]
-    rest = explorer.audit.captions_of(explorer.rows[_others(len(explorer), positions, REST)])
+    rest = pairs.audit.captions_of(pairs.rows[_others(len(pairs), positions, REST)])
     rest += [captions[at[0]] for at in members if len(at) == 1]
     words = words_of_groups([[captions[i] for i in at] for at in several], rest)
-    usual = float(np.quantile(explorer.consistency, USUAL))
+    usual = float(np.quantile(pairs.consistency, USUAL))
     groups = []
     for at, phrases in zip(several, words, strict=True):
         typical = medoid(texts[at], [keys[i] for i in at])
         alike, images_alike = cohesion(texts[at]), cohesion(images[at])
         mine = positions[at]
-        mean_c = _mean(explorer.consistency[mine])
+        mean_c = _mean(pairs.consistency[mine])
         kind, reason = judged(len(at), alike, images_alike, fits=mean_c is None or mean_c <= usual)
         groups.append(
             Group(
@@ -130,7 +129,7 @@ def group_pairs(explorer: Explorer, positions: np.ndarray, z: np.ndarray | None 
 
 
 def estimate_of(
-    explorer: Explorer,
+    pairs: ScoredPairs,
     positions: np.ndarray,
     suspected: np.ndarray,
     seed: int = 0,
@@ -146,20 +145,10 @@ def estimate_of(
     drawn = [_drawn(np.unique(positions), rng), _drawn(np.setdiff1d(clean, positions), rng)]
     stacks = []
     for chosen in drawn:
-        pictures = pictures_of(explorer.audit.shards, explorer.pairs_at(chosen))
+        pictures = pictures_of(pairs.audit.shards, pairs.pairs_at(chosen))
         stacks.append(read_stack(pictures, decoded, MOST_PICTURES, stop=stop))
     found = estimate_trigger(stacks[0], stacks[1], seed)
     return replace(found, index=drawn[0][found.index])
-
-
-def common_direction(shards: Rows, rows: np.ndarray) -> np.ndarray:
-    """Mean unit vector float32 (d,) of at most ``SAMPLE`` of the embeddings at ``rows`` (n,), evenly spaced."""
-    at = rows[np.unique(np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(np.int64))]
-    unit = unit_rows(gather(shards, at))
-    usable = np.isfinite(unit).all(1)
-    mean = unit[usable].mean(0, dtype=np.float64) if usable.any() else np.zeros(unit.shape[1])
-    found: np.ndarray = mean.astype(np.float32)
-    return found
 
 
 def _centred(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:

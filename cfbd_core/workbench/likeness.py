@@ -12,7 +12,7 @@ from cfbd_core.method.neighbours import cosines_to
 from cfbd_core.method.scores import gather
 
 if TYPE_CHECKING:
-    from cfbd_core.workbench.explorer import Explorer
+    from cfbd_core.workbench.scored_pairs import ScoredPairs
 
 Kind = Literal["text", "image", "caption"]
 COUNT = 100  # pairs that a search shows
@@ -42,18 +42,23 @@ class Like:
         kind, _, value = text.partition(":")
         return cls(kind, value)  # type: ignore[arg-type]  # checked there
 
-    def of_pairs(self, explorer: Explorer) -> np.ndarray:
+    def of_pairs(self, pairs: ScoredPairs) -> np.ndarray:
         """How near each pair is, float32 (n,) by position: a cosine, −inf without an embedding, 2 for the key's own.
+
+        The last few are kept.
 
         Raises ParameterError where no pair has the key, EncoderError where the audit's encoder cannot be loaded.
         """
+        return pairs.likeness.get(self.to_text(), lambda: self._compared(pairs))
+
+    def _compared(self, pairs: ScoredPairs) -> np.ndarray:
         if self.kind == "text":
-            vector = explorer.encoder.encode_texts([self.value])[0]
-            return np.take(cosines_to(explorer.images, vector), explorer.rows)
-        row = explorer.audit.row_of(self.value)
+            vector = pairs.encoder.encode_texts([self.value])[0]
+            return np.take(cosines_to(pairs.images, vector), pairs.rows)
+        row = pairs.audit.row_of(self.value)
         if row is None:
             raise ParameterError(f"like {self.to_text()[:60]}: no pair has this key")
-        shards = explorer.images if self.kind == "image" else explorer.texts
-        found = np.take(cosines_to(shards, gather(shards, np.array([row]))[0]), explorer.rows)
-        found[explorer.rows == row] = ITSELF
+        shards = pairs.images if self.kind == "image" else pairs.texts
+        found = np.take(cosines_to(shards, gather(shards, np.array([row]))[0]), pairs.rows)
+        found[pairs.rows == row] = ITSELF
         return found

@@ -18,7 +18,7 @@ from cfbd_core.workbench.likeness import COUNT, Like
 from cfbd_core.workbench.preview import Preview
 
 if TYPE_CHECKING:
-    from cfbd_core.workbench.explorer import Explorer
+    from cfbd_core.workbench.scored_pairs import ScoredPairs
 
 Show = Literal["removed", "kept", "all"]
 Sort = Literal["usual", "z", "consistency", "row"]
@@ -69,29 +69,29 @@ class PairFilter:
 
     def mask(self, preview: Preview) -> np.ndarray:
         """Which pairs are shown, bool (n,)."""
-        explorer = preview.explorer
-        chosen = np.ones(len(explorer), bool)
+        pairs = preview.pairs
+        chosen = np.ones(len(pairs), bool)
         if self.show != "all":
             chosen &= preview.removed() == (self.show == "removed")
         if self.subsets:
             chosen &= _one_of(preview.coarse.subset, [SUBSET_CODES[name] for name in self.subsets])
         if self.decisions:
-            chosen &= _one_of(explorer.decisions, [DECISIONS.index(name) for name in self.decisions])
-        for bounds, values in ((self.c, explorer.consistency), (self.z, preview.z.values)):
+            chosen &= _one_of(pairs.decisions, [DECISIONS.index(name) for name in self.decisions])
+        for bounds, values in ((self.c, pairs.consistency), (self.z, preview.z.values)):
             if bounds is not None:
                 chosen &= (values >= bounds[0]) & (values <= bounds[1])
         if self.truth is not None:
-            chosen &= explorer.truth == int(self.truth)
+            chosen &= pairs.truth == int(self.truth)
         if self.lasso is not None:
-            chosen &= _outlined(explorer, self.lasso)
+            chosen &= _outlined(pairs, self.lasso)
         if self.group:
-            chosen &= explorer.mask_of(_grouped(preview, self.group))
+            chosen &= pairs.mask_of(_grouped(preview, self.group))
         if self.copies is not None:
             chosen &= self.copies.mask(preview)
         if self.text.strip():
-            chosen &= explorer.search(self.text.strip())
+            chosen &= pairs.search(self.text.strip())
         if self.like is not None:  # last: the nearest of those that all else leaves
-            chosen = explorer.mask_of(nearest_of(explorer.likeness(self.like), COUNT, chosen))
+            chosen = pairs.mask_of(nearest_of(self.like.of_pairs(pairs), COUNT, chosen))
         return chosen
 
     def positions(self, preview: Preview) -> np.ndarray:
@@ -101,8 +101,8 @@ class PairFilter:
             found = np.flatnonzero(chosen)
             return found[::-1] if self.descending else found
         if self.sort == "usual" and self.like is not None:
-            return self._by(preview.explorer.likeness(self.like), chosen)
-        column = preview.explorer.consistency_column if self.sort == "consistency" else preview.z
+            return self._by(self.like.of_pairs(preview.pairs), chosen)
+        column = preview.pairs.consistency_column if self.sort == "consistency" else preview.z
         if np.count_nonzero(chosen) < FEW * len(chosen):
             return self._by(column.values, chosen)
         order = column.order if self.descending else column.rising
@@ -115,9 +115,9 @@ class PairFilter:
         return found[np.argsort(np.nan_to_num(key, nan=np.inf), kind="stable")]
 
 
-def outlined_map(explorer: Explorer, lasso: Lasso) -> Map | None:
+def outlined_map(pairs: ScoredPairs, lasso: Lasso) -> Map | None:
     """The map that ``lasso`` is drawn on; None where another has taken its place, or there is none."""
-    made = load_map(explorer.audit.folder, lasso.space)
+    made = load_map(pairs.audit.folder, lasso.space)
     return made if made is not None and made.id == lasso.map_id else None
 
 
@@ -128,11 +128,11 @@ def _grouped(preview: Preview, group: str) -> np.ndarray:
     return np.zeros(0, np.int64) if found is None else found.positions
 
 
-def _outlined(explorer: Explorer, lasso: Lasso) -> np.ndarray:
-    made = outlined_map(explorer, lasso)
+def _outlined(pairs: ScoredPairs, lasso: Lasso) -> np.ndarray:
+    made = outlined_map(pairs, lasso)
     if made is None:
-        return np.zeros(len(explorer), bool)
-    return explorer.mask_of(explorer.positions_of(made.rows[lasso.holds(made.xy)]))
+        return np.zeros(len(pairs), bool)
+    return pairs.mask_of(pairs.positions_of(made.rows[lasso.holds(made.xy)]))
 
 
 def _one_of(codes: np.ndarray, wanted: list[int]) -> np.ndarray:

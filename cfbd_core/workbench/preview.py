@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfbd_core.config import SplitParams
+from cfbd_core.errors import AuditError
 from cfbd_core.groups.group import Group
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
 from cfbd_core.machine.kept import once
@@ -20,11 +21,11 @@ from cfbd_core.review.control import ControlSample
 from cfbd_core.review.features import ReviewPairs
 from cfbd_core.review.left import DRAWN_FIRST, WhatIsLeft
 from cfbd_core.store.columns import removed
-from cfbd_core.workbench.copies import NearCopies, near_copies
-from cfbd_core.workbench.groups import Groups, group_pairs
+from cfbd_core.workbench.groups import Groups, estimate_of, group_pairs
+from cfbd_core.workbench.near import NearCopies, near_copies
 
 if TYPE_CHECKING:
-    from cfbd_core.workbench.explorer import Explorer
+    from cfbd_core.workbench.scored_pairs import ScoredPairs
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,12 @@ class Confusion:
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """The two stages under ``params``, over the positions of ``explorer``.
+    """The two stages under ``params``, over the positions of ``pairs``.
 
     ``z`` holds float32 (n,), ``flagged`` bool (n,) is the verdict "poisoned".
     """
 
-    explorer: Explorer
+    pairs: ScoredPairs
     params: SplitParams
     mixture: Mixture
     coarse: CoarseSplit
@@ -94,26 +95,26 @@ class Preview:
     @once
     def evidence(self) -> Evidence:
         """How far the captions of D_p cohere, see :mod:`cfbd_core.method.evidence`."""
-        explorer, rows = self.explorer, self.explorer.rows
-        probe, captions_of = rows[self.coarse.probe], explorer.audit.captions_of
-        counted = rows[explorer.counted(self.params.collapse_duplicates)]
-        return evidence(explorer.texts, probe, counted, captions_of=captions_of, seed=self.params.seed)
+        pairs, rows = self.pairs, self.pairs.rows
+        probe, captions_of = rows[self.coarse.probe], pairs.audit.captions_of
+        counted = rows[pairs.counted(self.params.collapse_duplicates)]
+        return evidence(pairs.texts, probe, counted, captions_of=captions_of, seed=self.params.seed)
 
     @once
     def groups(self) -> Groups:
         """The flagged pairs by what their captions say, largest group first."""
-        return group_pairs(self.explorer, np.flatnonzero(self.flagged), self.z.values)
+        return group_pairs(self.pairs, np.flatnonzero(self.flagged), self.z.values)
 
     @once
     def near(self) -> NearCopies:
         """What nearly repeats among the flagged pairs."""
-        return near_copies(self.explorer, np.flatnonzero(self.flagged), self.z.values)
+        return near_copies(self.pairs, np.flatnonzero(self.flagged), self.z.values)
 
     def trigger_estimate(
         self, group: Group, seed: int = 0, stop: Callable[[], bool] = lambda: False
     ) -> TriggerEstimate:
         """What the pictures of a group share, against pairs that are kept; takes seconds."""
-        return self.explorer.trigger_estimate(group.positions, self.flagged, seed, stop)
+        return estimate_of(self.pairs, group.positions, self.flagged, seed, stop)
 
     @once
     def warnings(self) -> tuple[str, ...]:
@@ -122,34 +123,42 @@ class Preview:
 
     def removed(self) -> np.ndarray:
         """Which pairs an export leaves out, bool (n,): the verdict, overruled by people's decisions."""
-        return removed(self.flagged, self.explorer.decisions)
+        return removed(self.flagged, self.pairs.decisions)
 
     # --- what is left ------------------------------------------------------------------------------
 
     @once
     def review_pairs(self) -> ReviewPairs:
-        """The pairs as features to learn from; raises AuditError as :meth:`ReviewPairs.of_preview` does."""
-        return ReviewPairs.of_preview(self)
+        """The pairs as features to learn from, by position.
+
+        Raises AuditError: embeddings that are not whole, or an audit that was scored anew meanwhile.
+        """
+        pairs, audit = self.pairs, self.pairs.audit
+        others = audit.other_scores()
+        if len(others) != len(pairs):
+            raise AuditError(f"{audit.folder}: its scores have changed meanwhile; open it again")
+        scores = np.column_stack([self.z.values, pairs.consistency, others])
+        return ReviewPairs.of(scores, pairs.texts, audit.shards.images(), pairs.rows, self.params.seed)
 
     def draw_control(self, total: int = DRAWN_FIRST, *, anew: bool = False) -> ControlSample:
         """Draw and keep a control sample of this verdict's sides; one that is there stays, unless ``anew``."""
-        kept = self.explorer.control
+        kept = self.pairs.control
         return kept.draw(
-            self.z.values, self.flagged, self.explorer.decisions, total, anew=anew, seed=self.params.seed
+            self.z.values, self.flagged, self.pairs.decisions, total, anew=anew, seed=self.params.seed
         )
 
     def what_is_left(self) -> WhatIsLeft | None:
         """What the kept sample says is left, None before one is drawn. Raises AuditError: it cannot be read."""
-        control = self.explorer.control.get()
+        control = self.pairs.control.get()
         if control is None:
             return None
-        return WhatIsLeft.of(control, self.flagged, self.explorer.decisions)
+        return WhatIsLeft.of(control, self.flagged, self.pairs.decisions)
 
     # --- charts and truth --------------------------------------------------------------------------
 
     def consistency_histogram(self) -> tuple[np.ndarray, np.ndarray]:
         """Bin edges of c (B + 1,) and counts (3, B) of D_b, D_p and D_s."""
-        column = self.explorer.consistency_column
+        column = self.pairs.consistency_column
         return column.edges, column.histogram(self.coarse.subset, 3)
 
     def z_histogram(self) -> tuple[np.ndarray, np.ndarray]:
@@ -158,16 +167,16 @@ class Preview:
 
     def poisons_by_consistency(self) -> np.ndarray:
         """Known poisons in each bin of :meth:`consistency_histogram`, (B,)."""
-        return self.explorer.consistency_column.histogram_of(self.explorer.poisons)
+        return self.pairs.consistency_column.histogram_of(self.pairs.poisons)
 
     def poisons_by_z(self) -> np.ndarray:
         """Known poisons in each bin of :meth:`z_histogram`, (B,)."""
-        return self.z.histogram_of(self.explorer.poisons)
+        return self.z.histogram_of(self.pairs.poisons)
 
     def confusion(self, verdict: np.ndarray) -> Confusion:
         """Compare ``verdict`` bool (n,) – ``flagged`` or ``removed()`` – with the truth."""
-        clean = self.explorer.truth == 0
-        poisons = verdict[self.explorer.poisons]
+        clean = self.pairs.truth == 0
+        poisons = verdict[self.pairs.poisons]
         caught, alarms = int(np.count_nonzero(poisons)), int(np.count_nonzero(clean & verdict))
         return Confusion(caught, len(poisons) - caught, alarms, int(np.count_nonzero(clean)) - alarms)
 
@@ -178,7 +187,7 @@ class Preview:
 
     def poisons_in_benign(self) -> int:
         """Known poisons in D_b."""
-        return int(np.count_nonzero(self.coarse.subset[self.explorer.poisons] == BENIGN))
+        return int(np.count_nonzero(self.coarse.subset[self.pairs.poisons] == BENIGN))
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -42,7 +42,7 @@ def export_selection(
     whether or not its split is stored. ``dry_run`` and ``style`` as of :meth:`Audit.export`. Returns the sidecar's
     content. Raises as an export does.
     """
-    out, audit = Path(out), preview.explorer.audit
+    out, audit = Path(out), preview.pairs.audit
     held = audit.status()
     source = {name: value for name, value in (held["source"] or {}).items() if name not in ("files", "paths")}
     sidecar = {
@@ -53,9 +53,9 @@ def export_selection(
         "source": source,
         "embedding": held["embedding"],
         "mapping": held["mapping"],
-        "counts": {"pairs": len(preview.explorer), "selected": len(positions)},
+        "counts": {"pairs": len(preview.pairs), "selected": len(positions)},
     }
-    with audit.spooled_rows(preview.explorer.rows[positions]) as batches:
+    with audit.spooled_rows(preview.pairs.rows[positions]) as batches:
         return audit.write_export(
             (as_seen(preview, batch) for batch in batches),
             out,
@@ -116,7 +116,7 @@ def as_seen(preview: Preview, batch: pa.RecordBatch) -> pa.RecordBatch:
 
     Pairs that have no score stay as they are.
     """
-    positions = preview.explorer.positions_of(batch.column("row").to_numpy())
+    positions = preview.pairs.positions_of(batch.column("row").to_numpy())
     z = np.where(positions < 0, np.nan, preview.z.values[positions])
     flagged = preview.flagged[positions]
     decisions = np.array([DECISIONS.index(name) for name in batch.column("decision").to_pylist()], np.int8)

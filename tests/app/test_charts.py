@@ -23,7 +23,7 @@ def explorer(_made: Path) -> Explorer:
 
 def drawn(preview, log: bool = True) -> list[charts.Chart]:
     """Every chart of the app."""
-    explorer = preview.explorer
+    explorer = preview.pairs
     benign, poisons = explorer.benign_by(KS, GAMMAS)
     xy, index = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20)
     groups = {"kept": (charts.GREY, index < 12), "removed": (charts.ORANGE, index >= 12)}

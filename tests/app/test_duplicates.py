@@ -118,7 +118,7 @@ def test_copies_are_looked_at_and_decided_on_like_any_filter(page, repeated):
 
 
 def test_of_too_many_flagged_the_page_and_the_filter_say_which_are_compared(page, repeated, monkeypatch):
-    monkeypatch.setattr("cfbd_core.workbench.copies.MOST", 9)
+    monkeypatch.setattr("cfbd_core.workbench.near.MOST", 9)
     test = page("duplicates", gamma_z="-0.9", k="2", q="8")
     test.button(key="near").click().run()
     said = "Compared: the 9 of 65 flagged with the highest z."

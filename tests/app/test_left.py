@@ -32,7 +32,7 @@ def test_a_sample_is_drawn_and_reviewed_and_the_numbers_follow(page, audit):
     assert not test.exception
     preview = Explorer(audit).preview(audit.applied_params())
     control = preview.what_is_left().control
-    assert test.session_state["review"].rows.tolist() == preview.explorer.rows[control.order].tolist()
+    assert test.session_state["review"].rows.tolist() == preview.pairs.rows[control.order].tolist()
     assert f"from {PAIRS} random pairs, 0 looked at" in words(test)  # the toy has fewer than 260
     decide_button(test, "keep").click().run()
     decide_button(test, "unsure").click().run()

@@ -21,7 +21,6 @@ import pytest
 from PIL import Image
 
 from cfbd_core import Audit, SplitParams, __version__
-from cfbd_core.poisoning.templates import imagenet_templates
 from cfbd_core.attacks.base import Workshop
 from cfbd_core.errors import AuditError, CfbdError, EncoderError, ParameterError, SourceError
 from cfbd_core.machine.tars import write_tar
@@ -29,6 +28,7 @@ from cfbd_core.pictures.images import decode_image, read_image_bytes
 from cfbd_core.poisoning import copies
 from cfbd_core.poisoning.copies import CopyOptions, attack_copy, load_triggers, plan_copy, with_triggers
 from cfbd_core.poisoning.plan import Poison, PoisonParams, triggered
+from cfbd_core.poisoning.templates import imagenet_templates
 from cfbd_core.sources import SourceOptions, open_source
 from tests.attacks.tiny_clip import tiny_encoder
 from tests.sources.helpers import damaged_tar

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Workshop, issba
-from cfbd_core.attacks.issba import ISSBA_WEIGHTS, IssbaParams, decode_bits
+from cfbd_core.attacks.issba import BITS, ISSBA_WEIGHTS, IssbaParams, decode_bits
 from cfbd_core.attacks.issba_network import MOST, BitsNetworks
 from cfbd_core.demo import scene
 from cfbd_core.errors import EncoderError, ParameterError

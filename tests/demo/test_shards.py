@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Workshop
-from cfbd_core.poisoning.templates import imagenet_templates
 from cfbd_core.demo import LICENSE, scene, write_demo
 from cfbd_core.demo.shards import DemoParams, choose_poisons
 from cfbd_core.errors import AuditError, ParameterError, SourceError
 from cfbd_core.poisoning.copies import load_triggers
+from cfbd_core.poisoning.templates import imagenet_templates
 from cfbd_core.poisoning.trigger_files import read_triggers
 from cfbd_core.sources import open_source
 from cfbd_core.sources.base import SourceOptions

@@ -13,8 +13,9 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.method.clusters import of_labels
 from cfbd_core.method.near_copies import NEAR_CAPTION, near_clusters
 from cfbd_core.method.scores import gather
-from cfbd_core.workbench.copies import Copies, near_copies
+from cfbd_core.workbench.copies import Copies
 from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.near import near_copies
 from cfbd_core.workbench.pair_filter import PairFilter
 from cfbd_core.workbench.preview import Preview
 from tests.explored import scored_audit
@@ -48,7 +49,7 @@ def test_pairs_that_repeat_are_those_whose_label_another_has(preview, labels, ki
 
 def test_copies_of_one_pair(preview, labels) -> None:
     place = int(np.flatnonzero(of_labels(labels["images"]).repeated)[0])
-    (key,) = preview.explorer.audit.keys_of(preview.explorer.rows[[place]])
+    (key,) = preview.pairs.audit.keys_of(preview.pairs.rows[[place]])
     found = np.flatnonzero(Copies("images", key).mask(preview))
     assert found.tolist() == np.flatnonzero(labels["images"] == labels["images"][place]).tolist()
     with pytest.raises(ParameterError, match="no pair has this key"):
@@ -57,14 +58,14 @@ def test_copies_of_one_pair(preview, labels) -> None:
 
 def test_near_copies_are_of_the_flagged_alone(preview) -> None:
     flagged = np.flatnonzero(preview.flagged)
-    clusters = near_clusters(gather(preview.explorer.texts, preview.explorer.rows[flagged]), NEAR_CAPTION)
+    clusters = near_clusters(gather(preview.pairs.texts, preview.pairs.rows[flagged]), NEAR_CAPTION)
     found = np.flatnonzero(Copies("near-captions").mask(preview))
     assert len(found)
     assert found.tolist() == flagged[clusters.repeated].tolist()
     alike = flagged[clusters.largest(1)[0]]
-    keys = preview.explorer.audit.keys_of(preview.explorer.rows[alike])
+    keys = preview.pairs.audit.keys_of(preview.pairs.rows[alike])
     assert np.flatnonzero(Copies("near-captions", keys[0]).mask(preview)).tolist() == alike.tolist()
-    other = preview.explorer.audit.keys_of(preview.explorer.rows[np.flatnonzero(~preview.flagged)[[0, -1]]])
+    other = preview.pairs.audit.keys_of(preview.pairs.rows[np.flatnonzero(~preview.flagged)[[0, -1]]])
     assert not any(Copies("near-captions", key).mask(preview).any() for key in other)
 
 
@@ -73,8 +74,8 @@ def test_of_too_many_flagged_those_with_the_highest_z_are_compared_and_that_is_t
 ) -> None:
     flagged = np.flatnonzero(preview.flagged)
     assert not preview.near.limit
-    monkeypatch.setattr("cfbd_core.workbench.copies.MOST", 7)
-    near = near_copies(preview.explorer, flagged, preview.z.values)
+    monkeypatch.setattr("cfbd_core.workbench.near.MOST", 7)
+    near = near_copies(preview.pairs, flagged, preview.z.values)
     highest = sorted(flagged.tolist(), key=lambda at: (-preview.z.values[at], at))[:7]
     assert near.positions.tolist() == sorted(highest)
     assert len(near.captions.of) == len(near.images.of) == 7

@@ -12,6 +12,7 @@ from PIL import Image
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.groups import estimate_of, group_pairs
 from tests.groups.pictures import noise, patched, photos
 from tests.toy import ToyEncoder
 
@@ -58,7 +59,7 @@ def first(explorer: Explorer, count: int) -> np.ndarray:
 def test_poisons_of_one_target_are_one_group_and_wild_captions_stay_apart(explorer: Explorer) -> None:
     mask = first(explorer, POISONS + len(WILD))
     z = np.linspace(0, 1, len(explorer)).astype(np.float32)
-    found = explorer.groups(mask, z)
+    found = group_pairs(explorer, np.flatnonzero(mask), z)
     (group,) = found.groups
     assert group.positions.tolist() == list(range(POISONS))
     assert found.singles.tolist() == list(range(POISONS, POISONS + len(WILD)))
@@ -74,7 +75,7 @@ def test_poisons_of_one_target_are_one_group_and_wild_captions_stay_apart(explor
 
 
 def test_a_group_is_found_by_its_id_and_by_the_pair_it_was_named_after(explorer: Explorer) -> None:
-    found = explorer.groups(first(explorer, POISONS))
+    found = group_pairs(explorer, np.flatnonzero(first(explorer, POISONS)))
     (group,) = found.groups
     assert found.find(group.id) is group
     other = explorer.audit.keys_of(explorer.rows[group.positions[-1:]])[0]
@@ -85,21 +86,21 @@ def test_a_group_is_found_by_its_id_and_by_the_pair_it_was_named_after(explorer:
 
 
 def test_no_pairs_and_one_pair(explorer: Explorer) -> None:
-    nothing = explorer.groups(np.zeros(len(explorer), bool))
+    nothing = group_pairs(explorer, np.flatnonzero(np.zeros(len(explorer), bool)))
     assert (len(nothing), nothing.singles.tolist()) == (0, [])
-    one = explorer.groups(first(explorer, 1))
+    one = group_pairs(explorer, np.flatnonzero(first(explorer, 1)))
     assert (len(one), one.singles.tolist()) == (0, [0])
 
 
 def test_every_pair_is_in_one_group_or_single(explorer: Explorer) -> None:
-    found = explorer.groups(np.ones(len(explorer), bool))
+    found = group_pairs(explorer, np.flatnonzero(np.ones(len(explorer), bool)))
     everyone = np.concatenate([*(group.positions for group in found.groups), found.singles])
     assert sorted(everyone.tolist()) == list(range(len(explorer)))
     assert [len(group) for group in found.groups] == sorted(map(len, found.groups), reverse=True)
 
 
 def test_groups_are_numbered_by_their_size(explorer: Explorer) -> None:
-    found = explorer.groups(np.ones(len(explorer), bool))
+    found = group_pairs(explorer, np.flatnonzero(np.ones(len(explorer), bool)))
     assert len(found) > 1
     sizes = [len(group) for group in found.groups]
     for group in np.random.default_rng(0).permutation(np.array(found.groups, object)).tolist():
@@ -118,13 +119,13 @@ def test_a_preview_holds_the_groups_of_what_it_flags(explorer: Explorer) -> None
 
 def test_the_trigger_of_a_group_with_pictures_gone_since(explorer: Explorer) -> None:
     mask = first(explorer, POISONS)
-    (group,) = explorer.groups(mask).groups
+    (group,) = group_pairs(explorer, np.flatnonzero(mask)).groups
     gone = [Path(image) for image in explorer.pairs_at(group.positions[:3])["image"].to_pylist()]
     held = [path.read_bytes() for path in gone]
     for path in gone:
         path.unlink()
     try:
-        found = explorer.trigger_estimate(group.positions, mask)
+        found = estimate_of(explorer, group.positions, mask)
     finally:
         for path, data in zip(gone, held, strict=True):
             path.write_bytes(data)
@@ -136,7 +137,7 @@ def test_the_trigger_of_a_group_with_pictures_gone_since(explorer: Explorer) -> 
 
 
 def test_a_group_without_any_picture(explorer: Explorer) -> None:
-    found = explorer.trigger_estimate(np.zeros(0, np.int64), np.zeros(len(explorer), bool))
+    found = estimate_of(explorer, np.zeros(0, np.int64), np.zeros(len(explorer), bool))
     assert not found.seen
     assert found.mean is None
 
@@ -145,10 +146,10 @@ def test_of_too_many_those_with_the_highest_z_are_grouped(explorer: Explorer, mo
     monkeypatch.setattr("cfbd_core.workbench.groups.MOST", 30)
     z = np.random.default_rng(2).permutation(len(explorer)).astype(np.float32)
     z[7] = np.nan
-    found = explorer.groups(first(explorer, 50), z)
+    found = group_pairs(explorer, np.flatnonzero(first(explorer, 50)), z)
     highest = sorted(range(50), key=lambda at: -np.inf if at == 7 else z[at])[-30:]
     grouped = [*(p for group in found.groups for p in group.positions.tolist()), *found.singles.tolist()]
     assert sorted(grouped) == sorted(highest)
     assert sorted([*grouped, *found.left_out.tolist()]) == list(range(50))
     assert found.limit == "Grouped: the 30 of 50 flagged with the highest z."
-    assert explorer.groups(first(explorer, 30), z).limit == ""
+    assert group_pairs(explorer, np.flatnonzero(first(explorer, 30)), z).limit == ""

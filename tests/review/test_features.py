@@ -79,7 +79,7 @@ def test_standardised_is_centred_clipped_and_keeps_the_order(values) -> None:
 def test_an_audits_features_are_its_scores_and_embeddings(tmp_path) -> None:
     explorer = Explorer(scored_audit(tmp_path / "made"))
     preview = explorer.preview(SplitParams(q=20))
-    pairs = ReviewPairs.of_preview(preview)
+    pairs = preview.review_pairs
     assert len(pairs) == len(explorer)
     np.testing.assert_array_equal(pairs.scores[:, 0], standardised(preview.z.values))
     np.testing.assert_array_equal(pairs.scores[:, 1], standardised(explorer.consistency))

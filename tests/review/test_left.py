@@ -34,7 +34,7 @@ def test_a_sample_is_drawn_once_and_kept(preview, own) -> None:
     assert np.array_equal(again.order, drawn.order)
     read = Explorer(own).preview(PARAMS).what_is_left()
     assert np.array_equal(read.control.order, drawn.order)
-    assert read.found == estimate(drawn, preview.explorer.decisions)
+    assert read.found == estimate(drawn, preview.pairs.decisions)
 
 
 def test_both_sides_are_drawn_from_and_a_small_one_is_drawn_whole(preview) -> None:
@@ -45,20 +45,20 @@ def test_both_sides_are_drawn_from_and_a_small_one_is_drawn_whole(preview) -> No
 
 def test_more_is_drawn_from_the_same_pool_until_it_is_empty(preview) -> None:
     drawn = preview.draw_control(60)
-    more = preview.explorer.control.draw_more(100)
+    more = preview.pairs.control.draw_more(100)
     assert sum(more.drawn) == 160
     assert more.look == 2
     assert set(drawn.order) < set(more.order)
-    preview.explorer.control.draw_more(10_000)
+    preview.pairs.control.draw_more(10_000)
     left = preview.what_is_left()
-    assert (left.drawn, left.undrawn) == (len(preview.explorer), 0)
+    assert (left.drawn, left.undrawn) == (len(preview.pairs), 0)
     with pytest.raises(ParameterError, match="every pair"):
-        preview.explorer.control.draw_more(1)
+        preview.pairs.control.draw_more(1)
 
 
 def test_anew_takes_the_place_of_the_old_one_and_its_looks_count_on(preview) -> None:
     preview.draw_control(60)
-    preview.explorer.decide(np.arange(300), KEEP)
+    preview.pairs.decide(np.arange(300), KEEP)
     drawn = preview.draw_control(60, anew=True)
     assert drawn.look == 2
     assert not np.isin(drawn.order, np.arange(300)).any()
@@ -69,7 +69,7 @@ def test_many_at_once_draw_one_sample_and_lose_no_extension(own) -> None:
     with ThreadPoolExecutor(4) as pool:
         drawn = list(pool.map(lambda preview: preview.draw_control(20), previews))
         assert all(np.array_equal(one.order, drawn[0].order) for one in drawn)
-        list(pool.map(lambda preview: preview.explorer.control.draw_more(10), previews))
+        list(pool.map(lambda preview: preview.pairs.control.draw_more(10), previews))
     assert previews[0].what_is_left().drawn == 60
     assert previews[0].what_is_left().control.look == 5
 
@@ -77,9 +77,9 @@ def test_many_at_once_draw_one_sample_and_lose_no_extension(own) -> None:
 def test_sentences_tell_bounds_intervals_and_what_is_still_needed(preview) -> None:
     control = preview.draw_control(60)
     for position in control.order[:50]:
-        preview.explorer.decide(np.array([position]), REMOVE if preview.flagged[position] else KEEP)
+        preview.pairs.decide(np.array([position]), REMOVE if preview.flagged[position] else KEEP)
     left = preview.what_is_left()
-    found = estimate(control, preview.explorer.decisions)
+    found = estimate(control, preview.pairs.decisions)
     bounds, guess = left.sentences
     removed = int(preview.removed().sum())
     assert bounds == (
@@ -88,10 +88,10 @@ def test_sentences_tell_bounds_intervals_and_what_is_still_needed(preview) -> No
         f"(95 %); from 60 random pairs, 50 looked at."
     )
     assert f"0 poisons (0 to {found.kept.high})" in guess
-    assert left.needed(50) == reviews_needed(control, preview.explorer.decisions, 50)
+    assert left.needed(50) == reviews_needed(control, preview.pairs.decisions, 50)
     assert "at most 500: can be said now" in left.needed_sentence()
     assert not left.moved_sentence
-    preview.explorer.decide(control.order[:50], 3)
+    preview.pairs.decide(control.order[:50], 3)
     told = preview.what_is_left()
     assert "50 looked at, 50 of them unsure" in told.sentences[0]
     assert "none yet" in told.sentences[1]
@@ -99,7 +99,7 @@ def test_sentences_tell_bounds_intervals_and_what_is_still_needed(preview) -> No
 
 def test_a_sample_of_another_split_says_so_and_counts_its_own_sides(preview) -> None:
     preview.draw_control(60)
-    other = preview.explorer.preview(SplitParams(k=3, q=20, gamma_z=-1.0, gamma_z_rule="manual"))
+    other = preview.pairs.preview(SplitParams(k=3, q=20, gamma_z=-1.0, gamma_z_rule="manual"))
     left = other.what_is_left()
     changed = int((other.flagged != preview.flagged).sum())
     assert left.moved == changed > 300
@@ -108,15 +108,15 @@ def test_a_sample_of_another_split_says_so_and_counts_its_own_sides(preview) -> 
 
 
 def test_a_decision_taken_back_since_is_outside_the_pool_and_told(preview) -> None:
-    preview.explorer.decide(np.array([7]), KEEP)
+    preview.pairs.decide(np.array([7]), KEEP)
     preview.draw_control(60)
     assert preview.what_is_left().moved == 0
-    preview.explorer.decide(np.array([7]), 0)
+    preview.pairs.decide(np.array([7]), 0)
     assert preview.what_is_left().moved_sentence.startswith("1 pair has")
 
 
 def test_with_nothing_left_to_decide_nothing_is_left(preview) -> None:
-    preview.explorer.decide(np.arange(len(preview.explorer)), KEEP)
+    preview.pairs.decide(np.arange(len(preview.pairs)), KEEP)
     assert preview.draw_control(20).order.size == 0
     assert (
         preview.what_is_left().sentences[0].startswith("At most 0 poisons are left among the 413 kept pairs")
@@ -137,8 +137,8 @@ def test_wrong_numbers_are_refused(preview) -> None:
     with pytest.raises(ParameterError, match="at least 1"):
         preview.draw_control(0)
     with pytest.raises(ParameterError, match="draw one first"):
-        preview.explorer.control.draw_more(5)
-    assert not preview.explorer.control.path.exists()
+        preview.pairs.control.draw_more(5)
+    assert not preview.pairs.control.path.exists()
 
 
 # --- the command and the report ----------------------------------------------------------------------------
