@@ -15,8 +15,8 @@ import torch
 from cfbd_core.demo.scenes import draw_scenes
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import TrainingError
+from cfbd_core.training import loop as loops
 from cfbd_core.training.crops import crop_boxes, cut
-from cfbd_core.training.defences import loop as loops
 from cfbd_core.training.run import train
 from cfbd_core.training.tracking import read_metrics
 from tests.training.test_crops import by_pil, noise

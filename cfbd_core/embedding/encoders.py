@@ -93,7 +93,7 @@ def in_half_precision(forward: Callable[[], torch.Tensor], device_type: str) -> 
     """Run ``forward`` in float16, and where that overflows again in single precision.
 
     With ``mini`` and demo scenes float16 keeps a cosine of 1 − 1e-5 to single precision and moves a pair's consistency
-    by less than 0.001; bfloat16 0.993 and 0.013 (``tests/test_encoders.py`` compares both).
+    by less than 0.001; bfloat16 0.993 and 0.013 (``tests/embedding/test_encoders.py`` compares both).
     """
     with torch.autocast(device_type, dtype=torch.float16):
         embedding = forward()

@@ -8,8 +8,8 @@ import duckdb
 import pytest
 
 from cfbd_core.errors import EncoderError
+from cfbd_core.training import record as records
 from cfbd_core.training.asked import held_keys
-from cfbd_core.training.defences import record as records
 from cfbd_core.training.loop import Loop
 from cfbd_core.training.run import train
 from cfbd_core.training.tracking import read_metrics

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from cfbd_core.errors import TrainingError
+from cfbd_core.training import batches as module
 from cfbd_core.training.batches import Batches, epoch_order
 from cfbd_core.training.crops import crop_boxes
-from cfbd_core.training.defences import batches as module
 from cfbd_core.training.defences.augment import caption_view, image_view, view_generator
 from cfbd_core.training.group import Group
 from cfbd_core.training.models import build_model

@@ -10,8 +10,8 @@ import torch
 
 from cfbd_core.errors import AuditError, TrainingError
 from cfbd_core.machine.files import told_in_one_line
+from cfbd_core.training import checkpoints as module
 from cfbd_core.training.checkpoints import Checkpoints
-from cfbd_core.training.defences import checkpoints as module
 
 
 @pytest.fixture

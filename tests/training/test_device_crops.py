@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cfbd_core.training import loop as loops
 from cfbd_core.training.config import TrainParams
-from cfbd_core.training.defences import loop as loops
 from cfbd_core.training.run import train
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.tracking import read_metrics

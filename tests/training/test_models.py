@@ -16,7 +16,7 @@ from cfbd_core.demo.scenes import draw_scenes
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import AuditError, TrainingError
 from cfbd_core.machine.files import told_in_one_line
-from cfbd_core.training.defences import models
+from cfbd_core.training import models
 from cfbd_core.training.models import SCRATCH, as_encoder, build_model, whole_spec
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.unfold import is_folded, unfold_batchnorm

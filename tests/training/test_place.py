@@ -10,7 +10,7 @@ from cfbd_core.errors import TrainingError
 from cfbd_core.machine import files
 from cfbd_core.machine.files import one_job
 from cfbd_core.machine.places import LOCK_NAME
-from cfbd_core.training.defences import place
+from cfbd_core.training import place
 from cfbd_core.training.place import held_run, one_run
 from cfbd_core.training.run import train
 from tests.training.tiny import tiny_params, toy_set

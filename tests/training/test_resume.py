@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from cfbd_core.errors import TrainingError
-from cfbd_core.training.defences import loop as loops
+from cfbd_core.training import loop as loops
 from cfbd_core.training.run import train
 from cfbd_core.training.tracking import Tracking, read_metrics
 from tests.training.tiny import tiny_folder, tiny_params, toy_set

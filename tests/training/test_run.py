@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from cfbd_core.errors import AuditError, EncoderError, TrainingError
+from cfbd_core.training import loop as loops
+from cfbd_core.training import run as runs
 from cfbd_core.training.defences import DEFENSES
-from cfbd_core.training.defences import loop as loops
-from cfbd_core.training.defences import run as runs
 from cfbd_core.training.defences.plain import Plain
 from cfbd_core.training.gradients import Backward
 from cfbd_core.training.loop import precision

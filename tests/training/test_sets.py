@@ -11,7 +11,7 @@ from PIL import Image
 from cfbd_core import Audit
 from cfbd_core.config import EmbedParams
 from cfbd_core.errors import ParameterError, SourceError, TrainingError
-from cfbd_core.training.defences import sets
+from cfbd_core.training import sets
 from cfbd_core.training.place import check_place
 from cfbd_core.training.sets import TrainingSet
 from tests.toy import ToyEncoder

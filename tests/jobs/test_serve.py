@@ -20,7 +20,7 @@ from cfbd_core.cli.main import main
 from cfbd_core.errors import CfbdError, ParameterError
 from cfbd_core.jobs import serve
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Handed(Exception):

@@ -58,7 +58,7 @@ def test_what_reads_works_and_what_writes_says_so(audit, tmp_path):
     commands = [[words[0], "--audit", home, *words[1:]] for words in (*reading, *writing)]
     mounted = ["unshare", "-m", "sh", "-c", SHELL, "sh", home, sys.executable, SCRIPT, json.dumps(commands)]
     done = subprocess.run(
-        mounted, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1], timeout=300
+        mounted, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2], timeout=300
     )
     if "mount:" in done.stderr or "unshare:" in done.stderr:
         pytest.skip(f"no mount of our own here: {done.stderr.strip()[:100]}")

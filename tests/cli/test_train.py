@@ -397,7 +397,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_exits_130(toy_source, model, tmp_path):
             *(sys.executable, "-m", "cfbd_core", "train", "--data", str(toy_source(64)), "--out", str(run)),
             *("--model", model, *QUICK, "--epochs", "5000"),
         ],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,

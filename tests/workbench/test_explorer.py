@@ -23,7 +23,8 @@ from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.method.mixture import fit_mixture
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.workbench import explorer
-from cfbd_core.workbench.explorer import KEPT_PREVIEWS, KEPT_SEARCHES, Explorer
+from cfbd_core.workbench.explorer import KEPT_PREVIEWS, Explorer
+from cfbd_core.workbench.scored_pairs import KEPT_SEARCHES
 from tests.explored import PARAMS, READ, scored_audit
 
 GAPS = [100, 101, 102, 103, 200, 201, 202]
