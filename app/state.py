@@ -150,7 +150,7 @@ def applied() -> SplitParams | None:
 def last_preview() -> Preview | None:
     """What the sliders find, if this session has shown it as they stand; :mod:`app.waiting.previews` makes it."""
     last: Preview | None = st.session_state.get("preview")
-    stands = last is not None and last.explorer is explorer() and last.params == params()
+    stands = last is not None and last.pairs is explorer() and last.params == params()
     return last if stands else None
 
 

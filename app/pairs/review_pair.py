@@ -18,8 +18,8 @@ from app.deciding import deciding, undo, who
 from app.pairs import keys, left, near, pair_view, review_order
 from app.pairs.review_queue import ReviewQueue
 from cfbd_core.store.columns import DECISIONS
-from cfbd_core.workbench.explorer import Explorer
 from cfbd_core.workbench.preview import Preview
+from cfbd_core.workbench.scored_pairs import ScoredPairs
 
 KEYS = {
     "z": "review_undo", "n": "review_next", "ArrowRight": "review_next", "p": "review_previous",
@@ -80,7 +80,7 @@ def _ready(queue: ReviewQueue, preview: Preview) -> list[tuple[int, dict[str, An
     return [(position, found[row]) for position, row in zip(there, rows, strict=True) if row in found]
 
 
-def _listen(explorer: Explorer, pairs: list[tuple[int, dict[str, Any]]]) -> None:
+def _listen(explorer: ScoredPairs, pairs: list[tuple[int, dict[str, Any]]]) -> None:
     held: list[keys.Pair] = [
         {"row": pair["row"], "key": pair["key"], "seen": DECISIONS[explorer.decisions[position]]}
         for position, pair in pairs
@@ -89,7 +89,7 @@ def _listen(explorer: Explorer, pairs: list[tuple[int, dict[str, Any]]]) -> None
     keys.listen(KEYS, decisions, _of(explorer), held, list(_done()), _decide_on_pressed, MOVES)
 
 
-def _of(explorer: Explorer) -> str:
+def _of(explorer: ScoredPairs) -> str:
     """What a press is for: rows are those of one audit, as it was read once."""
     return f"{explorer.audit.folder} {explorer.version}"
 
@@ -141,7 +141,7 @@ class _Shown:
     note: str
 
     @classmethod
-    def of(cls, explorer: Explorer, position: int, pair: dict[str, Any]) -> _Shown:
+    def of(cls, explorer: ScoredPairs, position: int, pair: dict[str, Any]) -> _Shown:
         decided = DECISIONS[explorer.decisions[position]]
         notes = explorer.audit.notes_of(explorer.rows[[position]]) if decided else [None]
         return cls(pair["row"], pair["key"], decided, notes[0] or "")

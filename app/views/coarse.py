@@ -96,7 +96,7 @@ def _maps(preview: Preview) -> None:
 
 @toasts.fragment()
 def _heat_maps(preview: Preview) -> None:
-    explored = preview.pairs
+    explored = state.explorer()
     if not explored.is_warm:
         with st.skeleton(charts.HEIGHT):
             explored.wait_until_warm()

@@ -1,4 +1,4 @@
-"""Groups of an audit's pairs: what :meth:`Explorer.groups` and :attr:`Preview.groups` give."""
+"""Groups of scored pairs, such as :attr:`Preview.groups`, and the trigger that the pictures of one share."""
 
 from __future__ import annotations
 
