@@ -14,6 +14,8 @@ lint: .venv/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/check_sql.py
 
 # Made once: auditing it again would put back the sliders that someone moved in the app.
 audits/demo/.made: | .venv/.ready
