@@ -2,6 +2,6 @@
 
 import sys
 
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 
 sys.exit(main())

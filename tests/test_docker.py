@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cfbd_core.cli.main import parser
+from cfbd_core.cli.command import parser
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")

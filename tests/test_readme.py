@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from tests.toy import COLOURS, ToyEncoder, banana_caption, toy_caption, toy_picture
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,7 +16,7 @@ from app import state
 from app.training import metrics as train_metrics
 from app.training.metrics import Curves
 from cfbd_core import Audit
-from cfbd_core.cli.main import parser
+from cfbd_core.cli.command import parser
 from cfbd_core.errors import CfbdError
 from cfbd_core.jobs.jobs import Job
 from cfbd_core.machine.files import is_locked

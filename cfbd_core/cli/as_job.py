@@ -10,7 +10,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cfbd_core.cli.main import main
+from cfbd_core.cli.command import main
 from cfbd_core.jobs.process import STOPPED
 from cfbd_core.machine.files import write_json
 

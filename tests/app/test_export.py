@@ -9,7 +9,7 @@ import os
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.export import FORMATS
 from cfbd_core.jobs.jobs import Jobs
 from tests.app.conftest import PAIRS, alter, metrics, words

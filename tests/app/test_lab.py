@@ -19,7 +19,7 @@ from app.lab.request import Asked
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.fields import own_options
 from cfbd_core.cli.attack import _params
-from cfbd_core.cli.main import parser
+from cfbd_core.cli.command import parser
 from cfbd_core.config import help_of
 from cfbd_core.jobs.jobs import Job, Jobs
 from cfbd_core.poisoning.copies import CopyOptions

@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1.element_tree import Selectbox
 
 from cfbd_core import Audit
-from cfbd_core.cli.main import parser
+from cfbd_core.cli.command import parser
 from cfbd_core.cli.train import TrainRequest
 from cfbd_core.errors import AuditError
 from cfbd_core.jobs.jobs import Jobs

@@ -16,7 +16,7 @@ import pytest
 from cfbd_core import Audit, SplitParams
 from cfbd_core.audit.decisions_file import read_decisions
 from cfbd_core.audit.report import text
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.cli.pipeline import validation_text
 from cfbd_core.errors import AuditError, SourceError
 from cfbd_core.html_report import write_html_report

@@ -17,7 +17,7 @@ from tests.toy import ToyEncoder
 SCRIPT = """
 import contextlib, io, json, sys
 from cfbd_core import Audit
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 
 told = []
 for words in json.loads(sys.argv[1]):

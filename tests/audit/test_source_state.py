@@ -15,7 +15,7 @@ import pytest
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.audit.parts import EmbeddingsHash
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.config import EmbedParams
 from cfbd_core.embedding.mapping import train_mapping
 from cfbd_core.errors import AuditError, SourceError

@@ -22,7 +22,7 @@ from cfbd_core.bench.material import Material
 from cfbd_core.bench.options import BenchOptions
 from cfbd_core.bench.place import RESULTS_NAME
 from cfbd_core.bench.scenario import Poisoner
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.errors import ParameterError
 from cfbd_core.poisoning.copies import attack_copy
 from cfbd_core.poisoning.plan import PoisonParams, make_plan

@@ -23,7 +23,7 @@ from cfbd_core.bench.training.rows import ROWS
 from cfbd_core.bench.training.scenes import Scenes, Sizes
 from cfbd_core.bench.training.search import search_hits
 from cfbd_core.bench.training.setting import Budget, Drawn
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.detectors import Pairs
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import ParameterError, TrainingError

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from cfbd_core import Audit
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from tests.browser import driver
 
 SCENES, RATE = 1500, 0.04

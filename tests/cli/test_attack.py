@@ -12,7 +12,7 @@ import pytest
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.fields import own_options
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.config import help_of
 from cfbd_core.poisoning.copies import CopyOptions, load_triggers, plan_copy, title_of
 from cfbd_core.poisoning.plan import PoisonParams
@@ -204,6 +204,6 @@ def test_bad_input_is_one_line_and_exit_2(capsys, tmp_path, toy_source, argument
 
 
 def test_the_command_line_starts_without_torch():
-    code = "import sys; from cfbd_core.cli.main import parser; parser(); print('torch' in sys.modules)"
+    code = "import sys; from cfbd_core.cli.command import parser; parser(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.config import EmbedParams
 from cfbd_core.errors import CfbdError
 from cfbd_core.maps import maps as projection

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cfbd_core import SplitParams
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 
 
 @pytest.fixture

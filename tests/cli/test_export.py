@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 
 
 @pytest.fixture

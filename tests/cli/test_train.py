@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.cli.train import _text
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.jobs.process import PROGRESS_VARIABLE

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.evaluation.attack_success import SavedAttack
 from cfbd_core.machine.assets import MINI_DIR
 from tests.evaluation.conftest import SCENE_CLASSES

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from cfbd_core.audit.audit import Audit
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.config import EmbedParams, SplitParams
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.export import COLUMNS, export

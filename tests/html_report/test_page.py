@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cfbd_core import Audit, SplitParams
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.html_report import write_html_report
 from cfbd_core.html_report.drawing import histogram, picture, text

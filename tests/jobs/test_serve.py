@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cfbd_core.audit.audit import Audit
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.errors import CfbdError, ParameterError
 from cfbd_core.jobs import serve
 

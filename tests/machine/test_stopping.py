@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.machine.stopping import STOPPED, Stopping
 
 SIGNALS = ("SIGINT", "SIGTERM")
@@ -16,7 +16,7 @@ SIGNALS = ("SIGINT", "SIGTERM")
 # A process that gets a signal at a moment of our choice; `run` stands for a command that was parsed.
 SCRIPT = """
 import argparse, signal, sys, threading, weakref
-import cfbd_core.cli.main as cli
+import cfbd_core.cli.command as cli
 
 class Parser:
     def parse_args(self, _):

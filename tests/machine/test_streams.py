@@ -12,7 +12,7 @@ import pytest
 
 SCRIPT = """
 import argparse, sys
-import cfbd_core.cli.main as cli
+import cfbd_core.cli.command as cli
 from cfbd_core.cli.progress import Bar
 
 def run(options):

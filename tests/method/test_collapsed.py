@@ -11,7 +11,7 @@ import pytest
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.audit.scoring import MAPPING_NAME
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.errors import ParameterError
 from cfbd_core.workbench.explorer import Explorer
 from tests.toy import COLOURS, ToyEncoder, banana_caption, toy_caption, toy_picture

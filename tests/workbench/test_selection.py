@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cfbd_core import SplitParams
-from cfbd_core.cli.main import main
+from cfbd_core.cli import main
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.export import COLUMNS
 from cfbd_core.workbench.explorer import Explorer

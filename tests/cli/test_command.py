@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cfbd_core.cli.main import main, parser
+from cfbd_core.cli import main, parser
 from tests.toy import ToyEncoder
 
 
@@ -173,6 +173,6 @@ def test_a_reader_that_has_gone_is_no_error(as_json):
 
 
 def test_help_and_version_do_not_import_torch():
-    script = "import sys, cfbd_core.cli.main as c\nc.parser().format_help()\nprint('torch' in sys.modules)"
+    script = "import sys, cfbd_core.cli.command as c\nc.parser().format_help()\nprint('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"
