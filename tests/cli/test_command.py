@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from cfbd_core.cli import main, parser
+from cfbd_core.cli.command import main, parser
 from tests.toy import ToyEncoder
 
 

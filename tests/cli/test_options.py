@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cfbd_core.cli import main, parser
+from cfbd_core.cli.command import main, parser
 from cfbd_core.cli.options import MOST, OneLineParser, number, place, whole
 from cfbd_core.errors import ParameterError
 
