@@ -34,3 +34,7 @@ class ParameterError(CfbdError):
 
 class TrainingError(CfbdError):
     """A training run that cannot start, go on or be evaluated as it was asked for."""
+
+
+class PluginError(CfbdError):
+    """An attack, a detector or a source of another package that cannot be imported, raises, or answers wrongly."""

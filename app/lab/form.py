@@ -19,7 +19,6 @@ from cfbd_core.poisoning.plan import CONTROL, PoisonParams
 from cfbd_core.sources import FORMATS, SourceOptions
 
 SOURCE = "lab_source"  # the field's key
-TITLES = {name: attack.title for name, attack in ATTACKS.items()} | {CONTROL: "No attack (a clean copy)"}
 OWN = "own"
 RULES = {OWN: "The attack's own", "templates": "Templates", "natural": "Natural"}
 TRAPS = {
@@ -36,10 +35,12 @@ def ask() -> lab.Asked | None:
     with st.container(border=True):
         found = _source()
         left, *others = st.columns([2, 1, 2, 1.4, 1])
-        name = left.selectbox(
-            "Attack", list(TITLES), format_func=TITLES.__getitem__, key="lab_attack", **KEPT
-        )
-        attack = ATTACKS.get(name)
+        name = left.selectbox("Attack", [*ATTACKS, CONTROL], format_func=_title, key="lab_attack", **KEPT)
+        try:
+            attack = ATTACKS.get(name)
+        except CfbdError as error:  # of another package
+            problem(error)
+            return None
         given = {} if attack is None else _poison(attack, *others[:3])
         given["seed"] = others[3].number_input("Seed", 0, value=0, key="lab_seed", **KEPT)
         _describe(attack)
@@ -62,6 +63,16 @@ def ask() -> lab.Asked | None:
         except CfbdError as error:
             problem(error)
             return None
+
+
+def _title(name: str) -> str:
+    """An attack as the list shows it; one of another package that cannot be imported goes by its name."""
+    if name == CONTROL:
+        return "No attack (a clean copy)"
+    try:
+        return ATTACKS[name].title
+    except CfbdError:
+        return name
 
 
 def problem(error: CfbdError) -> None:

@@ -1,22 +1,47 @@
-"""The attack lab: one file an attack, one line in the registry."""
+"""Attacks: one file each, one line in the registry; other packages add theirs (``cfbd.attacks``)."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from cfbd_core.attacks import badclip, badnets, blended, issba, label_consistent, mmpoison, sig, trojan, wanet
 from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop, resized
+from cfbd_core.machine.registry import Registry
 
-ATTACKS: dict[str, Attack] = {
-    attack.name: attack
-    for attack in (
-        badnets.ATTACK,
-        blended.ATTACK,
-        sig.ATTACK,
-        wanet.ATTACK,
-        trojan.ATTACK,
-        issba.ATTACK,
-        label_consistent.ATTACK,
-        mmpoison.ATTACK,
-        badclip.ATTACK,
-    )
-}  # fmt: skip
+_OWN = (
+    badnets.ATTACK,
+    blended.ATTACK,
+    sig.ATTACK,
+    wanet.ATTACK,
+    trojan.ATTACK,
+    issba.ATTACK,
+    label_consistent.ATTACK,
+    mmpoison.ATTACK,
+    badclip.ATTACK,
+)
+ATTACKS: Registry[Attack] = Registry("cfbd.attacks", "attack", Attack, {one.name: one for one in _OWN})
+
+
+def make_trigger(name: str, params: Any, workshop: Workshop) -> Trigger:
+    """The trigger of the attack of this name. Raises PluginError where one of another package fails."""
+    with ATTACKS.guarded(name):
+        found = ATTACKS[name].trigger(params, workshop)
+        if not all(isinstance(array, np.ndarray) for array in found.values()):
+            raise TypeError("a trigger is a dict of arrays")
+    return found
+
+
+def apply_trigger(
+    name: str, image: Image.Image, rng: np.random.Generator, params: Any, trigger: Trigger
+) -> Image.Image:
+    """The picture with the trigger of the attack of this name. Raises as :func:`make_trigger` does."""
+    with ATTACKS.guarded(name):
+        found = ATTACKS[name].apply(image, rng, params, trigger)
+        if found.mode != "RGB" or found.size != image.size:
+            raise TypeError(f"gave a picture {found.mode} {found.size}, not RGB {image.size}")
+    return found
+
 
 __all__ = [
     "ATTACKS",
@@ -24,5 +49,7 @@ __all__ = [
     "Attack",
     "Trigger",
     "Workshop",
+    "apply_trigger",
+    "make_trigger",
     "resized",
 ]

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,18 +17,21 @@ import numpy as np
 import pyarrow as pa
 
 from cfbd_core import export as exporting
+from cfbd_core.audit import detect as judging
 from cfbd_core.audit import ingest, report
 from cfbd_core.audit.duplicates import collapsible
 from cfbd_core.audit.log import AuditLog
 from cfbd_core.audit.source_state import SourceState
 from cfbd_core.config import EmbedParams, SplitParams
+from cfbd_core.detectors import DETECTORS, Cfbd
+from cfbd_core.detectors import detect as judge
+from cfbd_core.detectors.cfbd import PER_PAIR
 from cfbd_core.embedding.shards import way_out
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.machine.files import clear_dead, one_job, told_in_one_line
 from cfbd_core.machine.places import DATABASE_NAME, UNFINISHED
-from cfbd_core.method.split_pairs import split_pairs
 from cfbd_core.sources import SourceOptions
-from cfbd_core.store import Database, queries, unscored
+from cfbd_core.store import Database, detections, queries, unscored
 
 if TYPE_CHECKING:
     from cfbd_core.audit.scoring import TrainProgress
@@ -165,15 +168,69 @@ class Audit(AuditLog):
             started = datetime.now(UTC)
             with self._database.reading() as connection:
                 rows, consistency = queries.consistency(connection)
-            clusters = collapsible(self, rows) if params.collapse_duplicates else None
-            result = split_pairs(
-                rows, consistency, self.shards.texts(), params, self.keys_of, self.captions_of, clusters
+            pairs = judging.pairs_to_split(
+                rows,
+                consistency,
+                self.shards.texts(),
+                seed=params.seed,
+                keys_of=self.keys_of,
+                captions_of=self.captions_of,
+                clusters=collapsible(self, rows) if params.collapse_duplicates else None,
             )
+            found = Cfbd.of(DETECTORS).under(params).detect(pairs)
+            summary = {name: value for name, value in found.info.items() if name not in PER_PAIR}
             with self._database.writing() as connection:
-                queries.replace_verdicts(connection, rows, result.z, result.subset, result.poisoned)
-                queries.set_meta(connection, "split", result.summary)
-                queries.record_run(connection, "split", started, params.to_dict(), result.summary["params"])
-            return result.summary
+                queries.replace_verdicts(connection, rows, found.score, found.info["subset"], found.flagged)
+                queries.set_meta(connection, "split", summary)
+                queries.record_run(connection, "split", started, params.to_dict(), summary["params"])
+            return summary
+
+    def detect(
+        self,
+        *names: str,
+        seed: int = 0,
+        losses: Mapping[str, float] | None = None,
+        progress: Callable[[str], None] = lambda _name: None,
+    ) -> list[dict[str, Any]]:
+        """Let detectors judge the scored pairs and store what they say beside the verdict; returns :meth:`detections`.
+
+        ``losses`` by key are of training on these pairs, for detectors that judge by it; ``progress`` is told the name
+        of each as it begins. Raises ParameterError: no such detector, or pairs that one cannot judge; PluginError: one
+        of another package raises or answers wrongly. Nothing is stored then.
+        """
+        judging.check_names(names)
+        with one_job(self.folder, "detect"):
+            self._needed("mapping", "cfbd score")
+            started = datetime.now(UTC)
+            with self._database.reading() as connection:
+                scores, image_ids = queries.scores(connection), queries.scored_image_groups(connection)
+            pairs = judging.pairs_to_judge(
+                scores,
+                self.shards,
+                seed=seed,
+                keys_of=self.keys_of,
+                captions_of=self.captions_of,
+                image_ids=image_ids,
+                losses=losses,
+            )
+            found = []
+            for name in dict.fromkeys(names):
+                progress(name)
+                found.append(judging.stored(name, judge(name, pairs), scores["row"].to_numpy()))
+            with self._database.writing() as connection:
+                for one in found:
+                    detections.replace_detection(connection, one)
+                asked = {"detectors": [one.name for one in found], "seed": seed}
+                flagged = {one.name: int(one.flagged.sum()) for one in found}
+                queries.record_run(connection, "detect", started, asked, flagged)
+        return [one for one in self.detections() if one["detector"] in names]
+
+    def detections(self) -> list[dict[str, Any]]:
+        """Each stored detection beside the verdict and the truth (:func:`cfbd_core.audit.detect.compared`)."""
+        with self._database.reading() as connection:
+            held = detections.detections(connection)
+            outcome = queries.judged(connection)
+        return [judging.compared(one, *outcome) for one in held]
 
     # --- what came out -----------------------------------------------------------------------------
 

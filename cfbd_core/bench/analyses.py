@@ -13,6 +13,7 @@ import numpy as np
 from cfbd_core.bench.scenario import Scenario
 from cfbd_core.config import SplitParams
 from cfbd_core.detectors import DETECTORS, Cfbd
+from cfbd_core.detectors import detect as judge
 from cfbd_core.method.metrics import areas_under, pr_curve, rank_metrics, roc_curve
 from cfbd_core.method.mixture import fit_mixture
 from cfbd_core.method.scores import centred, gather, textual_correlation, unit_rows
@@ -43,7 +44,7 @@ def analyse(name: str, scenario: Scenario) -> Result:
 
 def detect(scenario: Scenario, name: str) -> Result:
     """One detector: its operating point, how well its score ranks, and what it says of itself."""
-    found = DETECTORS[name].detect(scenario.pairs)
+    found = judge(name, scenario.pairs)
     truth, known = scenario.truth, np.isfinite(found.score)
     poisons, clean = truth & known, ~truth & known
     result = {
@@ -73,7 +74,8 @@ def faults(scenario: Scenario) -> Result:
     """AUROC of z where D_p was built by hand, a share of it benign (Table 5); beside it that of centred z."""
     rng = np.random.default_rng([scenario.params.seed, 5])
     poisons, clean = np.flatnonzero(scenario.truth), np.flatnonzero(~scenario.truth)
-    texts = {"": scenario.pairs.text, " centred": centred(scenario.pairs.text)}
+    text = np.asarray(scenario.pairs.text)
+    texts = {"": text, " centred": centred(text)}
     result: Result = {}
     for q in FAULT_QS:
         for share in FAULT_SHARES:
@@ -84,8 +86,8 @@ def faults(scenario: Scenario) -> Result:
             probe = np.concatenate(
                 [rng.choice(poisons, q - wrong, replace=False), rng.choice(clean, wrong, replace=False)]
             )
-            for kind, text in texts.items():
-                areas = areas_under(scenario.truth, textual_correlation(text, probe))
+            for kind, vectors in texts.items():
+                areas = areas_under(scenario.truth, textual_correlation(vectors, probe))
                 result[f"{q} {share}{kind}"] = areas[0] if areas else None
     return result
 
@@ -96,8 +98,8 @@ def distributions(scenario: Scenario) -> Result:
     (a) cosines between captions, (b) cosine of image and caption, (c) z with the captions of poisons.
     """
     rng = np.random.default_rng([scenario.params.seed, 2])
-    truth, text = scenario.truth, scenario.pairs.text
-    image = unit_rows(scenario.pairs.image)
+    truth, text = scenario.truth, np.asarray(scenario.pairs.text)
+    image = unit_rows(np.asarray(scenario.pairs.image))
     similarity = np.einsum("ij,ij->i", image, unit_rows(text))
     poisons = np.flatnonzero(truth)
     z = textual_correlation(text, rng.choice(poisons, min(len(poisons), 50), replace=False))
@@ -136,7 +138,7 @@ def ablation(scenario: Scenario) -> Result:
     by_q = []
     for q in (q for q in ABLATION_QS if q <= scenario.pairs.scored.sum()):
         coarse = coarse_split(c, mixtures[params.k], params.gamma, q)
-        z = textual_correlation(scenario.pairs.text, coarse.probe)
+        z = textual_correlation(np.asarray(scenario.pairs.text), coarse.probe)
         flagged = z > choose_gamma_z(z, coarse.subset, kappa=params.kappa).value
         areas = areas_under(truth, z)
         by_q.append(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from cfbd_core.attacks import ATTACKS
+from cfbd_core.attacks import ATTACKS, Attack
 from cfbd_core.bench.analyses import analyse
 from cfbd_core.bench.paper import TABLE_3_RATES
 from cfbd_core.bench.scenario import Poisoner
@@ -23,8 +23,6 @@ from cfbd_core.poisoning.plan import PoisonParams, settings
 from cfbd_core.store.bench import BenchResults, Cell
 
 SEEDS = (0, 1, 2)
-PIXEL_ATTACKS = ("badnets", "blended", "sig", "wanet", "trojan", "issba")
-ALL_ATTACKS = (*PIXEL_ATTACKS, "label-consistent", "mmpoison", "badclip")
 TABLE_4_RATES = (0.006, 0.003)
 TABLE_5_RATE = 0.02  # q = 400 of which 20 % are benign needs 320 poisons
 TARGET = "banana"
@@ -68,22 +66,22 @@ class NotMeasured:
 
 def experiments(
     seeds: Sequence[int] = SEEDS,
-    attacks: Iterable[str] = ALL_ATTACKS,
+    attacks: Iterable[str] | None = None,
     targets: Sequence[str] = (),
     origin: str | None = None,
 ) -> dict[str, Experiment]:
-    """Every table and figure, by name, for these seeds and attacks.
+    """Every table and figure, by name, for these seeds and attacks; None: all that are registered.
 
     ``targets`` take the place of the built-in ones: the first in every scenario of one target, two and more
     together in those of several. ``origin`` is what mmPoison's pictures show (None: the attack's own).
     Raises ParameterError for an attack that is not known, or a target or origin that is none.
     """
     targets = PoisonParams(targets=tuple(targets)).targets if targets else ()
-    attacks = tuple(attacks)
+    attacks = tuple(ATTACKS if attacks is None else attacks)
     unknown = sorted(set(attacks) - set(ATTACKS))
     if unknown:
         raise ParameterError(f"attack {unknown[0]!r} is unknown; there are: {', '.join(ATTACKS)}")
-    pixel = [attack for attack in PIXEL_ATTACKS if attack in attacks]
+    pixel = [attack for attack in ATTACKS if attack in attacks and is_pixel_attack(ATTACKS[attack])]
     every = tuple(f"detector {name}" for name, detector in DETECTORS.items() if not detector.trains)
 
     def of(rates: Iterable[float], names: Iterable[str], **others: Any) -> tuple[PoisonParams, ...]:
@@ -131,6 +129,11 @@ def experiments(
         ),
     )
     return {experiment.name: experiment for experiment in found}
+
+
+def is_pixel_attack(attack: Attack) -> bool:
+    """Whether it stamps any pair's picture and writes a template's caption: those of the paper's Table 3."""
+    return attack.victims == "others" and attack.captions == "templates"
 
 
 def feasible(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from cfbd_core.bench.detection import ALL_ATTACKS, SEEDS, Experiment, experiments
+from cfbd_core.attacks import ATTACKS
+from cfbd_core.bench.detection import SEEDS, Experiment, experiments
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.errors import ParameterError
 from cfbd_core.poisoning.source_pairs import Keys
@@ -27,7 +28,7 @@ class BenchOptions:
     keys: Keys = "all"
     encoder: str = "mini"
     mapping: str = "auto"
-    attacks: tuple[str, ...] = ALL_ATTACKS
+    attacks: tuple[str, ...] = field(default_factory=lambda: tuple(ATTACKS))
     experiments: tuple[str, ...] | None = None
     seeds: tuple[int, ...] = SEEDS
     targets: tuple[str, ...] = ()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cfbd_core.attacks import ATTACKS, Attack
@@ -47,21 +49,38 @@ def add_attack(commands: Any) -> None:
     listing = kinds.add_parser("list", help="every attack with its parameters", description="Every attack.")
     listing.add_argument("--json", action="store_true", help="print one JSON object")
     listing.set_defaults(run=_list)
-    for name, one in ATTACKS.items():
-        added = kinds.add_parser(
-            name, help=one.summary, description=f"{one.title}: {one.summary} ({one.source})."
-        )
-        _add_common(added)
-        _add_poison(added, one)
-        _add_own(added, one)
+    for name in ATTACKS:
+        if ATTACKS.is_plugin(name):
+            late: _AttackParser = kinds.add_parser(name, help="of another package")
+            late.complete = partial(_complete, late, name)
+        else:
+            _complete(kinds.add_parser(name, help=ATTACKS[name].summary), name)
     control = "a copy without poison, for comparison, with benign traps where asked"
     _add_common(kinds.add_parser(CONTROL, help=control, description=control))
 
 
+def _complete(command: argparse.ArgumentParser, name: str) -> None:
+    """Give an attack's command what it takes."""
+    one = ATTACKS[name]
+    command.description = f"{one.title}: {one.summary} ({one.source})."
+    _add_common(command)
+    _add_poison(command, one)
+    _add_own(command, one)
+
+
 class _AttackParser(OneLineParser):
-    """Names the option that may be meant where one is not known."""
+    """Names the option that may be meant where one is not known.
+
+    ``complete`` gives it what it takes, when it is used: an attack of another package is imported for its own command
+    alone.
+    """
+
+    complete: Callable[[], None] | None = None
 
     def parse_known_args(self, *args: Any, **named: Any) -> Any:
+        complete, self.complete = self.complete, None
+        if complete is not None:
+            complete()
         found, unknown = super().parse_known_args(*args, **named)
         if unknown:
             near = get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, 1, NEAR)

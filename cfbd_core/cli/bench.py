@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from cfbd_core.attacks import ATTACKS
 from cfbd_core.cli.bench_training import add_bench_training
 from cfbd_core.cli.options import MOST_SEEDS, names_of, place, whole
 from cfbd_core.cli.progress import StageBars
@@ -66,7 +67,6 @@ def add_bench(commands: Any) -> None:
 
 
 def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from cfbd_core.bench.detection import ALL_ATTACKS
     from cfbd_core.bench.job import bench_detection
     from cfbd_core.bench.options import BenchOptions
 
@@ -75,7 +75,7 @@ def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         keys=options.keys,
         encoder=options.encoder,
         mapping=options.mapping,
-        attacks=names_of(options.attacks) or ALL_ATTACKS,
+        attacks=names_of(options.attacks) or tuple(ATTACKS),
         experiments=names_of(options.only),
         seeds=tuple(range(options.seeds)),
         targets=tuple(target for text in options.target or () for target in text.split(",")),

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cfbd_core.attacks import ATTACKS
 from cfbd_core.cli.options import MOST_SEEDS, names_of, number, place, whole
 from cfbd_core.cli.progress import StageBars
 from cfbd_core.errors import ParameterError
@@ -64,12 +65,12 @@ def add_bench_training(kinds: Any) -> None:
 
 
 def _training(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from cfbd_core.bench.training.job import ALL_ATTACKS, TrainingBench, bench_training
+    from cfbd_core.bench.training.job import TrainingBench, bench_training
     from cfbd_core.bench.training.rows import ROWS
 
     asked = TrainingBench(
         setting=_setting(options),
-        attacks=names_of(options.attacks) or ALL_ATTACKS,
+        attacks=names_of(options.attacks) or tuple(ATTACKS),
         rows=names_of(options.defenses) or tuple(ROWS),
         seeds=tuple(range(options.seeds)),
         jobs=options.jobs or _jobs(),

@@ -10,6 +10,7 @@ from cfbd_core import __version__
 from cfbd_core.cli.attack import add_attack
 from cfbd_core.cli.bench import add_bench
 from cfbd_core.cli.decide import add_decide, add_log, add_turn, decide, redo, show_log, undo
+from cfbd_core.cli.detect import add_detect, detect
 from cfbd_core.cli.estimate import add_estimate, estimate
 from cfbd_core.cli.evaluate import add_evaluate
 from cfbd_core.cli.export import add_export, add_split_id, export
@@ -74,6 +75,7 @@ def command_line() -> argparse.ArgumentParser:
     add_turn(command("undo", undo, "undo an action of the log, or the last that counts"))
     add_turn(command("redo", redo, "let an action count again that was undone"))
 
+    add_detect(command("detect", detect, "other detectors on the audit, side by side with its verdict"))
     add_estimate(command("estimate", estimate, "how many poisons may be left, by a random control sample"))
 
     add_attack(commands)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from cfbd_core.config import SplitParams
 from cfbd_core.detectors.base import Detection, Detector, Pairs
+from cfbd_core.method.scores import JoinedRows
 from cfbd_core.method.split import BENIGN, POISONED, SUSPICIOUS
 from cfbd_core.method.split_pairs import split_pairs
+
+PER_PAIR = frozenset({"counts", "subset", "probe"})  # what ``info`` adds to a split's summary
 
 
 class Cfbd(Detector):
@@ -30,17 +34,30 @@ class Cfbd(Detector):
     def __init__(self, params: SplitParams | None = None) -> None:
         self.params = params or SplitParams()
 
+    @staticmethod
+    def of(registry: Mapping[str, Detector]) -> Cfbd:
+        """The registered one, by which an audit is split."""
+        found = registry[Cfbd.name]
+        assert isinstance(found, Cfbd)
+        return found
+
+    def under(self, params: SplitParams) -> Cfbd:
+        """The same detector with these settings."""
+        return type(self)(params)
+
     def detect(self, pairs: Pairs) -> Detection:
         """Judge all pairs by both stages."""
         rows = np.flatnonzero(pairs.scored)
         consistency = pairs.scores.consistency
+        shards, held = shards_and_rows(pairs.text)
         found = split_pairs(
-            rows,
+            held[rows],
             consistency[rows],
-            [pairs.text],
+            shards,
             replace(self.params, seed=pairs.seed),
-            keys_of=lambda tied: [pairs.keys[row] for row in tied],
-            captions_of=lambda probe: [pairs.captions[row] for row in probe],
+            keys_of=lambda tied: pairs.keys_at(np.searchsorted(held, tied)),
+            captions_of=lambda probe: pairs.captions_at(np.searchsorted(held, probe)),
+            clusters=pairs.clusters,
         )
         score = np.full(len(consistency), np.nan, np.float32)
         score[rows] = found.z
@@ -55,6 +72,13 @@ class Cfbd(Detector):
             flagged,
             {**found.summary, "counts": subset_counts(subset), "subset": subset, "probe": probe},
         )
+
+
+def shards_and_rows(text: np.ndarray | JoinedRows) -> tuple[Sequence[np.ndarray], np.ndarray]:
+    """Embeddings as shards, and the row of each pair in them, int64 (N,), ascending."""
+    if isinstance(text, JoinedRows):
+        return text.shards, text.rows
+    return [text], np.arange(len(text))
 
 
 def subset_counts(subset: np.ndarray) -> dict[str, int]:

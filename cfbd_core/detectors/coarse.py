@@ -38,7 +38,7 @@ class CoarseOnly(Detector):
             params.gamma,
             params.q,
             params.rule,
-            keys_of=lambda tied: [pairs.keys[row] for row in tied],
+            keys_of=pairs.keys_at,
         )
         return Detection(
             score=consistency.astype(np.float32),

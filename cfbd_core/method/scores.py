@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -153,6 +154,38 @@ def gather(rows: Rows, at: np.ndarray) -> np.ndarray:
         shard = shards[number]
         found[mine] = shard[at[mine] - (ends[number] - len(shard))]
     return found
+
+
+class JoinedRows:
+    """Rows of embeddings in shards as if they were one array (N, d); an index reads what it asks for alone.
+
+    ``rows`` int64 (N,) are the rows in ``shards`` that it shows.
+    """
+
+    def __init__(self, shards: Sequence[np.ndarray], rows: np.ndarray) -> None:
+        self.shards, self.rows = shards, rows
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, d)."""
+        return len(self), int(self.shards[0].shape[1])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what an index gives."""
+        return np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """The rows that a slice, numbers (m,) or a mask (N,) choose, float32 (m, d); one number: (d,)."""
+        chosen = self.rows[key]
+        found = gather(self.shards, np.atleast_1d(chosen))
+        return found[0] if np.ndim(chosen) == 0 else found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cfbd_core import attacks
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import Trigger, Workshop
 from cfbd_core.errors import ParameterError
@@ -110,7 +111,7 @@ def make_trigger(
 ) -> Trigger:
     """Make the trigger with this number; a search for it is kept in the file ``kept``, and taken up there."""
     at_hand = workshop(params.targets[number // params.triggers])
-    return ATTACKS[params.attack].trigger(settings(params, number), replace(at_hand, kept=kept))
+    return attacks.make_trigger(params.attack, settings(params, number), replace(at_hand, kept=kept))
 
 
 def triggered(
@@ -118,8 +119,8 @@ def triggered(
 ) -> Image.Image:
     """Return the picture of a poisoned pair with its trigger; ``picture`` is at the encoder's input size."""
     rng = np.random.default_rng([params.seed, _APPLY, poison.pair])
-    return ATTACKS[params.attack].apply(
-        picture, rng, settings(params, poison.trigger), triggers[poison.trigger]
+    return attacks.apply_trigger(
+        params.attack, picture, rng, settings(params, poison.trigger), triggers[poison.trigger]
     )
 
 

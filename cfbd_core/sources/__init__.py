@@ -1,10 +1,11 @@
-"""Where pairs come from: one reader a file, one line here for each."""
+"""Where pairs come from: one reader a file, one line here; other packages add theirs (``cfbd.sources``)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from cfbd_core.errors import ParameterError, SourceError
+from cfbd_core.machine.registry import Registry
 from cfbd_core.sources.base import BATCH_ROWS, PAIR_SCHEMA, Batch, Skip, Source, SourceOptions, fingerprint
 from cfbd_core.sources.clip_retrieval import ClipRetrievalSource
 from cfbd_core.sources.coco import CocoSource
@@ -29,18 +30,18 @@ __all__ = [
 ]
 
 # In the order in which `auto` asks them: an img2dataset folder also holds tables that only describe it.
-FORMATS: dict[str, type[Source]] = {
-    reader.name: reader
-    for reader in (
-        ClipRetrievalSource,
-        WebDatasetSource,
-        FolderSource,
-        ParquetSource,
-        CsvSource,
-        JsonLinesSource,
-        CocoSource,
-    )
-}
+_OWN: tuple[type[Source], ...] = (
+    ClipRetrievalSource,
+    WebDatasetSource,
+    FolderSource,
+    ParquetSource,
+    CsvSource,
+    JsonLinesSource,
+    CocoSource,
+)
+FORMATS: Registry[type[Source]] = Registry(
+    "cfbd.sources", "source", Source, {one.name: one for one in _OWN}, classes=True
+)
 
 
 def open_source(source: str | Path, options: SourceOptions | None = None) -> Source:
@@ -61,7 +62,10 @@ def open_source(source: str | Path, options: SourceOptions | None = None) -> Sou
         raise SourceError(f"{source}: no pairs found there (looked for {wanted}).")
     for path in found:
         check_file(path)
-    return reader(found, options, places, located.missing)
+    with FORMATS.guarded(reader.name):
+        opened = reader(found, options, places, located.missing)
+    opened.guard = lambda: FORMATS.guarded(reader.name)
+    return opened
 
 
 def _reader(places: list[Place], format_name: str) -> tuple[type[Source] | None, list[Path]]:
@@ -85,4 +89,5 @@ def _reader(places: list[Place], format_name: str) -> tuple[type[Source] | None,
 
 
 def _found(reader: type[Source], places: list[Place]) -> list[Path]:
-    return list(dict.fromkeys(path for place in places for path in reader.find(place)))
+    with FORMATS.guarded(reader.name):
+        return list(dict.fromkeys(path for place in places for path in reader.find(place)))

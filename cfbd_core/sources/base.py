@@ -6,6 +6,7 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -117,6 +118,9 @@ class Source(ABC):
     name: ClassVar[str]
     looks_for: ClassVar[str]  # for the error message when nothing matches
     has_embeddings: bool = False
+    guard: Callable[[], AbstractContextManager[None]] = (
+        nullcontext  # tells of what a reader of another package raises
+    )
 
     def __init__(
         self,
@@ -145,9 +149,18 @@ class Source(ABC):
     def batches(self) -> Iterator[Batch]:
         """Yield the pairs, and count what is not read. Raises SourceError where the source cannot be read."""
         self.unread = Unread()
+        with self.guard():
+            yield from self._batches()
+
+    def _batches(self) -> Iterator[Batch]:
         if self.missing:
             yield only_skips([Skip(None, str(path), "missing file", "no such file") for path in self.missing])
-        yield from self.read()
+        for batch in self.read():
+            if self.guard is not nullcontext and not batch.pairs.schema.equals(PAIR_SCHEMA):
+                raise TypeError(
+                    f"gave pairs with the columns {batch.pairs.schema.names}, not those of PAIR_SCHEMA"
+                )
+            yield batch
         self.count_rest()
 
     def files(self) -> list[Path]:

@@ -62,6 +62,12 @@ CREATE TABLE set_aside (
 );
 CREATE TABLE unscored (row BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR);
 """
+_DETECTIONS_5 = """
+CREATE TABLE detectors (
+    detector VARCHAR PRIMARY KEY, title VARCHAR NOT NULL, made TIMESTAMPTZ NOT NULL, info JSON NOT NULL
+);
+CREATE TABLE detections (detector VARCHAR NOT NULL, row BIGINT NOT NULL, score FLOAT, flagged BOOLEAN NOT NULL);
+"""
 
 
 def add_training_runs(connection: duckdb.DuckDBPyConnection) -> None:
@@ -85,10 +91,16 @@ def set_pairs_aside(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_UNSCORED_4)
 
 
+def add_detections(connection: duckdb.DuckDBPyConnection) -> None:
+    """4 to 5: what other detectors say of the pairs."""
+    connection.execute(_DETECTIONS_5)
+
+
 MIGRATIONS: dict[int, Migration] = {
     1: add_training_runs,
     2: keep_decisions_as_log,
     3: set_pairs_aside,
+    4: add_detections,
 }  # from that version to the next
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset
 
 from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.store.detections import forget_detections
 from cfbd_core.store.meta import checked, way_out
 
 SUBSETS = ("benign", "poisoned", "suspicious")
@@ -239,10 +240,50 @@ def image_groups(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
     )
 
 
+def scored_image_groups(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
+    """:func:`image_groups` of the pairs that have a score, by row, int64 (n,)."""
+    return _column(
+        connection,
+        """
+        SELECT image FROM (
+            SELECT row, dense_rank() OVER (ORDER BY image, image_offset, if(image IS NULL, row, 0)) AS image FROM pairs
+        ) SEMI JOIN (FROM scores WHERE consistency IS NOT NULL) USING (row) ORDER BY row
+        """,
+        np.int64,
+    )
+
+
+def scores(connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """Row, s_o, s_g, consistency, residual and intra of all scored pairs, by row."""
+    table = connection.sql(
+        """
+        SELECT row, s_o, s_g, consistency, residual, intra FROM scores SEMI JOIN pairs USING (row)
+        WHERE consistency IS NOT NULL ORDER BY row
+        """
+    ).to_arrow_table()
+    checked_rows(connection, table["row"].to_numpy())
+    return table
+
+
+def judged(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows int64 of all scored pairs, whether the verdict flags them, bool, and truth int8 (−1 unknown), each (n,)."""
+    table = connection.sql(
+        """
+        SELECT s.row, coalesce(v.verdict = 'poisoned', false) AS flagged,
+            coalesce(p.poisoned::TINYINT, -1)::TINYINT AS truth
+        FROM scores s JOIN pairs p ON p.row = s.row LEFT JOIN verdicts v ON v.row = s.row
+        WHERE s.consistency IS NOT NULL ORDER BY s.row
+        """
+    ).to_arrow_table()
+    rows, flagged, truth = (table[name].to_numpy() for name in ("row", "flagged", "truth"))
+    return rows, flagged, truth
+
+
 def replace_scores(connection: duckdb.DuckDBPyConnection, scores: pa.Table) -> None:
-    """Put new scores in place of the old ones; verdicts, which rest on them, go."""
+    """Put new scores in place of the old ones; verdicts and detections, which rest on them, go."""
     connection.execute("DELETE FROM scores")
     connection.execute("DELETE FROM verdicts")
+    forget_detections(connection)
     connection.register("new_scores", scores)
     connection.execute("INSERT INTO scores BY NAME SELECT * FROM new_scores")
     connection.unregister("new_scores")
@@ -252,6 +293,7 @@ def forget_scores(connection: duckdb.DuckDBPyConnection) -> None:
     """Drop scores, verdicts and what is known of them: the embeddings they rest on were made anew."""
     connection.execute("DELETE FROM scores")
     connection.execute("DELETE FROM verdicts")
+    forget_detections(connection)
     forget_meta(connection, "mapping", "health", "split")
 
 

@@ -16,7 +16,7 @@ import duckdb
 
 from cfbd_core.errors import AuditError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _TABLES = """
 CREATE TYPE subset AS ENUM ('benign', 'poisoned', 'suspicious');
@@ -84,6 +84,14 @@ CREATE TABLE set_aside (
 CREATE TABLE unscored (row BIGINT NOT NULL, reason VARCHAR NOT NULL, detail VARCHAR);
 """
 
+# Version 5. What other detectors say of the pairs (:mod:`cfbd_core.store.detections`); derived, as verdicts are.
+DETECTIONS = """
+CREATE TABLE detectors (
+    detector VARCHAR PRIMARY KEY, title VARCHAR NOT NULL, made TIMESTAMPTZ NOT NULL, info JSON NOT NULL
+);
+CREATE TABLE detections (detector VARCHAR NOT NULL, row BIGINT NOT NULL, score FLOAT, flagged BOOLEAN NOT NULL);
+"""
+
 SINCE = {
     "training_runs": 2,
     "training_metrics": 2,
@@ -91,6 +99,8 @@ SINCE = {
     "action_pairs": 3,
     "set_aside": 4,
     "unscored": 4,
+    "detectors": 5,
+    "detections": 5,
 }  # versions; all others: the first
 
 # Decisions of an older file as a log: those that were stored at one moment are one action.
@@ -150,6 +160,7 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(LOG)
     connection.execute(TRAINING)
     connection.execute(UNSCORED)
+    connection.execute(DETECTIONS)
     replace_view(connection)
     connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
 
@@ -215,6 +226,13 @@ def show_unscored(connection: duckdb.DuckDBPyConnection) -> None:
     found = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
     if int(found[0][0]) < SINCE["unscored"]:
         connection.execute(UNSCORED.replace("CREATE TABLE", "CREATE TEMP TABLE IF NOT EXISTS"))
+
+
+def show_detections(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let whoever reads a file that was made before find that no detector has judged its pairs."""
+    found = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
+    if int(found[0][0]) < SINCE["detections"]:
+        connection.execute(DETECTIONS.replace("CREATE TABLE", "CREATE TEMP TABLE IF NOT EXISTS"))
 
 
 def show_log(connection: duckdb.DuckDBPyConnection) -> None:

@@ -42,7 +42,7 @@ def set_aside(connection: duckdb.DuckDBPyConnection, failures: pa.Table) -> None
         """
     )
     connection.execute("DELETE FROM pairs WHERE row IN (SELECT row FROM failures)")
-    for table in ("scores", "verdicts", "unscored"):
+    for table in ("scores", "verdicts", "detections", "unscored"):
         connection.execute(f"DELETE FROM {table} WHERE row IN (SELECT row FROM failures)")
     connection.unregister("failures")
 

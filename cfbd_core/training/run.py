@@ -25,6 +25,7 @@ from cfbd_core.training.config import TrainParams
 from cfbd_core.training.defences import DEFENSES, defense_options
 from cfbd_core.training.group import Group, joined
 from cfbd_core.training.loop import Evaluate, Loop, precision
+from cfbd_core.training.losses import EXTRAS
 from cfbd_core.training.models import TrainedModel, build_model, whole_spec
 from cfbd_core.training.place import CHECKPOINTS, MODEL, RESULT, check_place, held_run, one_run
 from cfbd_core.training.record import record
@@ -32,7 +33,6 @@ from cfbd_core.training.sets import Progress, TrainingSet
 from cfbd_core.training.tracking import Tracking
 from cfbd_core.training.unfold import unfold_batchnorm
 
-EXTRAS = "defense.npz"
 PACKAGES = ("numpy", "open_clip_torch", "pillow", "timm", "torch", "torchvision")
 
 

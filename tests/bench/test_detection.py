@@ -11,7 +11,7 @@ import pytest
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.bench.analyses import ANALYSES, analyse
-from cfbd_core.bench.detection import ALL_ATTACKS, Experiment, experiments, feasible, run, scenario_id
+from cfbd_core.bench.detection import Experiment, experiments, feasible, run, scenario_id
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.errors import ParameterError
 from cfbd_core.method.metrics import areas_under
@@ -33,7 +33,7 @@ def test_every_table_asks_for_its_attacks_rates_and_seeds() -> None:
         "table3", "table4", "table5", "natural", "adaptive", "several", "traps", "figures",
     ]  # fmt: skip
     assert len(found["table3"].scenarios) == 4 * 6 * 3
-    assert {s.attack for s in found["table4"].scenarios} == set(ALL_ATTACKS)
+    assert {s.attack for s in found["table4"].scenarios} == set(ATTACKS)
     assert {s.targets for s in found["table4"].scenarios if s.attack == "mmpoison"} == {
         ("dog",), ("soccer",), ("horse",), ("sheep",),
     }  # fmt: skip
@@ -62,7 +62,7 @@ def test_targets_and_origin_take_the_place_of_the_built_in_ones() -> None:
             for name in ("table3", "table4", "natural", "adaptive", "figures")
             for s in found[name].scenarios
         ]
-        assert {s.attack for s in apart} == set(ALL_ATTACKS)
+        assert {s.attack for s in apart} == set(ATTACKS)
         assert {s.targets for s in apart} == {(first,)}
     assert {s.targets for s in one["several"].scenarios} == {("banana", "cheeseburger", "volcano")}
     assert {s.targets for s in two["several"].scenarios} == {("red", "green", "blue")}

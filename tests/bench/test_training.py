@@ -29,7 +29,7 @@ from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import ParameterError, TrainingError
 from cfbd_core.method.scores import Scores
 from cfbd_core.store.bench import Cell
-from cfbd_core.training.run import EXTRAS
+from cfbd_core.training.losses import EXTRAS
 from tests.training.tiny import tiny_folder
 
 SIZES = Sizes(train=150, test=200, held_out=60)

@@ -14,9 +14,11 @@ DECIDED: tuple[Decided, ...] = (
 
 
 def make_older(path: Path, version: int = 2, decided: tuple[Decided, ...] = ()) -> None:
-    """Turn an audit's file into one of ``version`` 1 to 3 that holds these decisions."""
+    """Turn an audit's file into one of ``version`` 1 to 4 that holds these decisions."""
     with duckdb.connect(str(path)) as connection:
-        connection.execute("DROP TABLE set_aside; DROP TABLE unscored")
+        connection.execute("DROP TABLE detections; DROP TABLE detectors")
+        if version < 4:
+            connection.execute("DROP TABLE set_aside; DROP TABLE unscored")
         if version < 3:
             connection.execute("DROP TABLE actions; DROP TABLE action_pairs; DROP TABLE decisions")
             connection.execute(

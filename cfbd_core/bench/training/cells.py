@@ -29,7 +29,8 @@ from cfbd_core.poisoning.plan import PoisonParams, triggered
 from cfbd_core.poisoning.poison_params import CONTROL
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.embedding import embed_rows
-from cfbd_core.training.run import EXTRAS, train
+from cfbd_core.training.losses import EXTRAS
+from cfbd_core.training.run import train
 from cfbd_core.training.sets import TrainingSet
 
 OUTLIER_DETECTORS = ("k_distance", "slof", "dao")

@@ -34,7 +34,6 @@ from cfbd_core.training.models import build_model
 
 TABLES_NAME, CHART_NAME = "TRAINING.md", "training"
 RESULTS_VERSION = 1  # one more whenever a cell would come out otherwise from the same parameters
-ALL_ATTACKS = tuple(ATTACKS)
 ENCODER = "mini"  # that CFBD audits with, whatever is trained
 
 
@@ -47,7 +46,7 @@ class TrainingBench:
     """
 
     setting: Scenes | Photos = field(default_factory=Scenes)
-    attacks: tuple[str, ...] = ALL_ATTACKS
+    attacks: tuple[str, ...] = field(default_factory=lambda: tuple(ATTACKS))
     rows: tuple[str, ...] = tuple(ROWS)
     seeds: tuple[int, ...] = (0,)
     jobs: int = 1

@@ -1,0 +1,151 @@
+"""Detectors on an audit: what each says of the pairs, and how they agree.
+
+A split is one of them (``cfbd``), whose verdict counts; what the others say is stored beside it
+(:mod:`cfbd_core.store.detections`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cfbd_core.detectors import DETECTORS, Detection, Pairs
+from cfbd_core.detectors.base import LazyTexts
+from cfbd_core.embedding.shards import EmbeddingFolder
+from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.method.clusters import Clusters
+from cfbd_core.method.metrics import areas_under
+from cfbd_core.method.scores import JoinedRows, Scores
+from cfbd_core.store.detections import StoredDetection
+
+TextsOf = Callable[[np.ndarray], list[str]]
+LONGEST = 1000  # values of a list in a detection's info: what is longer is an array of pairs, and not kept
+
+
+def pairs_to_split(
+    rows: np.ndarray,
+    consistency: np.ndarray,
+    texts: Sequence[np.ndarray],
+    *,
+    seed: int,
+    keys_of: TextsOf,
+    captions_of: TextsOf,
+    clusters: Clusters | None,
+) -> Pairs:
+    """What a split looks at of the scored pairs at ``rows`` int64 (n,): their captions and c (n,), no pictures."""
+    unread = np.broadcast_to(np.float32(np.nan), rows.shape)
+    captions = JoinedRows(texts, rows)
+    return Pairs(
+        image=captions,
+        text=captions,
+        scores=Scores(unread, unread, consistency, unread, unread),
+        keys=LazyTexts(len(rows), lambda at: keys_of(rows[at])),
+        captions=LazyTexts(len(rows), lambda at: captions_of(rows[at])),
+        seed=seed,
+        clusters=clusters,
+    )
+
+
+def pairs_to_judge(
+    scores: pa.Table,
+    shards: EmbeddingFolder,
+    *,
+    seed: int,
+    keys_of: TextsOf,
+    captions_of: TextsOf,
+    image_ids: np.ndarray,
+    losses: Mapping[str, float] | None = None,
+) -> Pairs:
+    """What any detector sees of the pairs of ``scores`` (row, s_o, s_g, consistency, residual, intra), by row.
+
+    ``losses`` are of training on the pairs, by key.
+    """
+    rows = scores["row"].to_numpy()
+    named = ("s_o", "s_g", "consistency", "residual", "intra")
+    keys = LazyTexts(len(rows), lambda at: keys_of(rows[at]))
+    return Pairs(
+        image=JoinedRows(shards.images(), rows),
+        text=JoinedRows(shards.texts(), rows),
+        scores=Scores(*(scores[name].to_numpy().astype(np.float32) for name in named)),
+        keys=keys,
+        captions=LazyTexts(len(rows), lambda at: captions_of(rows[at])),
+        seed=seed,
+        losses=None if losses is None else np.array([losses.get(key, np.nan) for key in keys]),
+        image_ids=image_ids,
+    )
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise ParameterError where no detector has one of these names, or none is given."""
+    if not names:
+        raise ParameterError(f"no detector is named; there are: {', '.join(DETECTORS)}")
+    unknown = next((name for name in names if name not in DETECTORS), None)
+    if unknown is not None:
+        raise ParameterError(f"detector {unknown[:40]!r} is unknown; there are: {', '.join(DETECTORS)}")
+
+
+def stored(name: str, found: Detection, rows: np.ndarray) -> StoredDetection:
+    """A detection of the pairs at ``rows`` int64 (n,) as it is stored."""
+    info = plain_info(found) | ({"targets": list(found.targets)} if found.targets else {})
+    score = np.where(np.isfinite(found.score), found.score, np.nan).astype(np.float32)
+    return StoredDetection(name, DETECTORS[name].title, datetime.now(UTC), info, rows, score, found.flagged)
+
+
+def plain_info(found: Detection) -> dict[str, Any]:
+    """What a detector tells of its way, as JSON: numbers, words and short lists; arrays of all pairs are left out.
+
+    Raises ParameterError where a value is no JSON.
+    """
+    return {
+        name: value for name, value in ((key, _plain(one)) for key, one in found.info.items()) if value != ()
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON; ``()`` for what is not kept."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        value = value.tolist() if value.size <= LONGEST else ()
+    try:
+        return value if value == () else json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        return str(value)[:LONGEST]
+
+
+def compared(
+    held: StoredDetection, rows: np.ndarray, flagged: np.ndarray, truth: np.ndarray
+) -> dict[str, Any]:
+    """A detection beside the verdict ``flagged`` bool and the truth int8 of the scored pairs at ``rows``, each (n,).
+
+    ``both``, ``alone`` and ``verdict_alone`` count pairs that both flag, that it flags alone, and that the verdict
+    flags alone. AUROC, AUPRC, TPR and FPR are None where the truth is not known, or of one kind.
+    """
+    if not np.array_equal(held.rows, rows):
+        raise AuditError("the audit was scored anew meanwhile; open it again")
+    mine, known = held.flagged, truth >= 0
+    poisons = truth == 1
+    areas = areas_under(poisons[known], held.score[known]) if known.any() else None
+    return {
+        "detector": held.name,
+        "title": held.title,
+        "made": held.made.isoformat(),
+        "flagged": int(mine.sum()),
+        "both": int((mine & flagged).sum()),
+        "alone": int((mine & ~flagged).sum()),
+        "verdict_alone": int((flagged & ~mine).sum()),
+        "auroc": areas[0] if areas else None,
+        "auprc": areas[1] if areas else None,
+        "tpr": _share(mine & poisons, poisons),
+        "fpr": _share(mine & (truth == 0), truth == 0),
+    }
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> float | None:
+    count = int(whole.sum())
+    return int(part.sum()) / count if count else None

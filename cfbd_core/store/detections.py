@@ -1,0 +1,81 @@
+"""What detectors said of an audit's pairs, beside the verdict: a score and a flag each, and how they came by them.
+
+They hold for the scores that they were made of: whatever replaces those forgets them.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from cfbd_core.store import schema
+
+
+class StoredDetection(NamedTuple):
+    """One detector's columns over the rows int64 (n,) that it judged: score float32, NaN for none; flagged, bool."""
+
+    name: str
+    title: str
+    made: datetime
+    info: dict[str, Any]
+    rows: np.ndarray
+    score: np.ndarray
+    flagged: np.ndarray
+
+
+def replace_detection(connection: duckdb.DuckDBPyConnection, found: StoredDetection) -> None:
+    """Store a detection in place of the same detector's last one."""
+    forget_detections(connection, found.name)
+    connection.execute(
+        "INSERT INTO detectors VALUES (?, ?, ?, ?)",
+        [found.name, found.title, found.made.astimezone(UTC), json.dumps(found.info, allow_nan=False)],
+    )
+    judged = pa.table(
+        {
+            "row": found.rows,
+            "score": pa.array(found.score, pa.float32(), mask=~np.isfinite(found.score)),
+            "flagged": found.flagged,
+        }
+    )
+    connection.register("judged", judged)
+    connection.execute(
+        "INSERT INTO detections SELECT ?, row, score, flagged FROM judged ORDER BY row", [found.name]
+    )
+    connection.unregister("judged")
+
+
+def forget_detections(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
+    """Delete the detections of these detectors; without names all."""
+    for table in ("detections", "detectors"):
+        if names:
+            connection.execute(f"DELETE FROM {table} WHERE detector IN (SELECT unnest(?))", [list(names)])
+        else:
+            connection.execute(f"DELETE FROM {table}")
+
+
+def detections(connection: duckdb.DuckDBPyConnection) -> list[StoredDetection]:
+    """All that are stored, by name; none in a file of before."""
+    schema.show_detections(connection)
+    held = connection.execute(
+        "SELECT detector, title, epoch_us(made), info FROM detectors ORDER BY detector"
+    ).fetchall()
+    return [
+        StoredDetection(name, title, _moment(made), json.loads(info), *_columns(connection, name))
+        for name, title, made, info in held
+    ]
+
+
+def _moment(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    query = "SELECT row, score, flagged FROM detections WHERE detector = ? ORDER BY row"
+    found = connection.execute(query, [name]).fetchnumpy()
+    score = np.ma.filled(np.ma.asarray(found["score"], np.float32), np.nan)
+    return np.asarray(found["row"], np.int64), score, np.asarray(found["flagged"], bool)
