@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -54,6 +54,37 @@ def heat_map(
         "k": np.repeat(ks, len(gammas)).tolist(), "gamma": list(gammas) * len(ks), "pairs": cells.ravel(),
     }  # fmt: skip
     return Chart(name, title, figure, data)
+
+
+def agreement(flagged: Mapping[str, np.ndarray]) -> Chart:
+    """Of the pairs that each flags (a row), the share that another flags, too (a column); bool (n,) by name."""
+    names, masks = list(flagged), [np.asarray(mask, bool) for mask in flagged.values()]
+    counts = [int(mask.sum()) for mask in masks]
+    cells = np.array(
+        [
+            [int((one & other).sum()) / count if count else 0.0 for other in masks]
+            for one, count in zip(masks, counts, strict=True)
+        ]
+    )
+    figure = go.Figure(
+        go.Heatmap(
+            z=cells, x=names, y=names, zmin=0, zmax=1, colorscale=[[0.0, HEAT[0]], [1.0, HEAT[1]]], showscale=False,
+            xgap=2, ygap=2, hovertemplate="of what %{y} flags: %{z:.1%} are flagged by %{x}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.add_scatter(
+        x=names * len(names), y=np.repeat(names, len(names)).tolist(), mode="text", hoverinfo="skip", showlegend=False,
+        text=[f"{cell:.0%}" for cell in cells.ravel()],
+        textfont={"color": [text_on(mixed(*HEAT, cell)) for cell in cells.ravel()]},
+    )  # fmt: skip
+    finish(figure, "… is flagged by", "Of what … flags")
+    figure.update_layout(margin={"t": 20}, hovermode="closest")
+    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_yaxes(type="category", showgrid=False, autorange="reversed")
+    data: Columns = {
+        "of": np.repeat(names, len(names)).tolist(), "flagged by": names * len(names), "share": cells.ravel(),
+    }  # fmt: skip
+    return Chart("agreement", "How far detectors agree", figure, data)
 
 
 def _short(number: int) -> str:

@@ -10,28 +10,14 @@ import streamlit as st
 from app import address, state, toasts, widgets, words
 from app.deciding import who
 from app.login import require_login
+from app.pages import PAGES
 from app.waiting import background, previews
 from cfbd_core.audit.audit import Audit
 from cfbd_core.errors import CfbdError
 from cfbd_core.machine.assets import BRAND_DIR
 from cfbd_core.workbench.preview import Preview
 
-PAGES = (
-    ("audits", "Audits", ":material/folder_open:"),
-    ("coarse", "Coarse", ":material/filter_1:"),
-    ("fine", "Fine", ":material/filter_2:"),
-    ("groups", "Suspected targets", ":material/target:"),
-    ("review", "Review", ":material/rate_review:"),
-    ("pairs", "Suspicious pairs", ":material/photo_library:"),
-    ("duplicates", "Duplicates", ":material/content_copy:"),
-    ("map", "Map", ":material/scatter_plot:"),
-    ("evaluate", "Evaluate", ":material/monitoring:"),
-    ("log", "Log", ":material/history:"),
-    ("export", "Export", ":material/download:"),
-    ("train", "Train", ":material/model_training:"),
-    ("lab", "Attack lab", ":material/science:"),
-)
-WITHOUT_AUDIT = ("audits", "train", "lab")  # pages that need none
+WITHOUT_AUDIT = tuple(page.name for page in PAGES if not page.needs_audit)
 ABOUT = "CFBD Auditor finds backdoor-poisoned image–caption pairs before a CLIP model is trained on them."
 
 
@@ -51,7 +37,7 @@ def main() -> None:
     background.begin()
     previews.begin()
     pages = [
-        st.Page(f"views/{name}.py", title=title, icon=icon, url_path=name) for name, title, icon in PAGES
+        st.Page(f"views/{one.name}.py", title=one.title, icon=one.icon, url_path=one.name) for one in PAGES
     ]
     # The bare address leads to the open audit, or to the list of them; each page has an address of its own.
     home = st.Page(lambda: None, title="CFBD Auditor", url_path="home", default=True, visibility="hidden")

@@ -38,7 +38,7 @@ def main() -> None:
         audit = Path(folder) / "audits" / "demo"
         shutil.copytree(source, audit)
         with driver.app(Path(folder), audit) as url, driver.chromium() as browser:
-            for name in driver.PAGES:
+            for name in driver.HEADINGS:
                 for visit in ("first visit", "again"):
                     page = browser.new_context(viewport=SIZE).new_page()
                     began = time.perf_counter()

@@ -16,6 +16,7 @@ EVERY = 1.0  # seconds
 STAGES = {
     "ingest": "Reading pairs", "embed": "Computing embeddings", "score": "Scoring", "train F": "Training F",
     "draw": "Drawing scenes", "export": "Writing", "report": "Writing the report", "map": "Making the map",
+    "detect": "Detectors at work",
     "measuring: classes": "Measuring: names of the classes", "measuring CA": "Measuring CA",
     "measuring ASR": "Measuring ASR",
     "trigger": "Optimising the trigger", "copy": "Writing the copy", "train": "Training",

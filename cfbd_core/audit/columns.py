@@ -13,7 +13,7 @@ from cfbd_core.config import SplitParams
 from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.errors import AuditError
 from cfbd_core.machine.files import told_in_one_line
-from cfbd_core.store import Database, columns, duplicates, queries, training, views
+from cfbd_core.store import Database, columns, detections, duplicates, queries, training, views
 
 
 class Glance(NamedTuple):
@@ -76,6 +76,16 @@ class AuditColumns:
         """s_o, s_g, residual and m of the pairs of :meth:`scored_columns`, float32 (n, 4)."""
         with self._database.reading() as connection:
             return columns.other_scores(connection)
+
+    def detection_version(self) -> str:
+        """A name that changes whenever what detectors say of the pairs does; empty where none has judged them."""
+        with self._database.reading() as connection:
+            return detections.detection_version(connection)
+
+    def stored_detections(self) -> list[detections.StoredDetection]:
+        """What detectors say of the scored pairs, by their names."""
+        with self._database.reading() as connection:
+            return detections.detections(connection)
 
     def decided_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows (m,) with a decision, and its code int8 (m,): a place in ``store.columns.DECISIONS``."""

@@ -70,6 +70,13 @@ def detections(connection: duckdb.DuckDBPyConnection) -> list[StoredDetection]:
     ]
 
 
+def detection_version(connection: duckdb.DuckDBPyConnection) -> str:
+    """A name that changes whenever a detector has judged the pairs, or its judgement went; empty before the first."""
+    schema.show_detections(connection)
+    found = connection.execute("SELECT detector, epoch_us(made) FROM detectors ORDER BY detector").fetchall()
+    return " ".join(f"{name}@{made}" for name, made in found)
+
+
 def _moment(microseconds: int) -> datetime:
     return datetime.fromtimestamp(microseconds / 1e6, UTC)
 

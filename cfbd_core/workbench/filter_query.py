@@ -10,9 +10,23 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.maps.lasso import Lasso
 from cfbd_core.workbench.copies import Copies, Kind
 from cfbd_core.workbench.likeness import Like
-from cfbd_core.workbench.pair_filter import NO_GROUP, PairFilter
+from cfbd_core.workbench.pair_filter import NO_GROUP, NOT, PairFilter
 
-NAMES = ("show", "subset", "decided", "c", "z", "text", "truth", "like", "group", "dup", "lasso", "sort")
+NAMES = (
+    "show",
+    "subset",
+    "decided",
+    "c",
+    "z",
+    "text",
+    "truth",
+    "like",
+    "group",
+    "dup",
+    "detector",
+    "lasso",
+    "sort",
+)
 SUBSET_WORDS = {"benign": "D_b", "poisoned": "D_p", "suspicious": "D_s"}
 DECISION_WORDS = {"": "undecided", "keep": "decided: keep", "remove": "decided: remove", "unsure": "unsure"}
 SHOW_WORDS = {"removed": "removed", "kept": "kept"}
@@ -50,6 +64,7 @@ def to_query(chosen: PairFilter) -> dict[str, str]:
         "like": chosen.like.to_text() if chosen.like else "",
         "group": chosen.group,
         "dup": chosen.copies.to_text() if chosen.copies else "",
+        "detector": chosen.detector,
         "lasso": chosen.lasso.to_text() if chosen.lasso else "",
     }
     if (chosen.sort, chosen.descending) != (usual.sort, usual.descending):
@@ -100,6 +115,9 @@ def parts(chosen: PairFilter, group_words: str = "") -> list[Part]:
     if chosen.copies is not None:
         of = f", as of {chosen.copies.key}" if chosen.copies.key else ""
         add("dup", COPIES_WORDS[chosen.copies.kind] + of, copies=None)
+    if chosen.detector:
+        name = chosen.detector.removeprefix(NOT)
+        add("detector", f"{'not ' if name != chosen.detector else ''}flagged by {name}", detector="")
     if chosen.lasso is not None:
         add("lasso", f"outlined on the map of {chosen.lasso.space}", lasso=None)
     return found
@@ -139,6 +157,7 @@ _READ: dict[str, Callable[[str], dict[str, Any]]] = {
     "like": lambda text: {"like": Like.from_text(text)},
     "group": lambda text: {"group": text},
     "dup": lambda text: {"copies": Copies.from_text(text)},
+    "detector": lambda text: {"detector": text},
     "lasso": lambda text: {"lasso": Lasso.from_text(text)},
     "sort": _read_sort,
 }

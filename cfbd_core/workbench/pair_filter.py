@@ -26,6 +26,7 @@ SHOWN: tuple[Show, ...] = ("removed", "kept", "all")
 SORTS: tuple[Sort, ...] = ("usual", "z", "consistency", "row")
 SUBSET_CODES = {name: code for code, name in enumerate(SUBSETS)}
 NO_GROUP = "none"  # for ``group``: the flagged pairs that are in none
+NOT = "!"  # before a detector's name
 FEW = 1 / 16  # of all pairs: so few are sorted by themselves, more are picked from the whole order
 
 
@@ -38,7 +39,8 @@ class PairFilter:
     or key, ``truth`` known poisons or known clean pairs, ``lasso`` an outline on a map: pairs that are not on that
     map lie outside of it, and all do where the map is no longer there. ``group`` is the id of a group of flagged
     pairs, or the key of one in it, or
-    ``NO_GROUP``; ``copies`` what repeats.
+    ``NO_GROUP``; ``copies`` what repeats. ``detector`` is the name of one that has judged the pairs: those that it
+    flags, with ``!`` before the name those that it does not; none where it has not judged them.
     ``like`` asks for the 100 of all these that the encoder finds nearest. The usual order is by z, and by nearness
     where ``like`` is set.
     """
@@ -53,6 +55,7 @@ class PairFilter:
     lasso: Lasso | None = None
     group: str = ""
     copies: Copies | None = None
+    detector: str = ""
     like: Like | None = None
     sort: Sort = "usual"
     descending: bool = True
@@ -88,6 +91,8 @@ class PairFilter:
             chosen &= pairs.mask_of(_grouped(preview, self.group))
         if self.copies is not None:
             chosen &= self.copies.mask(preview)
+        if self.detector:
+            chosen &= _judged(pairs, self.detector)
         if self.text.strip():
             chosen &= pairs.search(self.text.strip())
         if self.like is not None:  # last: the nearest of those that all else leaves
@@ -133,6 +138,13 @@ def _outlined(pairs: ScoredPairs, lasso: Lasso) -> np.ndarray:
     if made is None:
         return np.zeros(len(pairs), bool)
     return pairs.mask_of(pairs.positions_of(made.rows[lasso.holds(made.xy)]))
+
+
+def _judged(pairs: ScoredPairs, detector: str) -> np.ndarray:
+    found = pairs.detections().get(detector.removeprefix(NOT))
+    if found is None:
+        return np.zeros(len(pairs), bool)
+    return ~found.flagged if detector.startswith(NOT) else found.flagged
 
 
 def _one_of(codes: np.ndarray, wanted: list[int]) -> np.ndarray:

@@ -11,9 +11,11 @@ from cfbd_core.audit.duplicates import Duplicates, exact_duplicates
 from cfbd_core.embedding.encoders import Encoder, load_encoder
 from cfbd_core.errors import AuditError
 from cfbd_core.machine.kept import Kept, once
+from cfbd_core.method.metrics import areas_under
 from cfbd_core.method.score_column import ScoreColumn
 from cfbd_core.method.scores import common_direction
 from cfbd_core.review.left import KeptControl
+from cfbd_core.store.detections import StoredDetection
 from cfbd_core.workbench.decided_pairs import DecidedPairs
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class ScoredPairs(DecidedPairs):
         if not len(rows):
             raise AuditError(f"{audit.folder}: not scored yet; `cfbd score --audit {audit.folder}` does it")
         self._searches: Kept[str, np.ndarray] = Kept(KEPT_SEARCHES)
+        self._detections: Kept[str, dict[str, StoredDetection]] = Kept(1)
         self.likeness: Kept[str, np.ndarray] = Kept(KEPT_LIKENESS)  # of :meth:`Like.of_pairs`
         super().__init__(audit, rows)
 
@@ -99,6 +102,25 @@ class ScoredPairs(DecidedPairs):
     def control(self) -> KeptControl:
         """The control sample that the audit's folder keeps."""
         return KeptControl(self.audit.folder, self.rows)
+
+    def detections(self) -> dict[str, StoredDetection]:
+        """What detectors say of these pairs, by name: score and flag by position. Read again when one has judged since.
+
+        Raises AuditError where they are of other scores than these.
+        """
+
+        def read() -> dict[str, StoredDetection]:
+            found = {one.name: one for one in self.audit.stored_detections()}
+            if not all(np.array_equal(one.rows, self.rows) for one in found.values()):
+                raise AuditError(f"{self.audit.folder}: its scores have changed meanwhile; open it again")
+            return found
+
+        return self._detections.get(self.audit.detection_version(), read)
+
+    def areas_of(self, score: np.ndarray) -> tuple[float | None, float | None]:
+        """AUROC and AUPRC of a score float32 (n,) over the pairs whose truth is known; None with one kind only."""
+        known = self.truth >= 0
+        return areas_under(self.truth[known] == 1, score[known]) or (None, None)
 
     def search(self, text: str) -> np.ndarray:
         """Which pairs' caption or key contains ``text``, whatever its case: bool (n,)."""

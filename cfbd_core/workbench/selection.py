@@ -16,7 +16,7 @@ from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.store.columns import DECISIONS, removed
 from cfbd_core.store.queries import SUBSETS, VERDICTS
 from cfbd_core.workbench import filter_query, slider_query
-from cfbd_core.workbench.pair_filter import outlined_map
+from cfbd_core.workbench.pair_filter import NOT, outlined_map
 
 if TYPE_CHECKING:
     from cfbd_core.workbench.explorer import Explorer
@@ -83,6 +83,11 @@ def select(explorer: Explorer, address: str) -> tuple[Preview, np.ndarray, dict[
     if chosen.lasso is not None and outlined_map(explorer, chosen.lasso) is None:
         raise ParameterError(
             "lasso: the map that it was drawn on is no longer there; outline the pairs again"
+        )
+    name = chosen.detector.removeprefix(NOT)
+    if name and name not in explorer.detections():
+        raise ParameterError(
+            f"detector: {name[:40]} has not judged these pairs; run `cfbd detect {name[:40]}` first"
         )
     preview = explorer.preview(params)
     return preview, chosen.positions(preview), query

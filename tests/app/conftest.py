@@ -22,6 +22,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner_utils.script_run_context import RunLocation, ThreadState
 from streamlit.testing.v1 import AppTest
 
+from app.pages import PAGES
 from app.waiting import previews
 from cfbd_core import Audit, SplitParams
 from cfbd_core.audit.scoring import MAPPING_NAME
@@ -32,9 +33,7 @@ from cfbd_core.workbench.explorer import Explorer
 from tests.toy import COLOURS, ToyEncoder, banana_caption, toy_caption, toy_picture
 
 MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
-VIEWS = (
-    "audits", "coarse", "fine", "groups", "review", "pairs", "duplicates", "map", "evaluate", "log", "export", "train",
-)  # fmt: skip
+VIEWS = tuple(page.name for page in PAGES if page.name != "lab")
 PAIRS, POISONS = 200, tuple(range(5, 200, 20))
 HOSTILE = (
     "<script>window.owned = 1</script><b>bold</b>",

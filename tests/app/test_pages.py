@@ -365,6 +365,38 @@ def test_nothing_flagged_is_a_calm_page(page, root):
     assert "Nothing is flagged" in words(test)
 
 
+# --- detectors -----------------------------------------------------------------------------------------
+
+
+def test_detectors_are_run_by_a_job(page, audit, started):
+    test = page("detectors")
+    assert "None has judged these pairs yet" in words(test)
+    test.multiselect(key="detectors").set_value(["dao", "cosine"]).run()
+    test.button(key="run_detectors").click().run()
+    assert started == [("detect", audit.folder, ["detect", "dao", "cosine", "--audit", str(audit.folder)])]
+
+
+def test_detectors_stand_beside_the_verdict_and_lead_to_the_pairs(page, audit):
+    (one,) = audit.detect("cosine")
+    test = page("detectors")
+    assert not test.exception
+    row = {name: values[0] for name, values in test.dataframe[0].value.to_dict("list").items()}
+    assert (row["Flagged"], row["Verdict, too"], row["It alone"]) == (
+        one["flagged"],
+        one["both"],
+        one["alone"],
+    )
+    assert row["AUROC"] == f"{one['auroc']:.4f}"
+    assert row["TPR"] == f"{one['tpr']:.2%}"
+    kept = audit.pairs("final = 'kept'").num_rows
+    chosen = page("pairs", show="kept", detector="!cosine")
+    assert not chosen.exception
+    assert f"{kept - one['alone']:,}" in words(chosen)
+    gone = page("pairs", show="all", detector="dao")
+    assert not gone.exception
+    assert "flagged by dao" in " ".join(button.label for button in gone.button)
+
+
 # --- evaluation and export -----------------------------------------------------------------------------
 
 

@@ -16,16 +16,14 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from app import pages
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-PAGES = {
-    "audits": "Audits", "coarse": "Coarse stage", "fine": "Fine stage",
-    "groups": "Suspected targets", "review": "Review", "pairs": "Suspicious pairs", "duplicates": "Duplicates",
-    "map": "Map", "evaluate": "Evaluate", "log": "Log", "export": "Export", "train": "Train", "lab": "Attack lab",
-}  # fmt: skip
+HEADINGS = {page.name: page.head for page in pages.PAGES}
 SLOW = 30_000  # ms: for a loaded machine; a test waits for what it needs, never for a time
 
 
@@ -76,15 +74,15 @@ def chromium() -> Iterator[Browser]:
 def visit(page: Page, url: str, name: str, settle: bool = True) -> None:
     """Open a page of the app by its address and wait until it is drawn."""
     page.goto(f"{url}/{name}")
-    wait_for_title(page, PAGES[name])
+    wait_for_title(page, HEADINGS[name])
     if settle:
         wait_until_idle(page)
 
 
 def go(page: Page, name: str) -> None:
     """Go to a page by the sidebar."""
-    page.locator('[data-testid="stSidebarNav"] a').nth(list(PAGES).index(name)).click()
-    wait_for_title(page, PAGES[name])
+    page.locator('[data-testid="stSidebarNav"] a').nth(list(HEADINGS).index(name)).click()
+    wait_for_title(page, HEADINGS[name])
     wait_until_idle(page)
 
 

@@ -164,7 +164,7 @@ def test_every_page_is_drawn_without_error_overflow_or_a_request_to_elsewhere(
     page = context.new_page()
     elsewhere: list[str] = []
     page.on("request", lambda request: None if _is_ours(request.url, url) else elsewhere.append(request.url))
-    for name in driver.PAGES:
+    for name in driver.HEADINGS:
         visit(page, url, name)
         assert page.locator('[data-testid="stException"]').count() == 0, name
         assert page.locator('[data-testid="stAlertContentError"]').count() == 0, name
@@ -237,4 +237,4 @@ def test_a_hint_is_shown_until_it_is_put_away_in_this_browser(browser, opened):
 
 
 def test_every_page_has_a_hint():
-    assert set(driver.PAGES.values()) == set(HINTS)
+    assert set(driver.HEADINGS.values()) == set(HINTS)

@@ -30,6 +30,7 @@ FILTERS = st.builds(
     like=st.sampled_from([None, Like("text", "a: dog"), Like("image", "k/1")]),
     group=st.sampled_from(["", "000123", "a/b c", "none"]),
     copies=st.sampled_from([None, Copies("exact"), Copies("near-images", "k:1"), Copies("captions", "a b")]),
+    detector=st.sampled_from(["", "dao", "!a b"]),
     lasso=st.sampled_from([None, SQUARE]),
     sort=st.sampled_from(SORTS),
     descending=st.booleans(),

@@ -163,3 +163,16 @@ def test_a_view_follows_decisions_made_after_the_preview(own: Audit) -> None:
 def test_a_name_that_is_none_is_refused(bad) -> None:
     with pytest.raises(ParameterError):
         PairFilter(**bad)
+
+
+def test_what_a_detector_flags_and_what_it_does_not(tmp_path) -> None:
+    explored = Explorer(scored_audit(tmp_path / "made"))
+    preview = explored.preview(SplitParams(q=20))
+    assert not PairFilter("all", detector="dao").mask(preview).any()
+    assert not PairFilter("all", detector="!dao").mask(preview).any()
+    (one,) = explored.audit.detect("dao")
+    flagged = PairFilter("all", detector="dao").mask(preview)
+    assert flagged.sum() == one["flagged"] > 0
+    np.testing.assert_array_equal(PairFilter("all", detector="!dao").mask(preview), ~flagged)
+    explored.audit.detect("slof")
+    assert PairFilter("all", detector="slof").mask(preview).any()  # a later one is seen, too
