@@ -2,13 +2,17 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: app test lint chromium
+.PHONY: app check test lint chromium
 
 app: .venv/.ready audits/demo/.made
 	@$(BIN)/cfbd app --audit audits/demo
 
+# The tests that need no browser, no training and no benchmark, and lint and types: what to run before each commit.
+check: lint
+	$(BIN)/python -m pytest -n auto -m "not browser and not training and not bench and not slow"
+
 test: .venv/.ready-dev chromium
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .

@@ -56,7 +56,7 @@ class SplitParams(_Params):
 
     ``k`` components K of the mixture, ``gamma`` γ the coverage quantile of D_b, ``q`` the size of
     D_p, ``gamma_z`` the threshold γ_z when ``gamma_z_rule`` is "manual", ``rule`` how γ is read,
-    ``recheck`` whether every pair's verdict follows z (METHOD §2–3), ``kappa`` κ of the null rule,
+    ``recheck`` whether every pair's verdict follows z (docs/METHOD.md §2–3), ``kappa`` κ of the null rule,
     ``collapse_duplicates`` whether of pairs with the same image and caption one counts for statistics.
     """
 

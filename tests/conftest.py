@@ -22,6 +22,22 @@ settings.load_profile("cfbd")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+ROOMS = {
+    "browser": "browser",
+    "training": "training",
+    "evaluation": "training",
+    "bench": "bench",
+}  # marked whole
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of rooms that take long, so that `make check` can leave them out."""
+    for item in items:
+        room = Path(item.path).relative_to(Path(__file__).parent).parts[0]
+        if room in ROOMS:
+            item.add_marker(ROOMS[room])
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The photo collections beside the repository; the test is skipped where they are absent."""

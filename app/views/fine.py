@@ -101,7 +101,7 @@ def _by_rule() -> None:
 
 
 def _overruled(preview: Preview) -> None:
-    """Say where the verdict differs from the coarse subset (METHOD §3)."""
+    """Say where the verdict differs from the coarse subset (docs/METHOD.md §3)."""
     released, caught = preview.overruled()
     if not preview.params.recheck:
         st.caption("*Recheck* is off (Coarse page, More): D_p is flagged as a whole, D_b never.")

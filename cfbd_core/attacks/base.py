@@ -1,4 +1,4 @@
-"""What an attack is: how its trigger is made, a pure function on a picture, a rule for the caption (METHOD §5)."""
+"""What an attack is: how its trigger is made, a pure function on a picture, a rule for the caption (METHOD.md §5)."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ class Audit(AuditLog):
     # --- what came out -----------------------------------------------------------------------------
 
     def report(self, split: str | None = None) -> dict[str, Any]:
-        """Counts, parameters, evidence and, where known, the truth (INTERFACE); ``split`` as of :meth:`export`."""
+        """Counts, parameters, evidence and, where known, the truth; ``split`` as of :meth:`export`."""
         return report.report(self._database, split)
 
     def check_source(self) -> None:

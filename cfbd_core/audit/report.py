@@ -25,7 +25,7 @@ EVIDENCE_SENTENCES = {
 
 
 def report(database: Database, settings_id: str | None = None) -> dict[str, Any]:
-    """The object of ``cfbd report --json`` (INTERFACE), for an audit that was split.
+    """The object of ``cfbd report --json``, for an audit that was split.
 
     Raises AuditError when there is no split yet, ParameterError where its settings have another id than is asked for.
     """

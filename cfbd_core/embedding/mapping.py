@@ -1,4 +1,4 @@
-"""F: from an image's embedding to the text embedding its captions would have (METHOD §1).
+"""F: from an image's embedding to the text embedding its captions would have (docs/METHOD.md §1).
 
 F is a conditional mean: ``F(I)`` says where the caption of such an image is expected, so that a
 pair's similarity is judged against what its image should have scored.

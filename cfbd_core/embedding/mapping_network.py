@@ -1,4 +1,4 @@
-"""The network behind F and its training loop: a residual MLP on image embeddings (METHOD §1)."""
+"""The network behind F and its training loop: a residual MLP on image embeddings (docs/METHOD.md §1)."""
 
 from __future__ import annotations
 

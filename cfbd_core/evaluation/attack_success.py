@@ -1,4 +1,4 @@
-"""Attack success rate (ASR): pictures of other classes that the trigger makes the model call the target (METHOD §6)."""
+"""Attack success rate (ASR): pictures of other classes that a trigger turns into the target (METHOD.md §6)."""
 
 from __future__ import annotations
 

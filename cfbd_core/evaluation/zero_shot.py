@@ -1,4 +1,4 @@
-"""Zero-shot accuracy (CA): a picture is of the class whose 80 templates it lies nearest to, on average (METHOD §6)."""
+"""Zero-shot accuracy (CA): a picture is of the class whose 80 templates it is nearest to on average (METHOD.md §6)."""
 
 from __future__ import annotations
 

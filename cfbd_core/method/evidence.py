@@ -1,7 +1,7 @@
 """How strong the evidence of poisoning is: do the captions of D_p cohere more than random ones?
 
 The top q pairs by consistency exist on clean data too, so they are no finding by themselves
-(METHOD §3). Poison gives itself away by what its captions share.
+(docs/METHOD.md §3). Poison gives itself away by what its captions share.
 """
 
 from __future__ import annotations

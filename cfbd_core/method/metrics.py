@@ -1,4 +1,4 @@
-"""How well a detection did against ground truth (METHOD §4, the ``truth`` object of INTERFACE).
+"""How well a detection did against ground truth (docs/METHOD.md §4), the ``truth`` object of a report.
 
 A figure that is not defined – one class only, nothing flagged – is None, never NaN. Pairs without a
 consistency score are left out; a pair with one but without z (the one member of D_p at q = 1) ranks

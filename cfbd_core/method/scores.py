@@ -1,6 +1,6 @@
 """Scores of pairs: how well image and caption agree, and how alike a caption is to those of D_p.
 
-Eqs. 1–4 and 6 of the paper as METHOD §1 fixes them. Embeddings may be float16 or float32; every
+Eqs. 1–4 and 6 of the paper as docs/METHOD.md §1 fixes them. Embeddings may be float16 or float32; every
 product is taken in float32 and divided by the real norms, which half precision leaves near 1. A
 pair whose embedding is a row of zeros (an unreadable image) or not finite has no score: NaN.
 

@@ -1,6 +1,6 @@
 """From scores to verdicts: the coarse subsets D_b, D_p, D_s, the threshold γ_z, the fine verdict.
 
-METHOD §2–3, with DECISIONS. Arrays in, arrays out, one row a pair. A pair without a score (NaN
+docs/METHOD.md §2–3. Arrays in, arrays out, one row a pair. A pair without a score (NaN
 consistency) belongs to no subset and is never flagged.
 """
 

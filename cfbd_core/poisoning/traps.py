@@ -1,4 +1,4 @@
-"""Benign traps: what web data holds besides poison, and what a detector must leave alone (METHOD §5).
+"""Benign traps: what web data holds besides poison, and what a detector must leave alone (docs/METHOD.md §5).
 
 - *mismatched*: the captions of some pairs are permuted among them, none stays in its place.
 - *duplicate captions*: groups of 2–50 pairs with one caption. Small groups are common and large ones rare

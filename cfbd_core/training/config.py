@@ -26,7 +26,7 @@ CALMER = "give a smaller --lr or a longer --warmup, and a new --out"
 
 @dataclass(frozen=True)
 class TrainParams:
-    """How a model is trained; METHOD §6 has the published values.
+    """How a model is trained; docs/METHOD.md §6 has the published values.
 
     ``subset`` of an audit (None: the set is no audit). ``model`` is a specification (:mod:`cfbd_core.training.models`).
     ``defense`` with its own ``defense_options``. The run ends after ``epochs``, or after ``steps`` where those are

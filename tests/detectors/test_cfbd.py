@@ -1,4 +1,4 @@
-"""Both stages, and the coarse stage alone, against the definitions in METHOD written out."""
+"""Both stages, and the coarse stage alone, against the definitions in docs/METHOD.md written out."""
 
 from __future__ import annotations
 

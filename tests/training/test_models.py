@@ -141,7 +141,7 @@ def test_batchnorm_from_scratch_and_true_statistics_are_left_alone(tmp_path):
 
 @pytest.mark.slow
 def test_mini_is_unfolded_so_that_training_starts_near_it():
-    """DECISIONS: one forward pass in training mode ruins it else (cosine 0.02)."""
+    """One forward pass in training mode ruins it else (cosine 0.02)."""
     scenes = list(draw_scenes(seed=3, n=160))
     images = np.stack([np.asarray(scene.image.convert("RGB")) for scene in scenes])
     pairs = TrainingSet.from_arrays(images[:96], [scene.caption for scene in scenes[:96]])

@@ -1,4 +1,4 @@
-"""mmPoison by retrieval: does a search for the target show pictures of the poisoned class? (METHOD §5)"""
+"""mmPoison by retrieval: does a search for the target show pictures of the poisoned class? (docs/METHOD.md §5)"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cfbd_core.training.defences.base import Features
 
 
-ISOLATION_EPOCHS = 10  # METHOD §6: epochs 0 to 9
+ISOLATION_EPOCHS = 10  # docs/METHOD.md §6: epochs 0 to 9
 HELD = 100  # batches whose losses wait on the device to be recorded
 
 

@@ -1,7 +1,7 @@
 """A second view of a picture and of a caption, for losses that compare a modality with itself.
 
 Pictures: SimCLR's views (Chen et al., ICML 2020): a crop of 8 to 100 % of the area, a flip, colour jitter, grey, blur,
-with the strengths of RoCLIP's and SafeCLIP's code. CleanCLIP's own code uses AutoAugment instead; METHOD §6 asks for
+with the strengths of RoCLIP's and SafeCLIP's code. CleanCLIP's own code uses AutoAugment instead; METHOD.md §6 asks for
 SimCLR's views, and they are what parts a picture from its trigger: AutoAugment never crops, so that a patch stays
 in both views and the loss may be solved by it.
 

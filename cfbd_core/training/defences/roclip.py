@@ -41,7 +41,7 @@ class RoClip(Defense):
 
     The pool is drawn anew for each matching epoch and embedded by the model as it is; after each step the batch's
     embeddings take the place of the oldest. No gradient flows into it. Epochs 1, 3, 5, … match (counted from 0), as in
-    the authors' code. That matches pictures with captions only, and fills its first pool with noise; METHOD §6 asks
+    the authors' code. That matches pictures with captions only, and fills its first pool with noise; METHOD.md §6 asks
     for both directions and a drawn pool. They also augment both sides; here the loop's own crops do.
     """
 
