@@ -13,9 +13,10 @@ from app.waiting import previews
 from cfbd_core import SplitParams
 from cfbd_core.errors import AuditError
 from cfbd_core.review import learner
-from cfbd_core.workbench import explorer
+from cfbd_core.workbench import explorer, scored_pairs
 from cfbd_core.workbench import preview as preview_module
 from cfbd_core.workbench.explorer import Explorer
+from cfbd_core.workbench.likeness import Like
 from tests.app.conftest import VIEWS, address, alter, decide_button, make_audit, metrics, words, write_source
 
 
@@ -71,14 +72,14 @@ def test_a_link_to_a_group_is_grouped_meanwhile_on_every_page_that_filters(
 
 
 @pytest.mark.parametrize(
-    ("query", "name", "said"),
+    ("query", "made_by", "name", "said"),
     [
-        ({"like": "caption:k<b>:tada:0005"}, "likeness", "Looking for the nearest pairs"),
-        ({"text": "banana"}, "search", "Searching the captions"),
+        ({"like": "caption:k<b>:tada:0005"}, Like, "of_pairs", "Looking for the nearest pairs"),
+        ({"text": "banana"}, Explorer, "search", "Searching the captions"),
     ],
 )
-def test_searches_are_made_meanwhile(page, audit, monkeypatch, gate, query, name, said) -> None:
-    monkeypatch.setattr(Explorer, name, gate.before(getattr(Explorer, name)))
+def test_searches_are_made_meanwhile(page, audit, monkeypatch, gate, query, made_by, name, said) -> None:
+    monkeypatch.setattr(made_by, name, gate.before(getattr(made_by, name)))
     test = page("pairs", show="all", **query)
     assert not test.exception
     assert said in words(test)
@@ -88,7 +89,7 @@ def test_searches_are_made_meanwhile(page, audit, monkeypatch, gate, query, name
 
 
 def test_duplicates_are_looked_for_meanwhile(page, audit, monkeypatch, gate) -> None:
-    monkeypatch.setattr(explorer, "exact_duplicates", gate.before(explorer.exact_duplicates))
+    monkeypatch.setattr(scored_pairs, "exact_duplicates", gate.before(scored_pairs.exact_duplicates))
     test = page("duplicates")
     assert not test.exception
     assert "Looking for duplicates" in words(test)
@@ -102,7 +103,7 @@ def test_a_link_that_collapses_duplicates_is_worked_out_meanwhile(
     page, audit, monkeypatch, gate, name
 ) -> None:
     monkeypatch.setattr(previews, "AT_ONCE", 0.05)
-    monkeypatch.setattr(explorer, "exact_duplicates", gate.before(explorer.exact_duplicates))
+    monkeypatch.setattr(scored_pairs, "exact_duplicates", gate.before(scored_pairs.exact_duplicates))
     test = page(name, collapse_duplicates="1", k="2", q="8")
     assert not test.exception
     assert not test.error

@@ -22,7 +22,7 @@ from cfbd_core import Audit, SplitParams
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.method.mixture import fit_mixture
 from cfbd_core.store.columns import DECISIONS
-from cfbd_core.workbench import explorer
+from cfbd_core.workbench import explorer, scored_pairs
 from cfbd_core.workbench.explorer import KEPT_PREVIEWS, Explorer
 from cfbd_core.workbench.scored_pairs import KEPT_SEARCHES
 from tests.explored import PARAMS, READ, scored_audit
@@ -114,7 +114,7 @@ def test_a_preview_is_what_a_split_stores_compiled(own: Audit, monkeypatch) -> N
 
 
 def test_a_preview_is_the_same_with_more_shards_than_may_be_open(scored, explored, monkeypatch) -> None:
-    monkeypatch.setattr(explorer, "OPEN_SHARDS", 1)
+    monkeypatch.setattr(scored_pairs, "OPEN_SHARDS", 1)
     preview = Explorer(scored).preview(SLIDERS)
     np.testing.assert_array_equal(preview.z.values, explored.preview(SLIDERS).z.values)
     assert preview.evidence == explored.preview(SLIDERS).evidence
