@@ -88,8 +88,8 @@ PAGES = (
         "detectors",
         "Detectors",
         ":material/fact_check:",
-        "Start with DAO and SLOF, which look at pictures alone. Pairs that several flag and the verdict "
-        "keeps are the ones to look at.",
+        "Run two or three. Pairs that several flag and the verdict keeps are worth a look. Mind that some flag a "
+        "fixed share of the pairs, in a clean set, too.",
     ),
     Page(
         "evaluate",
