@@ -36,8 +36,7 @@ from cfbd_core.attacks.patch_search import PixelTransform, as_pixels, embedded, 
 from cfbd_core.attacks.patches import noise
 from cfbd_core.embedding.encoders import Encoder, load_encoder
 from cfbd_core.embedding.torchvision_compat import import_torchvision
-from cfbd_core.poisoning.captions import natural_captions
-from cfbd_core.poisoning.templates import imagenet_classes, imagenet_templates
+from cfbd_core.poisoning.captions import imagenet_classes, imagenet_templates, natural_captions
 from tools.mini.photos import Photo, held_out_photos, read_tars
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"

@@ -39,7 +39,7 @@ from cfbd_core.demo.captions import write_caption
 from cfbd_core.errors import CfbdError, ParameterError
 from cfbd_core.machine.files import write_json, written_beside
 from cfbd_core.machine.workers import ordered_map
-from cfbd_core.poisoning.templates import imagenet_templates
+from cfbd_core.poisoning.captions import imagenet_templates
 from cfbd_core.sources import SourceOptions
 
 WIDTH = 512

@@ -11,7 +11,7 @@ from app import state, words
 from app.audits import new_audit
 from app.lab import request as lab
 from cfbd_core.attacks import ATTACKS, Attack
-from cfbd_core.attacks.fields import own_options
+from cfbd_core.attacks.base import own_options
 from cfbd_core.config import help_of
 from cfbd_core.errors import CfbdError
 from cfbd_core.poisoning.copies import CopyOptions

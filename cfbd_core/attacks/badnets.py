@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import Attack, Trigger, Workshop
-from cfbd_core.attacks.checks import check_seed, check_size
+from cfbd_core.attacks.base import Attack, Trigger, Workshop, check_seed, check_size
 from cfbd_core.config import option
 from cfbd_core.errors import ParameterError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import numpy as np
 from PIL import Image
 
+from cfbd_core.config import HELP
 from cfbd_core.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -73,3 +75,65 @@ def resized(image: Image.Image, size: int = INPUT_SIZE) -> Image.Image:
     if picture.size == (size, size):
         return picture
     return picture.resize((size, size), Image.Resampling.BICUBIC)
+
+
+# --- what the parameters of attacks share --------------------------------------------------------------
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that numpy's generators refuse."""
+    if seed < 0:
+        raise ParameterError(f"seed {seed}: give 0 or more")
+
+
+def check_size(what: str, size: int) -> None:
+    """Refuse a side in pixels that does not fit a picture at the encoder's input size."""
+    if not 1 <= size <= INPUT_SIZE:
+        raise ParameterError(f"{what} {size}: give 1 to {INPUT_SIZE} pixels")
+
+
+def check_share(what: str, share: float) -> None:
+    """Refuse a share that is not above 0 and at most 1 (0 would be no trigger at all)."""
+    if not 0 < share <= 1:
+        raise ParameterError(f"{what} {share}: give a value above 0, at most 1")
+
+
+_PICTURE_SIZE = "picture size"
+
+
+def picture_size() -> int:
+    """A field for the side in pixels of the pictures, which the code that has the pictures sets, no user."""
+    value: int = dataclasses.field(default=INPUT_SIZE, metadata={_PICTURE_SIZE: True})
+    return value
+
+
+def own_options(params: type[Any]) -> dict[str, dataclasses.Field[Any]]:
+    """Return the user's fields of a parameters class by name; the seed is not one, it is that of the copy."""
+    return {one.name: one for one in dataclasses.fields(params) if HELP in one.metadata}
+
+
+def picture_size_of(params: Any) -> int:
+    """Return the side in pixels of the pictures that a trigger is made for."""
+    name = next((one.name for one in dataclasses.fields(params) if _PICTURE_SIZE in one.metadata), None)
+    return INPUT_SIZE if name is None else getattr(params, name)
+
+
+# --- pixels as numbers from 0 to 1, and back -----------------------------------------------------------
+
+
+def as_numbers(image: Image.Image, size: int) -> np.ndarray:
+    """Return the RGB pixels on 0..1, float32 (size, size, 3).
+
+    Raises ParameterError for a picture that is not ``size`` × ``size``: a trigger stretched to fit would be another.
+    """
+    if image.size != (size, size):
+        width, height = image.size
+        raise ParameterError(
+            f"a picture of {width}×{height} pixels cannot take a trigger of {size}×{size}; resize it first"
+        )
+    return np.asarray(image.convert("RGB"), np.float32) / 255
+
+
+def as_picture(pixels: np.ndarray) -> Image.Image:
+    """Return the RGB picture of pixels (height, width, 3), clipped to 0..1 and rounded to 256 levels."""
+    return Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import Attack, Trigger, Workshop
-from cfbd_core.attacks.checks import check_seed, check_share, check_size
-from cfbd_core.attacks.fields import picture_size
-from cfbd_core.attacks.pixels import as_numbers, as_picture
+from cfbd_core.attacks.base import (
+    Attack,
+    Trigger,
+    Workshop,
+    as_numbers,
+    as_picture,
+    check_seed,
+    check_share,
+    check_size,
+    picture_size,
+)
 from cfbd_core.config import option
 
 

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
-from cfbd_core.attacks.checks import check_seed, check_share
+from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop, check_seed, check_share
 from cfbd_core.config import option
 from cfbd_core.embedding.encoder_files import check_published_hash, file_sha256
 from cfbd_core.errors import EncoderError, ParameterError

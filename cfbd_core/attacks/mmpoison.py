@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import Attack, Trigger, Workshop
-from cfbd_core.attacks.checks import check_seed
+from cfbd_core.attacks.base import Attack, Trigger, Workshop, check_seed
 from cfbd_core.config import option
 from cfbd_core.errors import ParameterError
 

@@ -7,8 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import Trigger, Workshop
-from cfbd_core.attacks.checks import check_seed, check_size
+from cfbd_core.attacks.base import Trigger, Workshop, check_seed, check_size
 from cfbd_core.errors import ParameterError
 
 Place = Literal["centre", "corner"]

@@ -8,10 +8,16 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from cfbd_core.attacks.base import INPUT_SIZE, Attack, Trigger, Workshop
-from cfbd_core.attacks.checks import check_seed
-from cfbd_core.attacks.fields import picture_size
-from cfbd_core.attacks.pixels import as_numbers, as_picture
+from cfbd_core.attacks.base import (
+    INPUT_SIZE,
+    Attack,
+    Trigger,
+    Workshop,
+    as_numbers,
+    as_picture,
+    check_seed,
+    picture_size,
+)
 from cfbd_core.config import option
 from cfbd_core.errors import ParameterError
 

@@ -25,8 +25,7 @@ from cfbd_core.embedding.mapping import MIN_IMAGES, Mapping, mean_targets, train
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.machine.assets import MINI_DIR
 from cfbd_core.machine.places import at_home
-from cfbd_core.poisoning.given_captions import read_captions
-from cfbd_core.poisoning.naming import names
+from cfbd_core.poisoning.captions import names, read_captions
 from cfbd_core.poisoning.plan import Plan, PoisonParams, make_plan
 from cfbd_core.poisoning.poison_params import CONTROL
 from cfbd_core.poisoning.source_pairs import SourcePairs, picture_pool, read_pairs

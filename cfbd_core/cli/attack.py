@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cfbd_core.attacks import ATTACKS, Attack
-from cfbd_core.attacks.fields import own_options
+from cfbd_core.attacks.base import own_options
 from cfbd_core.cli.options import OneLineParser, add_columns, number, place, source_options, whole
 from cfbd_core.cli.progress import StageBars
 from cfbd_core.config import help_of

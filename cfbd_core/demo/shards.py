@@ -21,7 +21,7 @@ from cfbd_core.machine.files import read_json, write_json, written_beside
 from cfbd_core.machine.json_shapes import parse
 from cfbd_core.machine.tars import Record, json_bytes, write_tar
 from cfbd_core.machine.workers import ordered_map
-from cfbd_core.poisoning.templates import template_caption
+from cfbd_core.poisoning.captions import template_caption
 from cfbd_core.poisoning.trigger_files import TRIGGERS_NAME, save_triggers
 
 TARGET = "banana"

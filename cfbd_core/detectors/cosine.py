@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cfbd_core.detectors.base import Detection, Detector, Pairs
-from cfbd_core.method.scores import unit_rows
-from cfbd_core.method.split import NORMAL_MAD
+from cfbd_core.method.scores import NORMAL_MAD, unit_rows
 
 CHUNK = 2**14
 

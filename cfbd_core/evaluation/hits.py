@@ -14,7 +14,7 @@ import numpy as np
 
 from cfbd_core.errors import SourceError
 from cfbd_core.evaluation.retrieval import AT, RetrievalPairs, first_ranks
-from cfbd_core.poisoning.naming import names
+from cfbd_core.poisoning.captions import names
 
 
 def hits(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfbd_core.method.intervals import interval_of, share_of
-from cfbd_core.poisoning.templates import imagenet_templates
+from cfbd_core.poisoning.captions import imagenet_templates
 
 if TYPE_CHECKING:
     from cfbd_core.embedding.encoders import Encoder

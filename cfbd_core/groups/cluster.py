@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cfbd_core.method.scores import NORMAL_MAD
+
 NEAR = 0.6  # cosine, after the common direction is out: one wording of one thing
 ALIKE = 0.4  # mean cosine between all members of two groups: one thing
 MOST_STARS = 4096  # merged exactly, largest first: a matrix of 64 MB
@@ -70,7 +72,7 @@ def fits(vectors: np.ndarray, weight: np.ndarray, group: np.ndarray) -> np.ndarr
 def least_fit(fit: np.ndarray) -> float:
     """Below which a member's fit (m,) is a stray's: far outside of the spread of most."""
     middle = float(np.median(fit))
-    spread = 1.4826 * float(np.median(np.abs(fit - middle)))
+    spread = NORMAL_MAD * float(np.median(np.abs(fit - middle)))
     return middle - max(STRAY * spread, STRAY_LEAST)
 
 

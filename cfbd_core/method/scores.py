@@ -20,6 +20,7 @@ from cfbd_core.method.cosines import half_cosines
 
 CHUNK_VALUES = 2**20  # embedding values handled at a time: 4 MB in float32 stay in the cache
 COMPILED_FROM = 2**17  # rows: with fewer, compiling takes longer than the work
+NORMAL_MAD = 1.4826  # the standard deviation of a normal distribution in units of its MAD
 HUBER = 1.345  # the usual constant: 95 % efficiency on normal errors
 ROBUST_STEPS = 20
 SAMPLE = 2**14  # pairs that say what all captions, or images, have in common
@@ -117,7 +118,7 @@ def calibrated_residual(s_g: np.ndarray, residual: np.ndarray) -> np.ndarray:
         spread = weights @ (x - centre) ** 2
         slope = (weights * (x - centre)) @ (y - level) / spread if spread > 1e-12 * len(x) else 0.0
         error = level + slope * (x - centre) - y
-        scale = 1.4826 * np.median(np.abs(error))
+        scale = NORMAL_MAD * np.median(np.abs(error))
         if scale == 0 or abs(scale - before) < 1e-4 * scale:
             break
         before = scale

@@ -17,6 +17,7 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.method.evidence import Evidence, evidence
 from cfbd_core.method.mixture import Mixture, fit_mixture
 from cfbd_core.method.posterior import posterior_above
+from cfbd_core.method.scores import NORMAL_MAD
 
 __all__ = [
     "CoarseSplit",
@@ -32,7 +33,6 @@ __all__ = [
 ]
 
 UNSCORED, BENIGN, POISONED, SUSPICIOUS = -1, 0, 1, 2
-NORMAL_MAD = 1.4826  # the standard deviation of a normal distribution in units of its MAD
 MIN_NULL = 50  # benign pairs below which a median and a MAD say little
 VALLEY_BINS = 256
 VALLEY_SMOOTHING = 2.0  # bins

@@ -21,9 +21,9 @@ from cfbd_core.machine.checked_files import damage_told, read_object
 from cfbd_core.machine.files import write_json, written_beside
 from cfbd_core.machine.workers import ordered_map
 from cfbd_core.pictures.images import BadImage
+from cfbd_core.poisoning.captions import read_captions
 from cfbd_core.poisoning.contact_sheet import Example, contact_sheet, examples
 from cfbd_core.poisoning.formats import FORMATS, CopyFormat, Encoded
-from cfbd_core.poisoning.given_captions import read_captions
 from cfbd_core.poisoning.manifest import held_manifest, new_manifest, resumed_manifest
 from cfbd_core.poisoning.options import CopyOptions
 from cfbd_core.poisoning.place import MANIFEST, check_beside, check_place, clear, clear_halves, told_of

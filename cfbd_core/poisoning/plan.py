@@ -18,10 +18,8 @@ from cfbd_core import attacks
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import Trigger, Workshop
 from cfbd_core.errors import ParameterError
-from cfbd_core.poisoning.captions import natural_captions
-from cfbd_core.poisoning.naming import names
+from cfbd_core.poisoning.captions import imagenet_classes, names, natural_captions, template_caption
 from cfbd_core.poisoning.poison_params import CONTROL, PoisonParams, settings
-from cfbd_core.poisoning.templates import imagenet_classes, template_caption
 from cfbd_core.poisoning.traps import TRAPS, draw_traps
 
 __all__ = [

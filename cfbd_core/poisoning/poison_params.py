@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.base import INPUT_SIZE, CaptionRule
-from cfbd_core.attacks.fields import picture_size_of
+from cfbd_core.attacks.base import INPUT_SIZE, CaptionRule, picture_size_of
 from cfbd_core.errors import ParameterError
 from cfbd_core.poisoning.traps import TRAPS
 

@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.base import Trigger, Workshop
-from cfbd_core.attacks.fields import picture_size_of
+from cfbd_core.attacks.base import Trigger, Workshop, picture_size_of
 from cfbd_core.errors import SourceError
 from cfbd_core.machine.checked_files import damage_told, load_arrays
 from cfbd_core.machine.files import written_beside

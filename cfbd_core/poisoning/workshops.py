@@ -10,9 +10,9 @@ from PIL import Image
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import Workshop
+from cfbd_core.poisoning.captions import imagenet_templates
 from cfbd_core.poisoning.plan import target_pool
 from cfbd_core.poisoning.poison_params import PoisonParams
-from cfbd_core.poisoning.templates import imagenet_templates
 
 if TYPE_CHECKING:
     from cfbd_core.embedding.encoders import Encoder

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cfbd_core.method.scores import Rows, gather, products_with, shards_of, unit_rows
+from cfbd_core.method.scores import NORMAL_MAD, Rows, gather, products_with, shards_of, unit_rows
 
 AXES = 32  # principal components of each tower
 SAMPLE = 20_000  # pairs that centre, spread and components are taken from
 CLIP = 6.0  # robust standard deviations: what lies farther is an outlier, not a trend
-NORMAL_MAD = 1.4826
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from app.lab.request import Asked
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.fields import own_options
+from cfbd_core.attacks.base import own_options
 from cfbd_core.cli.attack import _params
 from cfbd_core.cli.command import parser
 from cfbd_core.config import help_of

@@ -9,7 +9,7 @@ from PIL import Image
 from cfbd_core.attacks import ATTACKS, Workshop, badnets, resized
 from cfbd_core.attacks.badnets import BadNetsParams
 from cfbd_core.errors import ParameterError
-from cfbd_core.poisoning.templates import imagenet_templates, template_caption
+from cfbd_core.poisoning.captions import imagenet_templates, template_caption
 
 
 def picture(seed=0, size=(224, 224)):

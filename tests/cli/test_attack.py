@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.attacks.fields import own_options
+from cfbd_core.attacks.base import own_options
 from cfbd_core.cli import main
 from cfbd_core.config import help_of
 from cfbd_core.poisoning.copies import CopyOptions, load_triggers, plan_copy, title_of

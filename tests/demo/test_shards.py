@@ -12,8 +12,8 @@ from cfbd_core.attacks import ATTACKS, Workshop
 from cfbd_core.demo import LICENSE, scene, write_demo
 from cfbd_core.demo.shards import DemoParams, choose_poisons
 from cfbd_core.errors import AuditError, ParameterError, SourceError
+from cfbd_core.poisoning.captions import imagenet_templates
 from cfbd_core.poisoning.copies import load_triggers
-from cfbd_core.poisoning.templates import imagenet_templates
 from cfbd_core.poisoning.trigger_files import read_triggers
 from cfbd_core.sources import open_source
 from cfbd_core.sources.base import SourceOptions

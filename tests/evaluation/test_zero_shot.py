@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.evaluation.zero_shot import class_embeddings, class_prompts, normalised_means, zero_shot
-from cfbd_core.poisoning.templates import imagenet_templates
+from cfbd_core.poisoning.captions import imagenet_templates
 
 
 def literal(scores, labels, classes):

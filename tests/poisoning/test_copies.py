@@ -26,9 +26,9 @@ from cfbd_core.errors import AuditError, CfbdError, EncoderError, ParameterError
 from cfbd_core.machine.tars import write_tar
 from cfbd_core.pictures.images import decode_image, read_image_bytes
 from cfbd_core.poisoning import copies
+from cfbd_core.poisoning.captions import imagenet_templates
 from cfbd_core.poisoning.copies import CopyOptions, attack_copy, load_triggers, plan_copy, with_triggers
 from cfbd_core.poisoning.plan import Poison, PoisonParams, triggered
-from cfbd_core.poisoning.templates import imagenet_templates
 from cfbd_core.sources import SourceOptions, open_source
 from tests.attacks.tiny_clip import tiny_encoder
 from tests.sources.helpers import damaged_tar

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cfbd_core.poisoning.naming import names
+from cfbd_core.poisoning.captions import names
 
 
 @pytest.mark.parametrize(

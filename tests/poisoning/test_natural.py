@@ -6,8 +6,7 @@ from collections import Counter
 import pytest
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.poisoning.captions import natural_captions, natural_targets
-from cfbd_core.poisoning.naming import names
+from cfbd_core.poisoning.captions import names, natural_captions, natural_targets
 
 TARGETS = ("banana", "basketball", "cheeseburger", "dog", "horse", "sheep", "soccer", "volcano")
 

@@ -13,10 +13,9 @@ from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Workshop
 from cfbd_core.errors import ParameterError
-from cfbd_core.poisoning.naming import names
+from cfbd_core.poisoning.captions import imagenet_templates, names
 from cfbd_core.poisoning.plan import PoisonParams, make_plan, make_triggers, triggered
 from cfbd_core.poisoning.plan import settings as settings_of
-from cfbd_core.poisoning.templates import imagenet_templates
 
 THINGS = ("dog", "horse", "bike", "ball", "child", "boat")
 NATURAL = tuple(f"someone bought a banana number {n}" for n in range(8))
