@@ -9,10 +9,10 @@ app: .venv/.ready audits/demo/.made
 
 # The tests that need no browser, no training and no benchmark, and lint and types: what to run before each commit.
 check: lint
-	$(BIN)/python -m pytest -n auto -m "not browser and not training and not bench and not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not browser and not training and not bench and not slow"
 
 test: .venv/.ready-dev chromium
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .
