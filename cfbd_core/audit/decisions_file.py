@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from cfbd_core.errors import SourceError
 from cfbd_core.sources.csv_lines import MAX_RECORD_CHARS
+from cfbd_core.sources.locate import check_file
 from cfbd_core.store.columns import DECISIONS
 
 
@@ -17,8 +18,10 @@ def read_decisions(path: Path, most: int | None = None) -> pa.Table:
     """Read the CSV as a table (key, decision, note); an exported CSV is one such file.
 
     Raises SourceError: not readable, a column is missing, a row has no key or is cut before its decision,
-    a decision is none of keep, remove, unsure and empty (the line is named), or there are more than ``most`` keys.
+    a decision is none of keep, remove, unsure and empty, a key has two different ones (the line is named), there are
+    more than ``most`` keys, or none.
     """
+    check_file(path)
     # The limit belongs to the whole process; exported captions are longer than its default.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_CHARS))
     try:
@@ -28,7 +31,7 @@ def read_decisions(path: Path, most: int | None = None) -> pa.Table:
             missing = {"key", "decision"} - set(reader.fieldnames or ())
             if missing:
                 raise SourceError(f"{path}: no column {missing.pop()!r}; it needs key and decision")
-            rows = {}
+            rows: dict[str, tuple[str, str]] = {}
             for row in reader:
                 where = f"{path} line {reader.line_num}"
                 if not row["key"]:
@@ -38,6 +41,12 @@ def read_decisions(path: Path, most: int | None = None) -> pa.Table:
                 decision = row["decision"].strip().lower()
                 if decision not in DECISIONS:
                     raise SourceError(f"{where}: decision {decision[:40]!r}; give keep, remove or unsure")
+                held = rows.get(row["key"], (decision, ""))[0]
+                if held != decision:
+                    told = f"{held or 'nothing'} and {decision or 'nothing'}"
+                    raise SourceError(
+                        f"{where}: key {row['key'][:60]!r} is decided twice, {told}; keep one line"
+                    )
                 rows[row["key"]] = (decision, row.get("note") or "")
                 if most is not None and len(rows) > most:
                     raise SourceError(
@@ -45,6 +54,8 @@ def read_decisions(path: Path, most: int | None = None) -> pa.Table:
                     )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path}: not readable as CSV in UTF-8 ({error})") from error
+    if not rows:
+        raise SourceError(f"{path}: holds no decisions; give a line for each, KEY,DECISION")
     return pa.table(
         {
             "key": pa.array(list(rows), pa.string()),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cfbd_core.attacks import ATTACKS, Attack
 from cfbd_core.attacks.base import own_options
-from cfbd_core.cli.options import OneLineParser, add_columns, number, place, source_options, whole
+from cfbd_core.cli.options import add_columns, number, place, source_options, whole
+from cfbd_core.cli.parsers import LateParser
 from cfbd_core.cli.progress import StageBars
 from cfbd_core.config import help_of
 from cfbd_core.poisoning.poison_params import CONTROL, PoisonParams
@@ -36,25 +35,18 @@ TRAP_HELP = {
 
 READERS: dict[type, Any] = {int: whole(), float: number, str: str}  # of an attack's own options
 MOST_SEED = 2**62  # torch takes up to 2**64, and each further trigger has the next
-NEAR = 0.75  # of 1, how like another an option must be to be named for it
 
 
-def add_attack(commands: Any) -> None:
-    """Add ``attack`` to the command line."""
-    about = "write a poisoned copy of a source, with its ground truth"
-    attack = commands.add_parser("attack", help=about, description=about)
-    kinds = attack.add_subparsers(
-        dest="attack", required=True, metavar="NAME", parser_class=_AttackParser, help="list tells of all"
-    )
+def add_attack(attack: LateParser) -> None:
+    """A command an attack."""
+    kinds = attack.add_subparsers(dest="attack", required=True, metavar="NAME", help="list tells of all")
     listing = kinds.add_parser("list", help="every attack with its parameters", description="Every attack.")
     listing.add_argument("--json", action="store_true", help="print one JSON object")
     listing.set_defaults(run=_list)
     for name in ATTACKS:
-        if ATTACKS.is_plugin(name):
-            late: _AttackParser = kinds.add_parser(name, help="of another package")
-            late.complete = partial(_complete, late, name)
-        else:
-            _complete(kinds.add_parser(name, help=ATTACKS[name].summary), name)
+        about = "of another package" if ATTACKS.is_plugin(name) else ATTACKS[name].summary
+        added = kinds.add_parser(name, help=about)
+        added.late = partial(_complete, added, name)
     control = "a copy without poison, for comparison, with benign traps where asked"
     _add_common(kinds.add_parser(CONTROL, help=control, description=control))
 
@@ -66,26 +58,6 @@ def _complete(command: argparse.ArgumentParser, name: str) -> None:
     _add_common(command)
     _add_poison(command, one)
     _add_own(command, one)
-
-
-class _AttackParser(OneLineParser):
-    """Names the option that may be meant where one is not known.
-
-    ``complete`` gives it what it takes, when it is used: an attack of another package is imported for its own command
-    alone.
-    """
-
-    complete: Callable[[], None] | None = None
-
-    def parse_known_args(self, *args: Any, **named: Any) -> Any:
-        complete, self.complete = self.complete, None
-        if complete is not None:
-            complete()
-        found, unknown = super().parse_known_args(*args, **named)
-        if unknown:
-            near = get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, 1, NEAR)
-            self.error(f"{unknown[0]} is unknown here{f'; the nearest option is {near[0]}' if near else ''}")
-        return found, unknown
 
 
 def _add_common(command: argparse.ArgumentParser) -> None:

@@ -12,10 +12,8 @@ from cfbd_core.cli.progress import StageBars
 from cfbd_core.config import EmbedParams
 
 
-def add_bench(commands: Any) -> None:
-    """Add ``bench detection`` and ``bench training`` to the command line."""
-    about = "remake the paper's tables and figures on a source; called again, it goes on"
-    bench = commands.add_parser("bench", help=about, description=about)
+def add_bench(bench: argparse.ArgumentParser) -> None:
+    """``bench detection`` and ``bench training``."""
     kinds = bench.add_subparsers(dest="bench", required=True, metavar="WHAT")
     add_bench_training(kinds)
     detection = kinds.add_parser(

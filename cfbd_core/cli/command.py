@@ -82,7 +82,7 @@ def _is_text(argument: str) -> bool:
 
 
 def _refused(command: str, told: str) -> int:
-    from cfbd_core.cli.options import printable
+    from cfbd_core.cli.parsers import printable
 
     print(f"cfbd {command}: {printable(told)}", file=sys.stderr)
     return 2

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cfbd_core.cli.options import Result, open_audit, place, printable, whole
+from cfbd_core.cli.options import Result, open_audit, place, whole
+from cfbd_core.cli.parsers import printable
 from cfbd_core.errors import ParameterError
 
 
@@ -34,6 +35,9 @@ def add_turn(command: argparse.ArgumentParser) -> None:
         "action", nargs="?", type=whole(1), metavar="ACTION", help="its number in `cfbd log`"
     )
     _add_who(command)
+
+
+add_undo = add_redo = add_turn
 
 
 def decide(options: argparse.Namespace) -> Result:

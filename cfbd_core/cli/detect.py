@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cfbd_core.cli.options import SEED, open_audit, place, printable
+from cfbd_core.cli.options import SEED, open_audit, place
+from cfbd_core.cli.parsers import printable
 from cfbd_core.cli.progress import Bar
 
 LIST = "list"

@@ -16,10 +16,8 @@ MOST_SIDE = 4096  # of a picture that gets a trigger
 UNITS = {"pictures": "pictures", "triggers": "pictures", "no trigger": "pictures", "classes": "prompts"}
 
 
-def add_evaluate(commands: Any) -> None:
-    """Add ``evaluate`` to the command line."""
-    about = "accuracy (CA), attack success (ASR), retrieval and Hit@K of a trained model or any encoder"
-    command = commands.add_parser("evaluate", help=about, description=about)
+def add_evaluate(command: argparse.ArgumentParser) -> None:
+    """A model, and what to measure it on."""
     command.set_defaults(run=_evaluate)
     command.add_argument(
         "model", metavar="RUN|ENCODER", help="the folder of a training run, or an encoder as for `cfbd embed`"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cfbd_core.cli.options import Result, open_audit, place
+from cfbd_core.cli.options import Result, add_split_id, open_audit, place
 from cfbd_core.cli.progress import Bar
 from cfbd_core.errors import ParameterError
 
@@ -43,13 +43,6 @@ def add_export(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--dry-run", action="store_true", help="tell what would be written, and write nothing"
-    )
-
-
-def add_split_id(command: argparse.ArgumentParser) -> None:
-    """Which split the audit has to hold."""
-    command.add_argument(
-        "--split", metavar="ID", help="refuse unless the stored verdicts are of the settings with this id"
     )
 
 

@@ -10,42 +10,15 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from cfbd_core.cli.parsers import Unfit
 from cfbd_core.config import GAMMA_Z_RULES, SPLIT_RULES, EmbedParams, SplitParams
-from cfbd_core.errors import ParameterError
 from cfbd_core.sources import FORMATS, SourceOptions
 
 Result = tuple[dict[str, Any], str]  # what a command gives: for --json, and for people
 MOST = 2**31 - 1
 MOST_SEEDS = 1000  # that a benchmark repeats itself with
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, like all of ours."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the line and exit with 2."""
-        self.exit(2, f"{self.prog}: {printable(message)}; `{self.prog} --help` lists the options\n")
-
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        if action.option_strings and arg_strings == [
-            "--"
-        ]:  # argparse would take it out, and read an empty list
-            raise ParameterError(f"{action.option_strings[0]} --: give a value")
-        return super()._get_values(action, arg_strings)
-
-    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
-        try:
-            return super()._get_value(action, arg_string)
-        except _Unfit as unfit:
-            name = action.option_strings[0] if action.option_strings else action.metavar
-            shown = arg_string if len(arg_string) <= 40 else f"{arg_string[:40]}…"
-            raise ParameterError(f"{name} {shown or repr(shown)}: give {unfit}") from None
-
-
-class _Unfit(Exception):
-    """A value that can be read and does not do; says what to give."""
 
 
 def whole(least: int = -MOST, most: int = MOST) -> Callable[[str], int]:
@@ -54,9 +27,9 @@ def whole(least: int = -MOST, most: int = MOST) -> Callable[[str], int]:
     def read(text: str) -> int:
         value = int(text)
         if value < least:
-            raise _Unfit(f"at least {least}")
+            raise Unfit(f"at least {least}")
         if value > most:
-            raise _Unfit(f"at most {most:,}")
+            raise Unfit(f"at most {most:,}")
         return value
 
     read.__name__ = "int"  # as argparse calls what cannot be read at all
@@ -67,7 +40,7 @@ def number(text: str) -> float:
     """Read a number; NaN and infinity are none."""
     value = float(text)
     if not math.isfinite(value):
-        raise _Unfit("a finite number")
+        raise Unfit("a finite number")
     return value
 
 
@@ -77,7 +50,7 @@ number.__name__ = "float"
 def place(text: str) -> Path:
     """Read a path; an empty one, such as that of a variable that is not set, would be the working directory."""
     if not text:
-        raise _Unfit("a path")
+        raise Unfit("a path")
     return Path(text)
 
 
@@ -198,6 +171,8 @@ def names_of(text: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None
 
 
-def printable(text: str) -> str:
-    """A hostile file name must not steer the terminal, nor make two lines of one."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+def add_split_id(command: argparse.ArgumentParser) -> None:
+    """Which split the audit has to hold."""
+    command.add_argument(
+        "--split", metavar="ID", help="refuse unless the stored verdicts are of the settings with this id"
+    )

@@ -9,16 +9,48 @@ from collections.abc import Sequence
 from typing import Any
 
 from cfbd_core.cli.options import (
+    SEED,
     Result,
+    add_embed,
+    add_ingest,
+    add_score,
+    add_split,
+    add_split_id,
     embed_params,
     open_audit,
-    printable,
+    place,
     source_options,
     split_params,
+    whole,
 )
+from cfbd_core.cli.parsers import printable
 from cfbd_core.cli.progress import Bar, StageBars, TrainBar
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.places import at_home
+
+
+def add_run(command: argparse.ArgumentParser) -> None:
+    """Every option of the four steps."""
+    for add in (add_ingest, add_embed, add_score, add_split):
+        add(command)
+
+
+def add_report(command: argparse.ArgumentParser) -> None:
+    """As a page, and of which split."""
+    command.add_argument(
+        "--html",
+        type=place,
+        metavar="FILE.html",
+        help="write it all as one page to hand on: charts, groups, pictures",
+    )
+    add_split_id(command)
+
+
+def add_map(command: argparse.ArgumentParser) -> None:
+    """Of what, how many points."""
+    command.add_argument("--space", choices=("captions", "images"), default="captions")
+    command.add_argument("--points", type=whole(), default=5000, metavar="N", help="pairs on the map (5,000)")
+    command.add_argument("--seed", type=SEED, default=0)
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -133,7 +165,8 @@ def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         if is_new:
             audit.delete_if_empty()
         raise
-    print(validation_text(found), file=sys.stderr)
+    if options.command != "ingest" or options.json:  # else it is the result
+        print(validation_text(found), file=sys.stderr)
     return audit, found
 
 

@@ -36,10 +36,8 @@ OPTIONS = ("model", "defense", "epochs", "steps", "batch_size", "accumulate", "l
 LESS_COMMON = ("crop_scale", "seed", "device", "precision", "checkpoint_every", "log_every", "workers")
 
 
-def add_train(commands: Any) -> None:
-    """Add ``train`` to the command line."""
-    about = "train a CLIP model on what an audit keeps, or on an export; called again, it goes on"
-    command = commands.add_parser("train", help=about, description=about)
+def add_train(command: argparse.ArgumentParser) -> None:
+    """A set, a model, a defence and settings."""
     command.set_defaults(run=_train)
     defaults = TrainParams()
     source = command.add_mutually_exclusive_group()

@@ -143,9 +143,10 @@ class EmbeddingFolder:
         """The plan; AuditError that names what is missing or damaged, and the way out."""
         plan = self.plan()
         if plan is None:
+            path = self.folder / PLAN_NAME
+            told = f"{path}: damaged" if path.exists() else f"{self.folder}: the embeddings are not whole"
             raise AuditError(
-                f"{self.folder}: the embeddings are not whole; run `cfbd embed` again, or `cfbd ingest` where they "
-                "came with the source"
+                f"{told}; run `cfbd embed` again, or `cfbd ingest` where they came with the source"
             )
         faults = (self.fault(number, plan) for number in range(shard_count(plan)))
         fault = next((fault for fault in faults if fault is not None), None)

@@ -21,12 +21,17 @@ LEAVE_OUT = "leave the pair out with `cfbd decide` (remove)"
 
 
 def with_digests(
-    batches: Iterable[pa.RecordBatch], shards: EmbeddingFolder, tally: Tally, check_files: bool
+    batches: Iterable[pa.RecordBatch],
+    shards: EmbeddingFolder,
+    tally: Tally,
+    check_files: bool,
+    are_read: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """The batches with the hash of what was embedded of every picture, where any is known.
 
     With ``check_files`` pictures that are files of their own are compared here, as a table only names them: those
-    whose stamp is another than when they were embedded are read. Raises SourceError, which names the file.
+    whose stamp is another than when they were embedded are read. Others are counted as not compared, unless
+    ``are_read``: whoever reads a picture compares it. Raises SourceError, which names the file.
     """
     for batch in batches:
         digests = shards.image_hashes(batch.column("row").to_numpy())
@@ -37,6 +42,8 @@ def with_digests(
         held = as_hashes(digests)
         if check_files:
             _check_files(batch, held, shards, tally)
+        elif not are_read:
+            tally.compared["not compared"] += sum(digest != b"" for digest in held)
         yield batch.append_column(DIGEST, pa.array(held, pa.binary()))
 
 

@@ -58,7 +58,8 @@ def export(
             counted = _counted(batches, tally)
             if shards is not None:
                 are_named = style.verify and out_format != "webdataset"
-                counted = with_digests(counted, shards, tally, check_files=are_named)
+                are_read = out_format == "webdataset"
+                counted = with_digests(counted, shards, tally, check_files=are_named, are_read=are_read)
             tars: list[str] = []
             if out_format == "webdataset":
                 tars = write_webdataset(counted, part, tally, progress)

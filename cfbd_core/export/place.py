@@ -11,7 +11,7 @@ from typing import Any
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.export.columns import FORMATS, Format
-from cfbd_core.machine.files import clear_dead, parts_of, read_json
+from cfbd_core.machine.files import clear_dead, is_full_disk, parts_of, read_json, told_in_one_line
 from cfbd_core.machine.places import check_outside, real
 from cfbd_core.sources.cells import is_unicode
 
@@ -115,12 +115,12 @@ def made(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def told_of(out: Path) -> Iterator[None]:
-    """Say in one line why ``out`` cannot be written; a full disk is told by the caller."""
+    """Say in one line why ``out`` cannot be written."""
     try:
         yield
     except OSError as error:
-        full = (errno.ENOSPC, errno.EDQUOT)
-        if error.errno in full or os.strerror(errno.ENOSPC) in str(error):
-            raise
+        if is_full_disk(error):
+            with told_in_one_line(out.parent):  # the disk that ``out`` lies on
+                raise
         why = error.strerror or " ".join(str(error).split())
         raise ParameterError(f"--out {out}: cannot be written ({why}); give another place") from error

@@ -16,9 +16,9 @@ class Tally:
 
     ``captions`` were looked at; pandas reads those ``missing`` and the ``numbers`` as something else
     (:mod:`cfbd_core.export.cells`). ``compared`` counts pictures of tables by what is known of them: read and the
-    same as was embedded, unchanged files since, or not known. Of a WebDataset: ``formats`` are what its pictures were,
-    ``renamed`` and ``reencoded`` what became of some, ``ending`` what all are called, ``late`` the columns that its
-    first record lacks and a later one has.
+    same as was embedded, unchanged files since, not compared, or not known. Of a WebDataset: ``formats`` are what its
+    pictures were, ``renamed`` and ``reencoded`` what became of some, ``ending`` what all are called, ``late`` the
+    columns that its first record lacks and a later one has.
     """
 
     pairs: int = 0
@@ -45,6 +45,10 @@ class Tally:
             told.append(
                 f"{_some(self.compared['not known'], 'picture')} exported as now there: what they were when they were "
                 "audited is not known"
+            )
+        if self.compared["not compared"]:
+            told.append(
+                f"{_some(self.compared['not compared'], 'picture')} not compared with what was embedded (--no-verify)"
             )
         if self.missing:
             told.append(

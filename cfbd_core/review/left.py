@@ -103,7 +103,10 @@ class KeptControl:
                 raise ParameterError("there is no control sample to extend; draw one first")
             room = _room(held)
             if not sum(room):
-                raise ParameterError("every pair of the control sample's pool is drawn; draw a new sample")
+                raise ParameterError(
+                    "every pair of the control sample's pool is drawn; draw a new sample "
+                    "(`cfbd estimate --draw N --anew`)"
+                )
             drawn = extended(held, *_shared(more, *room))
             write_control(self.path, drawn, self._rows)
             return drawn

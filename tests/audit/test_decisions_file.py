@@ -1,5 +1,6 @@
 """Decisions from a CSV: what cannot be one is refused with its line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,23 @@ def test_a_device_is_refused_before_it_fills_the_memory(device):
 
 
 def test_more_keys_than_the_audit_has_pairs_are_refused_as_they_are_read(tmp_path):
-    path = write(tmp_path / "d.csv", "key,decision\na,keep\na,remove\nb,keep\nc,keep\n" + "\0" * 10)
-    assert read_decisions(write(tmp_path / "e.csv", "key,decision\na,keep\na,remove\n"), 1).num_rows == 1
+    path = write(tmp_path / "d.csv", "key,decision\na,keep\na,keep\nb,keep\nc,keep\n" + "\0" * 10)
+    assert read_decisions(write(tmp_path / "e.csv", "key,decision\na,keep\na,Keep\n"), 1).num_rows == 1
     with pytest.raises(SourceError, match=r"line 4: names more keys than the 1 pairs"):
         read_decisions(path, 1)
+
+
+def test_a_key_with_two_different_decisions_is_refused_with_its_line(tmp_path):
+    path = write(tmp_path / "d.csv", "key,decision\na,remove\nb,keep\na,keep\n")
+    with pytest.raises(
+        SourceError, match=r"line 4: key 'a' is decided twice, remove and keep; keep one line"
+    ):
+        read_decisions(path)
+
+
+def test_a_file_without_a_decision_and_a_pipe_are_refused(tmp_path):
+    with pytest.raises(SourceError, match="holds no decisions"):
+        read_decisions(write(tmp_path / "d.csv", "key,decision\n"))
+    os.mkfifo(tmp_path / "pipe")  # nobody writes into it
+    with pytest.raises(SourceError, match="is a pipe or a device"):
+        read_decisions(tmp_path / "pipe")

@@ -87,7 +87,7 @@ def test_a_changed_default_of_an_attack_makes_new_cells(monkeypatch: pytest.Monk
         size: int = 17
 
     assert Larger().size != ATTACKS["badnets"].params().size
-    monkeypatch.setitem(ATTACKS, "badnets", replace(ATTACKS["badnets"], params=Larger))
+    monkeypatch.setitem(ATTACKS._own, "badnets", replace(ATTACKS["badnets"], params=Larger))
     assert scenario_id(params) != before[0]
     assert scenario_id(other) == before[1]
     assert scenario_id(PoisonParams("none"))  # which has no parameters of its own
@@ -115,7 +115,7 @@ def test_what_is_refused_on_the_way_does_not_stop_the_rest(
     def refuses(*_: object) -> None:
         raise ParameterError("neurons too few")
 
-    monkeypatch.setitem(ATTACKS, "sig", replace(ATTACKS["sig"], trigger=refuses))
+    monkeypatch.setitem(ATTACKS._own, "sig", replace(ATTACKS["sig"], trigger=refuses))
     monkeypatch.setitem(ANALYSES, "faults", refuses)
     scenarios = (PoisonParams("sig", 0.1), PoisonParams("badnets", 0.1))
     results = BenchResults(tmp_path / "r.duckdb", {})

@@ -91,7 +91,7 @@ def test_a_trigger_is_searched_with_the_given_captions(
         seen.append(workshop.captions)
         return badnets.trigger(params, workshop)
 
-    monkeypatch.setitem(ATTACKS, "badnets", replace(badnets, optimised=True, trigger=trigger))
+    monkeypatch.setitem(ATTACKS._own, "badnets", replace(badnets, optimised=True, trigger=trigger))
     params = PoisonParams("badnets", 0.02, targets=("sushi",), captions="natural")
     make_poisoner(given=lambda _: ["a plate of sushi"]).scenario(params)
     assert seen == [("a plate of sushi",)]
@@ -124,7 +124,7 @@ def test_a_picture_that_stays_as_it_is_keeps_its_embedding(
     base, make_poisoner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unchanged = replace(ATTACKS["badnets"], apply=lambda image, *_: image.copy())
-    monkeypatch.setitem(ATTACKS, "badnets", unchanged)
+    monkeypatch.setitem(ATTACKS._own, "badnets", unchanged)
     encoder = ToyEncoder()
     found = make_poisoner(encoder).scenario(PoisonParams("badnets", 0.05))
     assert encoder.images_encoded == 0
@@ -148,7 +148,7 @@ def test_optimised_triggers_are_made_once_and_kept(make_poisoner, monkeypatch: p
         made.append(workshop.target)
         return badnets.trigger(params, workshop)
 
-    monkeypatch.setitem(ATTACKS, "badnets", replace(badnets, optimised=True, trigger=trigger))
+    monkeypatch.setitem(ATTACKS._own, "badnets", replace(badnets, optimised=True, trigger=trigger))
     params = PoisonParams("badnets", 0.02, options={"seed": 0})
     first = make_poisoner().scenario(params)
     again = make_poisoner().scenario(params)  # another process would find the file

@@ -134,7 +134,7 @@ def test_an_optimised_attack_takes_its_encoder_and_pool(capsys, tmp_path, toy_so
             "mask": np.ones((params.size,) * 2, bool),
         }
 
-    monkeypatch.setitem(ATTACKS, "trojan", dataclasses.replace(ATTACKS["trojan"], trigger=trigger))
+    monkeypatch.setitem(ATTACKS._own, "trojan", dataclasses.replace(ATTACKS["trojan"], trigger=trigger))
     monkeypatch.setattr("cfbd_core.embedding.encoders.load_encoder", lambda spec, device: (spec, device))
     asked = ("attack", "trojan", source, "--out", tmp_path / "out", "--rate", 0.1, "--pool", pool)
     code, _, error = run(capsys, *asked, "--encoder", "NAME/TAG", "--device", "cpu", "--size", 9)

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from cfbd_core.cli.command import main, parser
+from cfbd_core.cli.command import main
+from cfbd_core.cli.parser import command_line
 from tests.toy import ToyEncoder
 
 
@@ -121,11 +122,30 @@ def test_a_failed_first_ingest_leaves_no_folder(capsys, tmp_path):
 
 def test_run_takes_every_option_of_its_steps():
     commands = next(
-        action for action in parser()._actions if hasattr(action, "choices") and action.choices
+        action
+        for action in command_line(whole=True)._actions
+        if hasattr(action, "choices") and action.choices
     ).choices
     of_run = {option for action in commands["run"]._actions for option in action.option_strings}
     for step in ("ingest", "embed", "score", "split"):
         assert {option for action in commands[step]._actions for option in action.option_strings} <= of_run
+
+
+def test_the_help_of_all_imports_nothing_that_takes_time():
+    heavy = "{'torch', 'duckdb', 'pyarrow', 'pandas', 'numpy', 'PIL'}"
+    script = (
+        f"import sys, cfbd_core.cli.command as c\nc.parser().format_help()\nprint({heavy} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
+
+
+def test_an_option_that_is_not_known_is_told_by_its_command(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["split", "--audit", "a", "--gama", "0.5"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "cfbd split: --gama is unknown here; the nearest option is --gamma; `cfbd split --help`" in said
 
 
 def test_decisions_come_back_from_a_csv(capsys, tmp_path, toy_source):

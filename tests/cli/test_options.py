@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cfbd_core.cli.command import main, parser
-from cfbd_core.cli.options import MOST, OneLineParser, number, place, whole
+from cfbd_core.cli.command import main
+from cfbd_core.cli.options import MOST, number, place, whole
+from cfbd_core.cli.parser import command_line
+from cfbd_core.cli.parsers import OneLineParser
 from cfbd_core.errors import ParameterError
 
 NO_NUMBER = ("abc", "", "0x10", "1.5.2")
@@ -78,7 +80,11 @@ def actions(one: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def test_no_option_reads_numbers_or_places_in_a_way_of_its_own():
-    plain = [action.option_strings for action in actions(parser()) if action.type in (int, float, Path)]
+    plain = [
+        action.option_strings
+        for action in actions(command_line(whole=True))
+        if action.type in (int, float, Path)
+    ]
     assert plain == []
 
 

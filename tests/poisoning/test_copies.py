@@ -392,7 +392,7 @@ def test_optimised_attacks_work_with_the_pool_else_the_keys_left_out_else_the_so
 
     attack = copies.ATTACKS["badclip"]
     object_with = type(attack)(**{**vars(attack), "trigger": trigger})
-    monkeypatch.setitem(copies.ATTACKS, "badclip", object_with)
+    monkeypatch.setitem(copies.ATTACKS._own, "badclip", object_with)
     (tmp_path / "pool").mkdir()
     loose(tmp_path / "pool")
     told = []
@@ -650,7 +650,7 @@ def searches(monkeypatch):
         return {"pattern": pattern, "mask": np.ones(pattern.shape[:2], bool)}
 
     attack = dataclasses.replace(copies.ATTACKS["trojan"], trigger=trigger)
-    monkeypatch.setitem(copies.ATTACKS, "trojan", attack)
+    monkeypatch.setitem(copies.ATTACKS._own, "trojan", attack)
     return begun
 
 
