@@ -12,6 +12,7 @@ from hypothesis import settings
 from PIL import Image
 
 from cfbd_core import Audit
+from cfbd_core.cli import progress
 from tests.explored import scored_audit
 from tests.toy import COLOURS, banana_caption, toy_caption, toy_picture
 
@@ -36,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         room = Path(item.path).relative_to(Path(__file__).parent).parts[0]
         if room in ROOMS:
             item.add_marker(ROOMS[room])
+
+
+@pytest.fixture(autouse=True)
+def _no_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No progress bar among the lines that a test looks at, however long a busy machine takes."""
+    monkeypatch.setattr(progress, "DELAY_SECONDS", 3600.0)
 
 
 @pytest.fixture(scope="session")

@@ -20,13 +20,16 @@ from cfbd_core.jobs.process import PROGRESS_VARIABLE
 from cfbd_core.machine.files import write_json
 
 TELL_SECONDS = 0.5
+DELAY_SECONDS = 0.5  # what is over sooner shows no bar
 
 
 class Bar:
     """A bar over pairs; without a total it counts."""
 
     def __init__(self, what: str, total: int | None = None, unit: str = "pairs", leave: bool = True) -> None:
-        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", mininterval=0.5, leave=leave, delay=0.5)
+        self._bar = tqdm(
+            total=total, desc=what, unit=f" {unit}", mininterval=0.5, leave=leave, delay=DELAY_SECONDS
+        )
         self._stage, self._told = what, 0.0
         self._tell()
 
@@ -76,7 +79,7 @@ class TrainBar(Bar):
     """A bar over the epochs of F's training; it shows from the first epoch on, for there may be none."""
 
     def __init__(self, what: str) -> None:
-        self._bar = tqdm(desc=what, unit=" epochs", mininterval=0.5, leave=True, delay=0.5)
+        self._bar = tqdm(desc=what, unit=" epochs", mininterval=0.5, leave=True, delay=DELAY_SECONDS)
         self._stage, self._told = what, 0.0
 
     def update(self, epoch: int, epochs: int = 0, cosine: float = 0.0) -> None:

@@ -28,6 +28,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     held = Clock()
     monkeypatch.setattr("tqdm.std.time", held)
     monkeypatch.setattr(cli_progress, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(cli_progress, "DELAY_SECONDS", 0.5)
     return held
 
 
