@@ -22,6 +22,13 @@ RUN case "$DEVICE" in \
         *) echo "DEVICE=$DEVICE: give cpu or cuda" >&2; exit 1 ;; \
     esac
 RUN pip install -r requirements.txt
+WORKDIR /build
+COPY pyproject.toml setup.py README.md LICENSE ./
+COPY assets ./assets
+COPY cfbd_core ./cfbd_core
+COPY app ./app
+# The wheel: all that the tool needs, the encoder's weights as well, lies in the environment that the image gets.
+RUN pip install --no-deps --no-build-isolation .
 
 FROM python:3.11-slim-bookworm
 # Streamlit, numba and the hub write into their caches, whatever user the container runs as.
@@ -38,14 +45,6 @@ RUN useradd --uid 1000 --create-home cfbd \
         /home/cfbd/.cache/huggingface /home/cfbd/.cache/numba \
     && install -d /data
 COPY --from=packages /opt/venv /opt/venv
-WORKDIR /opt/cfbd
-COPY pyproject.toml requirements.txt README.md LICENSE ./
-COPY assets ./assets
-COPY cfbd_core ./cfbd_core
-COPY app ./app
-# The encoder's weights lie in assets/, so the package is used from here and not copied elsewhere.
-RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable .
-
 USER cfbd
 WORKDIR /audits
 VOLUME /audits

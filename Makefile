@@ -26,7 +26,7 @@ audits/demo/.made: | .venv/.ready
 	$(BIN)/cfbd demo --audit audits/demo
 	touch $@
 
-.venv/.ready: requirements.txt pyproject.toml
+.venv/.ready: requirements.txt pyproject.toml setup.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -r requirements.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
