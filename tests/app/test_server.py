@@ -71,7 +71,7 @@ def served(tmp_path_factory) -> Iterator[int]:
         (place / ".streamlit").mkdir(parents=True)
         (place / ".streamlit" / "config.toml").write_text(HOSTILE)
     start = (
-        "from pathlib import Path; from cfbd_core import serve; "
+        "from pathlib import Path; from cfbd_core.jobs import serve; "
         f"serve.PACKAGES_DIR = Path({str(folder)!r}); serve.serve(None, browser=False)"
     )
     hostile = {"STREAMLIT_SERVER_ENABLE_AGENT_API": "true", "STREAMLIT_SERVER_ENABLE_CORS": "false"}

@@ -267,7 +267,7 @@ def test_what_cannot_be_had_is_told_and_the_rest_measured(
     def refuses(*_: object) -> None:
         raise ParameterError("all pictures excite the neurons alike")
 
-    monkeypatch.setitem(ATTACKS, "trojan", replace(ATTACKS["trojan"], trigger=refuses))
+    monkeypatch.setitem(ATTACKS._own, "trojan", replace(ATTACKS["trojan"], trigger=refuses))
     out = tmp_path / "out"
     asked = ("--attacks", "badnets,trojan,label-consistent", "--only", "table4", "--seeds", "2")
     assert bench(toy_source(120), out, *asked) == 0

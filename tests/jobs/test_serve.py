@@ -236,7 +236,7 @@ def test_a_real_server_answers_and_ctrl_c_ends_it_quietly(tmp_path):
     (tmp_path / "app" / "main.py").write_text("import streamlit as st\nst.write('hello')\n")
     shutil.copy(ROOT / "app" / "server.py", tmp_path / "app")
     start = (
-        "from pathlib import Path; from cfbd_core import serve; "
+        "from pathlib import Path; from cfbd_core.jobs import serve; "
         f"serve.PACKAGES_DIR = Path({str(tmp_path)!r}); serve.serve(None, browser=False)"
     )
     server = subprocess.Popen(

@@ -701,7 +701,7 @@ def test_a_trigger_that_cannot_be_made_undoes_a_new_copy_but_not_an_earlier_call
     kept = state(out)
     with monkeypatch.context() as patch:
         patch.setitem(
-            copies.ATTACKS, "trojan", dataclasses.replace(copies.ATTACKS["trojan"], trigger=refuses)
+            copies.ATTACKS._own, "trojan", dataclasses.replace(copies.ATTACKS["trojan"], trigger=refuses)
         )
         with pytest.raises(EncoderError):
             make()
