@@ -720,7 +720,7 @@ def test_a_trigger_that_fits_no_picture_leaves_nothing(source, tmp_path, searche
         workshop.told(1, 1)
         return {"pattern": np.zeros((300, 300, 3), np.uint8), "mask": np.ones((300, 300), bool)}
 
-    copies.ATTACKS["trojan"] = dataclasses.replace(copies.ATTACKS["trojan"], trigger=too_large)
+    copies.ATTACKS._own["trojan"] = dataclasses.replace(copies.ATTACKS["trojan"], trigger=too_large)
     with pytest.raises(ParameterError, match="cannot hold a patch of 300"):
         attack_copy(source, tmp_path / "out", TWO_BY_TWO, ALL, told, processes=1)
     assert not (tmp_path / "out").exists()
