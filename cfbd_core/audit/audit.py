@@ -203,7 +203,9 @@ class Audit(AuditLog):
             self._needed("mapping", "cfbd score")
             started = datetime.now(UTC)
             with self._database.reading() as connection:
-                scores, image_ids = queries.scores(connection), queries.scored_image_groups(connection)
+                scores = queries.scores(connection)
+                is_scored = np.isin(queries.pair_rows(connection), scores["row"].to_numpy())
+                image_ids = queries.image_groups(connection)[is_scored]
             pairs = judging.pairs_to_judge(
                 scores,
                 self.shards,

@@ -19,7 +19,7 @@ from cfbd_core.detectors.base import LazyTexts
 from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.method.clusters import Clusters
-from cfbd_core.method.metrics import areas_under
+from cfbd_core.method.metrics import areas_under, share
 from cfbd_core.method.scores import JoinedRows, Scores
 from cfbd_core.store.detections import StoredDetection
 
@@ -97,9 +97,9 @@ def stored(name: str, found: Detection, rows: np.ndarray) -> StoredDetection:
 
 
 def plain_info(found: Detection) -> dict[str, Any]:
-    """What a detector tells of its way, as JSON: numbers, words and short lists; arrays of all pairs are left out.
+    """What a detector tells of its way, as JSON: numbers, words, short lists; a long array is left out.
 
-    Raises ParameterError where a value is no JSON.
+    What is no JSON is told by its text.
     """
     return {
         name: value for name, value in ((key, _plain(one)) for key, one in found.info.items()) if value != ()
@@ -129,7 +129,7 @@ def compared(
     if not np.array_equal(held.rows, rows):
         raise AuditError("the audit was scored anew meanwhile; open it again")
     mine, known = held.flagged, truth >= 0
-    poisons = truth == 1
+    poisons, clean = truth == 1, truth == 0
     areas = areas_under(poisons[known], held.score[known]) if known.any() else None
     return {
         "detector": held.name,
@@ -141,11 +141,6 @@ def compared(
         "verdict_alone": int((flagged & ~mine).sum()),
         "auroc": areas[0] if areas else None,
         "auprc": areas[1] if areas else None,
-        "tpr": _share(mine & poisons, poisons),
-        "fpr": _share(mine & (truth == 0), truth == 0),
+        "tpr": share(int((mine & poisons).sum()), int(poisons.sum())),
+        "fpr": share(int((mine & clean).sum()), int(clean.sum())),
     }
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> float | None:
-    count = int(whole.sum())
-    return int(part.sum()) / count if count else None

@@ -69,11 +69,12 @@ class Registry(Mapping[str, T], Generic[T]):
         except Exception as error:
             if not self.is_plugin(name):
                 raise
-            told = f"{self.what} {name!r} of {self._package(self.plugins[name])}"
-            raise PluginError(f"{told}: {one_line(error)}; nothing is stored") from error
+            raise PluginError(
+                f"{self._named(self.plugins[name])}: {one_line(error)}; nothing is stored"
+            ) from error
 
     def _load(self, point: EntryPoint) -> T:
-        told = f"{self.what} {point.name!r} of {self._package(point)}"
+        told = self._named(point)
         try:
             found = point.load()
             if isinstance(found, type) and not self._classes:
@@ -94,9 +95,9 @@ class Registry(Mapping[str, T], Generic[T]):
             raise PluginError(f"{told}: calls itself {name!r}; give its entry point the same name")
         return found  # type: ignore[no-any-return]  # checked above
 
-    @staticmethod
-    def _package(point: EntryPoint) -> str:
-        return point.dist.name if point.dist is not None else point.value
+    def _named(self, point: EntryPoint) -> str:
+        """Which one, and of which package."""
+        return f"{self.what} {point.name!r} of {point.value if point.dist is None else point.dist.name}"
 
 
 def one_line(error: BaseException) -> str:

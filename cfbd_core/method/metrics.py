@@ -32,9 +32,9 @@ def detection_metrics(
     left = None if in_benign is None else int((truth & np.asarray(in_benign, bool)[scored]).sum())
     return {
         "poisons": poisons,
-        "tpr": _share(caught, poisons),
-        "fpr": _share(false_alarms, cleans),
-        "precision": _share(caught, caught + false_alarms),
+        "tpr": share(caught, poisons),
+        "fpr": share(false_alarms, cleans),
+        "precision": share(caught, caught + false_alarms),
         **_ranking(truth, np.asarray(consistency)[scored], "consistency"),
         **_ranking(truth, _ranked(z[scored]), "z"),
         "poisons_in_benign": left,
@@ -146,7 +146,8 @@ def _has_both(truth: np.ndarray) -> bool:
     return bool(truth.any()) and not bool(truth.all())
 
 
-def _share(part: int, whole: int) -> float | None:
+def share(part: int, whole: int) -> float | None:
+    """Part of the whole; None where there is no whole."""
     return part / whole if whole else None
 
 

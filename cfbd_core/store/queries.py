@@ -240,19 +240,6 @@ def image_groups(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
     )
 
 
-def scored_image_groups(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
-    """:func:`image_groups` of the pairs that have a score, by row, int64 (n,)."""
-    return _column(
-        connection,
-        """
-        SELECT image FROM (
-            SELECT row, dense_rank() OVER (ORDER BY image, image_offset, if(image IS NULL, row, 0)) AS image FROM pairs
-        ) SEMI JOIN (FROM scores WHERE consistency IS NOT NULL) USING (row) ORDER BY row
-        """,
-        np.int64,
-    )
-
-
 def scores(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """Row, s_o, s_g, consistency, residual and intra of all scored pairs, by row."""
     table = connection.sql(

@@ -14,6 +14,7 @@ from cfbd_core.groups.group import Group
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
 from cfbd_core.machine.kept import once
 from cfbd_core.method.evidence import Evidence, evidence
+from cfbd_core.method.metrics import share
 from cfbd_core.method.mixture import Mixture
 from cfbd_core.method.score_column import ScoreColumn
 from cfbd_core.method.split import BENIGN, POISONED, SUSPICIOUS, CoarseSplit, GammaZ, all_warnings
@@ -56,17 +57,17 @@ class Confusion:
     @property
     def tpr(self) -> float | None:
         """Share of the poisons that are flagged; None without poisons."""
-        return _share(self.caught, self.caught + self.missed)
+        return share(self.caught, self.caught + self.missed)
 
     @property
     def fpr(self) -> float | None:
         """Share of the clean pairs that are flagged; None without clean pairs."""
-        return _share(self.false_alarms, self.false_alarms + self.clean_kept)
+        return share(self.false_alarms, self.false_alarms + self.clean_kept)
 
     @property
     def precision(self) -> float | None:
         """Share of the flagged pairs that are poisons; None where nothing is flagged."""
-        return _share(self.caught, self.caught + self.false_alarms)
+        return share(self.caught, self.caught + self.false_alarms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +189,3 @@ class Preview:
     def poisons_in_benign(self) -> int:
         """Known poisons in D_b."""
         return int(np.count_nonzero(self.coarse.subset[self.pairs.poisons] == BENIGN))
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
