@@ -14,6 +14,7 @@ ARG PIP_INDEX_URL
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
+WORKDIR /build
 COPY requirements.txt ./
 RUN case "$DEVICE" in \
         cpu) grep -E '^torch(vision)?==' requirements.txt > torch.txt \
@@ -22,7 +23,6 @@ RUN case "$DEVICE" in \
         *) echo "DEVICE=$DEVICE: give cpu or cuda" >&2; exit 1 ;; \
     esac
 RUN pip install -r requirements.txt
-WORKDIR /build
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY assets ./assets
 COPY cfbd_core ./cfbd_core
@@ -45,7 +45,8 @@ RUN useradd --uid 1000 --create-home cfbd \
         /home/cfbd/.cache/huggingface /home/cfbd/.cache/numba \
     && install -d /data
 COPY --from=packages /opt/venv /opt/venv
-USER cfbd
+# By number, so that an engine can tell that it is not root's.
+USER 1000
 WORKDIR /audits
 VOLUME /audits
 EXPOSE 8501

@@ -1,11 +1,15 @@
-"""What can be told of the Dockerfile without Docker."""
+"""What can be told of the Dockerfile without Docker: by a linter, and by what it names."""
 
 from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -43,6 +47,20 @@ def is_ignored(path: str) -> bool:
         if line and not line.startswith("#") and any(fnmatch.fnmatch(name, pattern) for name in candidates):
             ignored = not line.startswith("!")
     return ignored
+
+
+def test_hadolint_finds_nothing_and_can_find_something(tmp_path):
+    beside = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
+    hadolint = shutil.which("hadolint", path=beside)
+    assert hadolint, "hadolint is not installed; `make check` installs it"
+    doubtful = tmp_path / "Dockerfile"
+    doubtful.write_text("FROM python:latest\n", encoding="utf-8")
+    done = subprocess.run(
+        [hadolint, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    found = subprocess.run([hadolint, doubtful], capture_output=True, text=True, check=False)
+    assert (found.returncode, "DL3007" in found.stdout) == (1, True)
 
 
 def test_the_bases_are_pinned():
