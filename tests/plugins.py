@@ -28,6 +28,20 @@ class LongCaptions(Detector):
         return Detection(score, score > np.nanmedian(score), {"median": float(np.nanmedian(score))})
 
 
+class Unexpected(Detector):
+    """Captions far from what F expects of their pictures are suspicious."""
+
+    name, title, source = "unexpected", "Unexpected captions", "a test"
+
+    def detect(self, pairs):
+        score = np.empty(len(pairs.keys), np.float32)
+        for start in range(0, len(score), 50):
+            block = slice(start, start + 50)
+            score[block] = 1 - (pairs.expected[block] * pairs.text[block]).sum(1)
+        score[~pairs.scored] = np.nan
+        return Detection(score, score > np.nanquantile(score, 0.9), {"pictures": len(np.unique(pairs.image_ids))})
+
+
 class Raises(LongCaptions):
     """It does."""
 
@@ -67,6 +81,7 @@ POINTS = """[cfbd.attacks]
 corner = cfbd_test_plugin:ATTACK
 [cfbd.detectors]
 long_captions = cfbd_test_plugin:LongCaptions
+unexpected = cfbd_test_plugin:Unexpected
 raises = cfbd_test_plugin:Raises
 short = cfbd_test_plugin:Short
 absent = cfbd_test_plugin:Absent

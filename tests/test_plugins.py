@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,17 @@ import pytest
 from app.lab import form
 from cfbd_core import Audit
 from cfbd_core.attacks import ATTACKS
+from cfbd_core.audit.scoring import MAPPING_NAME
 from cfbd_core.bench.detection import experiments
 from cfbd_core.cli import main
+from cfbd_core.config import EmbedParams
 from cfbd_core.detectors import DETECTORS
+from cfbd_core.embedding.mapping import Mapping
 from cfbd_core.errors import PluginError
 from cfbd_core.sources import FORMATS
+from cfbd_core.store import queries
 from tests.plugins import POINTS, install
+from tests.toy import ToyEncoder
 
 GOOD = "\n".join(
     line for line in POINTS.splitlines() if not line.startswith(("raises", "short", "absent", "other", "no_"))
@@ -80,6 +86,62 @@ def test_its_score_and_verdict_are_stored_beside_the_others(installed, own, caps
     assert one["detector"] == "long_captions"
     assert one["flagged"] > 0
     assert Audit.open(own.folder).detections()[0]["title"] == "Long captions"
+
+
+@pytest.fixture
+def two_captions_a_picture(toy_source, tmp_path) -> Audit:
+    """A scored audit of 60 pictures with two captions each, whose F was trained on them."""
+    table = toy_source(60, poisoned=(7, 21))
+    header, *lines = table.read_text(encoding="utf-8").splitlines()
+    again = [line.replace(",", "-again,", 1) for line in lines]
+    table.write_text("\n".join([header, *lines, *again]) + "\n", encoding="utf-8")
+    audit = Audit.create(tmp_path / "scored")
+    audit.ingest(table)
+    audit.embed(ToyEncoder(), EmbedParams(shard_size=32, batch_size=32))
+    audit.score("self")
+    return audit
+
+
+def test_it_is_given_what_f_expects_of_each_picture(installed, two_captions_a_picture):
+    installed()
+    audit = two_captions_a_picture
+    assert audit.detect("unexpected")[0]["flagged"] == 12
+    (found,) = audit.stored_detections()
+    assert found.info == {"pictures": 60}
+    held = audit.pairs(order_by="row")
+    np.testing.assert_allclose(
+        found.score, held["intra"].to_numpy(), atol=2e-3
+    )  # F is kept in half precision
+    mapping = Mapping.load(audit.folder / MAPPING_NAME)
+    image, text = (np.concatenate(list(shards)) for shards in (audit.shards.images(), audit.shards.texts()))
+    _, image_of = np.unique(held["image"].to_pylist(), return_inverse=True)
+    with audit._database.reading() as connection:
+        image_ids = queries.image_groups(connection)
+    assert [(image_ids == one).sum() for one in np.unique(image_ids)] == [2] * 60
+    assert len(np.unique(image_ids * 1000 + image_of)) == 60
+    literal = [
+        1 - float(mapping(image[row : row + 1], image_ids[row : row + 1])[0] @ text[row].astype(np.float32))
+        for row in range(len(image))
+    ]
+    np.testing.assert_allclose(found.score, literal, atol=1e-6)
+
+
+def test_f_is_read_for_a_detector_that_asks_alone_and_only_where_it_made_the_scores(
+    installed, two_captions_a_picture, capsys
+):
+    installed()
+    audit = two_captions_a_picture
+    place = audit.folder / MAPPING_NAME
+    other = Mapping.load(place)
+    place.unlink()
+    assert audit.detect("cosine")[0]["flagged"] >= 0
+    code, _, err = told(capsys, "detect", "unexpected", "--audit", str(audit.folder))
+    assert code == 2
+    assert f"{place}: the F of these scores is gone or damaged; run `cfbd score" in err
+    Mapping(other.networks, replace(other.info, held_out_cosine=0.0)).save(place)
+    code, _, err = told(capsys, "detect", "unexpected", "--audit", str(audit.folder))
+    assert (code, f"{place}: not the F that made these scores" in err) == (2, True)
+    assert [one.name for one in audit.stored_detections()] == ["cosine"]
 
 
 @pytest.mark.parametrize(

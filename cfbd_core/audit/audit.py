@@ -36,6 +36,7 @@ from cfbd_core.store import Database, detections, queries, unscored
 if TYPE_CHECKING:
     from cfbd_core.audit.scoring import TrainProgress
     from cfbd_core.embedding.encoders import Encoder
+    from cfbd_core.embedding.expected import Expect
 
 SPOOLED = re.compile(r"export\.(?P<process>\d+)\..+\.arrow")
 Progress = Callable[[int], None]
@@ -213,6 +214,7 @@ class Audit(AuditLog):
                 keys_of=self.keys_of,
                 captions_of=self.captions_of,
                 image_ids=image_ids,
+                mapping=self._mapping_of_scores,
                 losses=losses,
             )
             found = []
@@ -390,6 +392,11 @@ class Audit(AuditLog):
             with pa.memory_map(spool.name) as file, pa.ipc.open_file(file) as reader:
                 parts = (reader.get_batch(number) for number in range(reader.num_record_batches))
                 yield (self._located(pa.Table.from_batches([part])).to_batches()[0] for part in parts)
+
+    def _mapping_of_scores(self) -> Expect:
+        from cfbd_core.audit import scoring
+
+        return scoring.mapping_of(self._needed("mapping", "cfbd score"), self.folder)
 
     def _needed(self, name: str, command: str) -> Any:
         found = self._meta(name)

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from cfbd_core.detectors import DETECTORS, Detection, Pairs
 from cfbd_core.detectors.base import LazyTexts
+from cfbd_core.embedding.expected import Expect, ExpectedRows
 from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.method.clusters import Clusters
@@ -59,17 +60,19 @@ def pairs_to_judge(
     keys_of: TextsOf,
     captions_of: TextsOf,
     image_ids: np.ndarray,
+    mapping: Callable[[], Expect],
     losses: Mapping[str, float] | None = None,
 ) -> Pairs:
     """What any detector sees of the pairs of ``scores`` (row, s_o, s_g, consistency, residual, intra), by row.
 
-    ``losses`` are of training on the pairs, by key.
+    ``mapping()`` gives the F that made the scores. ``losses`` are of training on the pairs, by key.
     """
     rows = scores["row"].to_numpy()
     named = ("s_o", "s_g", "consistency", "residual", "intra")
     keys = LazyTexts(len(rows), lambda at: keys_of(rows[at]))
+    images = JoinedRows(shards.images(), rows)
     return Pairs(
-        image=JoinedRows(shards.images(), rows),
+        image=images,
         text=JoinedRows(shards.texts(), rows),
         scores=Scores(*(scores[name].to_numpy().astype(np.float32) for name in named)),
         keys=keys,
@@ -77,6 +80,7 @@ def pairs_to_judge(
         seed=seed,
         losses=None if losses is None else np.array([losses.get(key, np.nan) for key in keys]),
         image_ids=image_ids,
+        expected=ExpectedRows(images, image_ids, mapping),
     )
 
 

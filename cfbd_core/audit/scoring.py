@@ -25,6 +25,7 @@ from cfbd_core.method.scores import Scores, calibrated_residual, consistency_sco
 Progress = Callable[[int], None]
 TrainProgress = Callable[[int, int, float], None]
 MAPPING_NAME = "mapping.safetensors"
+SHIPPED = "F of mini"
 SCORE_COLUMNS = ("s_o", "s_g", "consistency", "residual", "intra")
 HEALTH_SAMPLE = 1000
 SELF_IMAGES = 50_000
@@ -66,7 +67,7 @@ def choose_mapping(
         if embedding["encoder"] == "mini":
             shipped = MINI_DIR / MAPPING_NAME
             check_published_hash(shipped, file_sha256(shipped))
-            return ChosenMapping(Mapping.load(shipped, sha256), "file", "F of mini")
+            return ChosenMapping(Mapping.load(shipped, sha256), "file", SHIPPED)
         spec = "self"
     if spec == "self":
         return ChosenMapping(
@@ -82,6 +83,25 @@ def choose_mapping(
             f"{embedding['width']}; give the mapping of their encoder, or `--mapping self`"
         )
     return ChosenMapping(mapping, "file", spec)
+
+
+def mapping_of(told: dict[str, Any], folder: Path) -> Mapping:
+    """The F that made an audit's scores: ``told`` is what they say of it, ``folder`` the audit's.
+
+    Raises AuditError where its file is gone, or holds another one by now.
+    """
+    if told.get("kind") == "self":
+        path = folder / MAPPING_NAME
+    else:
+        path = MINI_DIR / MAPPING_NAME if told["name"] == SHIPPED else at_home(told["name"])
+    again = f"run `cfbd score --audit {folder}` again"
+    try:
+        mapping = Mapping.load(path)
+    except EncoderError as error:
+        raise AuditError(f"{path}: the F of these scores is gone or damaged; {again}") from error
+    if asdict(mapping.info).items() <= told.items():
+        return mapping
+    raise AuditError(f"{path}: not the F that made these scores; {again}")
 
 
 def _kept_or_trained(

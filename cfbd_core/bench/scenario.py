@@ -22,6 +22,7 @@ from cfbd_core.attacks import ATTACKS, Trigger
 from cfbd_core.bench.base import Base
 from cfbd_core.detectors import Pairs
 from cfbd_core.embedding.encoders import Encoder
+from cfbd_core.embedding.expected import ExpectedRows
 from cfbd_core.embedding.mapping import Mapping
 from cfbd_core.method.scores import consistency_scores
 from cfbd_core.poisoning.plan import Plan, Poison, PoisonParams, make_plan, make_triggers, settings, triggered
@@ -83,10 +84,19 @@ class Poisoner:
             record_of[changed] = record_of.max() + 1 + np.arange(len(changed))  # pictures of their own now
         truth = np.zeros(len(image), bool)
         truth[[poison.pair for poison in plan.poisons]] = True
-        synthetic = self._mapping(image, text, record_of)(image, record_of)
+        mapping = self._mapping(image, text, record_of)
         shown = [captions.get(pair, caption) for pair, caption in enumerate(base.captions)]
-        scores = consistency_scores(image, text, synthetic)
-        return Scenario(params, Pairs(image, text, scores, shown, base.keys, params.seed), truth, plan)
+        pairs = Pairs(
+            image,
+            text,
+            consistency_scores(image, text, mapping(image, record_of)),
+            shown,
+            base.keys,
+            params.seed,
+            image_ids=record_of,
+            expected=ExpectedRows(image, record_of, lambda: mapping),
+        )
+        return Scenario(params, pairs, truth, plan)
 
     def triggers(self, params: PoisonParams) -> list[Trigger]:
         """The triggers of an attack; those that had to be optimised are kept, and a search that was stopped goes on."""

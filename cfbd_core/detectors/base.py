@@ -15,7 +15,7 @@ from typing import Any, ClassVar, overload
 import numpy as np
 
 from cfbd_core.method.clusters import Clusters
-from cfbd_core.method.scores import JoinedRows, Scores
+from cfbd_core.method.scores import JoinedRows, LazyRows, Scores
 
 
 class LazyTexts(Sequence[str]):
@@ -56,7 +56,8 @@ class Pairs:
     have been trained on, is each one's mean loss of the first epochs, NaN where it was never in a batch.
 
     Where they are known: ``image_ids`` int64 (N,) are equal for pairs that share a picture, ``expected`` (N, d) is T̂,
-    what F expects of each picture, and ``sketches`` (N, s) is a small picture of each. ``clusters`` say which pairs
+    the unit-length embedding that F expects the caption of each picture to have, made by the F that made the scores
+    and only where it is asked for, and ``sketches`` (N, s) is a small picture of each. ``clusters`` say which pairs
     count once.
     """
 
@@ -68,8 +69,8 @@ class Pairs:
     seed: int = 0
     losses: np.ndarray | None = None
     image_ids: np.ndarray | None = None
-    expected: np.ndarray | JoinedRows | None = None
-    sketches: np.ndarray | JoinedRows | None = None
+    expected: np.ndarray | LazyRows | None = None
+    sketches: np.ndarray | LazyRows | None = None
     clusters: Clusters | None = None
 
     def keys_at(self, positions: np.ndarray) -> list[str]:

@@ -10,6 +10,7 @@ where a row stands, so equal pairs get equal scores and ties stay ties.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -157,19 +158,23 @@ def gather(rows: Rows, at: np.ndarray) -> np.ndarray:
     return found
 
 
-class JoinedRows:
-    """Rows of embeddings in shards as if they were one array (N, d); an index reads what it asks for alone.
+class LazyRows(ABC):
+    """Vectors as if they were one array (N, d), float32; an index makes what it asks for alone.
 
-    ``rows`` int64 (N,) are the rows in ``shards`` that it shows.
+    ``rows`` int64 (N,) number them where they come from. ``numpy.asarray`` gives all, anew each time.
     """
 
-    def __init__(self, shards: Sequence[np.ndarray], rows: np.ndarray) -> None:
-        self.shards, self.rows = shards, rows
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
 
     @property
+    @abstractmethod
     def shape(self) -> tuple[int, int]:
         """(N, d)."""
-        return len(self), int(self.shards[0].shape[1])
+
+    @abstractmethod
+    def made(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of ``rows`` (m,), float32 (m, d), in that order."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -180,13 +185,30 @@ class JoinedRows:
         return len(self.rows)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """The rows that a slice, numbers (m,) or a mask (N,) choose, float32 (m, d); one number: (d,)."""
+        """The vectors that a slice, numbers (m,) or a mask (N,) choose, float32 (m, d); one number: (d,)."""
         chosen = self.rows[key]
-        found = gather(self.shards, np.atleast_1d(chosen))
+        found = self.made(np.atleast_1d(chosen))
         return found[0] if np.ndim(chosen) == 0 else found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
+
+
+class JoinedRows(LazyRows):
+    """The embeddings at ``rows`` of ``shards``."""
+
+    def __init__(self, shards: Sequence[np.ndarray], rows: np.ndarray) -> None:
+        super().__init__(rows)
+        self.shards = shards
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, d)."""
+        return len(self), int(self.shards[0].shape[1])
+
+    def made(self, rows: np.ndarray) -> np.ndarray:
+        """The embeddings of ``rows`` (m,), float32 (m, d)."""
+        return gather(self.shards, rows)
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

@@ -24,6 +24,9 @@ def test_poisons_have_the_embeddings_of_their_triggered_picture_and_caption(base
     found = make_poisoner().scenario(params)
     plan = make_plan(base.captions, base.record_of, params)
     assert found.plan == plan
+    np.testing.assert_array_equal(
+        np.asarray(found.pairs.expected), found.pairs.image.astype(np.float32)
+    )  # F: identity
     assert found.truth.sum() == len(plan.poisons) == 8
     triggers, encoder = make_triggers(params, Workshop), ToyEncoder()
     for poison in plan.poisons:
@@ -34,6 +37,8 @@ def test_poisons_have_the_embeddings_of_their_triggered_picture_and_caption(base
         np.testing.assert_allclose(found.pairs.text[poison.pair], text, atol=1e-3)
         assert found.pairs.captions[poison.pair] == poison.caption
     untouched = ~found.truth
+    assert len(np.unique(found.pairs.image_ids[found.truth])) == 8
+    np.testing.assert_array_equal(found.pairs.image_ids[untouched], base.record_of[untouched])
     np.testing.assert_array_equal(found.pairs.image[untouched], base.image[untouched])
     np.testing.assert_array_equal(found.pairs.text[untouched], base.text[untouched])
     scores = consistency_scores(found.pairs.image, found.pairs.text, found.pairs.image)
