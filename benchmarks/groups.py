@@ -48,7 +48,7 @@ SCENARIOS: tuple[tuple[str, float, str | None], ...] = (
     *((attack, rate, None) for attack in ("badnets", "blended", "sig", "badclip") for rate in (0.006, 0.003)),
     *((attack, 0.006, None) for attack in ("trojan", "issba", "wanet")),
     *((attack, 0.006, "natural") for attack in ("badnets", "blended")),
-)  # fmt: skip
+)
 COLUMNS = (
     "attack",
     "poison rate, captions",

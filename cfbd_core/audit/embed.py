@@ -104,9 +104,10 @@ class EmbedAudit:
         with ThreadPoolExecutor(thread_name_prefix="hash") as workers:
             now = workers.map(digest_at, places)
             rows += [
-                row for row, digest in zip(aside["row"].to_pylist(), now, strict=True)
+                row
+                for row, digest in zip(aside["row"].to_pylist(), now, strict=True)
                 if digest.hex() not in ("", failed.get(row))
-            ]  # fmt: skip
+            ]
         return {row // plan["shard_size"] for row in rows}
 
     def _ready(self, encoder: str | Encoder | None, done: dict[str, Any] | None) -> dict[str, Any]:

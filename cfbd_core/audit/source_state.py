@@ -85,9 +85,11 @@ class SourceState:
                 ]
                 stamps = shards.image_stamps(part).tolist()
                 known = [
-                    (key, picture) for key, picture, stamp in zip(pairs["key"].to_pylist(), inside, stamps, strict=True)
-                    if picture.digest and not (picture.offset is None and is_unchanged(picture.image or "", stamp))
-                ]  # fmt: skip
+                    (key, picture)
+                    for key, picture, stamp in zip(pairs["key"].to_pylist(), inside, stamps, strict=True)
+                    if picture.digest
+                    and not (picture.offset is None and is_unchanged(picture.image or "", stamp))
+                ]
                 for (key, picture), is_other in zip(known, pool.map(_is_other, known), strict=True):
                     if is_other:
                         return Difference(f"key {key!r}: another picture", picture.image)

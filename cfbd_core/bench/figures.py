@@ -75,10 +75,17 @@ def _figure_2(found: dict[str, dict[str, Any]]) -> go.Figure:
         edges = np.array(result[panel]["edges"])
         for name, colour in (("benign", BLUE), ("poisoned", ORANGE)):
             figure.add_bar(
-                x=(edges[:-1] + edges[1:]) / 2, y=result[panel][name], width=np.diff(edges), name=name,
-                marker={"color": colour, "line": {"width": 0}}, opacity=0.65, legendgroup=name,
-                showlegend=column == 1, row=1, col=column,
-            )  # fmt: skip
+                x=(edges[:-1] + edges[1:]) / 2,
+                y=result[panel][name],
+                width=np.diff(edges),
+                name=name,
+                marker={"color": colour, "line": {"width": 0}},
+                opacity=0.65,
+                legendgroup=name,
+                showlegend=column == 1,
+                row=1,
+                col=column,
+            )
         figure.update_yaxes(title_text="share of its class" if column == 1 else None, row=1, col=column)
     figure.update_layout(
         barmode="overlay", title=f"What tells poison from benign pairs – {ATTACKS[attack].title}"
@@ -90,8 +97,13 @@ def _figure_5(found: dict[str, dict[str, Any]]) -> go.Figure:
     """Precision–recall curves of both stages, an attack a panel."""
     columns = 3
     rows = -(-len(found) // columns)
-    figure = make_subplots(rows, columns, subplot_titles=[ATTACKS[attack].title for attack in found],
-                           horizontal_spacing=0.06, vertical_spacing=0.14)  # fmt: skip
+    figure = make_subplots(
+        rows,
+        columns,
+        subplot_titles=[ATTACKS[attack].title for attack in found],
+        horizontal_spacing=0.06,
+        vertical_spacing=0.14,
+    )
     for number, result in enumerate(found.values()):
         row, column = number // columns + 1, number % columns + 1
         for stage, name, colour in (
@@ -102,9 +114,16 @@ def _figure_5(found: dict[str, dict[str, Any]]) -> go.Figure:
             if curve is None:
                 continue
             figure.add_scatter(
-                x=curve["recall"], y=curve["precision"], mode="lines", name=name, legendgroup=stage,
-                line={"color": colour, "width": 2.5, "shape": "hv"}, showlegend=number == 0, row=row, col=column,
-            )  # fmt: skip
+                x=curve["recall"],
+                y=curve["precision"],
+                mode="lines",
+                name=name,
+                legendgroup=stage,
+                line={"color": colour, "width": 2.5, "shape": "hv"},
+                showlegend=number == 0,
+                row=row,
+                col=column,
+            )
         figure.update_xaxes(
             range=[-0.02, 1.02], title_text="recall" if row == rows else None, row=row, col=column
         )
@@ -122,15 +141,30 @@ def _figure_6(found: dict[str, dict[str, Any]]) -> go.Figure:
     titles = (f"(a) poisons in D_b – {ATTACKS[attack].title}", "(b) AUROC of z over q")
     figure = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
     figure.add_heatmap(
-        x=[f"{gamma:.3g}" for gamma in first["gamma"]], y=[str(k) for k in first["k"]], z=first["in_benign"],
-        text=first["in_benign"], texttemplate="%{text}", colorscale=COUNTS, zmin=0, zmax=most, showscale=False,
-        xgap=2, ygap=2, row=1, col=1,
-    )  # fmt: skip
+        x=[f"{gamma:.3g}" for gamma in first["gamma"]],
+        y=[str(k) for k in first["k"]],
+        z=first["in_benign"],
+        text=first["in_benign"],
+        texttemplate="%{text}",
+        colorscale=COUNTS,
+        zmin=0,
+        zmax=most,
+        showscale=False,
+        xgap=2,
+        ygap=2,
+        row=1,
+        col=1,
+    )
     for (name, result), colour in zip(found.items(), LINES, strict=False):
         figure.add_scatter(
-            x=[point["q"] for point in result["q"]], y=[point["auroc"] for point in result["q"]], mode="lines+markers",
-            name=ATTACKS[name].title, line={"color": colour, "width": 2}, row=1, col=2,
-        )  # fmt: skip
+            x=[point["q"] for point in result["q"]],
+            y=[point["auroc"] for point in result["q"]],
+            mode="lines+markers",
+            name=ATTACKS[name].title,
+            line={"color": colour, "width": 2},
+            row=1,
+            col=2,
+        )
     figure.update_xaxes(title_text="γ", type="category", row=1, col=1)
     figure.update_yaxes(title_text="K", type="category", row=1, col=1)
     figure.update_xaxes(title_text="q", row=1, col=2)
@@ -150,11 +184,24 @@ def _figure_7a(found: dict[str, dict[str, Any]]) -> go.Figure:
     parts = Mixture.from_dict(result["mixture"]).components(fine) * (benign.sum() + poisoned.sum()) * width
     figure = go.Figure()
     for name, counts, colour in (("benign", benign, BLUE), ("poisoned", poisoned, ORANGE)):
-        figure.add_bar(x=centres, y=counts, width=width, name=name, opacity=0.65,
-                       marker={"color": colour, "line": {"width": 0}})  # fmt: skip
+        figure.add_bar(
+            x=centres,
+            y=counts,
+            width=width,
+            name=name,
+            opacity=0.65,
+            marker={"color": colour, "line": {"width": 0}},
+        )
     for number, part in enumerate(parts.T):
-        figure.add_scatter(x=fine, y=part, mode="lines", name="components", legendgroup="components",
-                           showlegend=number == 0, line={"color": PURPLE, "width": 1.5, "dash": "dot"})  # fmt: skip
+        figure.add_scatter(
+            x=fine,
+            y=part,
+            mode="lines",
+            name="components",
+            legendgroup="components",
+            showlegend=number == 0,
+            line={"color": PURPLE, "width": 1.5, "dash": "dot"},
+        )
     figure.add_scatter(
         x=fine, y=parts.sum(1), mode="lines", name="mixture", line={"color": PURPLE, "width": 3}
     )

@@ -53,9 +53,14 @@ def bench_detection(
     about = material.about(encoder, mappings)
     with held_results(folder, about) as results:
         base = make_base(
-            source, folder / BASE_NAME, encoder=encoder, captions=options.captions, keys=options.keys,
-            embed=embed, told=told,
-        ).sharing(material.pairs, several=options.captions == "all")  # fmt: skip
+            source,
+            folder / BASE_NAME,
+            encoder=encoder,
+            captions=options.captions,
+            keys=options.keys,
+            embed=embed,
+            told=told,
+        ).sharing(material.pairs, several=options.captions == "all")
         poisoner = Poisoner(
             base,
             encoder,

@@ -13,8 +13,13 @@ from cfbd_core.errors import ParameterError
 def add_decide(command: argparse.ArgumentParser) -> None:
     """Where decisions come from, and whose they are."""
     command.add_argument(
-        "--from", dest="decisions", required=True, type=place, metavar="CSV", help="columns key,decision[,note]"
-    )  # fmt: skip
+        "--from",
+        dest="decisions",
+        required=True,
+        type=place,
+        metavar="CSV",
+        help="columns key,decision[,note]",
+    )
     _add_who(command)
     command.add_argument("--note", metavar="TEXT", help="why, for the log")
 

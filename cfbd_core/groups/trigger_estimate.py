@@ -180,6 +180,21 @@ def _too_few(group: Stack, control: Stack) -> TriggerEstimate:
     mean = np.rint(group.pictures.mean(0)).astype(np.uint8) if len(group) else None
     none = np.zeros((len(group), 4), int)
     return TriggerEstimate(
-        "none", reason, 0.0, 0.0, len(group), len(control), group.missing, group.repeats, mean, None, None,
-        group.index, none, group.pictures[:SAMPLES], none[:SAMPLES], None, None,
-    )  # fmt: skip
+        kind="none",
+        reason=reason,
+        strength=0.0,
+        chance=0.0,
+        pictures=len(group),
+        control=len(control),
+        missing=group.missing,
+        repeats=group.repeats,
+        mean=mean,
+        residual=None,
+        zoom=None,
+        index=group.index,
+        boxes=none,
+        samples=group.pictures[:SAMPLES],
+        sample_boxes=none[:SAMPLES],
+        patch=None,
+        pattern=None,
+    )

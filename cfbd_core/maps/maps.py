@@ -138,9 +138,10 @@ def _read_map(space: Space, folder: Path, info: dict[str, Any]) -> Map:
     if any(column.null_count for column in points.columns) or not all(map(os.path.isfile, sheets)):
         raise ValueError("it is not whole")
     rows, x, y, weights = (column.to_numpy() for column in points.columns)
+    xy = np.column_stack([x, y])
     return Map(
-        space, rows, np.column_stack([x, y]), sheets, info["tile"], info["columns"], info["per_sheet"], info, weights
-    )  # fmt: skip
+        space, rows, xy, sheets, info["tile"], info["columns"], info["per_sheet"], info=info, weights=weights
+    )
 
 
 def _identity(plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -192,9 +192,13 @@ def read_control(path: Path, rows: np.ndarray) -> ControlSample | None:
     Raises AuditError: damaged, or of other pairs than these.
     """
     arrays = {
-        "rows": ("i8", (None,)), "members": ("i8", (None,)), "stratum": ("i1", (None,)),
-        "side": ("i1", (None,)), "drawn": ("i8", (None,)), "about": ("i8", (2,)),
-    }  # fmt: skip
+        "rows": ("i8", (None,)),
+        "members": ("i8", (None,)),
+        "stratum": ("i1", (None,)),
+        "side": ("i1", (None,)),
+        "drawn": ("i8", (None,)),
+        "about": ("i8", (2,)),
+    }
     if not path.exists():
         return None
     with damage_told(path, WAY_OUT):

@@ -169,8 +169,10 @@ def _left(control: ControlSample, decisions: np.ndarray, side: int, level: float
         high += int(left(most_hits(n - misses, n, size, error / 2)))
         known = seen + misses
         point = None if point is None or not known else point + left(size * seen / known)
-        pool, drawn, answered, hits, found = (
-            pool + size, drawn + n, answered + known, hits + seen, found + overruled,
-        )  # fmt: skip
+        pool += size
+        drawn += n
+        answered += known
+        hits += seen
+        found += overruled
         unsure += int(np.count_nonzero(in_sample == UNSURE))
     return Left(point, low, high, at_most, pool, drawn, answered, unsure, hits, found)

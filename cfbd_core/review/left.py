@@ -227,10 +227,17 @@ class WhatIsLeft:
         """Plain JSON values."""
         sides = {name: asdict(getattr(self.found, name)) for name in ("kept", "removed")}
         return {
-            "level": LEVEL, "kept_pairs": self.kept, "removed_pairs": self.removed, **sides, "drawn": self.drawn,
-            "pending": self.pending, "unsure": self.unsure, "moved": self.moved, "look": self.control.look,
+            "level": LEVEL,
+            "kept_pairs": self.kept,
+            "removed_pairs": self.removed,
+            **sides,
+            "drawn": self.drawn,
+            "pending": self.pending,
+            "unsure": self.unsure,
+            "moved": self.moved,
+            "look": self.control.look,
             "reviews_needed": {str(most): self.needed(most) for most in TARGETS},
-        }  # fmt: skip
+        }
 
 
 def _check(count: int) -> None:

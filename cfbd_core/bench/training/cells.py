@@ -176,18 +176,29 @@ class Trainer:
             if not (start / "result.json").is_file():
                 self._trained(poisoned, np.arange(len(poisoned.images)), params, ROWS["none"])
             asked = TrainParams(
-                model=str(start), steps=budget.fine_tuning_steps, lr=budget.fine_tuning_lr,
-                batch_size=budget.batch_size, crop_scale=budget.crop_scale, defense=row.defense, seed=params.seed,
+                model=str(start),
+                steps=budget.fine_tuning_steps,
+                lr=budget.fine_tuning_lr,
+                batch_size=budget.batch_size,
+                crop_scale=budget.crop_scale,
+                defense=row.defense,
+                seed=params.seed,
                 workers=self._workers,
-            )  # fmt: skip
+            )
         else:
             shown, captions = poisoned.images[rows], poisoned.scenario.pairs.captions
             pairs = TrainingSet.from_arrays(shown, [captions[at] for at in rows])
             asked = TrainParams(
-                model=budget.model, steps=budget.steps, lr=budget.lr, batch_size=min(budget.batch_size, len(rows)),
-                crop_scale=budget.crop_scale, defense=row.defense, seed=params.seed,
-                defense_options=budget.options.get(row.defense, {}), workers=self._workers,
-            )  # fmt: skip
+                model=budget.model,
+                steps=budget.steps,
+                lr=budget.lr,
+                batch_size=min(budget.batch_size, len(rows)),
+                crop_scale=budget.crop_scale,
+                defense=row.defense,
+                seed=params.seed,
+                defense_options=budget.options.get(row.defense, {}),
+                workers=self._workers,
+            )
         out = self._run(params, row)
         train(pairs, out, asked, progress=lambda done, total: self._told("train", done, total))
         return load_encoder(str(out / "model"), "auto")

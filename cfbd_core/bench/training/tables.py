@@ -45,9 +45,15 @@ def chart(cells: Iterable[Cell], attacks: Sequence[str]) -> go.Figure:
             means = [_mean(_values(found, name, attack, measure)) for attack in attacks]
             if any(mean is not None for mean in means):
                 figure.add_bar(
-                    x=[ATTACKS[attack].title for attack in attacks], y=means, name=row.title, legendgroup=name,
-                    showlegend=panel == 1, marker={"color": colour}, row=panel, col=1,
-                )  # fmt: skip
+                    x=[ATTACKS[attack].title for attack in attacks],
+                    y=means,
+                    name=row.title,
+                    legendgroup=name,
+                    showlegend=panel == 1,
+                    marker={"color": colour},
+                    row=panel,
+                    col=1,
+                )
     figure.update_layout(height=HEIGHT, barmode="group")
     return styled(figure)
 
