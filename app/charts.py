@@ -15,9 +15,8 @@ from scipy.ndimage import gaussian_filter
 
 from cfbd_core.workbench.preview import Preview
 
-BLUE, GREY, ORANGE, PURPLE, GREEN, YELLOW = (
-    "#0072B2", "#8A8F98", "#D55E00", "#CC79A7", "#009E73", "#E69F00",
-)  # fmt: skip
+BLUE, GREY, ORANGE = "#0072B2", "#8A8F98", "#D55E00"
+PURPLE, GREEN, YELLOW = "#CC79A7", "#009E73", "#E69F00"
 SUBSET_NAMES = ("D_b benign", "D_p top-q", "D_s suspicious")
 SUBSET_COLOURS = (BLUE, ORANGE, GREY)
 CROWD = [[0.0, "rgba(110,120,140,0)"], [1.0, "rgba(110,120,140,0.42)"]]
@@ -50,14 +49,23 @@ def consistency(preview: Preview, log: bool, poisons: bool) -> Chart:
     figure = _bars(centres, width, counts)
     for number, part in enumerate(parts.T, 1):
         figure.add_scatter(
-            x=centres, y=part, mode="lines", line={"width": 1.5, "dash": "dot", "color": PURPLE},
-            name="components", legendgroup="components", showlegend=number == 1,
+            x=centres,
+            y=part,
+            mode="lines",
+            line={"width": 1.5, "dash": "dot", "color": PURPLE},
+            name="components",
+            legendgroup="components",
+            showlegend=number == 1,
             hovertemplate=f"component {number}: %{{y:,.1f}}<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_scatter(
-        x=centres, y=parts.sum(1), mode="lines", line={"width": 2.5, "color": PURPLE}, name="mixture",
+        x=centres,
+        y=parts.sum(1),
+        mode="lines",
+        line={"width": 2.5, "color": PURPLE},
+        name="mixture",
         hovertemplate="mixture: %{y:,.1f}<extra></extra>",
-    )  # fmt: skip
+    )
     if poisons:
         _known_poisons(figure, centres, preview.poisons_by_consistency())
     if preview.coarse.cut is not None:
@@ -66,10 +74,14 @@ def consistency(preview: Preview, log: bool, poisons: bool) -> Chart:
     _mark(figure, float(top.min()), f"top q = {len(top):,}", ORANGE, "right")
     if len(top) <= RUG:
         figure.add_scatter(
-            x=top, y=np.full(len(top), 0.5 if log else 0), mode="markers", name="top-q pairs",
-            marker={"symbol": "line-ns-open", "size": 12, "color": ORANGE}, showlegend=False,
+            x=top,
+            y=np.full(len(top), 0.5 if log else 0),
+            mode="markers",
+            name="top-q pairs",
+            marker={"symbol": "line-ns-open", "size": 12, "color": ORANGE},
+            showlegend=False,
             hovertemplate="c = %{x:.4f}<extra>D_p</extra>",
-        )  # fmt: skip
+        )
     finish(figure, "c – gap between caption and expectation", "pairs", log)
     names = [f"component_{number}" for number in range(1, parts.shape[1] + 1)]
     data = _histogram_data("c", edges, counts) | dict(zip(names, parts.T, strict=True))
@@ -131,26 +143,43 @@ def scatter_map(
     if values is not None:
         name, numbers = values
         figure.add_scattergl(
-            x=xy[:, 0], y=xy[:, 1], mode="markers", customdata=index, name=name,
-            marker={"size": 3 if len(xy) > CROWDED else 6, "color": numbers, "colorscale": "Viridis",
-                    "colorbar": {"title": name}},
+            x=xy[:, 0],
+            y=xy[:, 1],
+            mode="markers",
+            customdata=index,
+            name=name,
+            marker={
+                "size": 3 if len(xy) > CROWDED else 6,
+                "color": numbers,
+                "colorscale": "Viridis",
+                "colorbar": {"title": name},
+            },
             hoverinfo="none",
-        )  # fmt: skip
+        )
     for name, (colour, chosen) in groups.items():
         size, opacity = (5.0, 0.55) if colour == GREY else (7, 0.85)
         if len(xy) > CROWDED:  # smaller and fainter, so that the density shows through
             size, opacity = (2.5, 0.3) if colour == GREY else (4, 0.8)
         figure.add_scattergl(
-            x=xy[chosen, 0], y=xy[chosen, 1], mode="markers", customdata=index[chosen],
-            name=f"{name} ({int(chosen.sum()):,})", hoverinfo="none",
+            x=xy[chosen, 0],
+            y=xy[chosen, 1],
+            mode="markers",
+            customdata=index[chosen],
+            name=f"{name} ({int(chosen.sum()):,})",
+            hoverinfo="none",
             marker={"size": size, "color": colour, "opacity": opacity},
-        )  # fmt: skip
+        )
     if outline:
         x, y = zip(*outline, outline[0], strict=True)
         figure.add_scatter(
-            x=x, y=y, mode="lines", name="outline", showlegend=False, hoverinfo="skip",
+            x=x,
+            y=y,
+            mode="lines",
+            name="outline",
+            showlegend=False,
+            hoverinfo="skip",
             line={"color": PURPLE, "width": 2, "dash": "dot"},
-        )  # fmt: skip
+        )
     finish(figure, "", "")
     figure.update_layout(height=620, hovermode="closest", dragmode="pan")
     for update in (figure.update_xaxes, figure.update_yaxes):
@@ -169,11 +198,18 @@ def _density(xy: np.ndarray, weights: np.ndarray) -> go.Figure:
     most = max(float(smooth.max()), 1e-9)
     return go.Figure(
         go.Heatmap(
-            x=(across[:-1] + across[1:]) / 2, y=(up[:-1] + up[1:]) / 2,
+            x=(across[:-1] + across[1:]) / 2,
+            y=(up[:-1] + up[1:]) / 2,
             z=np.where(smooth > 0.02 * most, smooth, np.nan).round(3).astype(np.float32),
-            colorscale=CROWD, showscale=False, zsmooth="best", hoverinfo="skip", zmin=0, zmax=most, name="density",
+            colorscale=CROWD,
+            showscale=False,
+            zsmooth="best",
+            hoverinfo="skip",
+            zmin=0,
+            zmax=most,
+            name="density",
         )
-    )  # fmt: skip
+    )
 
 
 # --- shared ------------------------------------------------------------------------------------------------
@@ -183,18 +219,27 @@ def _bars(centres: np.ndarray, width: float, counts: np.ndarray) -> go.Figure:
     figure = go.Figure()
     for name, colour, heights in zip(SUBSET_NAMES, SUBSET_COLOURS, counts, strict=True):
         figure.add_bar(
-            x=centres, y=heights, width=width, name=name, marker={"color": colour, "line": {"width": 0}},
-            opacity=0.75, hovertemplate="%{y:,} pairs at %{x:.3f}<extra>" + name + "</extra>",
-        )  # fmt: skip
+            x=centres,
+            y=heights,
+            width=width,
+            name=name,
+            marker={"color": colour, "line": {"width": 0}},
+            opacity=0.75,
+            hovertemplate="%{y:,} pairs at %{x:.3f}<extra>" + name + "</extra>",
+        )
     figure.update_layout(barmode="stack", bargap=0)
     return figure
 
 
 def _known_poisons(figure: go.Figure, centres: np.ndarray, heights: np.ndarray) -> None:
     figure.add_scatter(
-        x=centres, y=heights, mode="lines", line={"shape": "hvh", "width": 2, "color": YELLOW},
-        name="known poisons", hovertemplate="%{y:,} known poisons<extra></extra>",
-    )  # fmt: skip
+        x=centres,
+        y=heights,
+        mode="lines",
+        line={"shape": "hvh", "width": 2, "color": YELLOW},
+        name="known poisons",
+        hovertemplate="%{y:,} known poisons<extra></extra>",
+    )
 
 
 def _curves(preview: Preview, kind: str, across: str, up: str) -> tuple[go.Figure, Columns]:
@@ -207,19 +252,25 @@ def _curves(preview: Preview, kind: str, across: str, up: str) -> tuple[go.Figur
     for (name, colour, column), short in zip(stages, ("c", "z"), strict=True):
         curve = getattr(column, kind)
         figure.add_scatter(
-            x=curve[across], y=curve[up], mode="lines", name=name, line={"width": 2.5, "color": colour},
+            x=curve[across],
+            y=curve[up],
+            mode="lines",
+            name=name,
+            line={"width": 2.5, "color": colour},
             customdata=curve["threshold"],
             hovertemplate=f"{across} %{{x:.4f}}, {up} %{{y:.4f}}<br>above %{{customdata:.4f}}<extra></extra>",
-        )  # fmt: skip
+        )
         data |= {f"{key}_{short}": curve[key] for key in (across, up, "threshold")}
     point = preview.confusion(preview.flagged)
     here = {"recall": point.tpr, "tpr": point.tpr, "fpr": point.fpr, "precision": point.precision}
     figure.add_scatter(
-        x=[here[across] or 0], y=[here[up] if here[up] is not None else 1], mode="markers",
+        x=[here[across] or 0],
+        y=[here[up] if here[up] is not None else 1],
+        mode="markers",
         name="the sliders' verdict",
         marker={"size": 14, "symbol": "diamond", "color": GREEN, "line": {"width": 1.5, "color": "white"}},
         hovertemplate=f"{across} %{{x:.4f}}, {up} %{{y:.4f}}<extra>the sliders' verdict</extra>",
-    )  # fmt: skip
+    )
     longest = max(map(len, data.values()))
     return figure, {name: [*column, *[None] * (longest - len(column))] for name, column in data.items()}
 
@@ -232,18 +283,29 @@ def _histogram_data(name: str, edges: np.ndarray, counts: np.ndarray) -> dict[st
 def _mark(figure: go.Figure, x: float, text: str, colour: str, side: str) -> None:
     figure.add_vline(x=x, line={"color": colour, "width": 2, "dash": "dash"})
     figure.add_annotation(
-        x=x, y=1.0, yref="paper", text=text, showarrow=False, font={"size": 13},
-        xanchor="right" if side == "left" else "left", yanchor="bottom",
-    )  # fmt: skip
+        x=x,
+        y=1.0,
+        yref="paper",
+        text=text,
+        showarrow=False,
+        font={"size": 13},
+        xanchor="right" if side == "left" else "left",
+        yanchor="bottom",
+    )
 
 
 def finish(figure: go.Figure, x: str, y: str, log: bool = False) -> None:
     """Give a figure the look that all of ours have; ``x`` and ``y`` are the axes' titles."""
     figure.update_layout(
-        height=HEIGHT, margin={"l": 8, "r": 8, "t": 30, "b": 8}, hovermode="x unified" if "pairs" in y else "closest",
-        legend={"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0}, xaxis_title=x, yaxis_title=y,
-        uirevision="keep", transition={"duration": 0},
-    )  # fmt: skip
+        height=HEIGHT,
+        margin={"l": 8, "r": 8, "t": 30, "b": 8},
+        hovermode="x unified" if "pairs" in y else "closest",
+        legend={"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0},
+        xaxis_title=x,
+        yaxis_title=y,
+        uirevision="keep",
+        transition={"duration": 0},
+    )
     figure.update_yaxes(rangemode="tozero")
     if log:
         most = max((float(np.max(trace.y)) for trace in figure.data if trace.type == "bar"), default=1.0)

@@ -39,9 +39,15 @@ def file_button(out: Path, key: str, mime: str = "application/octet-stream", pri
         st.caption("The file is too large for a browser; fetch it from the server.")
     else:
         st.download_button(
-            f"Download {escaped(out.name)}", out.read_bytes, out.name, mime, icon=":material/download:",
-            on_click="ignore", key=key, type="primary" if primary else "secondary",
-        )  # fmt: skip
+            f"Download {escaped(out.name)}",
+            out.read_bytes,
+            out.name,
+            mime,
+            icon=":material/download:",
+            on_click="ignore",
+            key=key,
+            type="primary" if primary else "secondary",
+        )
 
 
 def warnings(out: Path) -> None:

@@ -27,32 +27,49 @@ def heat_map(
     ramp = ALARM if "poison" in name else HEAT
     figure = go.Figure(
         go.Heatmap(
-            z=cells, x=across, y=up, colorscale=[[0.0, ramp[0]], [1.0, ramp[1]]], showscale=False, xgap=2, ygap=2,
+            z=cells,
+            x=across,
+            y=up,
+            colorscale=[[0.0, ramp[0]], [1.0, ramp[1]]],
+            showscale=False,
+            xgap=2,
+            ygap=2,
             hovertemplate="K = %{y}, γ = %{x}: %{z:,} pairs<extra></extra>",
         )
-    )  # fmt: skip
+    )
     # Plotly chooses a text's colour for all that is darker than a middle grey alike, too faint on much of a ramp.
     least, most = int(cells.min()), int(cells.max())
+    colours = [text_on(mixed(*ramp, (cell - least) / max(1, most - least))) for cell in cells.ravel()]
     figure.add_scatter(
-        x=across * len(up), y=np.repeat(up, len(across)).tolist(), mode="text", hoverinfo="skip", showlegend=False,
+        x=across * len(up),
+        y=np.repeat(up, len(across)).tolist(),
+        mode="text",
+        hoverinfo="skip",
+        showlegend=False,
         text=[_short(int(cell)) for cell in cells.ravel()],
-        textfont={"color": [text_on(mixed(*ramp, (cell - least) / max(1, most - least))) for cell in cells.ravel()]},
-    )  # fmt: skip
+        textfont={"color": colours},
+    )
     if at is not None:
         k, gamma = at
         nearest = int(np.argmin(np.abs(np.asarray(gammas) - gamma)))
         row = list(ks).index(k) if k in ks else 0
         figure.add_shape(
-            type="rect", x0=nearest - 0.5, x1=nearest + 0.5, y0=row - 0.5, y1=row + 0.5,
+            type="rect",
+            x0=nearest - 0.5,
+            x1=nearest + 0.5,
+            y0=row - 0.5,
+            y1=row + 0.5,
             line={"color": GREEN, "width": 4},
-        )  # fmt: skip
+        )
     finish(figure, "γ", "K", log=False)
     figure.update_layout(title={"text": title, "font": {"size": 15}}, margin={"t": 44}, hovermode="closest")
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(type="category", showgrid=False, rangemode="normal")
     data: Columns = {
-        "k": np.repeat(ks, len(gammas)).tolist(), "gamma": list(gammas) * len(ks), "pairs": cells.ravel(),
-    }  # fmt: skip
+        "k": np.repeat(ks, len(gammas)).tolist(),
+        "gamma": list(gammas) * len(ks),
+        "pairs": cells.ravel(),
+    }
     return Chart(name, title, figure, data)
 
 
@@ -68,22 +85,36 @@ def agreement(flagged: Mapping[str, np.ndarray]) -> Chart:
     )
     figure = go.Figure(
         go.Heatmap(
-            z=cells, x=names, y=names, zmin=0, zmax=1, colorscale=[[0.0, HEAT[0]], [1.0, HEAT[1]]], showscale=False,
-            xgap=2, ygap=2, hovertemplate="of what %{y} flags: %{z:.1%} are flagged by %{x}<extra></extra>",
+            z=cells,
+            x=names,
+            y=names,
+            zmin=0,
+            zmax=1,
+            colorscale=[[0.0, HEAT[0]], [1.0, HEAT[1]]],
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            hovertemplate="of what %{y} flags: %{z:.1%} are flagged by %{x}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.add_scatter(
-        x=names * len(names), y=np.repeat(names, len(names)).tolist(), mode="text", hoverinfo="skip", showlegend=False,
+        x=names * len(names),
+        y=np.repeat(names, len(names)).tolist(),
+        mode="text",
+        hoverinfo="skip",
+        showlegend=False,
         text=[f"{cell:.0%}" for cell in cells.ravel()],
         textfont={"color": [text_on(mixed(*HEAT, cell)) for cell in cells.ravel()]},
-    )  # fmt: skip
+    )
     finish(figure, "… is flagged by", "Of what … flags")
     figure.update_layout(margin={"t": 20}, hovermode="closest")
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(type="category", showgrid=False, autorange="reversed")
     data: Columns = {
-        "of": np.repeat(names, len(names)).tolist(), "flagged by": names * len(names), "share": cells.ravel(),
-    }  # fmt: skip
+        "of": np.repeat(names, len(names)).tolist(),
+        "flagged by": names * len(names),
+        "share": cells.ravel(),
+    }
     return Chart("agreement", "How far detectors agree", figure, data)
 
 

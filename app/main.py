@@ -92,19 +92,22 @@ def _is_ready(folder: Path | None) -> bool:
     """Whether there is something to show; else a calm page that says what to do."""
     if folder is None:
         widgets.empty(
-            ":material/folder_open:", "No audit is open", "Open one, or make one of your own pairs.",
+            ":material/folder_open:",
+            "No audit is open",
+            "Open one, or make one of your own pairs.",
             page="views/audits.py",
-        )  # fmt: skip
+        )
         return False
     if not state.is_scored(folder):
         source = Audit.open(folder).source() or "SOURCE"
         command = f"cfbd run {shlex.quote(source)} --audit {shlex.quote(str(folder))}"
         widgets.empty(
-            ":material/hourglass_empty:", "Not scored yet",
+            ":material/hourglass_empty:",
+            "Not scored yet",
             "This audit's embeddings or scores are not complete. The page Audits shows its job or goes on with "
             f"it, and so does {words.code(command)}.",
             page="views/audits.py",
-        )  # fmt: skip
+        )
         return False
     return True
 

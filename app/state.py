@@ -23,9 +23,23 @@ from cfbd_core.workbench.preview import Preview
 
 FILTER = "filter"  # of the pairs, in the session: app.filters
 OF_ONE_AUDIT = (
-    "params", "undo", "log_page", "groups_page", "review", "review_acted", "review_learning", "review_begin_at",
-    "review_drawn", "review_shown", "asides", "asides_drawn", "view_asked", "preview", "gallery_opened", FILTER,
-)  # fmt: skip
+    "params",
+    "undo",
+    "log_page",
+    "groups_page",
+    "review",
+    "review_acted",
+    "review_learning",
+    "review_begin_at",
+    "review_drawn",
+    "review_shown",
+    "asides",
+    "asides_drawn",
+    "view_asked",
+    "preview",
+    "gallery_opened",
+    FILTER,
+)
 
 
 def settings() -> Settings:

@@ -141,9 +141,13 @@ def chart(drawn: Chart, on_outline: Callable[[], None] | None = None) -> None:
         "toImageButtonOptions": {"format": kind, "filename": f"cfbd_{drawn.name}", "scale": 2},
     }
     st.plotly_chart(
-        drawn.figure, key=f"chart_{drawn.name}", config=config, alt=drawn.alt,
-        on_select=on_outline or "ignore", selection_mode=("box", "lasso"),
-    )  # fmt: skip
+        drawn.figure,
+        key=f"chart_{drawn.name}",
+        config=config,
+        alt=drawn.alt,
+        on_select=on_outline or "ignore",
+        selection_mode=("box", "lasso"),
+    )
     with st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         data_button(drawn.name, drawn.data)
 

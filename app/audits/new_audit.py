@@ -18,9 +18,16 @@ DEMO = f"{AUDITS}/demo"
 FIRST = SplitParams()  # what the sliders begin at
 CHANGED = "changed"  # in the session: the folder of the audit whose options the form changes
 OPTIONS: dict[str, Any] = {
-    "format": "auto", "captions": "first", "image_col": "", "caption_col": "", "label_col": "", "image_root": "",
-    "encoder": "", "q": FIRST.q, "k": FIRST.k,
-}  # fmt: skip
+    "format": "auto",
+    "captions": "first",
+    "image_col": "",
+    "caption_col": "",
+    "label_col": "",
+    "image_root": "",
+    "encoder": "",
+    "q": FIRST.q,
+    "k": FIRST.k,
+}
 
 
 def offer_demo(folders: list[Path]) -> None:
@@ -91,9 +98,11 @@ def _options() -> dict[str, Any]:
     left, right = st.columns(2)
     left.text_input("Label column", key="new_label_col", placeholder="guessed")
     right.text_input(
-        "Folder of the images", key="new_image_root", placeholder="that of the source",
+        "Folder of the images",
+        key="new_image_root",
+        placeholder="that of the source",
         help="Where the paths of images start.",
-    )  # fmt: skip
+    )
     st.text_input("Encoder", key="new_encoder", placeholder="mini, or NAME/PRETRAINED of open_clip")
     left, right = st.columns(2)
     left.number_input(

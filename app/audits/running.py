@@ -14,20 +14,35 @@ from cfbd_core.jobs.jobs import Job, JobProgress
 
 EVERY = 1.0  # seconds
 STAGES = {
-    "ingest": "Reading pairs", "embed": "Computing embeddings", "score": "Scoring", "train F": "Training F",
-    "draw": "Drawing scenes", "export": "Writing", "report": "Writing the report", "map": "Making the map",
+    "ingest": "Reading pairs",
+    "embed": "Computing embeddings",
+    "score": "Scoring",
+    "train F": "Training F",
+    "draw": "Drawing scenes",
+    "export": "Writing",
+    "report": "Writing the report",
+    "map": "Making the map",
     "detect": "Detectors at work",
-    "measuring: classes": "Measuring: names of the classes", "measuring CA": "Measuring CA",
+    "measuring: classes": "Measuring: names of the classes",
+    "measuring CA": "Measuring CA",
     "measuring ASR": "Measuring ASR",
-    "trigger": "Optimising the trigger", "copy": "Writing the copy", "train": "Training",
+    "trigger": "Optimising the trigger",
+    "copy": "Writing the copy",
+    "train": "Training",
     "pictures hashed": "Hashing pictures",
-}  # fmt: skip
+}
 
 FIELDS = {
-    "q": "q", "k": "K", "format": "Format", "captions": "Captions of a record", "image-col": "Image column",
-    "caption-col": "Caption column", "label-col": "Label column", "image-root": "Folder of the images",
+    "q": "q",
+    "k": "K",
+    "format": "Format",
+    "captions": "Captions of a record",
+    "image-col": "Image column",
+    "caption-col": "Caption column",
+    "label-col": "Label column",
+    "image-root": "Folder of the images",
     "encoder": "Encoder",
-}  # fmt: skip
+}
 
 
 def latest(

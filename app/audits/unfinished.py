@@ -23,19 +23,29 @@ def half_made(folder: Path, status: dict[str, Any]) -> None:
     held = status["source"]
     if held is None:
         st.button(
-            "Choose a source", key=f"change_{folder}", on_click=new_audit.change, args=[folder, "", {}],
+            "Choose a source",
+            key=f"change_{folder}",
+            on_click=new_audit.change,
+            args=[folder, "", {}],
             icon=":material/edit:",
-        )  # fmt: skip
+        )
         return
     options = held["options"] | _fitting(status["pairs"])
     st.button(
-        "Go on", key=f"go_on_{folder}", on_click=_go_on, args=[folder, held["source"], options],
-        icon=":material/play_arrow:", help="Embeds, scores and splits what is missing.",
-    )  # fmt: skip
+        "Go on",
+        key=f"go_on_{folder}",
+        on_click=_go_on,
+        args=[folder, held["source"], options],
+        icon=":material/play_arrow:",
+        help="Embeds, scores and splits what is missing.",
+    )
     st.button(
-        "Change options", key=f"change_{folder}", on_click=new_audit.change, args=[folder, held["source"], options],
+        "Change options",
+        key=f"change_{folder}",
+        on_click=new_audit.change,
+        args=[folder, held["source"], options],
         icon=":material/edit:",
-    )  # fmt: skip
+    )
 
 
 def of_job(job: Job) -> None:
@@ -44,9 +54,12 @@ def of_job(job: Job) -> None:
     if asked is not None:
         source = asked["source"]
         st.button(
-            "Change options", key=f"change_{job.id}", on_click=new_audit.change, args=[job.audit, source, asked],
+            "Change options",
+            key=f"change_{job.id}",
+            on_click=new_audit.change,
+            args=[job.audit, source, asked],
             icon=":material/edit:",
-        )  # fmt: skip
+        )
     made = frozenset({SOURCE_NAME}) if job.kind == "demo" else frozenset()
     if not job.made_audit or what_it_holds(job.audit, made) is not None:
         running.dismissal(job)
@@ -55,9 +68,13 @@ def of_job(job: Job) -> None:
         name = words.escaped(state.settings().name(job.audit))
         st.markdown(f"**{name}** holds no results yet. Its source stays as it is.")
         st.button(
-            "Delete its folder", key=f"discard_{job.id}", on_click=_discard, args=[job, made], type="primary",
+            "Delete its folder",
+            key=f"discard_{job.id}",
+            on_click=_discard,
+            args=[job, made],
+            type="primary",
             icon=":material/delete:",
-        )  # fmt: skip
+        )
         running.dismissal(job, "Keep the folder, forget the job")
 
 

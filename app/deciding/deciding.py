@@ -22,10 +22,12 @@ def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: st
     """Offer to decide on the pairs at ``positions`` (m,) together; ``chosen`` says for the log how they were chosen."""
     is_dead = not len(positions) or state.is_read_only()
     with st.popover(
-        f"Decide on all {len(positions):,}", icon=":material/done_all:",
+        f"Decide on all {len(positions):,}",
+        icon=":material/done_all:",
         disabled=is_dead,
-        key=f"bulk_{key}", on_change="rerun",
-    ):  # fmt: skip
+        key=f"bulk_{key}",
+        on_change="rerun",
+    ):
         if is_dead:
             return
         explorer = state.explorer()
@@ -38,10 +40,12 @@ def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: st
         with st.container(horizontal=True, gap="xsmall"):
             for decision, label in CHOICES.items():
                 st.button(
-                    label, key=f"all_{decision or 'clear'}_{key}", on_click=_decide,
+                    label,
+                    key=f"all_{decision or 'clear'}_{key}",
+                    on_click=_decide,
                     args=[rows, decision, key, dict(chosen), explorer.last_action],
                     type="primary" if decision == "remove" else "secondary",
-                )  # fmt: skip
+                )
 
 
 def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any], since: int) -> None:

@@ -60,9 +60,12 @@ def buttons() -> None:
     undo, redo = _around()
     for step, what, turn in ((undo, "Undo", _undo), (redo, "Redo", _redo)):
         st.button(
-            f"{what}: {step.words}" if step else what, on_click=turn, disabled=step is None or state.is_read_only(),
-            icon=f":material/{what.lower()}:", key=f"{what.lower()}_button",
-        )  # fmt: skip
+            f"{what}: {step.words}" if step else what,
+            on_click=turn,
+            disabled=step is None or state.is_read_only(),
+            icon=f":material/{what.lower()}:",
+            key=f"{what.lower()}_button",
+        )
 
 
 def turned(done: Action, pairs: int) -> None:

@@ -21,9 +21,13 @@ def ask() -> None:
         st.caption(f"The log names you {words.escaped(login, 60)}.")
         return
     st.text_input(
-        "Your name", key="who", max_chars=60, placeholder=NOBODY, persist_state="session",
+        "Your name",
+        key="who",
+        max_chars=60,
+        placeholder=NOBODY,
+        persist_state="session",
         help="The log of decisions names you so.",
-    )  # fmt: skip
+    )
 
 
 def _login() -> str:

@@ -90,9 +90,12 @@ def _source() -> tuple[str, SourceOptions] | None:
         **KEPT,
     )
     captions = right.selectbox(
-        "Captions of a record", ["first", "all"], key="lab_captions", **KEPT,
+        "Captions of a record",
+        ["first", "all"],
+        key="lab_captions",
+        **KEPT,
         help="all: every caption of a picture is a pair of its own",
-    )  # fmt: skip
+    )
     place = st.container()
     with st.expander("How to read the source", icon=":material/description:", type="compact"):
         one, two, three = st.columns(3)
@@ -115,18 +118,31 @@ def _source() -> tuple[str, SourceOptions] | None:
 def _poison(attack: Attack, rate: Any, targets: Any, captions: Any) -> dict[str, Any]:
     defaults = PoisonParams()
     share = rate.number_input(
-        "Poison rate", 0.0, 1.0, defaults.rate, 0.001, format="%.4g", key="lab_rate", **KEPT,
+        "Poison rate",
+        0.0,
+        1.0,
+        defaults.rate,
+        0.001,
+        format="%.4g",
+        key="lab_rate",
+        **KEPT,
         help="Poisoned pairs / all pairs. 0.006 is 0.6 %: 6 in 1,000.",
-    )  # fmt: skip
+    )
     names = targets.text_input(
-        "Targets", ",".join(defaults.targets), key="lab_targets", **KEPT,
+        "Targets",
+        ",".join(defaults.targets),
+        key="lab_targets",
+        **KEPT,
         help="What poisoned pictures are to be called. Several, with commas between them, share the poisons.",
-    )  # fmt: skip
+    )
     rule = captions.selectbox(
-        "Captions of the poisons", list(RULES), key="lab_rule", **KEPT,
+        "Captions of the poisons",
+        list(RULES),
+        key="lab_rule",
+        **KEPT,
         format_func=RULES.__getitem__,
         help=f"{attack.title}'s own: {lab.RULES[attack.captions]}. Natural: as people write them.",
-    )  # fmt: skip
+    )
     return {"rate": share, "targets": tuple(names.split(",")), "captions": None if rule == OWN else rule}
 
 
@@ -178,15 +194,20 @@ def _more(attack: Attack, rule: str | None) -> tuple[int, dict[str, Any]]:
     )
     if (rule or attack.captions) == "natural":
         file = next(columns).text_input(
-            "File of natural captions", key="lab_captions_file", placeholder="ours", **KEPT,
+            "File of natural captions",
+            key="lab_captions_file",
+            placeholder="ours",
+            **KEPT,
             help="One caption of the target a line; needed for targets that we have none of.",
-        )  # fmt: skip
+        )
         chosen |= {"captions_file": file} if file.strip() else {}
     if attack.optimised:
         encoder = next(columns).text_input(
-            "Encoder that is attacked", key="lab_encoder", placeholder="mini, or NAME/PRETRAINED of open_clip",
+            "Encoder that is attacked",
+            key="lab_encoder",
+            placeholder="mini, or NAME/PRETRAINED of open_clip",
             **KEPT,
-        )  # fmt: skip
+        )
         chosen |= {"encoder": encoder} if encoder.strip() else {}
     return int(triggers), chosen
 

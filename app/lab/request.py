@@ -39,11 +39,18 @@ from cfbd_core.wording import counted
 COPIES = "copies"  # new copies go to this folder of the first root
 KIND = "attack"  # of job
 LABELS = {
-    "rate": "Poison rate", "target": "Targets", "target-captions": "Captions of the poisons",
-    "captions-file": "File of natural captions", "triggers": "Triggers a target", "seed": "Seed",
-    "mismatched": "Mismatched captions", "duplicate-captions": "Duplicate captions",
-    "boilerplate": "Boilerplate captions", "near-duplicates": "Near-duplicate pictures", "out": "Folder of the copy",
-}  # fmt: skip
+    "rate": "Poison rate",
+    "target": "Targets",
+    "target-captions": "Captions of the poisons",
+    "captions-file": "File of natural captions",
+    "triggers": "Triggers a target",
+    "seed": "Seed",
+    "mismatched": "Mismatched captions",
+    "duplicate-captions": "Duplicate captions",
+    "boilerplate": "Boilerplate captions",
+    "near-duplicates": "Near-duplicate pictures",
+    "out": "Folder of the copy",
+}
 RULES = {
     "templates": "one of 80 templates with the target",
     "natural": "a caption of the target as people write them",

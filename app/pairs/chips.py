@@ -30,9 +30,14 @@ def show(preview: Preview) -> None:
         for place, part in enumerate(found):
             words = GONE if part.name == "lasso" and gone else part.words
             st.button(
-                escaped(words, 80), key=f"chip_{place}", icon=":material/close:", on_click=filters.choose,
-                args=[part.without], help="Take this out of the filter", type="secondary",
-            )  # fmt: skip
+                escaped(words, 80),
+                key=f"chip_{place}",
+                icon=":material/close:",
+                on_click=filters.choose,
+                args=[part.without],
+                help="Take this out of the filter",
+                type="secondary",
+            )
         _views(filters.chosen())
         if len(found) > 1:
             st.button(
@@ -73,27 +78,40 @@ def _views(held: PairFilter) -> None:
     """Named views: open one, save this one, take one out."""
     views, is_read_only = state.saved_views(), state.is_read_only()
     with st.popover(
-        "Views", icon=":material/bookmark:", help="Filters and sliders that were saved under a name",
-        key="views_popover", on_change="rerun",
-    ):  # fmt: skip
+        "Views",
+        icon=":material/bookmark:",
+        help="Filters and sliders that were saved under a name",
+        key="views_popover",
+        on_change="rerun",
+    ):
         for place, (name, query) in enumerate(views.items()):
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.button(
                     escaped(name, 40), key=f"view_{place}", on_click=_open_view, args=[query], width="stretch"
                 )
                 st.button(
-                    "", key=f"forget_{place}", icon=":material/delete:", type="tertiary",
-                    on_click=_forget_view, args=[name], help="Take this view out", disabled=is_read_only,
-                )  # fmt: skip
+                    "",
+                    key=f"forget_{place}",
+                    icon=":material/delete:",
+                    type="tertiary",
+                    on_click=_forget_view,
+                    args=[name],
+                    help="Take this view out",
+                    disabled=is_read_only,
+                )
         if not views:
             st.caption("No view is saved yet. Filter, then give it a name.")
         st.text_input("Name", key="view_name", max_chars=40, placeholder="such as: bananas to look at")
         asked = st.session_state.get("view_asked")
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.button(
-                "Save this view", key="save_view", on_click=_save_view, args=[held], type="primary",
+                "Save this view",
+                key="save_view",
+                on_click=_save_view,
+                args=[held],
+                type="primary",
                 disabled=is_read_only,
-            )  # fmt: skip
+            )
             if asked in views:
                 st.button(
                     "Replace",

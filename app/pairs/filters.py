@@ -105,20 +105,35 @@ def controls(preview: Preview) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         _stand("show", held.show)
         st.segmented_control(
-            "Show", list(SHOW), format_func=SHOW.__getitem__, required=True, key="show",
-            on_change=_changed, args=["show"],
-        )  # fmt: skip
+            "Show",
+            list(SHOW),
+            format_func=SHOW.__getitem__,
+            required=True,
+            key="show",
+            on_change=_changed,
+            args=["show"],
+        )
         _stand("subsets", list(held.subsets))
         st.pills(
-            "Coarse subset", list(SUBSETS), format_func=SUBSETS.__getitem__, selection_mode="multi",
-            key="subsets", on_change=_changed, args=["subsets"],
-        )  # fmt: skip
+            "Coarse subset",
+            list(SUBSETS),
+            format_func=SUBSETS.__getitem__,
+            selection_mode="multi",
+            key="subsets",
+            on_change=_changed,
+            args=["subsets"],
+        )
         _sort(held)
         _stand("text", held.text)
         st.text_input(
-            "Search", placeholder="captions and keys", key="text", max_chars=200, width=190,
-            on_change=_changed, args=["text"],
-        )  # fmt: skip
+            "Search",
+            placeholder="captions and keys",
+            key="text",
+            max_chars=200,
+            width=190,
+            on_change=_changed,
+            args=["text"],
+        )
         with st.popover("More filters", icon=":material/filter_list:"):
             _more(preview, held)
 
@@ -130,22 +145,37 @@ def _sort(held: PairFilter) -> None:
         stands = ("z", held.descending)
     _stand("sort", stands if stands in orders else ("row", False))
     st.selectbox(
-        "Sort by", list(orders), format_func=orders.__getitem__, key="sort", width=150,
-        on_change=_changed, args=["sort"],
-    )  # fmt: skip
+        "Sort by",
+        list(orders),
+        format_func=orders.__getitem__,
+        key="sort",
+        width=150,
+        on_change=_changed,
+        args=["sort"],
+    )
 
 
 def _more(preview: Preview, held: PairFilter) -> None:
     _stand("shows", held.like.value if held.like and held.like.kind == "text" else "")
     st.text_input(
-        "Pictures that show", placeholder="such as: a dog on a beach", key="shows", max_chars=200,
-        on_change=_changed, args=["like"], help="The 100 pairs whose pictures the audit's encoder finds nearest.",
-    )  # fmt: skip
+        "Pictures that show",
+        placeholder="such as: a dog on a beach",
+        key="shows",
+        max_chars=200,
+        on_change=_changed,
+        args=["like"],
+        help="The 100 pairs whose pictures the audit's encoder finds nearest.",
+    )
     _stand("decided", list(held.decisions))
     st.pills(
-        "Decided", DECISIONS, format_func=lambda name: name or "undecided", selection_mode="multi",
-        key="decided", on_change=_changed, args=["decisions"],
-    )  # fmt: skip
+        "Decided",
+        DECISIONS,
+        format_func=lambda name: name or "undecided",
+        selection_mode="multi",
+        key="decided",
+        on_change=_changed,
+        args=["decisions"],
+    )
     kind = None if held.copies is None else held.copies.kind
     _stand("copies", kind)
     st.selectbox(

@@ -80,10 +80,12 @@ def _draw_told(told: _Told | None, where: str) -> None:
         st.caption(escaped(told.needed))
     with st.container(horizontal=True, gap="small"):
         if st.button(
-            f"Draw {MORE} more", key=f"left_more_{where}", icon=":material/add:",
+            f"Draw {MORE} more",
+            key=f"left_more_{where}",
+            icon=":material/add:",
             disabled=not told.has_undrawn or state.is_read_only(),
             help="From the same pool; what is drawn already stays.",
-        ):  # fmt: skip
+        ):
             _draw_more()
         if told.moved or not told.has_undrawn:
             _draw_button(where, "Draw a new control sample", anew=True)

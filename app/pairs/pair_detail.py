@@ -23,9 +23,14 @@ def show(preview: Preview, position: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="pair_ways"):
         row = int(pair["row"])
         if st.button(
-            "Review from here", key="review_from_here", icon=":material/rate_review:", type="primary",
-            on_click=review_order.begin_at, args=[row], help="The pairs of this filter in its order, this one first.",
-        ):  # fmt: skip
+            "Review from here",
+            key="review_from_here",
+            icon=":material/rate_review:",
+            type="primary",
+            on_click=review_order.begin_at,
+            args=[row],
+            help="The pairs of this filter in its order, this one first.",
+        ):
             address.go("views/review.py")
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
             st.markdown("Find pairs like it", width="content")

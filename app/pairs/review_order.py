@@ -30,12 +30,16 @@ def choose() -> str:
     """Draw the choice of the order, and return what is chosen."""
     st.session_state["review_order"] = chosen()  # not by a default: a button may have set it
     st.segmented_control(
-        "Order", list(ORDERS), format_func=ORDERS.__getitem__, required=True,
-        key="review_order", persist_state="session",
+        "Order",
+        list(ORDERS),
+        format_func=ORDERS.__getitem__,
+        required=True,
+        key="review_order",
+        persist_state="session",
         help="As filtered: the pairs of the page Suspicious pairs, in its order. Learned from you: the riskiest "
         "that are left, some that teach most, and some of the control sample, once it is drawn. Control sample: "
         "its pairs alone, which were drawn at random and tell how much is left.",
-    )  # fmt: skip
+    )
     return chosen()
 
 

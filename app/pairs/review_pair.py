@@ -22,9 +22,14 @@ from cfbd_core.workbench.preview import Preview
 from cfbd_core.workbench.scored_pairs import ScoredPairs
 
 KEYS = {
-    "z": "review_undo", "n": "review_next", "ArrowRight": "review_next", "p": "review_previous",
-    "ArrowLeft": "review_previous", "?": "review_help", "w": "review_note_",
-}  # fmt: skip
+    "z": "review_undo",
+    "n": "review_next",
+    "ArrowRight": "review_next",
+    "p": "review_previous",
+    "ArrowLeft": "review_previous",
+    "?": "review_help",
+    "w": "review_note_",
+}
 MOVES = ("review_undo", "review_next", "review_previous")
 CHOICES = {"k": ("keep", "Keep"), "x": ("remove", "Remove"), "u": ("unsure", "Unsure")}
 AHEAD = 6  # pairs that the page holds ready beside the one that is shown
@@ -154,10 +159,13 @@ def _buttons(queue: ReviewQueue, shown: _Shown | None) -> None:
         for key, (decision, label) in CHOICES.items():
             # A button of this pair alone: a click that comes late must not be taken for one on the next.
             st.button(
-                f"{label}  `{key.upper()}`", key=f"review_decide_{decision}_{queue.row}", on_click=_decide_here,
+                f"{label}  `{key.upper()}`",
+                key=f"review_decide_{decision}_{queue.row}",
+                on_click=_decide_here,
                 args=[queue, queue.at, shown, decision],
-                type="primary" if shown and shown.decided == decision else "secondary", disabled=is_dead,
-            )  # fmt: skip
+                type="primary" if shown and shown.decided == decision else "secondary",
+                disabled=is_dead,
+            )
         st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[queue], disabled=not _acted())
         st.button("Back  `P`", key="review_previous", on_click=queue.go, args=[-1], type="tertiary")
         st.button("Next  `N`", key="review_next", on_click=queue.go, args=[1], type="tertiary")
@@ -165,9 +173,15 @@ def _buttons(queue: ReviewQueue, shown: _Shown | None) -> None:
             _keys()
         if shown is not None and not is_dead:
             st.text_input(
-                "Note", shown.note, key=_note_of(shown), max_chars=200, width=260,
-                label_visibility="collapsed", placeholder="Note  (W)", icon=":material/edit_note:",
-            )  # fmt: skip
+                "Note",
+                shown.note,
+                key=_note_of(shown),
+                max_chars=200,
+                width=260,
+                label_visibility="collapsed",
+                placeholder="Note  (W)",
+                icon=":material/edit_note:",
+            )
 
 
 def _note_of(shown: _Shown) -> str:

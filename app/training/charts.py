@@ -25,9 +25,13 @@ def loss(curves: Curves, steps: int | None) -> Chart:
     figure = go.Figure()
     at, values = thinned(curves.step, curves.loss)
     figure.add_scatter(
-        x=at, y=values, mode="lines+markers" if len(at) == 1 else "lines", name="loss",
-        line={"width": 2, "color": BLUE}, hovertemplate="step %{x:,}: %{y:.3f}<extra></extra>",
-    )  # fmt: skip
+        x=at,
+        y=values,
+        mode="lines+markers" if len(at) == 1 else "lines",
+        name="loss",
+        line={"width": 2, "color": BLUE},
+        hovertemplate="step %{x:,}: %{y:.3f}<extra></extra>",
+    )
     _framed(figure, "loss", steps)
     if not len(at):
         _note(figure, "The first steps are not logged yet")
@@ -40,10 +44,14 @@ def measured(curves: Curves, steps: int | None, nothing: str) -> Chart:
     for rate, values, colour in (("CA", curves.ca, BLUE), ("ASR", curves.asr, ORANGE)):
         empty: list[float | None] = [None]  # else the legend would come later, and all jump
         figure.add_scatter(
-            x=curves.measured_at if values else empty, y=values or empty,
-            mode="lines+markers", name=rate, line={"width": 2, "color": colour},
-            marker={"size": 6}, hovertemplate=f"step %{{x:,}}: {rate} %{{y:.2%}}<extra></extra>",
-        )  # fmt: skip
+            x=curves.measured_at if values else empty,
+            y=values or empty,
+            mode="lines+markers",
+            name=rate,
+            line={"width": 2, "color": colour},
+            marker={"size": 6},
+            hovertemplate=f"step %{{x:,}}: {rate} %{{y:.2%}}<extra></extra>",
+        )
     _framed(figure, "CA and ASR", steps)
     figure.update_layout(showlegend=True)
     figure.update_yaxes(range=SHARES, tickformat=".0%", rangemode="normal")
@@ -57,9 +65,7 @@ def overlaid(names: Sequence[str], runs: Sequence[Curves], steps: int | None) ->
     """Curves of several runs over each other: loss, and below it CA and ASR where one was measured."""
     kinds = ["loss", *(("CA", "ASR") if any(len(curves.measured_at) for curves in runs) else ())]
     figure = make_subplots(rows=len(kinds), cols=1, shared_xaxes=True, vertical_spacing=0.05)
-    drawn = [
-        (html.escape(name), curves) for name, curves in zip(names, runs, strict=True) if curves.step
-    ]  # fmt: skip
+    drawn = [(html.escape(name), curves) for name, curves in zip(names, runs, strict=True) if curves.step]
     for number, (name, curves) in enumerate(drawn):
         line = {
             "width": 2,
@@ -74,11 +80,18 @@ def overlaid(names: Sequence[str], runs: Sequence[Curves], steps: int | None) ->
         for row, (kind, (x, y)) in enumerate(zip(kinds, rows, strict=False), 1):
             is_line = kind == "loss" and len(x) > 1
             figure.add_scatter(
-                x=x, y=y, mode="lines" if is_line else "lines+markers", name=name, legendgroup=name,
-                showlegend=kind == "loss", line=line,
-                marker={"size": 5}, row=row, col=1,
+                x=x,
+                y=y,
+                mode="lines" if is_line else "lines+markers",
+                name=name,
+                legendgroup=name,
+                showlegend=kind == "loss",
+                line=line,
+                marker={"size": 5},
+                row=row,
+                col=1,
                 hovertemplate=f"step %{{x:,}}: {kind} %{{y:{'.3f' if kind == 'loss' else '.2%'}}}<extra>{name}</extra>",
-            )  # fmt: skip
+            )
     finish(figure, "", "")
     figure.update_layout(
         height=110 + 190 * len(kinds), showlegend=True, legend={"y": -0.4 / (1 + len(kinds))}
@@ -112,16 +125,25 @@ def compared(names: Sequence[str], ca: Sequence[float | None], asr: Sequence[flo
     figure = go.Figure()
     for rate, values, colour in (("CA", ca, BLUE), ("ASR", asr, ORANGE)):
         figure.add_bar(
-            x=list(values), y=[html.escape(name).replace(" · ", "<br>") for name in names], name=rate, orientation="h",
-            marker={"color": colour, "line": {"width": 0}}, cliponaxis=False, textposition="outside",
+            x=list(values),
+            y=[html.escape(name).replace(" · ", "<br>") for name in names],
+            name=rate,
+            orientation="h",
+            marker={"color": colour, "line": {"width": 0}},
+            cliponaxis=False,
+            textposition="outside",
             text=["" if value is None else f"{value:.1%}" for value in values],
             hovertemplate=f"{rate} %{{x:.2%}}<extra>%{{y}}</extra>",
-        )  # fmt: skip
+        )
     finish(figure, "", "")
     figure.update_layout(
-        barmode="group", bargap=0.25, bargroupgap=0.06, height=90 + ROW * len(names), margin={"t": 8, "r": 8},
+        barmode="group",
+        bargap=0.25,
+        bargroupgap=0.06,
+        height=90 + ROW * len(names),
+        margin={"t": 8, "r": 8},
         legend={"y": 1, "yanchor": "bottom", "traceorder": "normal"},
-    )  # fmt: skip
+    )
     figure.update_xaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1], showgrid=True)
     figure.update_yaxes(
         type="category", autorange="reversed", showgrid=False, automargin=True, ticksuffix="  "

@@ -28,10 +28,15 @@ DEVICES = ("auto", "cpu", "cuda")
 NOTHING = "Not measured"
 CALMER_BY = 3  # what a learning rate is divided by whose run has not kept its loss finite
 FIELDS = {
-    "epochs": "train_epochs", "batch_size": "train_batch", "seed": "train_seed", "device": "train_device",
-    "steps": "train_steps", "warmup": "train_warmup", "accumulate": "train_accumulate",
+    "epochs": "train_epochs",
+    "batch_size": "train_batch",
+    "seed": "train_seed",
+    "device": "train_device",
+    "steps": "train_steps",
+    "warmup": "train_warmup",
+    "accumulate": "train_accumulate",
     "checkpoint_every": "train_checkpoint",
-}  # fmt: skip
+}
 KEPT: dict[str, Any] = {"persist_state": "session"}  # while other pages are looked at
 
 
@@ -50,11 +55,15 @@ def ask(audit: Path, runs: Sequence[Run]) -> train.Asked | None:
         "Defence", list(DEFENSES), format_func=lambda name: DEFENSES[name].title, key="train_defense", **KEPT
     )
     typed = right.selectbox(
-        "Model", [*MODELS, *(run.name for run in runs if run.model_folder)], key="train_model",
-        accept_new_options=True, filter_mode="contains", **KEPT,
+        "Model",
+        [*MODELS, *(run.name for run in runs if run.model_folder)],
+        key="train_model",
+        accept_new_options=True,
+        filter_mode="contains",
+        **KEPT,
         help="mini; NAME of an open_clip model, from scratch; NAME/PRETRAINED with its weights; NAME@FILE, a "
         "checkpoint; a run of this audit; or an open_clip folder. Type what is not in the list.",
-    )  # fmt: skip
+    )
     chosen = DEFENSES[defense]
     left.caption(f"{words.escaped(chosen.summary)} ({words.escaped(chosen.source.partition(':')[0])}).")
     problem: CfbdError | None = None
@@ -116,9 +125,14 @@ def told(error: CfbdError) -> None:
 
 def _subset(sizes: dict[str, int], why: str | None) -> str:
     subset: str = st.radio(
-        "Train on", list(sizes), format_func=train_runs.SETS.__getitem__, key=f"train_subset_{len(sizes)}",
-        horizontal=True, captions=[f"{pairs:,} pairs: {SET_LINES[name]}" for name, pairs in sizes.items()], **KEPT,
-    )  # fmt: skip
+        "Train on",
+        list(sizes),
+        format_func=train_runs.SETS.__getitem__,
+        key=f"train_subset_{len(sizes)}",
+        horizontal=True,
+        captions=[f"{pairs:,} pairs: {SET_LINES[name]}" for name, pairs in sizes.items()],
+        **KEPT,
+    )
     if why is not None:
         st.caption(
             f":material/info: *Kept* and *Coarse only* come with the split, which this audit has not: "
@@ -136,36 +150,65 @@ def _numbers(spec: str, pairs: int) -> dict[str, Any]:
             "Batch size", 1, value=train.first_batch(pairs), key="train_batch", **KEPT
         ),
         "lr": fields[2].number_input(
-            "Learning rate", 0.0, value=None, step=1e-6, format="%.4g", key="train_lr",
-            placeholder=f"{train.default_lr(spec):g}", help="At its highest, after the warm-up. Empty: as shown.",
+            "Learning rate",
+            0.0,
+            value=None,
+            step=1e-6,
+            format="%.4g",
+            key="train_lr",
+            placeholder=f"{train.default_lr(spec):g}",
+            help="At its highest, after the warm-up. Empty: as shown.",
             **KEPT,
         ),
         "seed": fields[3].number_input("Seed", 0, value=0, key="train_seed", **KEPT),
         "device": fields[4].selectbox(
-            "Device", DEVICES, key="train_device", accept_new_options=True, **KEPT,
+            "Device",
+            DEVICES,
+            key="train_device",
+            accept_new_options=True,
+            **KEPT,
             help="auto: a GPU where there is one.",
-        ) or "auto",
-    }  # fmt: skip
+        )
+        or "auto",
+    }
     with st.expander("More", icon=":material/tune:", type="compact"):
         more = st.columns(4)
         found |= {
             "steps": more[0].number_input(
-                "Most steps", 1, value=None, key="train_steps", placeholder="by epochs",
-                help="Ends the run before its last epoch.", **KEPT,
+                "Most steps",
+                1,
+                value=None,
+                key="train_steps",
+                placeholder="by epochs",
+                help="Ends the run before its last epoch.",
+                **KEPT,
             ),
             "warmup": more[1].number_input(
-                "Warm-up", 0, value=None, key="train_warmup", placeholder="a tenth",
-                help="Steps in which the learning rate rises.", **KEPT,
+                "Warm-up",
+                0,
+                value=None,
+                key="train_warmup",
+                placeholder="a tenth",
+                help="Steps in which the learning rate rises.",
+                **KEPT,
             ),
             "accumulate": more[2].number_input(
-                "Batches a step", 1, value=1, key="train_accumulate",
-                help="Their loss is that of one large batch, in the memory of a small one.", **KEPT,
+                "Batches a step",
+                1,
+                value=1,
+                key="train_accumulate",
+                help="Their loss is that of one large batch, in the memory of a small one.",
+                **KEPT,
             ),
             "checkpoint_every": more[3].number_input(
-                "Steps between checkpoints", 1, value=train.FIRST.checkpoint_every, key="train_checkpoint",
-                help="A run that was killed goes on from its last one; one that is stopped loses nothing.", **KEPT,
+                "Steps between checkpoints",
+                1,
+                value=train.FIRST.checkpoint_every,
+                key="train_checkpoint",
+                help="A run that was killed goes on from its last one; one that is stopped loses nothing.",
+                **KEPT,
             ),
-        }  # fmt: skip
+        }
     return found
 
 
@@ -203,17 +246,28 @@ def _measured(audit: Path) -> tuple[str | None, str | None]:
     own = train.is_own(audit, attacks)
     left, right = st.columns(2)
     classes = left.selectbox(
-        "Labelled pictures, for CA", _choices(train.labelled(audit)), int(own), key="train_classes",
-        accept_new_options=True, filter_mode="contains", **KEPT,
+        "Labelled pictures, for CA",
+        _choices(train.labelled(audit)),
+        int(own),
+        key="train_classes",
+        accept_new_options=True,
+        filter_mode="contains",
+        **KEPT,
         help="CA: share of pictures that the model gives their own class, among all classes. A source with labels, "
         "best of pictures that are not trained on. Measured after every epoch.",
-    )  # fmt: skip
+    )
     attack = right.selectbox(
-        "Poisoned copy, for ASR", _choices(attacks), int(own), key="train_attack", accept_new_options=True,
-        filter_mode="contains", disabled=_typed(classes) is None, **KEPT,
+        "Poisoned copy, for ASR",
+        _choices(attacks),
+        int(own),
+        key="train_attack",
+        accept_new_options=True,
+        filter_mode="contains",
+        disabled=_typed(classes) is None,
+        **KEPT,
         help="ASR: share of pictures of other classes that the trigger turns into the target. The copy's own trigger "
         "is put on the labelled pictures. Copies are made in the Attack lab.",
-    )  # fmt: skip
+    )
     return _typed(classes), _typed(attack)
 
 

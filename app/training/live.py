@@ -103,8 +103,12 @@ def _curves(run: Run, nothing: str) -> None:
 def _drawn(chart: Chart) -> None:
     """A chart that is drawn again every second: without a bar of buttons, and without its file."""
     st.plotly_chart(
-        chart.figure, key=f"live_{chart.name}", config={"displayModeBar": False}, alt=chart.alt, theme="streamlit"
-    )  # fmt: skip
+        chart.figure,
+        key=f"live_{chart.name}",
+        config={"displayModeBar": False},
+        alt=chart.alt,
+        theme="streamlit",
+    )
 
 
 # --- a run that has ended ------------------------------------------------------------------------------

@@ -27,12 +27,23 @@ from cfbd_core.training.place import ASKED, RUNS
 from cfbd_core.training.specs import is_from_scratch
 
 LABELS = {
-    "subset": "Train on", "defense": "Defence", "model": "Model", "epochs": "Epochs", "batch-size": "Batch size",
-    "lr": "Learning rate", "seed": "Seed", "device": "Device",
-    "classes": "Labelled pictures", "attack": "Poisoned copy",
-    "steps": "Most steps", "warmup": "Warm-up", "accumulate": "Batches a step",
-    "checkpoint-every": "Steps between checkpoints", "encoder": "Model", "out": "Run",
-}  # fmt: skip
+    "subset": "Train on",
+    "defense": "Defence",
+    "model": "Model",
+    "epochs": "Epochs",
+    "batch-size": "Batch size",
+    "lr": "Learning rate",
+    "seed": "Seed",
+    "device": "Device",
+    "classes": "Labelled pictures",
+    "attack": "Poisoned copy",
+    "steps": "Most steps",
+    "warmup": "Warm-up",
+    "accumulate": "Batches a step",
+    "checkpoint-every": "Steps between checkpoints",
+    "encoder": "Model",
+    "out": "Run",
+}
 
 
 FIRST = TrainParams()  # what the fields begin at
@@ -51,11 +62,21 @@ class Asked:
         """The command that trains into the folder ``run``."""
         given = self.params
         values = {
-            "subset": given.subset, "model": given.model, "defense": given.defense, "epochs": given.epochs,
-            "steps": given.steps, "batch-size": given.batch_size, "accumulate": given.accumulate, "lr": given.lr,
-            "warmup": given.warmup, "seed": given.seed, "device": given.device,
-            "checkpoint-every": given.checkpoint_every, "classes": self.classes, "attack": self.attack,
-        }  # fmt: skip
+            "subset": given.subset,
+            "model": given.model,
+            "defense": given.defense,
+            "epochs": given.epochs,
+            "steps": given.steps,
+            "batch-size": given.batch_size,
+            "accumulate": given.accumulate,
+            "lr": given.lr,
+            "warmup": given.warmup,
+            "seed": given.seed,
+            "device": given.device,
+            "checkpoint-every": given.checkpoint_every,
+            "classes": self.classes,
+            "attack": self.attack,
+        }
         flags = [f"--{name}={value}" for name, value in values.items() if value is not None]
         flags += [f"--defense-option={name}={value}" for name, value in given.defense_options.items()]
         return ["train", "--audit", str(audit), "--out", str(run), *flags]

@@ -198,11 +198,13 @@ def read(audit: Path, folder: Path, job: Job | None, held: dict[str, Any] | None
 
 def labels(runs: Sequence[Run], audit: Path) -> list[str]:
     """A short name for each run: its method; of another audit that too; and the run's own name where it must be."""
-    names = [
-        run.method + ("" if run.audit == audit else f" · {run.audit.name}")
-        + ("" if run.state == "done" else f" ({run.state})")
-        for run in runs
-    ]  # fmt: skip
+
+    def name_of(run: Run) -> str:
+        place = "" if run.audit == audit else f" · {run.audit.name}"
+        state = "" if run.state == "done" else f" ({run.state})"
+        return run.method + place + state
+
+    names = [name_of(run) for run in runs]
     times = Counter(names)
     return [
         name if times[name] == 1 else f"{name} · {short(run.name)}"

@@ -60,10 +60,14 @@ def _others(audit: Path) -> list[Run]:
     if not offered:
         return []
     asked = st.multiselect(
-        "Beside the runs of", offered, format_func=state.settings().name, key="train_others",
+        "Beside the runs of",
+        offered,
+        format_func=state.settings().name,
+        key="train_others",
         placeholder="no other audit",
-        persist_state="session", help="Such as the audit of a clean copy: its run is the mark to reach.",
-    )  # fmt: skip
+        persist_state="session",
+        help="Such as the audit of a clean copy: its run is the mark to reach.",
+    )
     return [run for one in asked for run in train_runs.of(one)]
 
 
@@ -86,9 +90,14 @@ def _table(audit: Path, runs: Sequence[Run]) -> list[Run] | None:
     if all(run.audit == audit for run in runs):
         del columns["Audit"]
     found = st.dataframe(
-        columns, hide_index=True, column_config=COLUMNS, on_select="rerun", selection_mode="multi-row",
-        key=f"train_table_{len(runs)}", placeholder="–",
-    )  # fmt: skip
+        columns,
+        hide_index=True,
+        column_config=COLUMNS,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key=f"train_table_{len(runs)}",
+        placeholder="–",
+    )
     widgets.data_button("train_runs", columns)
     return [runs[row] for row in found.selection.rows if row < len(runs)] or None
 

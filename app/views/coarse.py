@@ -11,6 +11,11 @@ from cfbd_core.workbench.preview import Preview
 
 GAMMAS = (0.50, 0.60, 0.70, 0.80, 0.85, 0.90, 0.95, 0.99)
 MOST_Q = 500
+WITH_RECHECK = (
+    "Verdicts follow z alone while *recheck* is on: K and γ act through the captions of D_b, which γ_z "
+    "is measured from."
+)
+WITHOUT_RECHECK = "*Recheck* is off: all of D_p is flagged and D_b is never looked at again, as published."
 
 
 def page() -> None:
@@ -40,11 +45,7 @@ def page() -> None:
                 "Known poisons", value=True, key="coarse_truth", persist_state="session"
             )
         widgets.chart(charts.consistency(preview, log, poisons))
-    st.caption(
-        "Verdicts follow z alone while *recheck* is on: K and γ act through the captions of D_b, which γ_z "
-        "is measured from." if preview.params.recheck else
-        "*Recheck* is off: all of D_p is flagged and D_b is never looked at again, as published."
-    )  # fmt: skip
+    st.caption(WITH_RECHECK if preview.params.recheck else WITHOUT_RECHECK)
     _maps(preview)
 
 

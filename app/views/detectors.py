@@ -62,13 +62,24 @@ def _run(folder: Path) -> None:
     names = [name for name in DETECTORS if DETECTORS.is_plugin(name) or not DETECTORS[name].trains]
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.multiselect(
-            "Detectors", names, format_func=_title, key="detectors", persist_state="session", placeholder="choose some",
-            help="Those that judge by a training run (ABL) are run by `cfbd detect abl --run RUN`.", width=560,
-        )  # fmt: skip
+            "Detectors",
+            names,
+            format_func=_title,
+            key="detectors",
+            persist_state="session",
+            placeholder="choose some",
+            help="Those that judge by a training run (ABL) are run by `cfbd detect abl --run RUN`.",
+            width=560,
+        )
         st.button(
-            "Run", type="primary", icon=":material/play_arrow:", key="run_detectors", on_click=_start, args=[folder],
+            "Run",
+            type="primary",
+            icon=":material/play_arrow:",
+            key="run_detectors",
+            on_click=_start,
+            args=[folder],
             disabled=state.is_read_only() or not st.session_state.get("detectors"),
-        )  # fmt: skip
+        )
 
 
 def _title(name: str) -> str:

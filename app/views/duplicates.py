@@ -49,9 +49,13 @@ def page() -> None:
         return
     st.markdown("#### The largest")
     kind = st.segmented_control(
-        "Repeats", list(KINDS), format_func=KINDS.__getitem__, default="pairs", required=True,
+        "Repeats",
+        list(KINDS),
+        format_func=KINDS.__getitem__,
+        default="pairs",
+        required=True,
         key="duplicates_kind",
-    )  # fmt: skip
+    )
     _largest(preview, getattr(found, kind), np.arange(len(preview.pairs)), COPIES[kind])
     _near(preview)
 
@@ -137,9 +141,13 @@ def _near(preview: Preview) -> None:
         st.caption(f":material/info: {found.limit}")
     _counts({label: getattr(found, kind) for kind, label in NEAR_KINDS.items()}, "more of the like")
     kind = st.segmented_control(
-        "Nearly the same", list(NEAR_KINDS), format_func=NEAR_KINDS.__getitem__, default="captions",
-        required=True, key="near_kind",
-    )  # fmt: skip
+        "Nearly the same",
+        list(NEAR_KINDS),
+        format_func=NEAR_KINDS.__getitem__,
+        default="captions",
+        required=True,
+        key="near_kind",
+    )
     _largest(preview, getattr(found, kind), found.positions, NEAR[kind])
 
 

@@ -176,9 +176,15 @@ def _download(job: Job, wanted: list[str]) -> None:
     sidecar = out.with_name(f"{out.name}.json")
     if os.path.isfile(sidecar):
         st.download_button(
-            "How it was made (JSON)", sidecar.read_bytes, sidecar.name, "application/json", type="tertiary",
-            icon=":material/description:", on_click="ignore", key="download_sidecar",
-        )  # fmt: skip
+            "How it was made (JSON)",
+            sidecar.read_bytes,
+            sidecar.name,
+            "application/json",
+            type="tertiary",
+            icon=":material/description:",
+            on_click="ignore",
+            key="download_sidecar",
+        )
 
 
 def _report() -> None:

@@ -62,11 +62,17 @@ def page() -> None:
     together = sum(len(group) for group in groups.groups)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.segmented_control(
-            "Order", list(ORDERS), format_func=ORDERS.__getitem__, default="largest", required=True,
-            key="groups_order", persist_state="session", label_visibility="collapsed",
+            "Order",
+            list(ORDERS),
+            format_func=ORDERS.__getitem__,
+            default="largest",
+            required=True,
+            key="groups_order",
+            persist_state="session",
+            label_visibility="collapsed",
             help="Riskiest: by what you removed and kept so far, the groups that you would most likely remove first; "
             "those that are decided come last.",
-        )  # fmt: skip
+        )
         st.markdown(
             f"**{together:,}** flagged pairs in **{len(groups):,}** {'group' if len(groups) == 1 else 'groups'}; "
             f"**{singles:,}** like no other",

@@ -28,10 +28,12 @@ def page() -> None:
     newest = audit.history(1)
     if not newest:
         widgets.empty(
-            ":material/history:", "No decisions yet",
+            ":material/history:",
+            "No decisions yet",
             "Keep or remove a pair, and it is written down here: who, when, and under which settings.",
-            page="views/pairs.py", label="Look at the pairs",
-        )  # fmt: skip
+            page="views/pairs.py",
+            label="Look at the pairs",
+        )
         return
     _toolbar(audit, newest[0].id)
     pages = -(-newest[0].id // PAGE)
@@ -57,13 +59,23 @@ def _toolbar(audit: Audit, count: int) -> None:
         )
         name = audit.folder.name
         st.download_button(
-            "CSV", lambda: log_export.as_csv(audit.history()[::-1], spreadsheet_safe=True), f"{name}_log.csv",
-            "text/csv", icon=":material/download:", on_click="ignore", key="log_csv",
-        )  # fmt: skip
+            "CSV",
+            lambda: log_export.as_csv(audit.history()[::-1], spreadsheet_safe=True),
+            f"{name}_log.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+            key="log_csv",
+        )
         st.download_button(
-            "JSON", lambda: log_export.as_json(audit.history()[::-1], audit.folder), f"{name}_log.json",
-            "application/json", icon=":material/download:", on_click="ignore", key="log_json",
-        )  # fmt: skip
+            "JSON",
+            lambda: log_export.as_json(audit.history()[::-1], audit.folder),
+            f"{name}_log.json",
+            "application/json",
+            icon=":material/download:",
+            on_click="ignore",
+            key="log_json",
+        )
 
 
 def _line(action: Action, examples: list[str], zone: tzinfo) -> None:
@@ -76,9 +88,13 @@ def _line(action: Action, examples: list[str], zone: tzinfo) -> None:
         told.html(text)
         what = "Redo" if action.undone else "Undo"
         turn.button(
-            what, key=f"turn_{action.id}", icon=f":material/{what.lower()}:", on_click=_turn,
-            args=[action.id, action.pairs, not action.undone], disabled=state.is_read_only(),
-        )  # fmt: skip
+            what,
+            key=f"turn_{action.id}",
+            icon=f":material/{what.lower()}:",
+            on_click=_turn,
+            args=[action.id, action.pairs, not action.undone],
+            disabled=state.is_read_only(),
+        )
 
 
 def _told(action: Action, examples: list[str], zone: tzinfo) -> str:

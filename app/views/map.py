@@ -48,14 +48,25 @@ def page() -> None:
     folder = preview.pairs.audit.folder
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         space = st.segmented_control(
-            "Of the", list(SPACES), format_func=SPACES.__getitem__, default="captions", required=True,
-            key="space", persist_state="session",
-        )  # fmt: skip
+            "Of the",
+            list(SPACES),
+            format_func=SPACES.__getitem__,
+            default="captions",
+            required=True,
+            key="space",
+            persist_state="session",
+        )
         colours = [name for name in COLOURS if name != "truth" or preview.pairs.has_truth]
         colour = st.segmented_control(
-            "Coloured by", colours, format_func=COLOURS.__getitem__, default="verdict", required=True,
-            key="map_colour", persist_state="session", wrap=True,
-        )  # fmt: skip
+            "Coloured by",
+            colours,
+            format_func=COLOURS.__getitem__,
+            default="verdict",
+            required=True,
+            key="map_colour",
+            persist_state="session",
+            wrap=True,
+        )
         _make_anew(folder, space)
     running.latest(folder, f"map-{space}", lambda _: None)
     made = load_map(folder, space)
@@ -94,9 +105,13 @@ def _selection(preview: Preview) -> None:
         deciding.on_all(positions, "outline", filters.query(), "all that are outlined and match the filter")
         st.page_link("views/pairs.py", label="Look at them", icon=":material/photo_library:")
         st.button(
-            "Clear", key="clear_outline", icon=":material/close:", type="tertiary",
-            on_click=filters.choose, args=[replace(held, lasso=None)],
-        )  # fmt: skip
+            "Clear",
+            key="clear_outline",
+            icon=":material/close:",
+            type="tertiary",
+            on_click=filters.choose,
+            args=[replace(held, lasso=None)],
+        )
 
 
 def _outlined(space: Space, map_id: str) -> None:
@@ -122,9 +137,13 @@ def _make_anew(folder: Path, space: str) -> None:
     ):
         points = st.select_slider("Points", POINTS, value=5000, key="map_points", persist_state="session")
         st.button(
-            "Start", type="primary", key="make_map", on_click=_make, args=[folder, space, points],
+            "Start",
+            type="primary",
+            key="make_map",
+            on_click=_make,
+            args=[folder, space, points],
             disabled=state.is_read_only(),
-        )  # fmt: skip
+        )
 
 
 def _make(folder: Path, space: str, points: int) -> None:

@@ -28,16 +28,19 @@ def page() -> None:
     audit = state.audit_folder()
     if audit is None:
         widgets.empty(
-            ":material/folder_open:", "No audit is open", "Open one, or make one of your own pairs.",
+            ":material/folder_open:",
+            "No audit is open",
+            "Open one, or make one of your own pairs.",
             page="views/audits.py",
-        )  # fmt: skip
+        )
         return
     if Audit.open(audit).source() is None:
         widgets.empty(
-            ":material/hourglass_empty:", "No pairs yet",
+            ":material/hourglass_empty:",
+            "No pairs yet",
             "This audit has read no source yet. The page Audits shows its job or goes on with it.",
             page="views/audits.py",
-        )  # fmt: skip
+        )
         return
     runs = train_runs.of(audit)
     going = [run for run in runs if run.state == "running"]
