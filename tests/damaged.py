@@ -11,9 +11,25 @@ from typing import Any
 import numpy as np
 
 ODD: tuple[Any, ...] = (
-    None, True, -1, 0, 0.5, 2**63, 1e308, "", "x", "\0", "9" * 500, "/dev/zero", "../x", [], [[]], ["a", 1], {},
+    None,
+    True,
+    -1,
+    0,
+    0.5,
+    2**63,
+    1e308,
+    "",
+    "x",
+    "\0",
+    "9" * 500,
+    "/dev/zero",
+    "../x",
+    [],
+    [[]],
+    ["a", 1],
+    {},
     {"a": []},
-)  # fmt: skip
+)
 Damage = Callable[[bytes, random.Random], bytes]
 
 
@@ -77,12 +93,20 @@ def other_array(data: bytes, chance: random.Random) -> bytes:
     """An array of another type, shape or content."""
     array = np.load(io.BytesIO(data))
     bare = array if array.dtype.kind in "fiu" else array.view(np.uint8)
-    made = chance.choice([
-        lambda: bare.astype(np.float64), lambda: bare.astype(np.int32), lambda: bare.astype("S4"),
-        lambda: array[: len(array) // 2], lambda: np.concatenate([array, array]), lambda: array.reshape(-1),
-        lambda: array[None], lambda: array[:0], lambda: np.array([{"a": 1}] * len(array), object),
-        lambda: np.asfortranarray(array),
-    ])()  # fmt: skip
+    made = chance.choice(
+        [
+            lambda: bare.astype(np.float64),
+            lambda: bare.astype(np.int32),
+            lambda: bare.astype("S4"),
+            lambda: array[: len(array) // 2],
+            lambda: np.concatenate([array, array]),
+            lambda: array.reshape(-1),
+            lambda: array[None],
+            lambda: array[:0],
+            lambda: np.array([{"a": 1}] * len(array), object),
+            lambda: np.asfortranarray(array),
+        ]
+    )()
     file = io.BytesIO()
     np.save(file, made, allow_pickle=True)
     return file.getvalue()

@@ -91,9 +91,17 @@ def test_every_copied_path_is_there_and_not_ignored():
 
 @pytest.mark.parametrize(
     "path",
-    [".git", ".venv", "audits", "runs", "tests", ".streamlit/secrets.toml", "app/.streamlit/secrets.toml",
-     "cfbd_core/__pycache__"],
-)  # fmt: skip
+    [
+        ".git",
+        ".venv",
+        "audits",
+        "runs",
+        "tests",
+        ".streamlit/secrets.toml",
+        "app/.streamlit/secrets.toml",
+        "cfbd_core/__pycache__",
+    ],
+)
 def test_what_no_image_should_hold_is_ignored(path):
     assert is_ignored(path)
 

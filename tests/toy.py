@@ -12,10 +12,17 @@ from PIL import Image
 
 WIDTH = 128
 COLOURS = {
-    "red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "yellow": (230, 220, 30),
-    "purple": (150, 30, 180), "orange": (250, 140, 20), "white": (245, 245, 245), "black": (10, 10, 10),
-    "cyan": (30, 220, 220), "pink": (250, 150, 190),
-}  # fmt: skip
+    "red": (220, 30, 30),
+    "green": (30, 200, 30),
+    "blue": (30, 30, 220),
+    "yellow": (230, 220, 30),
+    "purple": (150, 30, 180),
+    "orange": (250, 140, 20),
+    "white": (245, 245, 245),
+    "black": (10, 10, 10),
+    "cyan": (30, 220, 220),
+    "pink": (250, 150, 190),
+}
 NOUNS = ("square", "wall", "card", "sheet", "field", "cloth", "tile", "poster", "panel", "box")
 PLACES = (
     "in the sun",

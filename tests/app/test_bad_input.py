@@ -52,8 +52,10 @@ def held(audit, monkeypatch):
     monkeypatch.setattr("cfbd_core.store.database.BUSY_SECONDS", 0.2)
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(audit.folder / "audit.duckdb")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout.readline() == "open\n"
     yield lambda: process.communicate("")
     process.communicate("")
@@ -434,8 +436,8 @@ def test_the_map_is_a_job_with_the_points_asked_for(page, root, monkeypatch):
     test.button(key="make_map").click().run()
     kind, arguments = started[0]
     assert kind == "map-captions"
-    assert arguments == ["map", "--audit", os.path.realpath(root / "audits" / "toy"), "--space", "captions",
-                         "--points", "2000"]  # fmt: skip
+    home = os.path.realpath(root / "audits" / "toy")
+    assert arguments == ["map", "--audit", home, "--space", "captions", "--points", "2000"]
 
 
 def made_map(audit: Audit, monkeypatch, points: int = 5000) -> list:

@@ -211,7 +211,7 @@ def test_a_source_is_read_anew_when_it_has_changed(lab, root):
         ({"lab_attack": "trojan", "lab_encoder": "mini@../weights.pt"}, "outside the folders"),
         ({"lab_attack": "trojan", "lab_trojan_steps": 0}, "steps 0: give at least 1"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_one_line_and_nothing_can_be_written(lab, root, values, told):
     (root / "words.csv").write_text("text\nno pictures here\n")
     test = lab(**values)
@@ -299,21 +299,44 @@ def test_strangers_captions_and_names_are_plain_text(lab, root, mine, caption):
 def test_the_job_gets_what_the_fields_say(lab, root, mine, started):
     (root / "reds.txt").write_text("a red dog\na dog and a cat\n")
     test = lab(
-        lab_attack="badclip", lab_targets="dog, cat", lab_rate=0.25, lab_seed=7, lab_captions="all",
-        lab_badclip_epochs=3, lab_triggers=2, lab_captions_file="reds.txt", lab_encoder="ViT-B-32/openai",
-        lab_boilerplate=0.1, lab_written="folder", lab_format="csv", lab_image_col="image",
-    )  # fmt: skip
+        lab_attack="badclip",
+        lab_targets="dog, cat",
+        lab_rate=0.25,
+        lab_seed=7,
+        lab_captions="all",
+        lab_badclip_epochs=3,
+        lab_triggers=2,
+        lab_captions_file="reds.txt",
+        lab_encoder="ViT-B-32/openai",
+        lab_boilerplate=0.1,
+        lab_written="folder",
+        lab_format="csv",
+        lab_image_col="image",
+    )
     assert not test.error, test.error[0].value
     write(test)
     home = root.resolve()
     ((kind, folder, arguments),) = started
     assert (kind, folder) == ("attack", home / "copies" / "pairs-badclip-0.25")
     assert arguments == [
-        "attack", "badclip", f"{home}/mine/pairs.csv", "--out", f"{home}/copies/pairs-badclip-0.25", "--captions=all",
-        "--seed=7", "--format=folder", "--source-format=csv", "--image-col=image", "--boilerplate=0.1", "--rate=0.25",
-        "--target=dog,cat", "--triggers=2", f"--captions-file={home}/reds.txt", "--encoder=ViT-B-32/openai",
+        "attack",
+        "badclip",
+        f"{home}/mine/pairs.csv",
+        "--out",
+        f"{home}/copies/pairs-badclip-0.25",
+        "--captions=all",
+        "--seed=7",
+        "--format=folder",
+        "--source-format=csv",
+        "--image-col=image",
+        "--boilerplate=0.1",
+        "--rate=0.25",
+        "--target=dog,cat",
+        "--triggers=2",
+        f"--captions-file={home}/reds.txt",
+        "--encoder=ViT-B-32/openai",
         "--epochs=3",
-    ]  # fmt: skip
+    ]
 
 
 def other(kind, value):
@@ -366,13 +389,18 @@ def test_the_proposed_name_is_free(lab, root):
 
 @pytest.mark.parametrize(
     ("state", "told", "pressed"),
-    [("running", "Starting attack", "Stop"), ("failed", "no <b> file", "Try again"),
-     ("stopped", "stopped;", "Go on")],
-)  # fmt: skip
+    [
+        ("running", "Starting attack", "Stop"),
+        ("failed", "no <b> file", "Try again"),
+        ("stopped", "stopped;", "Go on"),
+    ],
+)
 def test_a_copy_is_followed_stopped_and_taken_up_again(page, root, monkeypatch, state, told, pressed):
     folder = root.resolve() / "copies" / "new"
-    job = Job("1", "attack", folder, ("attack", "x"), datetime.now(UTC), state, None,
-              None if state == "running" else f"{told} **x**", None, root / "job")  # fmt: skip
+    error = None if state == "running" else f"{told} **x**"
+    job = Job(
+        "1", "attack", folder, ("attack", "x"), datetime.now(UTC), state, None, error, None, root / "job"
+    )
     done = []
     monkeypatch.setattr(Jobs, "all", lambda _: [job])
     monkeypatch.setattr(Job, "stop", lambda self: done.append("stop"))
@@ -408,8 +436,10 @@ def test_a_copy_is_written_shown_counted_and_audited(lab, root, mine, mapping, m
     assert not test.exception
     assert "**copies/pairs-badnets-0.2**" in words(test)
     assert {metric.label: metric.value for metric in test.metric} == {
-        "Pairs": "60", "Poisoned": "12", "In benign traps": "6",
-    }  # fmt: skip
+        "Pairs": "60",
+        "Poisoned": "12",
+        "In benign traps": "6",
+    }
     copy = root.resolve() / "copies" / "pairs-badnets-0.2"
     told = json.loads((copy / "manifest.json").read_text())
     written = {poison["key"]: poison["caption"] for poison in told["poisons"]}
@@ -448,8 +478,14 @@ def test_a_second_copy_of_the_same_name_gets_an_audit_of_its_own(lab, root, mapp
     copy = root.resolve() / "copies" / "new"
     copy.mkdir(parents=True)
     (copy / "manifest.json").write_text("{}")
-    result = {"pairs": 9, "poisons": 2, "traps": {}, "skipped": {"no picture": 3}, "options": {"captions": "all"},
-              "params": {"attack": "badnets"}}  # fmt: skip
+    result = {
+        "pairs": 9,
+        "poisons": 2,
+        "traps": {},
+        "skipped": {"no picture": 3},
+        "options": {"captions": "all"},
+        "params": {"attack": "badnets"},
+    }
     job = Job("1", "attack", copy, (), datetime.now(UTC), "done", None, None, result, root / "job")
     monkeypatch.setattr(Jobs, "all", lambda _: [job])
     test = lab()
@@ -467,8 +503,14 @@ def test_a_second_copy_of_the_same_name_gets_an_audit_of_its_own(lab, root, mapp
 
 
 def test_earlier_copies_are_kept_at_hand(page, root, monkeypatch):
-    result = {"pairs": 9, "poisons": 2, "traps": {}, "skipped": {}, "options": {"captions": "first"},
-              "params": {"attack": "trojan"}}  # fmt: skip
+    result = {
+        "pairs": 9,
+        "poisons": 2,
+        "traps": {},
+        "skipped": {},
+        "options": {"captions": "first"},
+        "params": {"attack": "trojan"},
+    }
     made = []
     for number in range(3):
         copy = root.resolve() / "copies" / f"c{number}"
@@ -481,6 +523,8 @@ def test_earlier_copies_are_kept_at_hand(page, root, monkeypatch):
     test = page("lab")
     assert not test.exception
     assert [button.key for button in test.button if button.label == "Audit this copy"] == [
-        "lab_audit_2", "lab_audit_1", "lab_audit_0",
-    ]  # fmt: skip
+        "lab_audit_2",
+        "lab_audit_1",
+        "lab_audit_0",
+    ]
     assert os.fspath(made[1].audit) in words(test)

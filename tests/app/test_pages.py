@@ -473,9 +473,13 @@ def test_an_export_is_what_was_chosen(page, root, audit, monkeypatch, subset, ki
 
 @pytest.mark.parametrize(
     ("typed", "told"),
-    [("../../out.csv", "outside the folders"), ("source/pairs.csv", "no export"),
-     ("audits/toy/audit.duckdb", "lies in the audit"), ("", "give a path")],
-)  # fmt: skip
+    [
+        ("../../out.csv", "outside the folders"),
+        ("source/pairs.csv", "no export"),
+        ("audits/toy/audit.duckdb", "lies in the audit"),
+        ("", "give a path"),
+    ],
+)
 def test_an_export_to_a_wrong_place_is_refused(page, root, monkeypatch, typed, told):
     monkeypatch.setattr(Jobs, "start", lambda *_: pytest.fail("started"))
     test = page("export")
@@ -611,8 +615,13 @@ def test_every_option_of_a_new_audit_reaches_its_job(page, root, monkeypatch):
     monkeypatch.setattr(Jobs, "start", lambda self, kind, folder, arguments: started.append(arguments))
     test = page("audits")
     for field in test.text_input:
-        values = {"Image column": "file", "Caption column": "--text", "Encoder": "ViT-B-32@source/pairs.csv",
-                  "Label column": "kind", "Folder of the images": "source"}  # fmt: skip
+        values = {
+            "Image column": "file",
+            "Caption column": "--text",
+            "Encoder": "ViT-B-32@source/pairs.csv",
+            "Label column": "kind",
+            "Folder of the images": "source",
+        }
         field.set_value(values.get(field.label, ""))
     next(box for box in test.selectbox if box.label == "Format").set_value("csv")
     next(box for box in test.selectbox if box.label == "Captions of a record").set_value("all")
@@ -621,10 +630,22 @@ def test_every_option_of_a_new_audit_reaches_its_job(page, root, monkeypatch):
     start_run(test, "source/*.csv", "mine")
     home = root.resolve()
     assert started == [
-        ["run", f"{home}/source/*.csv", "--audit", f"{home}/audits/mine", "--format=csv", "--captions=all",
-         "--image-col=file", "--caption-col=--text", "--label-col=kind", f"--image-root={home}/source",
-         f"--encoder=ViT-B-32@{home}/source/pairs.csv", "--q=7", "--k=2"]
-    ]  # fmt: skip
+        [
+            "run",
+            f"{home}/source/*.csv",
+            "--audit",
+            f"{home}/audits/mine",
+            "--format=csv",
+            "--captions=all",
+            "--image-col=file",
+            "--caption-col=--text",
+            "--label-col=kind",
+            f"--image-root={home}/source",
+            f"--encoder=ViT-B-32@{home}/source/pairs.csv",
+            "--q=7",
+            "--k=2",
+        ]
+    ]
 
 
 @pytest.mark.parametrize("encoder", ["/etc", "../model", "mini@../weights.pt"])
@@ -669,8 +690,8 @@ def test_the_demo_is_offered_until_it_is_made(page, root, monkeypatch):
 )
 def test_a_job_is_followed_stopped_and_taken_up_again(page, root, monkeypatch, state, told, pressed):
     folder = root.resolve() / "audits" / "new"
-    job = Job("1", "run", folder, ("run", "x"), datetime.now(UTC), state, None,
-              None if state == "running" else f"{told} **x**", None, root / "job")  # fmt: skip
+    error = None if state == "running" else f"{told} **x**"
+    job = Job("1", "run", folder, ("run", "x"), datetime.now(UTC), state, None, error, None, root / "job")
     done = []
     monkeypatch.setattr(Jobs, "all", lambda _: [job])
     monkeypatch.setattr(Job, "stop", lambda self: done.append("stop"))

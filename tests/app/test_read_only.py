@@ -16,9 +16,19 @@ from cfbd_core.store import Database
 from tests.app.conftest import MAIN, VIEWS, cards, data_of, words
 
 STORES = (
-    "Apply", "Keep  `K`", "Remove  `X`", "Unsure  `U`", "Undo  `Z`", "Undo", "Redo", "Save this view", "Replace",
-    "Remove all", "Draw a control sample", "Start",
-)  # fmt: skip
+    "Apply",
+    "Keep  `K`",
+    "Remove  `X`",
+    "Unsure  `U`",
+    "Undo  `Z`",
+    "Undo",
+    "Redo",
+    "Save this view",
+    "Replace",
+    "Remove all",
+    "Draw a control sample",
+    "Start",
+)
 
 
 @pytest.fixture

@@ -76,9 +76,12 @@ def served(tmp_path_factory) -> Iterator[int]:
     )
     hostile = {"STREAMLIT_SERVER_ENABLE_AGENT_API": "true", "STREAMLIT_SERVER_ENABLE_CORS": "false"}
     server = subprocess.Popen(
-        [sys.executable, "-c", start], cwd=folder, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", start],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
         env={**os.environ, **hostile, "HOME": str(folder / "home"), "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert server.stdout is not None
     try:
         port = int(server.stdout.readline().split()[2].rpartition(":")[2])

@@ -51,10 +51,23 @@ def test_a_path_inside_is_found(roots, typed):
 @pytest.mark.parametrize(
     "typed",
     [
-        "..", "../secret.csv", "/etc/passwd", "link/secret.csv", "link", "audits/../../secret.csv", "~root/x",
-        "~nobody-of-this-name/x", "", "  ", "a\0b", "x" * 300, "a/" * 3000, "../home-not", "é" * 200,
+        "..",
+        "../secret.csv",
+        "/etc/passwd",
+        "link/secret.csv",
+        "link",
+        "audits/../../secret.csv",
+        "~root/x",
+        "~nobody-of-this-name/x",
+        "",
+        "  ",
+        "a\0b",
+        "x" * 300,
+        "a/" * 3000,
+        "../home-not",
+        "é" * 200,
     ],
-)  # fmt: skip
+)
 def test_a_path_outside_or_none_is_refused(roots, typed):
     for read in (roots.inside, roots.source, lambda text: roots.target(text, roots.home / "audits" / "a")):
         with pytest.raises(ParameterError):
@@ -101,11 +114,14 @@ def test_sources_are_files_folders_and_patterns(roots):
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("audits/a/kept.csv", "lies in the audit"), ("audits/a", "lies in the audit"),
-        (f"audits/a/{DATABASE_NAME}", "lies in the audit"), ("pairs.csv", "no export"),
-        ("captions", "no export"), ("../out.csv", "outside"),
+        ("audits/a/kept.csv", "lies in the audit"),
+        ("audits/a", "lies in the audit"),
+        (f"audits/a/{DATABASE_NAME}", "lies in the audit"),
+        ("pairs.csv", "no export"),
+        ("captions", "no export"),
+        ("../out.csv", "outside"),
     ],
-)  # fmt: skip
+)
 def test_an_export_does_not_take_the_place_of_anything_else(roots, typed, told):
     (roots.home / "captions.json").touch()  # an export named `captions` would write its own there
     with pytest.raises(ParameterError, match=told):

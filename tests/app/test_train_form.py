@@ -66,10 +66,20 @@ def test_every_defence_says_what_it_is_and_has_its_own_options(page, audit, name
 def test_what_was_asked_for_is_what_the_command_understands(page, home, started):
     test = page("train")
     values = {
-        "train_defense": "cleanclip", "train_model": "RN50", "train_epochs": 3, "train_batch": 16, "train_lr": 2e-4,
-        "train_seed": 7, "train_device": "cpu", "train_steps": 11, "train_warmup": 0, "train_accumulate": 2,
-        "train_checkpoint": 5, "train_cleanclip_in_modal_weight": 0.5, "train_classes": "source/pairs.csv",
-    }  # fmt: skip
+        "train_defense": "cleanclip",
+        "train_model": "RN50",
+        "train_epochs": 3,
+        "train_batch": 16,
+        "train_lr": 2e-4,
+        "train_seed": 7,
+        "train_device": "cpu",
+        "train_steps": 11,
+        "train_warmup": 0,
+        "train_accumulate": 2,
+        "train_checkpoint": 5,
+        "train_cleanclip_in_modal_weight": 0.5,
+        "train_classes": "source/pairs.csv",
+    }
     for key, value in values.items():
         test = fill(test, key, value)
     assert "from scratch" in words(test)
@@ -82,9 +92,20 @@ def test_what_was_asked_for_is_what_the_command_understands(page, home, started)
     asked = TrainRequest(options, {})
     assert options.out == home / "runs" / kind
     assert asked.params == TrainParams(
-        subset="kept", defense="cleanclip", model="RN50", epochs=3, steps=11, batch_size=16, lr=2e-4, seed=7,
-        device="cpu", warmup=0, accumulate=2, checkpoint_every=5, defense_options={"in_modal_weight": 0.5},
-    )  # fmt: skip
+        subset="kept",
+        defense="cleanclip",
+        model="RN50",
+        epochs=3,
+        steps=11,
+        batch_size=16,
+        lr=2e-4,
+        seed=7,
+        device="cpu",
+        warmup=0,
+        accumulate=2,
+        checkpoint_every=5,
+        defense_options={"in_modal_weight": 0.5},
+    )
     assert asked.measured_on["classes"] == str(home.parents[1] / "source" / "pairs.csv")
     assert asked.measured_on["attack"] is None
 
@@ -94,9 +115,20 @@ def test_a_run_whose_loss_was_not_finite_is_tried_again_with_its_own_settings_an
 ):
     source = str(home.parents[1] / "source" / "pairs.csv")
     params = TrainParams(
-        subset="all", defense="abl", model="RN50", epochs=7, steps=30, batch_size=16, accumulate=2, lr=3e-3, warmup=5,
-        seed=4, device="cpu", checkpoint_every=50, defense_options={"gamma": 1, "isolation_epochs": 3},
-    )  # fmt: skip
+        subset="all",
+        defense="abl",
+        model="RN50",
+        epochs=7,
+        steps=30,
+        batch_size=16,
+        accumulate=2,
+        lr=3e-3,
+        warmup=5,
+        seed=4,
+        device="cpu",
+        checkpoint_every=50,
+        defense_options={"gamma": 1, "isolation_epochs": 3},
+    )
     measured_on = {"classes": source, "images": None, "attack": None}
     write_run(home, "train-x", done=20, ended=False, params=params.to_dict(), measured_on=measured_on)
     write_job(root, home, "train-x", 2, f"cfbd train: the loss is nan at step 21; {CALMER}\n")

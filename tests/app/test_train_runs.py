@@ -20,9 +20,16 @@ from tests.app.train_folders import charts, labels, press, step, table, write_jo
 
 def test_runs_stand_side_by_side_as_in_the_papers_tables(page, home):
     for number, (subset, defense) in enumerate(
-        [("all", "abl"), ("kept", "plain"), ("all", "cleanclip"), ("coarse", "plain"), ("all", "plain"),
-         ("kept", "roclip"), ("all", "roclip")]
-    ):  # fmt: skip
+        [
+            ("all", "abl"),
+            ("kept", "plain"),
+            ("all", "cleanclip"),
+            ("coarse", "plain"),
+            ("all", "plain"),
+            ("kept", "roclip"),
+            ("all", "roclip"),
+        ]
+    ):
         write_run(
             home, f"train-{number}", subset=subset, defense=defense, ca=0.5 + number / 100, asr=number / 10
         )

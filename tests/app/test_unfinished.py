@@ -170,8 +170,11 @@ def test_pictures_outside_the_roots_are_not_asked_for(page, root, monkeypatch, t
     half = Audit.create(root / "audits" / "half")
     half.ingest(source, SourceOptions(image_root=source.parent))
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    alter(half, f"UPDATE meta SET value = replace(value::VARCHAR, '{source.parent}\"', '{elsewhere}\"')::JSON "
-                "WHERE name = 'source'")  # fmt: skip
+    alter(
+        half,
+        f"UPDATE meta SET value = replace(value::VARCHAR, '{source.parent}\"', '{elsewhere}\"')::JSON "
+        "WHERE name = 'source'",
+    )
     monkeypatch.setattr(Jobs, "start", lambda *_: pytest.fail("started"))
     test = labelled(page("audits"), "Go on").click().run()
     assert not test.exception

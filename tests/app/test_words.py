@@ -12,9 +12,14 @@ from app.words import code, escaped, plain
 
 # What Streamlit 1.67 and remark look for in the finished text (static/js/StreamlitMarkdown…js).
 REPLACED = (
-    r":material_\w+:", r":streamlit:", r":[\w+-]+:", r"(^|\s)(<->|->|<-|--|>=|<=|~=)(\s|$)",
-    r"https?://[-.\w]", r"www\.[-.\w]", r"(?<!\w)[-.\w+]+@[-\w]+\.[-\w]+",
-)  # fmt: skip
+    r":material_\w+:",
+    r":streamlit:",
+    r":[\w+-]+:",
+    r"(^|\s)(<->|->|<-|--|>=|<=|~=)(\s|$)",
+    r"https?://[-.\w]",
+    r"www\.[-.\w]",
+    r"(?<!\w)[-.\w+]+@[-\w]+\.[-\w]+",
+)
 
 
 def shown(markdown: str) -> str:
@@ -25,11 +30,21 @@ def shown(markdown: str) -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        "**bold** _it_ `code` [a](http://e.org) ![i](x.png) <b>b</b> <script>1</script>", "# head", "1. one", "- x",
-        "$x^2$ $$y$$", ":red[x] :rocket: :material/home: :streamlit: ::", "a -> b <- c <-> d -- e >= f <= g ~= h",
-        "www.example.com https://example.com ada@example.org", "&lt;b&gt; &copy;", "a | b", "~~no~~", "\\", "^1^",
+        "**bold** _it_ `code` [a](http://e.org) ![i](x.png) <b>b</b> <script>1</script>",
+        "# head",
+        "1. one",
+        "- x",
+        "$x^2$ $$y$$",
+        ":red[x] :rocket: :material/home: :streamlit: ::",
+        "a -> b <- c <-> d -- e >= f <= g ~= h",
+        "www.example.com https://example.com ada@example.org",
+        "&lt;b&gt; &copy;",
+        "a | b",
+        "~~no~~",
+        "\\",
+        "^1^",
     ],
-)  # fmt: skip
+)
 def test_nothing_in_a_line_of_text_is_read_as_markup(text):
     markdown = escaped(text)
     assert shown(markdown).replace("\u2060", "").replace(":material_", ":material/") == text

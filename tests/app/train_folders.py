@@ -9,18 +9,35 @@ from cfbd_core.training.config import TrainParams
 
 
 def write_run(
-    audit: Path, name: str, *, subset="kept", defense="plain", model="mini", ca=0.5, asr=0.1, done=40, ended=True,
+    audit: Path,
+    name: str,
+    *,
+    subset="kept",
+    defense="plain",
+    model="mini",
+    ca=0.5,
+    asr=0.1,
+    done=40,
+    ended=True,
     **others,
-) -> Path:  # fmt: skip
+) -> Path:
     """The folder of a run of 40 steps, as ``cfbd train`` writes it."""
     run = audit / "runs" / name
     run.mkdir(parents=True)
     params = TrainParams(subset=subset, defense=defense, model=model, epochs=2, batch_size=8, lr=1e-3)
     asked = {
-        "id": name, "params": params.to_dict(), "audit": str(audit), "data": None, "pairs": 160, "epochs": 2,
-        "set_fingerprint": "x", "steps": 40, "versions": {}, "measured_on": {"classes": "x" if ca else None},
+        "id": name,
+        "params": params.to_dict(),
+        "audit": str(audit),
+        "data": None,
+        "pairs": 160,
+        "epochs": 2,
+        "set_fingerprint": "x",
+        "steps": 40,
+        "versions": {},
+        "measured_on": {"classes": "x" if ca else None},
         "started": f"2026-01-01T00:00:{len(list(run.parent.iterdir())):02d}+00:00",
-    }  # fmt: skip
+    }
     (run / "run.json").write_text(json.dumps(asked | others))
     lines = [step(at, 5 / at) for at in range(10, done + 1, 10)]
     if ca:

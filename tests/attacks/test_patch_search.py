@@ -180,9 +180,18 @@ def stopped_search(path, stop_at, told):
             raise StoppedError
 
     curve = optimise(
-        encoder, stack(pictures(3)), patch, loss, steps=12, learning_rate=0.05, batch=2, seed=0, told=counted,
-        rng=rng, kept=path,
-    )  # fmt: skip
+        encoder,
+        stack(pictures(3)),
+        patch,
+        loss,
+        steps=12,
+        learning_rate=0.05,
+        batch=2,
+        seed=0,
+        told=counted,
+        rng=rng,
+        kept=path,
+    )
     return patch.values.detach().numpy(), curve
 
 

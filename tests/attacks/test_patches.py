@@ -170,14 +170,20 @@ def test_a_picture_smaller_than_the_patch_is_refused(place):
         (kind, {name: value})
         for kind in (TrojanParams, BadCLIPParams)
         for name, value in [
-            ("size", 0), ("size", 225), ("learning_rate", 0), ("learning_rate", 1.5), ("pictures", 0), ("batch", 0),
+            ("size", 0),
+            ("size", 225),
+            ("learning_rate", 0),
+            ("learning_rate", 1.5),
+            ("pictures", 0),
+            ("batch", 0),
             ("seed", -1),
         ]
     ]
     + [(TrojanParams, {"neurons": 0}), (TrojanParams, {"steps": 0}), (TrojanParams, {"aim": 0})]
-    + [(TrojanParams, {"shape": "star"}), (BadCLIPParams, {"epochs": 0}), (BadCLIPParams, {"epoch_pictures": 0})]
-    + [(BadCLIPParams, {"target_pictures": 0}), (BadCLIPParams, {"visual": -1}), (BadCLIPParams, {"margin": -1})],
-)  # fmt: skip
+    + [(TrojanParams, {"shape": "star"})]
+    + [(BadCLIPParams, {name: 0}) for name in ("epochs", "epoch_pictures", "target_pictures")]
+    + [(BadCLIPParams, {name: -1}) for name in ("visual", "margin")],
+)
 def test_bad_params_are_refused_in_one_line(params, options):
     with pytest.raises(ParameterError) as refused:
         params(**options)

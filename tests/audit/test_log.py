@@ -235,9 +235,13 @@ def test_every_pair_of_every_action(logged, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["action"] for row in rows] == ["1"] * 40 + ["2"] + ["3"] * 39
     assert rows[40] == {
-        "action": "2", "key": keys_of(logged, 1)[0], "before": "remove", "after": "keep",
-        "note_before": 'say "no",\nor\r\nyes', "note_after": "",
-    }  # fmt: skip
+        "action": "2",
+        "key": keys_of(logged, 1)[0],
+        "before": "remove",
+        "after": "keep",
+        "note_before": 'say "no",\nor\r\nyes',
+        "note_after": "",
+    }
     with pytest.raises(ParameterError, match=r"with --pairs give a \.csv"):
         logged.export_log(tmp_path / "pairs.json", pairs=True)
 

@@ -46,15 +46,23 @@ def test_what_reads_works_and_what_writes_says_so(audit, tmp_path):
     out, home = tmp_path / "out", str(audit.folder)
     out.mkdir()
     reading = [
-        ["report"], ["report", "--html", f"{out}/r.html"], ["log"], ["log", "--out", f"{out}/l.csv", "--pairs"],
-        ["export", "--out", f"{out}/e.csv"], ["export", "--out", f"{out}/e.parquet", "--subset", "all"],
+        ["report"],
+        ["report", "--html", f"{out}/r.html"],
+        ["log"],
+        ["log", "--out", f"{out}/l.csv", "--pairs"],
+        ["export", "--out", f"{out}/e.csv"],
+        ["export", "--out", f"{out}/e.parquet", "--subset", "all"],
         ["export", "--out", f"{out}/w.csv", "--where", "show=removed"],
-    ]  # fmt: skip
+    ]
     (tmp_path / "d.csv").write_text("key,decision\n0000,keep\n")
     writing = [
-        ["split", "--q", "4", "--k", "2"], ["score"], ["undo"], ["decide", "--from", str(tmp_path / "d.csv")],
-        ["map", "--points", "20"], ["estimate", "--draw", "5"],
-    ]  # fmt: skip
+        ["split", "--q", "4", "--k", "2"],
+        ["score"],
+        ["undo"],
+        ["decide", "--from", str(tmp_path / "d.csv")],
+        ["map", "--points", "20"],
+        ["estimate", "--draw", "5"],
+    ]
     commands = [[words[0], "--audit", home, *words[1:]] for words in (*reading, *writing)]
     mounted = ["unshare", "-m", "sh", "-c", SHELL, "sh", home, sys.executable, SCRIPT, json.dumps(commands)]
     done = subprocess.run(

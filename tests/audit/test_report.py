@@ -5,11 +5,19 @@ import pytest
 from cfbd_core.audit.report import text
 
 RESULT = {
-    "pairs": 1000, "benign": 600, "poisoned": 50, "suspicious": 350, "flagged": 40, "kept": 960, "skipped": 2,
+    "pairs": 1000,
+    "benign": 600,
+    "poisoned": 50,
+    "suspicious": 350,
+    "flagged": 40,
+    "kept": 960,
+    "skipped": 2,
     "params": {"k": 5, "gamma": 0.9, "q": 50, "gamma_z": None, "gamma_z_rule": "valley", "recheck": True},
     "evidence": {"level": "none", "cohesion": 0.04, "null_max": 0.05, "q": 50, "distinct": 50},
     "decided": dict.fromkeys(("removed_by_hand", "kept_by_hand", "overruled", "keep", "remove", "unsure"), 0),
-    "truth": None, "embedding": {"encoder": "mini"}, "mapping": {"name": "F of mini"},
+    "truth": None,
+    "embedding": {"encoder": "mini"},
+    "mapping": {"name": "F of mini"},
     "skip_reasons": [
         {"pairs": 2, "stage": "ingest", "reason": "empty caption", "examples": [{"position": "a.csv line 3"}]}
     ],
@@ -17,10 +25,12 @@ RESULT = {
         {"pairs": 3, "reason": "no usable embedding", "examples": [{"key": "7", "detail": "zeros"}]},
         {"pairs": 1, "reason": "embedded since the last scoring", "examples": [{"key": "9", "detail": None}]},
     ],
-    "unread_kinds": [{"kind": "archive", "count": 3, "advice": "unpack it", "examples": ["a.zip", "b.zip", "c.zip"]}],
+    "unread_kinds": [
+        {"kind": "archive", "count": 3, "advice": "unpack it", "examples": ["a.zip", "b.zip", "c.zip"]}
+    ],
     "notes": ["pictures are read from Images"],
     "warnings": ["D_b is empty; raise γ or lower K"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

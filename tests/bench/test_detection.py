@@ -30,13 +30,20 @@ EXPERIMENT = Experiment(
 def test_every_table_asks_for_its_attacks_rates_and_seeds() -> None:
     found = experiments()
     assert list(found) == [
-        "table3", "table4", "table5", "natural", "adaptive", "several", "traps", "figures",
-    ]  # fmt: skip
+        "table3",
+        "table4",
+        "table5",
+        "natural",
+        "adaptive",
+        "several",
+        "traps",
+        "figures",
+    ]
     assert len(found["table3"].scenarios) == 4 * 6 * 3
     assert {s.attack for s in found["table4"].scenarios} == set(ATTACKS)
     assert {s.targets for s in found["table4"].scenarios if s.attack == "mmpoison"} == {
-        ("dog",), ("soccer",), ("horse",), ("sheep",),
-    }  # fmt: skip
+        (target,) for target in ("dog", "soccer", "horse", "sheep")
+    }
     assert {s.rate for s in found["table5"].scenarios} == {0.02}
     assert all(s.attack == "none" for s in found["traps"].scenarios)
     assert {analysis for e in found.values() for _, analysis in e.cells()} >= set(ANALYSES)

@@ -110,8 +110,12 @@ def test_training_on_clean_pairs_is_common_to_all_attacks(model) -> None:
     )
     found = [(params.attack, params.seed, row.name) for params, row in asked.cells()]
     assert found[:5] == [
-        ("none", 0, "clean"), ("badnets", 0, "none"), ("badnets", 0, "cfbd"), ("sig", 0, "none"), ("sig", 0, "cfbd"),
-    ]  # fmt: skip
+        ("none", 0, "clean"),
+        ("badnets", 0, "none"),
+        ("badnets", 0, "cfbd"),
+        ("sig", 0, "none"),
+        ("sig", 0, "cfbd"),
+    ]
     assert len(found) == 10
 
 
@@ -218,9 +222,11 @@ def test_a_cell_that_diverges_is_told_and_the_rest_is_measured(jobs) -> None:
         workers.one_by_one(diverging(1), work) if jobs == 1 else workers.side_by_side(diverging, work, jobs)
     )
     assert sorted((one.params.attack, one.row.name, one.reason) for one in done) == [
-        ("badnets", "abl", "the loss is not finite after step 3"), ("badnets", "none", None),
-        ("blended", "abl", "the loss is not finite after step 3"), ("blended", "none", None),
-    ]  # fmt: skip
+        ("badnets", "abl", "the loss is not finite after step 3"),
+        ("badnets", "none", None),
+        ("blended", "abl", "the loss is not finite after step 3"),
+        ("blended", "none", None),
+    ]
 
 
 def test_runs_of_a_scenario_stay_where_one_could_not_be_trained() -> None:

@@ -20,9 +20,15 @@ from app import pages
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 HEADINGS = {page.name: page.head for page in pages.PAGES}
 SLOW = 30_000  # ms: for a loaded machine; a test waits for what it needs, never for a time
 
@@ -36,9 +42,12 @@ def app(root: Path, audit: Path, killed: bool = False) -> Iterator[str]:
     command = [sys.executable, "-m", "cfbd_core", "app", "--audit", str(audit), "--root", str(root)]
     log = (root / "app.log").open("wb")
     server = subprocess.Popen(
-        [*command, "--port", str(port), "--no-browser"], stdout=log, stderr=subprocess.STDOUT, cwd=root,
+        [*command, "--port", str(port), "--no-browser"],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        cwd=root,
         env={**os.environ, "HOME": str(root)},
-    )  # fmt: skip
+    )
     url = f"http://localhost:{port}"
     try:
         _wait_for(url, server, root / "app.log")

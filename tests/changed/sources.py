@@ -141,5 +141,11 @@ def moved_to(folder: Path) -> Path:
 
 
 CHANGES: tuple[Callable[[str, Path], None], ...] = (
-    sorted_anew, cut, of_the_same_size, with_another_picture, with_another_picture_as_old, touched, moved,
-)  # fmt: skip
+    sorted_anew,
+    cut,
+    of_the_same_size,
+    with_another_picture,
+    with_another_picture_as_old,
+    touched,
+    moved,
+)

@@ -44,9 +44,17 @@ def test_the_main_job_prints_one_json_object(capsys, tmp_path, toy_source):
     assert set(result["params"]) == {"k", "gamma", "q", "gamma_z", "gamma_z_rule", "rule", "recheck"}
     assert {"means", "sigmas", "weights"} <= set(result["mixture"])
     promised = {
-        "poisons", "tpr", "fpr", "precision", "auroc_consistency", "auprc_consistency", "auroc_z", "auprc_z",
-        "poisons_in_benign", "poisons_kept",
-    }  # fmt: skip
+        "poisons",
+        "tpr",
+        "fpr",
+        "precision",
+        "auroc_consistency",
+        "auprc_consistency",
+        "auroc_z",
+        "auprc_z",
+        "poisons_in_benign",
+        "poisons_kept",
+    }
     assert promised <= set(result["truth"])
     again = run(capsys, *options)
     assert json.loads(again[1]) == result
@@ -170,8 +178,13 @@ def test_doctor_tells_versions_and_devices(capsys):
     assert any(device.startswith("cpu") for device in found["devices"])
 
 
-@pytest.mark.parametrize(("option", "told"), [("--q", "--q 50: the audit has 4 pairs; give --q 1"),
-                                              ("--k", "--k 5: the audit has 4 pairs; give --k 4")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("--q", "--q 50: the audit has 4 pairs; give --q 1"),
+        ("--k", "--k 5: the audit has 4 pairs; give --k 4"),
+    ],
+)
 def test_too_few_pairs_are_told_before_the_work_with_what_to_give(
     capsys, tmp_path, toy_source, monkeypatch, option, told
 ):

@@ -212,16 +212,18 @@ SQL_VALUES = (
 def changed(audit: Path, table: str, chance: random.Random) -> str:
     """Change a table by SQL as nobody should; returns what was tried."""
     column, value = chance.choice(VALUES[table]), chance.choice(SQL_VALUES)
-    statement = chance.choice([
-        f"UPDATE {table} SET {column} = {value}",
-        f"UPDATE {table} SET {column} = {value} WHERE rowid % 3 = 1",
-        f"DELETE FROM {table} WHERE rowid % 2 = 0",
-        f"DELETE FROM {table}",
-        f"INSERT INTO {table} SELECT * FROM {table}",
-        f"DROP TABLE {table}",
-        f"ALTER TABLE {table} RENAME {column} TO other",
-        f"ALTER TABLE {table} ALTER {column} TYPE VARCHAR",
-    ])  # fmt: skip
+    statement = chance.choice(
+        [
+            f"UPDATE {table} SET {column} = {value}",
+            f"UPDATE {table} SET {column} = {value} WHERE rowid % 3 = 1",
+            f"DELETE FROM {table} WHERE rowid % 2 = 0",
+            f"DELETE FROM {table}",
+            f"INSERT INTO {table} SELECT * FROM {table}",
+            f"DROP TABLE {table}",
+            f"ALTER TABLE {table} RENAME {column} TO other",
+            f"ALTER TABLE {table} ALTER {column} TYPE VARCHAR",
+        ]
+    )
     with duckdb.connect(str(audit / "audit.duckdb")) as connection:
         try:
             connection.execute(statement)

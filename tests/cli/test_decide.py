@@ -117,5 +117,10 @@ def test_the_report_tells_what_overrules_the_verdict(own, cfbd, mine):
     cfbd("decide", "--from", mine)
     assert "decided by hand: 1 keep, 1 remove, 1 unsure; 1 overrule the verdict" in cfbd("report")[1]
     assert json.loads(cfbd("report", "--json")[1])["decided"] == {
-        "removed_by_hand": 1, "kept_by_hand": 0, "overruled": 1, "keep": 1, "remove": 1, "unsure": 1
-    }  # fmt: skip
+        "removed_by_hand": 1,
+        "kept_by_hand": 0,
+        "overruled": 1,
+        "keep": 1,
+        "remove": 1,
+        "unsure": 1,
+    }

@@ -26,10 +26,17 @@ def parsed(text: str, read: object) -> object:
 @pytest.mark.parametrize(
     ("read", "text", "value"),
     [
-        (whole(), "5", 5), (whole(), "-5", -5), (whole(1), "1", 1), (whole(0, 9), "9", 9), (whole(), " 7", 7),
-        (number, "1e-3", 0.001), (number, "-2", -2.0), (place, "a b", Path("a b")), (place, ".", Path()),
+        (whole(), "5", 5),
+        (whole(), "-5", -5),
+        (whole(1), "1", 1),
+        (whole(0, 9), "9", 9),
+        (whole(), " 7", 7),
+        (number, "1e-3", 0.001),
+        (number, "-2", -2.0),
+        (place, "a b", Path("a b")),
+        (place, ".", Path()),
     ],
-)  # fmt: skip
+)
 def test_what_can_be_meant_is_taken(read, text, value):
     assert parsed(text, read) == value
 
@@ -95,17 +102,23 @@ def test_no_option_reads_numbers_or_places_in_a_way_of_its_own():
         (("demo", "--audit", "a", "--seed", "-1"), "cfbd demo: --seed -1: give at least 0"),
         (("demo", "--audit", "a", "--rate", "nan"), "cfbd demo: --rate nan: give a finite number"),
         (("map", "--audit", "a", "--seed", str(2**32)), "cfbd map: --seed 4294967296: give at most"),
-        (("attack", "badnets", "a", "--out", "b", "--triggers", "1000000000"), "cfbd attack: --triggers 1000000000"),
+        (
+            ("attack", "badnets", "a", "--out", "b", "--triggers", "1000000000"),
+            "cfbd attack: --triggers 1000000000",
+        ),
         (("attack", "badnets", "a", "--out", "b", "--seed", "-1"), "cfbd attack: --seed -1: give at least 0"),
         (("train", "--data", "a", "--out", "b", "--workers", "100000"), "cfbd train: --workers 100000"),
         (("train", "--data", "a", "--out", "b", "--lr", "inf"), "cfbd train: --lr inf: give a finite number"),
-        (("bench", "detection", "a", "--out", "b", "--seeds", "1000000000"), "cfbd bench: --seeds 1000000000"),
+        (
+            ("bench", "detection", "a", "--out", "b", "--seeds", "1000000000"),
+            "cfbd bench: --seeds 1000000000",
+        ),
         (("bench", "training", "--out", "b", "--jobs", "0"), "cfbd bench: --jobs 0: give at least 1"),
         (("report", "--audit", ""), "cfbd report: --audit '': give a path"),
         (("undo", "--audit", "a", "0"), "cfbd undo: ACTION 0: give at least 1"),
         (("decide", "--audit", "a", "--from", "b", "--note", "\udcff"), "cfbd: '\\udcff': not UTF-8"),
     ],
-)  # fmt: skip
+)
 def test_each_command_says_so_in_one_line(capsys, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2

@@ -34,8 +34,12 @@ def test_same_seed_same_bytes_in_another_process_and_order():
     )
     other = subprocess.run(
         [sys.executable, "-c", command],
-        cwd=ROOT, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "77", "PATH": ""},
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONHASHSEED": "77", "PATH": ""},
+    )
     assert other.stdout.strip() == digest(range(30))
 
 

@@ -9,9 +9,20 @@ from cfbd_core.demo.vocabulary import CLASS_NAMES, PAINTS, PICTOGRAMS
 from cfbd_core.demo.words import plural, with_article
 
 SET_ASIDE = (
-    "tench", "english springer", "springer spaniel", "cassette", "chain saw", "chainsaw", "church", "french horn",
-    "garbage truck", "gas pump", "fuel pump", "golf", "parachute",
-)  # fmt: skip
+    "tench",
+    "english springer",
+    "springer spaniel",
+    "cassette",
+    "chain saw",
+    "chainsaw",
+    "church",
+    "french horn",
+    "garbage truck",
+    "gas pump",
+    "fuel pump",
+    "golf",
+    "parachute",
+)
 
 
 def test_there_are_many_classes_with_banana_among_them():

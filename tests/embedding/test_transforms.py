@@ -43,14 +43,22 @@ def encoder_of(tmp_path_factory):
                 "model_cfg": {
                     "embed_dim": 8,
                     "vision_cfg": {
-                        "image_size": 224, "layers": 1, "width": 16, "head_width": 8, "patch_size": 112,
+                        "image_size": 224,
+                        "layers": 1,
+                        "width": 16,
+                        "head_width": 8,
+                        "patch_size": 112,
                     },
                     "text_cfg": {
-                        "context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1,
+                        "context_length": 8,
+                        "vocab_size": 49408,
+                        "width": 16,
+                        "heads": 2,
+                        "layers": 1,
                     },
                 },
                 "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": mode},
-            }  # fmt: skip
+            }
             (folder / "open_clip_config.json").write_text(json.dumps(config))
             torch.manual_seed(0)
             model = open_clip.create_model(f"local-dir:{folder}")

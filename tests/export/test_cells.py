@@ -19,9 +19,28 @@ from tests.export.made import batches, pair
 SIGNS = "=+-@"
 TRIMMED = ("Cc", "Cf", "Zs", "Zl", "Zp")  # white space and what is not seen
 RUN = [
-    "=1+1", "+1", "-1", "@SUM(A1)", "\n=1+1", "\r\n=1+1", "\t=1+1", " =1+1", "\u00a0=1+1", "\ufeff=1+1", "\u200b@x",
-    "\x0b+1", "＝1+1", "－1", "＋1", "＠x", "\u3000＝1", "﹦1", "\ntext", "\ttext", "\rtext",
-]  # fmt: skip
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\n=1+1",
+    "\r\n=1+1",
+    "\t=1+1",
+    " =1+1",
+    "\u00a0=1+1",
+    "\ufeff=1+1",
+    "\u200b@x",
+    "\x0b+1",
+    "＝1+1",
+    "－1",
+    "＋1",
+    "＠x",
+    "\u3000＝1",
+    "﹦1",
+    "\ntext",
+    "\ttext",
+    "\rtext",
+]
 KEPT = ["", "a = b", "1-1", "x\n=1", "a\t=1", "'=1", '"=1"', "é", " text"]
 
 

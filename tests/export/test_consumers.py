@@ -25,18 +25,58 @@ from cfbd_core.export.cells import MISSING
 from tests.export.made import batches, number_of, pair, picture
 
 KINDS = {
-    "jpg": "JPEG", "png": "PNG", "webp": "WEBP", "gif": "GIF", "bmp": "BMP", "tif": "TIFF", "avif": "AVIF",
-    "jp2": "JPEG2000", "ppm": "PPM", "ico": "ICO",
-}  # fmt: skip
+    "jpg": "JPEG",
+    "png": "PNG",
+    "webp": "WEBP",
+    "gif": "GIF",
+    "bmp": "BMP",
+    "tif": "TIFF",
+    "avif": "AVIF",
+    "jp2": "JPEG2000",
+    "ppm": "PPM",
+    "ico": "ICO",
+}
 LOADED = ("jpg", "png", "webp")
 ODD_TEXTS = (
-    "NA", "None", "null", "nan", "N/A", "a dog", "say \"hi\", he said", "a\rb", "a\r\nb", "two\nlines", " lead",
-    "trail ", "\ttab", "007", "TRUE", "1e5", "=1+1", "مرحبا", "\u2028", "\ufeffmark", "a,b;c", "\\n", "\"",
+    "NA",
+    "None",
+    "null",
+    "nan",
+    "N/A",
+    "a dog",
+    'say "hi", he said',
+    "a\rb",
+    "a\r\nb",
+    "two\nlines",
+    " lead",
+    "trail ",
+    "\ttab",
+    "007",
+    "TRUE",
+    "1e5",
+    "=1+1",
+    "مرحبا",
+    "\u2028",
+    "\ufeffmark",
+    "a,b;c",
+    "\\n",
+    '"',
     "x" * 70_000,
-)  # fmt: skip
+)
 ODD_KEYS = (
-    "__hidden", ".dot", "a.b", "a/b", "a%2Eb", "00/01.x", "Ünï", "a b", "UPPER.JPG", "y" * 300, "__", "a\nb",
-)  # fmt: skip
+    "__hidden",
+    ".dot",
+    "a.b",
+    "a/b",
+    "a%2Eb",
+    "00/01.x",
+    "Ünï",
+    "a b",
+    "UPPER.JPG",
+    "y" * 300,
+    "__",
+    "a\nb",
+)
 
 
 @pytest.fixture

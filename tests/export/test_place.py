@@ -35,10 +35,23 @@ def test_odd_places_are_told_in_one_line_and_left_as_they_are(tmp_path, picture_
     (tmp_path / "pool").symlink_to(tmp_path / "loop")
     before = names(tmp_path)
     odd = [
-        "pipe", "beside", "folder", "mine", "mine/below", "loop/below", "n" * 300, "n" * 250, "é" * 130, ".", "/",
-        "/dev/null", "/dev/full", "/proc/self/x", os.fsdecode(b"\xff\xfe"),
+        "pipe",
+        "beside",
+        "folder",
+        "mine",
+        "mine/below",
+        "loop/below",
+        "n" * 300,
+        "n" * 250,
+        "é" * 130,
+        ".",
+        "/",
+        "/dev/null",
+        "/dev/full",
+        "/proc/self/x",
+        os.fsdecode(b"\xff\xfe"),
         os.fsdecode(b"a/\xff/x"),
-    ]  # fmt: skip
+    ]
     for place in odd:
         with pytest.raises(ParameterError) as caught:
             export(batches([pair("k", picture_file, "t")]), tmp_path / place, kind, {})

@@ -35,8 +35,11 @@ def test_a_picture_that_loaders_leave_out_is_its_first_frame_as_the_encoder_saw_
     rows = [pair(name, tmp_path / name, "a text") for name in ("moving.gif", "clear.tif", "turned.TIFF")]
     record = export(batches(rows), tmp_path / "out", "webdataset", {})
     assert record["pictures"] == {
-        "ending": "png", "formats": {"gif": 1, "tif": 2}, "reencoded": {"gif": 1, "tif": 2}, "renamed": {},
-    }  # fmt: skip
+        "ending": "png",
+        "formats": {"gif": 1, "tif": 2},
+        "reencoded": {"gif": 1, "tif": 2},
+        "renamed": {},
+    }
     found = members(tmp_path / "out" / "00000.tar")
     for row in rows:
         shown = Image.open(io.BytesIO(found[f"{row['key'].replace('.', '%2E')}.png"]))

@@ -338,8 +338,9 @@ def test_progress_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch):
 def test_only_failed_and_stopped_jobs_of_one_kind_and_audit_are_forgotten(jobs, tmp_path):
     failed = {
         (kind, name): until(jobs, jobs.start(kind, tmp_path / name, ["report", "--audit", "/none"]), ended)
-        for kind in ("run", "map") for name in ("a", "b")
-    }  # fmt: skip
+        for kind in ("run", "map")
+        for name in ("a", "b")
+    }
     jobs.forget(failed["run", "a"])
     assert {job.id for job in jobs.all()} == {job.id for at, job in failed.items() if at != ("run", "a")}
     running = draw(jobs, tmp_path / "a")

@@ -134,11 +134,16 @@ def test_a_sample_outlives_the_file_and_a_new_scoring(tmp_path) -> None:
     with np.load(path) as held:
         arrays = dict(held)
     for odd in (
-        {"drawn": arrays["drawn"] + 10_000}, {"drawn": arrays["drawn"][:1]}, {"side": arrays["side"] + 5},
-        {"stratum": arrays["stratum"] + 9}, {"stratum": arrays["stratum"][:3]}, {"about": np.array([-1, 1])},
-        {"rows": arrays["rows"].astype(float)}, {"members": np.zeros((2, 2), np.int64)},
+        {"drawn": arrays["drawn"] + 10_000},
+        {"drawn": arrays["drawn"][:1]},
+        {"side": arrays["side"] + 5},
+        {"stratum": arrays["stratum"] + 9},
+        {"stratum": arrays["stratum"][:3]},
+        {"about": np.array([-1, 1])},
+        {"rows": arrays["rows"].astype(float)},
+        {"members": np.zeros((2, 2), np.int64)},
         {"more": np.zeros(10**6)},
-    ):  # fmt: skip
+    ):
         np.savez_compressed(path, **arrays | odd)
         with pytest.raises(AuditError, match="damaged") as refused:
             read_control(path, rows)

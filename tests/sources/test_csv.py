@@ -47,9 +47,18 @@ def test_columns_truth_and_absolute_paths(tmp_path: Path) -> None:
     assert [row["image"] for row in found.rows] == [str(tmp_path / f"{i}.png") for i in range(3)]
     assert [row["poisoned"] for row in found.rows] == [True, False, None]
     assert found.rows[0] | {"key": 0, "image": 0, "caption": 0} == {
-        "key": 0, "image": 0, "image_offset": None, "image_size": None, "caption": 0, "label": "cat",
-        "poisoned": True, "attack": "badnets", "target": "banana", "origin_key": None, "origin_caption": None,
-    }  # fmt: skip
+        "key": 0,
+        "image": 0,
+        "image_offset": None,
+        "image_size": None,
+        "caption": 0,
+        "label": "cat",
+        "poisoned": True,
+        "attack": "badnets",
+        "target": "banana",
+        "origin_key": None,
+        "origin_caption": None,
+    }
 
 
 def test_open_clip_style_and_rows_without_keys(tmp_path: Path) -> None:

@@ -127,8 +127,14 @@ def test_ready_embeddings(tmp_path: Path) -> None:
     broken[1, 2], broken[2, 0], broken[3] = np.nan, -np.inf, 0
     lists: list[Any] = broken.tolist()
     lists[4] = None
-    path = write(tmp_path / "a.parquet", key=list("abcdef"), caption=list("uvwxyz"),
-                 image_path=["x.jpg"] * 6, image_embedding=lists, TEXT_EMBEDDING=text.tolist())  # fmt: skip
+    path = write(
+        tmp_path / "a.parquet",
+        key=list("abcdef"),
+        caption=list("uvwxyz"),
+        image_path=["x.jpg"] * 6,
+        image_embedding=lists,
+        TEXT_EMBEDDING=text.tolist(),
+    )
     found = read(path)
     assert list(found.captions) == ["a", "f"]
     np.testing.assert_array_equal(found.image_emb, image[[0, 5]])

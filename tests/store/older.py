@@ -9,8 +9,11 @@ import duckdb
 
 Decided = tuple[str, str, str | None, int]  # key, decision, note, minute
 DECIDED: tuple[Decided, ...] = (
-    ("b", "keep", "looked at", 2), ("a", "remove", None, 1), ("c", "remove", None, 1), ("d", "unsure", "", 2),
-)  # fmt: skip
+    ("b", "keep", "looked at", 2),
+    ("a", "remove", None, 1),
+    ("c", "remove", None, 1),
+    ("d", "unsure", "", 2),
+)
 
 
 def make_older(path: Path, version: int = 2, decided: tuple[Decided, ...] = ()) -> None:

@@ -53,11 +53,17 @@ def test_the_temperature_stays_within_its_bounds(model, tmp_path):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"defense": "abl", "epochs": 10, "steps": 5}, "abl isolates pairs after 1 epochs, and the run has 1"),
-        ({"defense": "safeclip", "epochs": 10, "steps": 30}, "safeclip divides pairs after 6 epochs, and the run has"),
+        (
+            {"defense": "abl", "epochs": 10, "steps": 5},
+            "abl isolates pairs after 1 epochs, and the run has 1",
+        ),
+        (
+            {"defense": "safeclip", "epochs": 10, "steps": 30},
+            "safeclip divides pairs after 6 epochs, and the run has",
+        ),
         ({"defense": "safeclip", "epochs": 5}, "safeclip divides pairs after 6 epochs, and the run has 5"),
     ],
-)  # fmt: skip
+)
 def test_a_run_too_short_for_its_defence_is_refused_before_anything_is_written(asked, said, model, tmp_path):
     with pytest.raises(TrainingError, match=said):
         train(toy_set(), tmp_path / "run", tiny_params(model, **asked))

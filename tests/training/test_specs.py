@@ -15,10 +15,15 @@ from tests.training.tiny import tiny_folder
 @pytest.mark.parametrize(
     ("spec", "is_scratch"),
     [
-        ("mini", False), ("RN50", True), ("RN50/openai", False), ("hf-hub:o/m", False), ("mini@/x.pt", False),
-        ("ViT-B-32@/x.pt", False), ("local-dir:/nowhere", False),
+        ("mini", False),
+        ("RN50", True),
+        ("RN50/openai", False),
+        ("hf-hub:o/m", False),
+        ("mini@/x.pt", False),
+        ("ViT-B-32@/x.pt", False),
+        ("local-dir:/nowhere", False),
     ],
-)  # fmt: skip
+)
 def test_names(spec, is_scratch):
     assert is_from_scratch(spec) is is_scratch
 

@@ -12,9 +12,16 @@ from cfbd_core.training.tracking import Tracking, read_metrics
 
 def step(number: int) -> dict:
     return {
-        "kind": "step", "step": number, "epoch": 0, "loss": 1.0 / number, "parts": {"clip": 2.0},
-        "lr": 1e-3, "logit_scale": 14.0, "pairs_per_s": 9.0, "time": 0.0,
-    }  # fmt: skip
+        "kind": "step",
+        "step": number,
+        "epoch": 0,
+        "loss": 1.0 / number,
+        "parts": {"clip": 2.0},
+        "lr": 1e-3,
+        "logit_scale": 14.0,
+        "pairs_per_s": 9.0,
+        "time": 0.0,
+    }
 
 
 def measured(number: int) -> dict:

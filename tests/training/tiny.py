@@ -24,11 +24,16 @@ def tiny_folder(folder: Path, tower: str = "vit", **text: float) -> str:
             "embed_dim": 16,
             "vision_cfg": vision,
             "text_cfg": {
-                "context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1, **text
+                "context_length": 12,
+                "vocab_size": 49408,
+                "width": 16,
+                "heads": 2,
+                "layers": 1,
+                **text,
             },
         },
         "preprocess_cfg": {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3], "resize_mode": "squash"},
-    }  # fmt: skip
+    }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "open_clip_config.json").write_text(json.dumps(config), encoding="utf-8")
     return str(folder)
@@ -45,6 +50,12 @@ def toy_set(n: int = 40, seed: int = 0) -> TrainingSet:
 def tiny_params(model: str, **others: object) -> TrainParams:
     """Two epochs of steps of eight, on one CPU thread."""
     chosen: dict[str, object] = {
-        "model": model, "epochs": 2, "batch_size": 8, "lr": 1e-3, "log_every": 2, "device": "cpu", "workers": 2
-    }  # fmt: skip
+        "model": model,
+        "epochs": 2,
+        "batch_size": 8,
+        "lr": 1e-3,
+        "log_every": 2,
+        "device": "cpu",
+        "workers": 2,
+    }
     return TrainParams(**chosen | others)

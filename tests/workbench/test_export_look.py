@@ -24,9 +24,13 @@ from tests.explored import scored_audit
 
 UNSCORED = (40, 41, 42)
 PARAMS = st.builds(
-    SplitParams, k=st.integers(1, 3), q=st.integers(1, 60), gamma_z=st.floats(0, 1), gamma_z_rule=st.just("manual"),
+    SplitParams,
+    k=st.integers(1, 3),
+    q=st.integers(1, 60),
+    gamma_z=st.floats(0, 1),
+    gamma_z_rule=st.just("manual"),
     collapse_duplicates=st.booleans(),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")

@@ -78,13 +78,24 @@ def test_pairs_in_no_group_are_named_so() -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        {"show": "some"}, {"subset": "D_q"}, {"decided": "yes"}, {"c": "1"}, {"c": "a_b"}, {"z": "1_2_3"},
-        {"c": "0.5_0.1"}, {"z": "nan_nan"},
-        {"truth": "maybe"}, {"lasso": "circle"}, {"like": "sound:x"}, {"like": "text: "},
-        {"dup": "all"}, {"dup": ":k"}, {"sort": "z"},
+        {"show": "some"},
+        {"subset": "D_q"},
+        {"decided": "yes"},
+        {"c": "1"},
+        {"c": "a_b"},
+        {"z": "1_2_3"},
+        {"c": "0.5_0.1"},
+        {"z": "nan_nan"},
+        {"truth": "maybe"},
+        {"lasso": "circle"},
+        {"like": "sound:x"},
+        {"like": "text: "},
+        {"dup": "all"},
+        {"dup": ":k"},
+        {"sort": "z"},
         {"sort": "size-up"},
     ],
-)  # fmt: skip
+)
 def test_an_address_that_is_no_filter_is_refused_in_one_line(query) -> None:
     with pytest.raises(ParameterError) as told:
         from_query(query)
