@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -76,13 +79,48 @@ def test_the_source_of_the_guide_reads_and_counts(module, monkeypatch, tmp_path,
     assert [skip.reason for batch in batches for skip in batch.skips] == ["no caption"]
 
 
-def test_the_page_of_the_guide_is_an_entry_and_a_file():
-    compile(blocks("PAGE")[0], "shortest.py", "exec")
+def entry_of_the_page() -> str:
     (entry,) = re.findall(
         r"`(Page\(.*?\))`", (ROOT / "docs" / "ADD_A_PAGE.md").read_text(encoding="utf-8"), re.DOTALL
     )
-    page = eval(entry, {"Page": Page})
+    return entry
+
+
+def test_the_page_of_the_guide_is_an_entry_and_a_file():
+    compile(blocks("PAGE")[0], "shortest.py", "exec")
+    page = eval(entry_of_the_page(), {"Page": Page})
     assert page.head == "Shortest"
+
+
+@pytest.mark.slow
+def test_the_page_of_the_guide_is_in_the_navigation_and_walked_by_the_tests_of_pages(tmp_path):
+    for name in ("app", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "app" / "views" / "shortest.py").write_text(blocks("PAGE")[0], encoding="utf-8")
+    registry = tmp_path / "app" / "pages.py"
+    before = registry.read_text(encoding="utf-8")
+    assert before.endswith("    ),\n)\n")
+    registry.write_text(before[: -len(")\n")] + f"    {entry_of_the_page()},\n)\n", encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = ["-m", "pytest", "-p", "no:cacheprovider", "-q", "-rA", "--tb=short", "tests/app", "-k"]
+    done = subprocess.run(
+        [sys.executable, *command, "shortest or navigation"],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    passed = set(re.findall(r"^PASSED tests/app/(\S+)", done.stdout, re.MULTILINE))
+    assert passed >= {
+        "test_pages.py::test_every_page_stands_in_the_navigation",
+        "test_pages.py::test_every_page_is_drawn[shortest]",
+        "test_pages.py::test_without_an_audit_there_is_a_way_to_one[shortest]",
+        "test_pages.py::test_every_page_that_a_link_s_sliders_open_is_marked_as_a_preview[shortest]",
+    }
+    assert {one.partition("::")[0] for one in passed} >= {"test_bad_input.py", "test_read_only.py"}
 
 
 @pytest.mark.parametrize("guide", GUIDES)

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pytest
+import streamlit as st
 
+from app.pages import PAGES
 from cfbd_core import SplitParams
 from cfbd_core.jobs.jobs import Job, Jobs
 from cfbd_core.workbench import slider_query
@@ -27,6 +29,17 @@ from tests.app.conftest import (
     words,
     write_source,
 )
+
+
+def test_every_page_stands_in_the_navigation(page, root, monkeypatch):
+    told = []
+    given = st.navigation
+    monkeypatch.setattr(st, "navigation", lambda pages, **how: told.append(pages) or given(pages, **how))
+    assert not page("audits").exception
+    shown = [one for one in told[0] if one.visibility != "hidden"]
+    assert [(one.url_path, one.title, one.icon) for one in shown] == [
+        (one.name, one.title, one.icon) for one in PAGES
+    ]
 
 
 @pytest.mark.parametrize("name", VIEWS)
