@@ -26,6 +26,7 @@ from cfbd_core.config import EmbedParams
 from cfbd_core.embedding.batch_loop import find_batch_size
 from cfbd_core.embedding.encoders import Encoder, load_encoder
 from cfbd_core.pictures.images import decode_image, read_image_bytes
+from cfbd_core.pictures.place import places_of
 
 
 def main() -> None:
@@ -51,8 +52,8 @@ def _images(encoder: Encoder, source: str, folder: Path, count: int, rounds: int
     size = find_batch_size(encoder)
     audit = Audit.create(folder / "pictures")
     audit.ingest(source)
-    places = audit.pairs(limit=count).select(["image", "image_offset", "image_size"]).to_pylist()
-    tensors = [encoder.transform(decode_image(read_image_bytes(*place.values()))) for place in places]
+    places = places_of(audit.pairs(limit=count))
+    tensors = [encoder.transform(decode_image(read_image_bytes(place))) for place in places]
     batches = [torch.stack(tensors[first : first + size]) for first in range(0, len(tensors), size)]
     return _turn_by_turn(
         lambda: [encoder.encode_images(batch) for batch in batches],

@@ -20,7 +20,8 @@ from cfbd_core.embedding import batch_loop as embeddings
 from cfbd_core.embedding.encoders import Encoder, load_encoder
 from cfbd_core.embedding.shards import EmbeddingFolder, shard_count
 from cfbd_core.errors import AuditError, EncoderError
-from cfbd_core.pictures.picture import COLUMNS, MOVED, digest_at
+from cfbd_core.pictures.picture import MOVED, digest_at
+from cfbd_core.pictures.place import places_of
 from cfbd_core.store import Database, queries, unscored
 
 FEW_GONE = 10
@@ -100,9 +101,8 @@ class EmbedAudit:
             rows = unscored.unscored_rows(connection).tolist()
             aside = self.located(unscored.aside(connection))
         failed = embeddings.failed_hashes(self.shards, shard_count(plan)) if aside.num_rows else {}
-        places = zip(*(aside[name].to_pylist() for name in COLUMNS), strict=True)
         with ThreadPoolExecutor(thread_name_prefix="hash") as workers:
-            now = workers.map(digest_at, places)
+            now = workers.map(digest_at, places_of(aside))
             rows += [
                 row
                 for row, digest in zip(aside["row"].to_pylist(), now, strict=True)

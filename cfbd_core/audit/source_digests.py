@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from cfbd_core.machine.workers import usable_cores
 from cfbd_core.pictures.digests import HASHES, PictureDigests
-from cfbd_core.pictures.picture import COLUMNS, digest_at
+from cfbd_core.pictures.picture import digest_at
+from cfbd_core.pictures.place import places_of
 
 
 class SourceDigests:
@@ -23,8 +24,8 @@ class SourceDigests:
 
     def update(self, pairs: pa.RecordBatch) -> None:
         """Take in the next pairs (columns of ``PAIR_SCHEMA``)."""
-        places = list(zip(*(pairs.column(name).to_pylist() for name in COLUMNS), strict=True))
-        inside = [row for row, (image, offset, _) in enumerate(places) if image and offset is not None]
+        places = places_of(pairs)
+        inside = [row for row, place in enumerate(places) if place.file and not place.is_own_file]
         found = np.zeros(pairs.num_rows, HASHES)
         if inside:
             with ThreadPoolExecutor(usable_cores()) as pool:

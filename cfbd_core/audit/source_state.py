@@ -80,24 +80,24 @@ class SourceState:
                 part = rows[start : start + COMPARED_AT_ONCE]
                 with self.database.reading() as connection:
                     pairs = queries.places_of(connection, part)
-                inside = [
-                    picture._replace(image=self._where(picture)) for picture in pictures_of(shards, pairs)
-                ]
+                inside = [self._in_folder(picture) for picture in pictures_of(shards, pairs)]
                 stamps = shards.image_stamps(part).tolist()
                 known = [
                     (key, picture)
                     for key, picture, stamp in zip(pairs["key"].to_pylist(), inside, stamps, strict=True)
                     if picture.digest
-                    and not (picture.offset is None and is_unchanged(picture.image or "", stamp))
+                    and not (picture.place.is_own_file and is_unchanged(picture.file, stamp))
                 ]
                 for (key, picture), is_other in zip(known, pool.map(_is_other, known), strict=True):
                     if is_other:
-                        return Difference(f"key {key!r}: another picture", picture.image)
+                        return Difference(f"key {key!r}: another picture", picture.file)
         return None
 
-    def _where(self, picture: Picture) -> str | None:
-        """Its file; the audit names those in its own folder from there."""
-        return None if picture.image is None else str(self.folder / picture.image)
+    def _in_folder(self, picture: Picture) -> Picture:
+        """The picture by the path of its file; the audit names files in its own folder from there."""
+        if not picture.file:
+            return picture
+        return picture._replace(place=picture.place._replace(file=str(self.folder / picture.file)))
 
     def is_gone(self) -> bool:
         """Whether nothing of the source is where it was: it was moved, deleted, or its disk is not there."""

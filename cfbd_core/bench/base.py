@@ -24,6 +24,7 @@ from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.errors import AuditError
 from cfbd_core.machine.places import DATABASE_NAME
 from cfbd_core.pictures.images import decode_image, read_image_bytes
+from cfbd_core.pictures.place import COLUMNS, place_at, places_of
 from cfbd_core.poisoning.copies import CopyOptions, attack_copy
 from cfbd_core.poisoning.place import MANIFEST
 from cfbd_core.poisoning.plan import CONTROL, PoisonParams
@@ -54,8 +55,7 @@ class Base:
 
     def picture(self, pair: int) -> Image.Image:
         """The picture of a pair at the encoder's input size."""
-        path, offset, size = (self.pictures[name][pair].as_py() for name in self.pictures.column_names)
-        return resized(decode_image(read_image_bytes(path, offset, size)))
+        return resized(decode_image(read_image_bytes(place_at(self.pictures, pair))))
 
     def sharing(self, pairs: SourcePairs, several: bool) -> Base:
         """Number the pictures as the source does, whose records may share one; the copy holds one a record.
@@ -111,10 +111,9 @@ def read_base(audit: Audit, record: dict[str, str] | None = None) -> Base:
     every = audit.pairs(order_by="row")
     pairs = every.filter(pc.invert(every["poisoned"].fill_null(False)))
     rows = pairs["row"].to_numpy()
-    places = pairs.select(["image", "image_offset", "image_size"])
+    pictures = pairs.select(list(COLUMNS))
     _, record_of = np.unique(
-        [f"{path}\0{offset}" for path, offset in zip(*(places[i].to_pylist() for i in (0, 1)), strict=True)],
-        return_inverse=True,
+        [f"{place.file or None}\0{place.offset}" for place in places_of(pictures)], return_inverse=True
     )
     image, text = (
         np.concatenate(list(shards))[rows] for shards in (audit.shards.images(), audit.shards.texts())
@@ -127,6 +126,6 @@ def read_base(audit: Audit, record: dict[str, str] | None = None) -> Base:
         text=text,
         encoder=record["encoder"],
         sha256=record["sha256"],
-        pictures=places,
+        pictures=pictures,
         left_out=every.num_rows - pairs.num_rows,
     )

@@ -31,9 +31,9 @@ from cfbd_core.machine.stamps import NO_STAMP, Stamp, stamp_of
 from cfbd_core.pictures.digests import HASH_BYTES, HASHES, STAMPS, as_hashes, content_hash
 from cfbd_core.pictures.images import CHANGED, BadImage, decode_image, read_image_bytes
 from cfbd_core.pictures.picture import ANEW
+from cfbd_core.pictures.place import PicturePlace, places_of
 
 Progress = Callable[[int], None]
-Locator = tuple[str, int | None, int | None]
 
 CPU_BATCH = 32  # a CPU's rate is flat from 16 to 128 images a pass
 LARGEST_BATCH = 1024
@@ -182,43 +182,42 @@ class _Shard:
         began = time.perf_counter()
         job, start = self.job, self.number * self.job.shard_size
         rows = min(job.shard_size, job.rows - start)
-        places = (self.table["row"].to_numpy() - start).tolist()
+        positions = (self.table["row"].to_numpy() - start).tolist()
         hashes, stamps = np.zeros((rows, 2), HASHES), np.zeros((rows, 3), STAMPS)
         known = as_hashes(self.folder.image_hashes(np.arange(start, start + rows)))
         image, text = (np.zeros((rows, job.encoder.width), np.float16) for _ in range(2))
 
-        places_of: dict[Locator, list[int]] = {}
-        columns = (self.table[name].to_pylist() for name in ("image", "image_offset", "image_size"))
-        for place, locator in zip(places, zip(*columns, strict=True), strict=True):
-            places_of.setdefault(locator, []).append(place)
-        pictures = _Pictures(list(places_of), job, self.images, workers)  # decoding begins
+        positions_of: dict[PicturePlace, list[int]] = {}
+        for position, place in zip(positions, places_of(self.table), strict=True):
+            positions_of.setdefault(place, []).append(position)
+        pictures = _Pictures(list(positions_of), job, self.images, workers)  # decoding begins
 
         captions = self.table["caption"].to_pylist()
         digests = [content_hash(caption.encode()) for caption in captions]
         vectors = _encode_captions(dict(zip(digests, captions, strict=True)), job, self.texts)
-        for place, digest in zip(places, digests, strict=True):
-            text[place], hashes[place, 1] = vectors[digest], digest
+        for position, digest in zip(positions, digests, strict=True):
+            text[position], hashes[position, 1] = vectors[digest], digest
 
         failed: list[dict[str, Any]] = []
-        for locator, read, vector in pictures:
-            for place in places_of[locator]:
-                if known[place] and _is_other(known[place], read, vector):
-                    raise SourceError(f"{locator[0]}: its picture of pair {start + place} {CHANGED}; {ANEW}")
+        for place, read, vector in pictures:
+            for at in positions_of[place]:
+                if known[at] and _is_other(known[at], read, vector):
+                    raise SourceError(f"{place.file}: its picture of pair {start + at} {CHANGED}; {ANEW}")
                 if isinstance(vector, BadImage):
-                    failed.append(_failure(start + place, read, vector))
-                    text[place], hashes[place, 1] = 0, b""  # no later caption may be read from here
+                    failed.append(_failure(start + at, read, vector))
+                    text[at], hashes[at, 1] = 0, b""  # no later caption may be read from here
                     continue
-                image[place], hashes[place, 0], stamps[place] = vector, read.digest, read.stamp
-                self.new += not known[place]
+                image[at], hashes[at, 0], stamps[at] = vector, read.digest, read.stamp
+                self.new += not known[at]
             if progress:
-                progress(len(places_of[locator]))
+                progress(len(positions_of[place]))
 
         self.folder.folder.mkdir(parents=True, exist_ok=True)
         write_array(self.folder.hash_path(self.number), hashes)
         self.folder.pictures.keep(start, hashes[:, 0], stamps)
         stats = {
             "pairs": self.table.num_rows,
-            "images": len(places_of),
+            "images": len(positions_of),
             "captions": len(vectors),
             "seconds": round(time.perf_counter() - began, 2),
             "failures": sorted(failed, key=lambda failure: failure["row"]),
@@ -249,39 +248,41 @@ def _failure(row: int, read: _Read, bad: BadImage) -> dict[str, Any]:
 class _Pictures:
     """Decodes pictures in the workers from the moment it is made; iterating encodes them in reading order.
 
-    Yields (locator, what was read, vector float16 (d,) or what was wrong).
+    Yields (place, what was read, vector float16 (d,) or what was wrong).
     """
 
     def __init__(
-        self, locators: Sequence[Locator], job: EmbedJob, seen: _Repeats, workers: ThreadPoolExecutor
+        self, places: Sequence[PicturePlace], job: EmbedJob, seen: _Repeats, workers: ThreadPoolExecutor
     ) -> None:
         self._job, self._seen, self._workers = job, seen, workers
         self._vectors: dict[bytes, np.ndarray] = {}
         self._batch: dict[bytes, torch.Tensor] = {}
-        self._remaining = iter(locators)
-        self._queue: deque[tuple[Locator, Future[tuple[_Read, torch.Tensor | BadImage | None]]]] = deque()
+        self._remaining = iter(places)
+        self._queue: deque[tuple[PicturePlace, Future[tuple[_Read, torch.Tensor | BadImage | None]]]] = (
+            deque()
+        )
         self._submit(2 * job.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Locator, _Read, np.ndarray | BadImage]]:
-        waiting: list[tuple[Locator, _Read]] = []
+    def __iter__(self) -> Iterator[tuple[PicturePlace, _Read, np.ndarray | BadImage]]:
+        waiting: list[tuple[PicturePlace, _Read]] = []
         while self._queue:
-            locator, future = self._queue.popleft()
+            place, future = self._queue.popleft()
             try:
                 read, tensor = future.result()
             except BadImage as bad:
-                yield locator, _Read(b"", NO_STAMP), bad
+                yield place, _Read(b"", NO_STAMP), bad
                 continue
             finally:
                 self._submit(1)
             if isinstance(tensor, BadImage):
-                yield locator, read, tensor
+                yield place, read, tensor
                 continue
             digest = read.digest
             if digest in self._seen and digest not in self._vectors:
                 self._vectors[digest] = self._seen.vector(digest)
             if digest not in self._vectors and tensor is not None:
                 self._batch.setdefault(digest, tensor)
-            waiting.append((locator, read))
+            waiting.append((place, read))
             if len(self._batch) == self._job.batch_size or not self._queue:
                 self._encode()
                 yield from ((done, known, self._vectors[known.digest]) for done, known in waiting)
@@ -290,12 +291,12 @@ class _Pictures:
         yield from ((done, known, self._vectors[known.digest]) for done, known in waiting)
 
     def _submit(self, count: int) -> None:
-        for locator in islice(self._remaining, count):
-            self._queue.append((locator, self._workers.submit(self._load, locator)))
+        for place in islice(self._remaining, count):
+            self._queue.append((place, self._workers.submit(self._load, place)))
 
-    def _load(self, locator: Locator) -> tuple[_Read, torch.Tensor | BadImage | None]:
-        stamp = stamp_of(locator[0]) if locator[1] is None else NO_STAMP
-        data = read_image_bytes(*locator)
+    def _load(self, place: PicturePlace) -> tuple[_Read, torch.Tensor | BadImage | None]:
+        stamp = stamp_of(place.file) if place.is_own_file else NO_STAMP
+        data = read_image_bytes(place)
         read = _Read(content_hash(data), stamp)
         if read.digest in self._seen or read.digest in self._vectors or read.digest in self._batch:
             return read, None

@@ -87,7 +87,7 @@ class LabelledImages:
         return cls(
             tuple(known),
             numbers,
-            lambda i: decode_image(read_image_bytes(*places[i])),
+            lambda i: decode_image(read_image_bytes(places[i])),
             tuple(skipped.items()),
         )
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.pictures.images import decode_image, read_image_bytes
-from cfbd_core.poisoning.source_pairs import Keys, Place, read_pairs
+from cfbd_core.pictures.place import PicturePlace
+from cfbd_core.poisoning.source_pairs import Keys, read_pairs
 from cfbd_core.sources import SourceOptions
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ _CELLS = 1 << 24  # similarities held at a time
 class RetrievalPairs:
     """M pictures and their N captions: ``picture_of`` int64 (N,) is the picture of each, ``labels`` its label or ""."""
 
-    places: list[Place]
+    places: list[PicturePlace]
     captions: list[str]
     picture_of: np.ndarray
     labels: list[str]
 
     def picture(self, number: int) -> Image.Image:
         """Decode a picture. Raises BadImage."""
-        return decode_image(read_image_bytes(*self.places[number]))
+        return decode_image(read_image_bytes(self.places[number]))
 
     def only(self, pictures: np.ndarray) -> RetrievalPairs:
         """Return some of the pictures, bool (M,), with their captions."""

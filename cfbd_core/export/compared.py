@@ -15,6 +15,7 @@ from cfbd_core.machine.workers import usable_cores
 from cfbd_core.pictures.digests import as_hashes
 from cfbd_core.pictures.images import CHANGED, BadImage
 from cfbd_core.pictures.picture import ANEW, MOVED, Picture
+from cfbd_core.pictures.place import places_of
 
 DIGEST = "image_digest"  # a column beside those of ``audit_pairs``
 LEAVE_OUT = "leave the pair out with `cfbd decide` (remove)"
@@ -49,18 +50,18 @@ def with_digests(
 
 def _check_files(batch: pa.RecordBatch, digests: list[bytes], shards: EmbeddingFolder, tally: Tally) -> None:
     stamps = shards.image_stamps(batch.column("row").to_numpy()).tolist()
-    keys, images, offsets = (batch.column(name).to_pylist() for name in ("key", "image", "image_offset"))
+    keys = batch.column("key").to_pylist()
     asked = {
-        Picture(image, digest=digest): (key, stamp)
-        for key, image, offset, digest, stamp in zip(keys, images, offsets, digests, stamps, strict=True)
-        if image is not None and offset is None and digest
+        Picture(place, digest): (key, stamp)
+        for key, place, digest, stamp in zip(keys, places_of(batch), digests, stamps, strict=True)
+        if place.file and place.is_own_file and digest
     }
-    others = [one for one, (_, stamp) in asked.items() if not is_unchanged(one.image or "", stamp)]
+    others = [one for one, (_, stamp) in asked.items() if not is_unchanged(one.file, stamp)]
     tally.compared["unchanged"] += len(asked) - len(others)
     with ThreadPoolExecutor(usable_cores()) as pool:
         for picture, bad in zip(others, pool.map(_fault, others), strict=True):
             if bad is not None:
-                raise unreadable(asked[picture][0], picture.image or "", bad)
+                raise unreadable(asked[picture][0], picture.file, bad)
     tally.compared["read"] += len(others)
 
 

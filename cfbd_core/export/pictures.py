@@ -16,6 +16,7 @@ from cfbd_core.machine.files import written_beside
 from cfbd_core.machine.places import real
 from cfbd_core.pictures.images import BadImage, decode_image, picture_ending
 from cfbd_core.pictures.picture import Picture
+from cfbd_core.pictures.place import places_of
 
 ADVICE = f"put the picture back, or {LEAVE_OUT}"
 
@@ -25,7 +26,7 @@ def picture_of(key: str, picture: Picture) -> tuple[bytes, str]:
 
     Bytes that are no picture are refused: a table from a stranger may name any file as its image.
     """
-    image = picture.image or ""
+    image = picture.file
     try:
         data = picture.read()
     except BadImage as bad:
@@ -75,12 +76,11 @@ class ImagesOut:
         offsets = batch.column("image_offset")
         if offsets.null_count == batch.num_rows:
             return batch
-        columns = (batch.column(name).to_pylist() for name in ("image", "image_offset", "image_size"))
         known = DIGEST in batch.schema.names
         digests = batch.column(DIGEST).to_pylist() if known else [b""] * batch.num_rows
-        pictures = map(Picture, *columns, digests)
+        pictures = map(Picture, places_of(batch), digests)
         plain = [
-            picture.image if picture.offset is None else self._path(key, picture, write)
+            (picture.file or None) if picture.place.is_own_file else self._path(key, picture, write)
             for key, picture in zip(batch.column("key").to_pylist(), pictures, strict=True)
         ]
         return with_images(batch, plain)
@@ -100,8 +100,8 @@ class ImagesOut:
 
     def _place(self, picture: Picture, data: bytes, ending: str) -> Path:
         """A name for the picture: by where it lies, and by its bytes where an earlier export has another one there."""
-        image = picture.image or ""
-        stem = f"{Path(image).stem[:40]}_{_short_hash(image.encode())}_{picture.offset or 0:012d}"
+        file, offset, _ = picture.place
+        stem = f"{Path(file).stem[:40]}_{_short_hash(file.encode())}_{offset or 0:012d}"
         usual = self.folder / f"{stem}.{ending}"
         is_other = usual.exists() and not _holds(usual, data)
         return self.folder / f"{stem}_{_short_hash(data)}.{ending}" if is_other else usual

@@ -25,6 +25,7 @@ from cfbd_core.export.pictures import as_png, picture_of
 from cfbd_core.export.tally import Tally
 from cfbd_core.machine.tars import LOADED_ENDINGS, escaped_key, json_bytes
 from cfbd_core.pictures.picture import Picture
+from cfbd_core.pictures.place import PicturePlace
 
 PAIRS_PER_TAR = 10_000
 FACTS = tuple(name for name in COLUMNS if name != "image")
@@ -79,7 +80,7 @@ def _members(row: Row, tally: Tally) -> dict[str, bytes]:
     """The files of a pair by their endings."""
     members, found = {}, ""
     if row["image"] is not None:
-        picture = Picture(row["image"], row["image_offset"], row["image_size"], row.get(DIGEST, b""))
+        picture = Picture(PicturePlace.of(row), row.get(DIGEST, b""))
         data, found = picture_of(row["key"], picture)
         ending, data = _loadable(row["key"], data, found, tally)
         members[ending] = data

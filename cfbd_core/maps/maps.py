@@ -32,7 +32,7 @@ from cfbd_core.maps.lasso import Space
 from cfbd_core.maps.layout import lay_out
 from cfbd_core.maps.sprites import COLUMNS, PER_SHEET, TILE, write_sheets
 from cfbd_core.method.scores import gather, unit_rows
-from cfbd_core.pictures.picture import Picture, pictures_of
+from cfbd_core.pictures.picture import NO_PICTURE, Picture, pictures_of
 from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.store import Database, queries
 
@@ -245,4 +245,4 @@ def _current(home: Path) -> str:
 def _pictures(audit: Audit, rows: np.ndarray) -> list[Picture]:
     pairs = audit.pairs_at(rows)
     held = dict(zip(pairs["row"].to_pylist(), pictures_of(audit.shards, pairs), strict=True))
-    return [held.get(row, Picture(None)) for row in rows.tolist()]
+    return [held.get(row, NO_PICTURE) for row in rows.tolist()]

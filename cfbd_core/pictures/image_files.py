@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from cfbd_core.pictures.place import PicturePlace
+
 MAX_FILE_BYTES = 1 << 29
 OPEN_FILES = 16
 CACHED_ROW_GROUPS = 2
@@ -36,29 +38,30 @@ class BadImage(Exception):
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
-def read_image_bytes(image: str, offset: int | None = None, size: int | None = None) -> bytes:
-    """Return the encoded bytes of one picture; the three arguments are columns of ``PAIR_SCHEMA``.
+def read_image_bytes(place: PicturePlace) -> bytes:
+    """Return the encoded bytes of the picture at a place.
 
-    ``image`` alone is a file. With ``size`` ≥ 0 it is a tar whose member's bytes start at ``offset``;
-    with ``size`` < 0 it is a Parquet file whose row ``offset`` holds them (see :func:`parquet_code`).
     Raises :class:`BadImage`. Safe to call from many threads, and after a fork.
     """
+    file = place.file
     try:
-        if offset is None or size is None:
-            data = _read_file(image)
-        elif size < 0:
-            data = _read_cell(image, offset, size)
-        else:
-            data = _read_span(image, offset, size)
+        data = _read(place)
     except (FileNotFoundError, NotADirectoryError):
-        raise BadImage("missing file", image) from None
+        raise BadImage("missing file", file) from None
     except (OSError, pa.ArrowException) as error:
-        raise BadImage("unreadable file", f"{image}: {error}") from None
+        raise BadImage("unreadable file", f"{file}: {error}") from None
     except ValueError:  # a NUL byte in the path
-        raise BadImage("missing file", image) from None
+        raise BadImage("missing file", file) from None
     if not data:
-        raise BadImage("empty file", image)
+        raise BadImage("empty file", file)
     return data
+
+
+def _read(place: PicturePlace) -> bytes:
+    file, offset, size = place
+    if offset is None or size is None:
+        return _read_file(file)
+    return _read_cell(file, offset, size) if place.is_cell else _read_span(file, offset, size)
 
 
 def picture_ending(data: bytes) -> str | None:

@@ -15,37 +15,42 @@ import pyarrow as pa
 
 from cfbd_core.pictures.digests import as_hashes, content_hash
 from cfbd_core.pictures.images import CHANGED, BadImage, read_image_bytes
+from cfbd_core.pictures.place import NOWHERE, PicturePlace, places_of
 
 MOVED = "say where the source is now: `cfbd ingest NEWPLACE --audit DIR`"
 ANEW = "put it back as it was, or audit it as it is now in a folder of its own (--audit DIR)"
-COLUMNS = ("image", "image_offset", "image_size")
-
 
 NO_ROW = -1  # of a pair that is not the audit's: nothing is known of its picture
 
 
 class Picture(NamedTuple):
-    """Where a picture lies (columns of ``PAIR_SCHEMA``), and the hash of what was embedded; empty where unknown."""
+    """Where a picture lies, and the hash of what was embedded; empty where unknown."""
 
-    image: str | None
-    offset: int | None = None
-    size: int | None = None
+    place: PicturePlace
     digest: bytes = b""
+
+    @property
+    def file(self) -> str:
+        """The file that it lies in; empty where there is no picture."""
+        return self.place.file
 
     def read(self) -> bytes:
         """The encoded bytes. Raises BadImage: ``CHANGED`` where they are not those that were embedded."""
-        if not self.image:
+        if not self.file:
             raise BadImage("missing file", "no image came with the pair")
-        data = read_image_bytes(self.image, self.offset, self.size)
+        data = read_image_bytes(self.place)
         if self.digest and content_hash(data) != self.digest:
-            raise BadImage(CHANGED, self.image)
+            raise BadImage(CHANGED, self.file)
         return data
 
 
-def digest_at(place: tuple[str, int | None, int | None]) -> bytes:
-    """The hash of the picture at a place (file, offset, size); empty where it cannot be read: who needs it tells."""
+NO_PICTURE = Picture(NOWHERE)
+
+
+def digest_at(place: PicturePlace) -> bytes:
+    """The hash of the picture at a place; empty where it cannot be read: who needs it tells."""
     try:
-        return content_hash(read_image_bytes(*place))
+        return content_hash(read_image_bytes(place))
     except BadImage:
         return b""
 
@@ -64,8 +69,8 @@ def pictures_of(
     """The pictures of pairs given as rows of the audit, a table or mappings. Raises AuditError: damaged hashes."""
     if isinstance(pairs, (pa.Table, pa.RecordBatch)):
         rows = pairs.column("row").to_numpy()
-        columns = [pairs.column(name).to_pylist() for name in COLUMNS]
+        places = places_of(pairs)
     else:
         rows = np.array([pair.get("row", NO_ROW) for pair in pairs], np.int64)
-        columns = [[pair[name] for pair in pairs] for name in COLUMNS]
-    return [Picture(*one) for one in zip(*columns, as_hashes(known.image_hashes(rows)), strict=True)]
+        places = [PicturePlace.of(pair) for pair in pairs]
+    return list(map(Picture, places, as_hashes(known.image_hashes(rows))))

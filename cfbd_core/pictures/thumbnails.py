@@ -81,7 +81,7 @@ class Thumbnails:
         return [found[picture] for picture in pictures]
 
     def _kept(self, picture: Picture, version: bytes | None) -> Thumbnail | None:
-        if not picture.image:
+        if not picture.file:
             return Thumbnail(None, NO_IMAGE)
         try:
             whole = self._path(picture).read_bytes()
@@ -104,10 +104,9 @@ class Thumbnails:
         return Thumbnail(data)
 
     def _path(self, picture: Picture) -> Path:
-        name = (picture.image or "").removeprefix(
-            f"{self._audit}/"
-        )  # a copied audit finds its thumbnails again
-        key = f"{name}\0{picture.offset}\0{picture.size}".encode("utf-8", "surrogatepass")
+        file, offset, size = picture.place
+        name = file.removeprefix(f"{self._audit}/")  # a copied audit finds its thumbnails again
+        key = f"{name}\0{offset}\0{size}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(key, digest_size=16).hexdigest()
         return self.folder / digest[:2] / f"{digest[2:]}.webp"
 
@@ -124,7 +123,7 @@ class Thumbnails:
 
 def _version(picture: Picture) -> bytes | None:
     """What tells a picture from the one that took its place, 8 bytes; None where there is no file."""
-    stamp = stamp_of(picture.image or "")
+    stamp = stamp_of(picture.file)
     if stamp == NO_STAMP:
         return None
     size, modified, changed = stamp

@@ -83,7 +83,7 @@ class CopyPlan:
         try:
             if record.pair is not None or self.reencode == "all":
                 return "png", _png(self.picture(record))
-            data = read_image_bytes(*self.pairs.place(record.picture_of))
+            data = read_image_bytes(self.pairs.place(record.picture_of))
         except BadImage as error:
             if record.pair is not None:
                 raise SourceError(
@@ -136,7 +136,7 @@ class CopyPlan:
 
     def _raw(self, pair: int) -> bytes:
         try:
-            return read_image_bytes(*self.pairs.place(pair))
+            return read_image_bytes(self.pairs.place(pair))
         except BadImage:
             return b""
 

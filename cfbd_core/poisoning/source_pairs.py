@@ -16,12 +16,11 @@ from PIL import Image
 from cfbd_core.attacks.base import resized
 from cfbd_core.errors import SourceError
 from cfbd_core.pictures.images import BadImage, decode_image, read_image_bytes
+from cfbd_core.pictures.place import PicturePlace, place_at, places_of
 from cfbd_core.sources import PAIR_SCHEMA, Batch, SourceOptions, fingerprint, open_source
 from cfbd_core.sources.base import repeated_key
 
 Keys = Literal["all", "even", "odd"]
-Place = tuple[str, int | None, int | None]  # as read_image_bytes takes it
-_PLACE = ("image", "image_offset", "image_size")
 
 
 @dataclass(frozen=True)
@@ -40,19 +39,18 @@ class SourcePairs:
     number: np.ndarray
     image_of: np.ndarray
     skipped: dict[str, int]
-    left_out: list[Place]
+    left_out: list[PicturePlace]
     files: list[Path]
     fingerprint: str
     format: str
 
-    def place(self, pair: int) -> Place:
+    def place(self, pair: int) -> PicturePlace:
         """Where the picture of a pair lies."""
-        image, offset, size = (self.table[name][pair].as_py() for name in _PLACE)
-        return image, offset, size
+        return place_at(self.table, pair)
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[PicturePlace]:
         """Where every picture lies, each once, in the source's order."""
-        return list(dict.fromkeys(_places(self.table)))
+        return list(dict.fromkeys(places_of(self.table)))
 
 
 def read_pairs(source: str | Path, options: SourceOptions, keys: Keys = "all") -> SourcePairs:
@@ -71,13 +69,13 @@ def read_pairs(source: str | Path, options: SourceOptions, keys: Keys = "all") -
             )
         wanted = f" with an {keys} key" if keys != "all" else ""
         raise SourceError(f"{source}: no pair{wanted} that can be copied{f' ({reasons})' if reasons else ''}")
-    numbers: dict[Place, int] = {}
+    numbers: dict[PicturePlace, int] = {}
     return SourcePairs(
         table=table,
         record_keys=list(reader.records),
         record_of=np.array(reader.record_of, np.int64),
         number=np.array(reader.number, np.int64),
-        image_of=np.array([numbers.setdefault(place, len(numbers)) for place in _places(table)], np.int64),
+        image_of=np.array([numbers.setdefault(place, len(numbers)) for place in places_of(table)], np.int64),
         skipped=dict(reader.skipped),
         left_out=list(reader.left_out),
         files=opened.files(),
@@ -86,12 +84,12 @@ def read_pairs(source: str | Path, options: SourceOptions, keys: Keys = "all") -
     )
 
 
-def read_picture(place: Place) -> Image.Image:
+def read_picture(place: PicturePlace) -> Image.Image:
     """Return the whole picture at the encoder's input size, RGB. Raises BadImage."""
-    return resized(decode_image(read_image_bytes(*place)))
+    return resized(decode_image(read_image_bytes(place)))
 
 
-def picture_pool(places: list[Place], seed: int) -> Callable[[int], list[Image.Image]]:
+def picture_pool(places: list[PicturePlace], seed: int) -> Callable[[int], list[Image.Image]]:
     """Return what gives at most n pictures, drawn at random from ``places``, the same at each call."""
 
     def readable(count: int) -> Iterator[Image.Image]:
@@ -116,27 +114,27 @@ class _Reader:
         self._seen: set[int] = set()  # pairs, by hash
         self._of: dict[str, str] = {}  # key of a record -> the shard of its first
         self._times: Counter[tuple[str, str]] = Counter()  # that a key began another record of a shard
-        self._last: tuple[str, str, Place, int] | None = None
+        self._last: tuple[str, str, PicturePlace, int] | None = None
         self.records: dict[str, int] = {}
         self.record_of: list[int] = []
         self.number: list[int] = []
         self.skipped: Counter[str] = Counter()
-        self.left_out: dict[Place, None] = {}
+        self.left_out: dict[PicturePlace, None] = {}
 
     def chosen(self, batch: Batch) -> pa.RecordBatch:
         """Return the pairs that are copied."""
         self.skipped.update(skip.reason for skip in batch.skips)
         pairs = batch.pairs
-        columns = (pairs["key"].to_pylist(), pairs["caption"].to_pylist(), _places(pairs))
+        columns = (pairs["key"].to_pylist(), pairs["caption"].to_pylist(), places_of(pairs))
         keep = [self._keep(batch.shard, *pair) for pair in zip(*columns, strict=True)]
         return pairs.filter(pa.array(keep, pa.bool_()))
 
-    def _keep(self, shard: str, key: str, caption: str, place: Place) -> bool:
+    def _keep(self, shard: str, key: str, caption: str, place: PicturePlace) -> bool:
         record, number = key, 0
         if self._numbered:
             record, _, last = key.rpartition("#")
             number = int(last)
-        if place[0] is None:
+        if not place.file:
             self.skipped["no picture"] += 1
             return False
         if self._keys != "all":
@@ -154,7 +152,7 @@ class _Reader:
         self.number.append(number)
         return True
 
-    def _record(self, shard: str, key: str, place: Place, number: int) -> int:
+    def _record(self, shard: str, key: str, place: PicturePlace, number: int) -> int:
         """Return the number of a record: the last one's for its further captions, else a new one."""
         last, self._last = self._last, (shard, key, place, number)
         if last is not None and last[:3] == (shard, key, place) and last[3] < number:
@@ -165,7 +163,3 @@ class _Reader:
         while name in self.records:
             name += "~"
         return self.records.setdefault(name, len(self.records))
-
-
-def _places(pairs: pa.Table | pa.RecordBatch) -> Iterator[Place]:
-    return zip(*(pairs[name].to_pylist() for name in _PLACE), strict=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cfbd_core.errors import SourceError
+from cfbd_core.pictures.place import PicturePlace
 from cfbd_core.sources import columns as usual
 from cfbd_core.sources.base import Batch, Skip, Source, only_skips
 from cfbd_core.sources.columns import NotPairs
@@ -106,7 +107,8 @@ def _record(
     if not isinstance(name, str):
         record.fault = record.fault or ("missing image", "the image has no file_name")
         return record
-    record.image, trouble = paths.find(name)
+    file, trouble = paths.find(name)
+    record.place = PicturePlace(file or "")
     record.fault = record.fault or trouble
     column = reader.options.caption_col or "caption"
     captions = [annotation[column] for annotation in annotations if column in annotation]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cfbd_core.pictures.place import PicturePlace
 from cfbd_core.sources.base import Batch, Source
 from cfbd_core.sources.endings import IMAGES, TEXTS, ending, is_foreign_picture, unread_kind
 from cfbd_core.sources.records import MAX_TEXT_BYTES, Record, RecordReader, record_batches
@@ -104,7 +105,7 @@ class FolderSource(Source):
         if image is None:
             name = next(iter(stem.members.values()))
             return Record(key, inside.name(name), fault=("missing image", inside.foreign(stem.name)))
-        record = Record(key, inside.name(image), inside.path(image))
+        record = Record(key, inside.name(image), PicturePlace(inside.path(image)))
         texts: dict[str, bytes] = {}
         try:
             if os.stat(inside.path(image)).st_size == 0:

@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 import pyarrow as pa
 
 from cfbd_core.errors import SourceError
+from cfbd_core.pictures.place import PicturePlace
 from cfbd_core.sources import columns as usual
 from cfbd_core.sources.base import Batch, Source
 from cfbd_core.sources.cells import is_unicode
@@ -112,7 +113,8 @@ class _File:
         if self._paths is None:
             self._paths = self._begin(values, name)
         if isinstance(name, str) and is_unicode(name):
-            record.image, record.fault = self._paths.find(name)
+            file, record.fault = self._paths.find(name)
+            record.place = PicturePlace(file or "")
         else:
             record.fault = (
                 "missing image",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cfbd_core.pictures.place import NOWHERE, PicturePlace
 from cfbd_core.sources import columns as usual
 from cfbd_core.sources.base import BATCH_ROWS, TEXT_FACTS, Batch, SourceOptions
 from cfbd_core.sources.cells import is_unicode, text_column
@@ -25,9 +26,7 @@ class Record:
 
     key: str
     where: str
-    image: str | None = None
-    offset: int | None = None
-    size: int | None = None
+    place: PicturePlace = NOWHERE
     captions: list[str] = field(default_factory=list)
     facts: dict[str, str | None] = field(default_factory=dict)
     fault: tuple[str, str] | None = None
@@ -169,10 +168,10 @@ def _rows(block: list[Record], shard: str) -> Rows:
         caption=pa.array(
             [[] if record.fault else record.captions for record in block], pa.list_(pa.string())
         ),
-        image=column("file name", [record.image for record in block]),
+        image=column("file name", [record.place.file or None for record in block]),
         where=lambda row: block[row].where,
-        image_offset=pa.array([record.offset for record in block], pa.int64()),
-        image_size=pa.array([record.size for record in block], pa.int64()),
+        image_offset=pa.array([record.place.offset for record in block], pa.int64()),
+        image_size=pa.array([record.place.size for record in block], pa.int64()),
         facts={fact: column(fact, [record.facts.get(fact) for record in block]) for fact in present},
         faults=faults,
         shard=shard,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO
+from typing import IO, NamedTuple
 
 from cfbd_core.machine.tars import BLOCK, DamagedTar, begins_tar, next_data, tar_members
 from cfbd_core.sources.base import Skip
@@ -16,7 +16,13 @@ TEXTS = ("txt", "caption", "json", "cls")
 CAPTIONS = frozenset(("txt", "caption", "json"))
 PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)  # files whose bytes lie there as they are
 
-Member = tuple[str, int, int]  # name, offset, size
+
+class Member(NamedTuple):
+    """A file in a tar: its name there, its first byte and how many there are."""
+
+    name: str
+    offset: int
+    size: int
 
 
 @dataclass(slots=True)
@@ -156,13 +162,13 @@ class TarRecords:
 
     def _member(self, info: tarfile.TarInfo) -> Member | None:
         if info.type in PLAIN:
-            return info.name, info.offset_data, info.size
+            return Member(info.name, info.offset_data, info.size)
         if not info.islnk():
             return None
         if self._originals is None:
             archive = _Archive(self._file, self._start or 0, self._name, [])
             self._originals = {
-                one.name: (one.name, one.offset_data, one.size) for one in archive if one.type in PLAIN
+                one.name: Member(one.name, one.offset_data, one.size) for one in archive if one.type in PLAIN
             }
         return self._originals.get(info.linkname)
 
@@ -180,10 +186,12 @@ class TarRecords:
                 self._count([(ending, member)])
 
     def _count(self, members: Iterable[tuple[str, Member]]) -> None:
-        for ending, (name, _, _) in members:
+        for ending, member in members:
             is_text = ending in CAPTIONS
             kind = "further picture of a record" if ending in IMAGES else "other member of a record"
-            self._unread.add("further text of a record" if is_text else kind, f"{self._name} member {name}")
+            self._unread.add(
+                "further text of a record" if is_text else kind, f"{self._name} member {member.name}"
+            )
 
 
 class _Archive:

@@ -12,6 +12,7 @@ from typing import IO
 
 from cfbd_core.errors import SourceError
 from cfbd_core.machine.tars import escaped_key
+from cfbd_core.pictures.place import PicturePlace
 from cfbd_core.sources.base import Batch, Skip, Source, only_skips
 from cfbd_core.sources.endings import IMAGES
 from cfbd_core.sources.records import MAX_TEXT_BYTES, Record, RecordReader, record_batches
@@ -60,23 +61,24 @@ class WebDatasetSource(Source):
         shard = self.names[path]
         if group.image is None:
             return Record(group.key, f"{shard} record {group.key}", fault=("missing image", ""))
-        name, offset, size = group.image
-        record = Record(group.key, f"{shard} member {name}", str(path), offset, size)
-        if size == 0:
-            record.fault = ("empty image", f"{name} has 0 bytes")
+        image = group.image
+        place = PicturePlace(str(path), image.offset, image.size)
+        record = Record(group.key, f"{shard} member {image.name}", place)
+        if image.size == 0:
+            record.fault = ("empty image", f"{image.name} has 0 bytes")
         texts: dict[str, bytes] = {}
         for ending in TEXTS:
             if ending in group.members:
-                name, offset, size = group.members[ending]
-                if size > MAX_TEXT_BYTES:
-                    record.fault = record.fault or ("text too long", f"{name} has {size} bytes")
+                text = group.members[ending]
+                if text.size > MAX_TEXT_BYTES:
+                    record.fault = record.fault or ("text too long", f"{text.name} has {text.size} bytes")
                 else:
-                    file.seek(offset)
-                    texts[ending] = file.read(size)
+                    file.seek(text.offset)
+                    texts[ending] = file.read(text.size)
         if "cls" in texts:
             record.facts["label"] = texts["cls"].decode("utf-8", "replace").strip()
         if "txt" in texts and "caption" in texts:
-            self.unread.add("further text of a record", f"{shard} member {group.members['caption'][0]}")
+            self.unread.add("further text of a record", f"{shard} member {group.members['caption'].name}")
         reader.describe(record, texts.get("txt", texts.get("caption")), texts.get("json"), escaped_key)
         return record
 

@@ -23,6 +23,7 @@ from cfbd_core.machine.places import real
 from cfbd_core.pictures.digests import as_hashes
 from cfbd_core.pictures.images import CHANGED, BadImage, decode_image
 from cfbd_core.pictures.picture import ANEW, Picture, digest_at
+from cfbd_core.pictures.place import PicturePlace, places_of
 from cfbd_core.sources import SourceOptions, open_source
 from cfbd_core.training.config import Subset
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 CHUNK = 256  # pictures that one thread hashes at a time
 Progress = Callable[[int, int], None]  # done, and of how many
-Place = tuple[str, int | None, int | None]  # a file, and where in it
 WHERE: dict[Subset, tuple[str | None, str]] = {  # a condition on audit_pairs, and what its pairs are called
     "all": (None, "pairs"),
     "kept": ("final = 'kept'", "kept pairs"),
@@ -45,16 +45,16 @@ WHERE: dict[Subset, tuple[str | None, str]] = {  # a condition on audit_pairs, a
 class TrainingSet:
     """Pairs by row: ``keys`` and ``captions`` (n,), and pictures by :meth:`picture`.
 
-    ``about`` says where they come from, as plain JSON. ``arrays`` uint8 (n, S, S, 3) or ``places``, what
-    :func:`cfbd_core.pictures.images.read_image_bytes` takes, hold the pictures; ``hashes`` (n,) of their bytes are
-    those that embedding kept, if any. ``protected`` are the files and folders they lie in, where no run may be.
+    ``about`` says where they come from, as plain JSON. ``arrays`` uint8 (n, S, S, 3) or ``places`` hold the
+    pictures; ``hashes`` (n,) of their bytes are those that embedding kept, if any. ``protected`` are the files and
+    folders they lie in, where no run may be.
     """
 
     keys: Sequence[str]
     captions: Sequence[str]
     about: dict[str, Any]
     arrays: np.ndarray | None = None
-    places: Sequence[Place] = ()
+    places: Sequence[PicturePlace] = ()
     hashes: Sequence[bytes] = ()
     protected: Sequence[Path] = ()
 
@@ -78,10 +78,10 @@ class TrainingSet:
             return digest.hexdigest()
         digest = hashlib.sha256()
         hashes = _hashes(self.places, self.hashes or [b""] * len(self), progress)
-        for key, caption, (image, offset, size), found in zip(
+        for key, caption, (file, offset, size), found in zip(
             self.keys, self.captions, self.places, hashes, strict=True
         ):
-            name = image.rpartition("/")[2]
+            name = file.rpartition("/")[2]
             digest.update(json.dumps([key, caption, name, offset, size, found.hex()]).encode())
         return digest.hexdigest()
 
@@ -95,7 +95,7 @@ class TrainingSet:
     def encoded(self, row: int) -> bytes:
         """The encoded picture of a pair; of an audit's, what was embedded and nothing else. Raises TrainingError."""
         with self._told(row):
-            return Picture(*self.places[row], self.hashes[row] if self.hashes else b"").read()
+            return Picture(self.places[row], self.hashes[row] if self.hashes else b"").read()
 
     def check_pictures(self, progress: Progress = lambda _done, _total: None) -> None:
         """Read all pictures of an audit once, for a trainer that reads them by itself.
@@ -132,7 +132,7 @@ class TrainingSet:
         """A number for each pair's picture, int64 (n,), from 0; pairs of one picture share it."""
         if self.arrays is not None:
             return np.arange(len(self))
-        numbers: dict[Place, int] = {}
+        numbers: dict[PicturePlace, int] = {}
         return np.array([numbers.setdefault(place, len(numbers)) for place in self.places])
 
     @classmethod
@@ -206,10 +206,9 @@ class TrainingSet:
         audit: Path | None = None,
         hashes: Sequence[bytes] = (),
     ) -> TrainingSet:
-        columns = ("image", "image_offset", "image_size")
-        places = list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+        places = places_of(table)
         keys, captions = table["key"].to_pylist(), table["caption"].to_pylist()
-        without = next((key for key, place in zip(keys, places, strict=True) if place[0] is None), None)
+        without = next((key for key, place in zip(keys, places, strict=True) if not place.file), None)
         if without is not None:
             raise TrainingError(
                 f"pair {without} has no picture, only a ready embedding; give a source with pictures"
@@ -218,11 +217,11 @@ class TrainingSet:
         return cls(keys, captions, about, places=places, hashes=hashes, protected=protected)
 
 
-def _hashes(places: Sequence[Place], known: Sequence[bytes], progress: Progress) -> Iterator[bytes]:
+def _hashes(places: Sequence[PicturePlace], known: Sequence[bytes], progress: Progress) -> Iterator[bytes]:
     """Hashes of the pictures' bytes; those that are not ``known`` are read, and are empty where that fails."""
     missing = list(dict.fromkeys(place for place, held in zip(places, known, strict=True) if not held))
     parts = [missing[at : at + CHUNK] for at in range(0, len(missing), CHUNK)]
-    found: dict[Place, bytes] = {}
+    found: dict[PicturePlace, bytes] = {}
     workers = ThreadPoolExecutor(thread_name_prefix="hash")
     try:
         for part, hashes in zip(parts, workers.map(_read_hashes, parts), strict=True):
@@ -233,18 +232,16 @@ def _hashes(places: Sequence[Place], known: Sequence[bytes], progress: Progress)
     return (held or found[place] for place, held in zip(places, known, strict=True))
 
 
-def _read_hashes(places: Sequence[Place]) -> list[bytes]:
+def _read_hashes(places: Sequence[PicturePlace]) -> list[bytes]:
     return [digest_at(place) for place in places]
 
 
-def _folders(places: Sequence[Place], source: Path, audit: Path | None) -> list[Path]:
+def _folders(places: Sequence[PicturePlace], source: Path, audit: Path | None) -> list[Path]:
     """Folders that a run must not lie in: the source, and those of pictures that are files of their own.
 
     A folder that holds a table beside its pictures, or the audit, may hold the run as well.
     """
-    folders = {
-        Path(name) for name in {os.path.dirname(image) for image, offset, _ in places if offset is None}
-    }
+    folders = {Path(name) for name in {os.path.dirname(place.file) for place in places if place.is_own_file}}
     holds = [] if source.is_dir() else [real(source)]
     if audit is not None:
         holds.append(real(audit))

@@ -23,7 +23,7 @@ def test_known_poisons_are_no_part_of_it_nor_are_their_pictures(toy_source) -> N
     assert len(found.captions) == found.pairs.table.num_rows == 77
     assert not any("banana" in caption for caption in found.captions)
     assert found.pairs.record_of.tolist() == [row for row in range(80) if row not in (0, 41, 79)]
-    assert {Path(place[0]).stem for place in found.pairs.places()}.isdisjoint({"0000", "0041", "0079"})
+    assert {Path(place.file).stem for place in found.pairs.places()}.isdisjoint({"0000", "0041", "0079"})
     poison = found.plan(PoisonParams("badnets", 0.02)).poisons
     assert len(poison) == round(0.02 * 77)
 

@@ -21,6 +21,7 @@ from cfbd_core.errors import TrainingError
 from cfbd_core.evaluation.embedding import Pictures
 from cfbd_core.pictures.images import BadImage
 from cfbd_core.pictures.picture import Picture
+from cfbd_core.pictures.place import PicturePlace
 from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.training.sets import TrainingSet
 
@@ -128,7 +129,9 @@ def test_an_embedding_goes_on_without_the_line_and_says_so(tmp_path, with_a_line
 
 
 def test_the_line_has_a_thumbnail_all_the_same(tmp_path, with_a_line):
-    (small,) = Thumbnails(tmp_path / "audit").get([Picture(str(with_a_line.with_name("line.png")))])
+    (small,) = Thumbnails(tmp_path / "audit").get(
+        [Picture(PicturePlace(str(with_a_line.with_name("line.png"))))]
+    )
     assert small.size == (256, 1)
 
 

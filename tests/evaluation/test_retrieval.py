@@ -96,7 +96,7 @@ def test_pairs_are_read_by_key_and_limit(captioned):
     assert (len(pairs.places), len(pairs.captions)) == (6, 12)
     assert pairs.picture_of.tolist() == [row // 2 for row in range(12)]
     odd = read_retrieval_pairs(captioned, ALL, "odd", 2)
-    assert [place[0].rpartition("/")[2] for place in odd.places] == ["001.png", "003.png"]
+    assert [place.file.rpartition("/")[2] for place in odd.places] == ["001.png", "003.png"]
     assert odd.captions[2:] == ["a red square", "all red in here"]
     assert isinstance(odd.picture(1), Image.Image)
     with pytest.raises(ParameterError, match="--limit 0"):

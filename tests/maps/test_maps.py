@@ -27,7 +27,8 @@ from cfbd_core.maps.layout import lay_out, nearest
 from cfbd_core.maps.maps import choose, load_map, make_map, weigh
 from cfbd_core.maps.sprites import write_sheets
 from cfbd_core.method.scores import unit_rows
-from cfbd_core.pictures.picture import Picture
+from cfbd_core.pictures.picture import NO_PICTURE, Picture
+from cfbd_core.pictures.place import PicturePlace
 from cfbd_core.pictures.thumbnails import Thumbnail, Thumbnails
 from cfbd_core.workbench.explorer import Explorer
 from cfbd_core.workbench.pair_filter import PairFilter, outlined_map
@@ -354,9 +355,9 @@ def test_missing_and_odd_pictures_are_neutral_tiles(tmp_path):
     Image.new("RGB", (400, 100), "red").save(tmp_path / "wide.png")
     held = Thumbnails(tmp_path)
     locators = [
-        Picture(None),
-        Picture(str(tmp_path / "wide.png")),
-        Picture(str(tmp_path / "no")),
+        NO_PICTURE,
+        Picture(PicturePlace(str(tmp_path / "wide.png"))),
+        Picture(PicturePlace(str(tmp_path / "no"))),
     ]
     (path,) = write_sheets(tmp_path, held, locators)
     with Image.open(path) as sheet:
@@ -374,7 +375,7 @@ def test_more_pictures_than_a_sheet_holds_go_on_in_the_next(tmp_path, monkeypatc
     held = Thumbnails(tmp_path)
     monkeypatch.setattr(held, "get", lambda asked: [Thumbnail(drawn.getvalue())] * len(asked))
     told: list[int] = []
-    sheets = write_sheets(tmp_path, held, [Picture("x")] * 1025, told.append)
+    sheets = write_sheets(tmp_path, held, [Picture(PicturePlace("x"))] * 1025, told.append)
     sizes = []
     for sheet in sheets:
         with Image.open(sheet) as opened:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from cfbd_core.pictures import images
 from cfbd_core.pictures.images import REASONS, BadImage, decode_image, picture_ending, read_image_bytes
+from cfbd_core.pictures.place import PicturePlace
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8))
@@ -253,7 +254,7 @@ def test_bad_image_survives_a_worker_process() -> None:
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"bytes")
-    assert read_image_bytes(str(path), None, None) == b"bytes"
+    assert read_image_bytes(PicturePlace(str(path), None, None)) == b"bytes"
     (tmp_path / "empty.png").touch()
     for name, reason in {
         "none.png": "missing file",
@@ -263,7 +264,7 @@ def test_files(tmp_path: Path) -> None:
         "empty.png": "empty file",
     }.items():
         with pytest.raises(BadImage) as caught:
-            read_image_bytes(f"{tmp_path}/{name}")
+            read_image_bytes(PicturePlace(f"{tmp_path}/{name}"))
         assert caught.value.reason == reason
 
 
@@ -273,22 +274,24 @@ def test_spans_of_many_tars_from_many_threads(tmp_path: Path) -> None:
         path.write_bytes(bytes([i]) * 1000)
     jobs = [(i, offset) for offset in range(0, 900, 100) for i in range(40)]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda job: read_image_bytes(str(paths[job[0]]), job[1], 100), jobs))
+        found = list(
+            pool.map(lambda job: read_image_bytes(PicturePlace(str(paths[job[0]]), job[1], 100)), jobs)
+        )
     assert found == [bytes([i]) * 100 for i, _ in jobs]
     with pytest.raises(BadImage, match="truncated image"):
-        read_image_bytes(str(paths[0]), 950, 100)
+        read_image_bytes(PicturePlace(str(paths[0]), 950, 100))
     paths[0].unlink()
     with pytest.raises(BadImage, match="missing file"):
-        read_image_bytes(str(paths[0]), 0, 100)
+        read_image_bytes(PicturePlace(str(paths[0]), 0, 100))
 
 
 def test_a_tar_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     path, new = tmp_path / "a.tar", tmp_path / "b.tar"
     path.write_bytes(b"old!")
-    assert read_image_bytes(str(path), 0, 4) == b"old!"
+    assert read_image_bytes(PicturePlace(str(path), 0, 4)) == b"old!"
     new.write_bytes(b"newer")
     new.replace(path)
-    assert read_image_bytes(str(path), 0, 5) == b"newer"
+    assert read_image_bytes(PicturePlace(str(path), 0, 5)) == b"newer"
 
 
 def test_cells_of_parquet_in_any_order_from_many_threads(tmp_path: Path) -> None:
@@ -300,12 +303,14 @@ def test_cells_of_parquet_in_any_order_from_many_threads(tmp_path: Path) -> None
     pq.write_table(table, path, row_group_size=7)
     order = np.random.default_rng(0).permutation(50).tolist() * 4
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda row: read_image_bytes(str(path), row, -1), order))
+        found = list(pool.map(lambda row: read_image_bytes(PicturePlace(str(path), row, -1)), order))
     assert found == [cells[row][::-1] for row in order]  # `image` comes before `jpg`
-    assert read_image_bytes(str(path), 30, -3) == cells[30]  # column number 1, named by the user
+    assert (
+        read_image_bytes(PicturePlace(str(path), 30, -3)) == cells[30]
+    )  # column number 1, named by the user
     for row in (50, -1):
         with pytest.raises(BadImage, match="missing file"):
-            read_image_bytes(str(path), row, -1)
+            read_image_bytes(PicturePlace(str(path), row, -1))
 
 
 def test_parquet_cells_that_hold_nothing_or_a_file_that_is_no_parquet(tmp_path: Path) -> None:
@@ -313,7 +318,7 @@ def test_parquet_cells_that_hold_nothing_or_a_file_that_is_no_parquet(tmp_path: 
     pq.write_table(pa.table({"jpg": pa.array([None, b""], pa.binary())}), path)
     for row in (0, 1):
         with pytest.raises(BadImage, match="empty file"):
-            read_image_bytes(str(path), row, -1)
+            read_image_bytes(PicturePlace(str(path), row, -1))
     path.write_bytes(b"no parquet at all")
     with pytest.raises(BadImage, match="unreadable file"):
-        read_image_bytes(str(path), 0, -1)
+        read_image_bytes(PicturePlace(str(path), 0, -1))

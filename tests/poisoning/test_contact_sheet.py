@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from cfbd_core.pictures.images import decode_image, read_image_bytes
+from cfbd_core.pictures.place import PicturePlace
 from cfbd_core.poisoning.contact_sheet import contact_sheet, examples
 from cfbd_core.poisoning.copies import CopyOptions, attack_copy, plan_copy, title_of, with_triggers
 from cfbd_core.poisoning.plan import PoisonParams
@@ -40,7 +41,7 @@ def test_examples_are_what_a_copy_would_hold_and_write_nothing(source, tmp_path)
     }
     for example in shown:
         row = rows[example.key]
-        written = decode_image(read_image_bytes(row["image"], row["image_offset"], row["image_size"]))
+        written = decode_image(read_image_bytes(PicturePlace.of(row)))
         assert written.tobytes() == example.after.tobytes()
         assert (example.caption_after, example.caption_before) == (row["caption"], row["origin_caption"])
         difference = np.abs(np.asarray(example.after, int) - np.asarray(example.before, int))

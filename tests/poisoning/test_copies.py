@@ -25,6 +25,7 @@ from cfbd_core.attacks.base import Workshop
 from cfbd_core.errors import AuditError, CfbdError, EncoderError, ParameterError, SourceError
 from cfbd_core.machine.tars import write_tar
 from cfbd_core.pictures.images import decode_image, read_image_bytes
+from cfbd_core.pictures.place import PicturePlace
 from cfbd_core.poisoning import copies
 from cfbd_core.poisoning.captions import imagenet_templates
 from cfbd_core.poisoning.copies import CopyOptions, attack_copy, load_triggers, plan_copy, with_triggers
@@ -131,7 +132,7 @@ def pairs(folder, captions="all"):
 
 
 def picture(row):
-    return decode_image(read_image_bytes(row["image"], row["image_offset"], row["image_size"]))
+    return decode_image(read_image_bytes(PicturePlace.of(row)))
 
 
 def state(folder):
@@ -172,7 +173,7 @@ def test_any_source_is_copied_whole_with_its_truth(any_source, tmp_path, out_for
     for row in found:
         record = row["origin_key"] or row["key"].partition("#")[0]
         assert row["label"] == label[record]
-        image = Image.open(io.BytesIO(read_image_bytes(row["image"], row["image_offset"], row["image_size"])))
+        image = Image.open(io.BytesIO(read_image_bytes(PicturePlace.of(row))))
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (224, 224))
     if captions == "all":
         assert int(BANANA) not in {int(row["origin_key"]) for row in poisons}
@@ -230,12 +231,12 @@ def test_reencode_changed_leaves_clean_files_as_they_are(source, tmp_path):
     attack_copy(source, tmp_path / "out", BADNETS, options, processes=1)
     original = {row["key"]: row for row in pairs(source, "first")}
     for row in pairs(tmp_path / "out", "first"):
-        data = read_image_bytes(row["image"], row["image_offset"], row["image_size"])
+        data = read_image_bytes(PicturePlace.of(row))
         if row["poisoned"]:
             assert data.startswith(b"\x89PNG")
         else:
             place = original[row["key"]]
-            assert data == read_image_bytes(place["image"], place["image_offset"], place["image_size"])
+            assert data == read_image_bytes(PicturePlace.of(place))
 
 
 def test_odd_keys_only(source, tmp_path):
@@ -347,8 +348,7 @@ def test_damaged_pictures_are_copied_for_the_audit_to_report_and_never_poisoned(
     assert [note["origin_key"] for note in manifest["poisons"]] == ["9"]
     batches = list(open_source(tmp_path / "out").batches())
     rows = {row["key"]: row for batch in batches for row in batch.pairs.to_pylist()}
-    place = rows["1"]["image"], rows["1"]["image_offset"], rows["1"]["image_size"]
-    assert read_image_bytes(*place) == b"\xff\xd8\xff cut"
+    assert read_image_bytes(PicturePlace.of(rows["1"])) == b"\xff\xd8\xff cut"
     assert [(skip.key, skip.reason) for batch in batches for skip in batch.skips] == [("8", "empty image")]
     assert b"root:x" not in b"".join(path.read_bytes() for path in (tmp_path / "out").glob("*.tar"))
 

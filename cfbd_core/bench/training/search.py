@@ -14,7 +14,7 @@ from cfbd_core.errors import SourceError
 from cfbd_core.evaluation.embedding import Pictures, embed_texts
 from cfbd_core.evaluation.hits import hits, roles
 from cfbd_core.evaluation.retrieval import RetrievalPairs
-from cfbd_core.poisoning.source_pairs import Place
+from cfbd_core.pictures.place import NOWHERE
 
 BATCH = 256
 
@@ -25,7 +25,7 @@ def search_hits(encoder: Encoder, pairs: Drawn, target: str, origin: str, told: 
     None with ``hits_reason`` where no caption names the target, or no picture is of the origin.
     """
     n = len(pairs.captions)
-    nowhere: list[Place] = [("", None, None)] * n  # the pictures are in memory
+    nowhere = [NOWHERE] * n  # the pictures are in memory
     try:
         of_target, of_origin = roles(
             RetrievalPairs(nowhere, pairs.captions, np.arange(n), [""] * n), target, origin

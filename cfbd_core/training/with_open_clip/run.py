@@ -187,7 +187,7 @@ def _reads_alike(source: Path, pairs: TrainingSet) -> bool:
             rows = [(row["image"], row["caption"]) for row in csv.DictReader(file)]
     except (OSError, ValueError, KeyError, csv.Error):
         return False
-    held = [place[0] for place in pairs.places]
+    held = [place.file for place in pairs.places]
     captions = pa.array(pairs.captions, pa.string())
     return (
         all(map(os.path.isabs, held))  # it takes paths from where it is at work
@@ -232,9 +232,9 @@ def _image(pairs: TrainingSet, row: int, images: Path) -> Path:
         path = images / f"{row:08d}.png"
         pairs.picture(row).save(path)
         return path
-    name, offset, _ = pairs.places[row]
-    if offset is None:
-        return Path(name)
+    place = pairs.places[row]
+    if place.is_own_file:
+        return Path(place.file)
     data = pairs.encoded(row)
     path = images / f"{row:08d}.{picture_ending(data) or 'jpg'}"
     path.write_bytes(data)
