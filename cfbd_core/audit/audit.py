@@ -84,7 +84,7 @@ class Audit(AuditLog):
     def ingest(
         self, source: str | Path, options: SourceOptions | None = None, progress: Progress | None = None
     ) -> dict[str, Any]:
-        """Read the pairs of ``source``; returns the validation report (:mod:`cfbd_core.audit.ingest`)."""
+        """Read the pairs of ``source``; returns the validation report."""
         with one_job(self.folder, "ingest"):
             return ingest.ingest(self.folder, self._database, source, options or SourceOptions(), progress)
 
