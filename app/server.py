@@ -20,13 +20,13 @@ from typing import Any
 
 import streamlit as st
 import uvicorn.config
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit import config as streamlit_config
 
 from app.settings import Settings
@@ -88,7 +88,8 @@ class OwnPagesOnly:
     """Refuse what a page of another origin asks for, another port of this machine among them.
 
     Streamlit lets any page of ``localhost`` in, whatever its port: another program's, or another user's. A program
-    that is no browser sends no origin.
+    that is no browser sends no origin. Nor does a frame that a page of another origin draws: the browser is told to
+    leave it empty, or what one presses there would be pressed in the app.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -100,7 +101,14 @@ class OwnPagesOnly:
             refused: ASGIApp = PlainTextResponse("asked for by a page of another origin", status_code=403)
             await refused(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, partial(_send_unframed, send))
+
+
+async def _send_unframed(send: Send, message: Message) -> None:
+    """Send, with the word to the browser that none but the app's own pages may frame this one."""
+    if message["type"] == "http.response.start":
+        MutableHeaders(scope=message)["Content-Security-Policy"] = "frame-ancestors 'self'"
+    await send(message)
 
 
 def is_own(headers: Headers) -> bool:

@@ -143,6 +143,15 @@ def test_a_request_of_another_port_or_by_another_name_is_refused(served):
     assert answer(served, "GET", "/", Host="evil.example.com")[0] == 400
 
 
+@pytest.mark.parametrize("path", ["/", "/audits", "/coarse", "/_stcore/health", "/no/such/page"])
+def test_a_page_of_another_origin_cannot_frame_the_app(served, path):
+    connection = http.client.HTTPConnection("127.0.0.1", served, timeout=30)
+    connection.request("GET", path, headers={"Sec-Fetch-Dest": "iframe", "Sec-Fetch-Site": "cross-site"})
+    told = connection.getresponse().getheader("Content-Security-Policy")
+    connection.close()
+    assert told == "frame-ancestors 'self'"
+
+
 def test_no_file_or_variable_opens_more_of_the_server(served):
     assert "does not serve" in answer(served, "POST", "/_stcore/agent/interact")[1]
     assert answer(served, "GET", "/app/static/main.py")[1].count("streamlit as st") == 0
