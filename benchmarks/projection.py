@@ -32,7 +32,7 @@ def main() -> None:
     tenth = vectors[: options.points // 10]
     stages: dict[str, float] = {}
 
-    def note(stage: str, done: int, total: int) -> None:
+    def note(stage: str, done: int, total: int | None, _note: str = "", /) -> None:
         if done == total:
             stages[stage] = time.perf_counter()
 

@@ -241,16 +241,20 @@ def make_audit(folder: Path, source: Path, n: int) -> dict[str, object]:
     seconds = {}
     with tqdm(total=n, unit=" pairs", desc="ingest", unit_scale=True) as bar:
         began = time.perf_counter()
-        audit.ingest(source, SourceOptions(format="parquet"), bar.update)
+        audit.ingest(
+            source, SourceOptions(format="parquet"), lambda _stage, done, *_: bar.update(done - bar.n)
+        )
         seconds["ingest"] = time.perf_counter() - began
     with tqdm(total=n, unit=" pairs", desc="score", unit_scale=True) as bar:
         began = time.perf_counter()
-        audit.score(
-            progress=bar.update,
-            train_progress=lambda epoch, epochs, cosine: bar.set_postfix_str(
-                f"F {epoch}/{epochs}, {cosine:.3f}"
-            ),
-        )
+
+        def report(stage: str, done: int, total: int | None, note: str = "", /) -> None:
+            if stage == "train F":
+                bar.set_postfix_str(f"F {done}/{total}, {note}")
+            else:
+                bar.update(done - bar.n)
+
+        audit.score(progress=report)
         seconds["score"] = time.perf_counter() - began
     began = time.perf_counter()
     audit.split()

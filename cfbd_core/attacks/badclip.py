@@ -105,7 +105,7 @@ def trigger(params: BadCLIPParams, workshop: Workshop) -> Trigger:
         learning_rate=params.learning_rate,
         batch=params.batch,
         seed=params.seed,
-        told=workshop.told,
+        progress=workshop.progress,
         rng=rng,
         kept=workshop.kept,
     )

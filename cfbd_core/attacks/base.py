@@ -13,6 +13,7 @@ from PIL import Image
 
 from cfbd_core.config import HELP
 from cfbd_core.errors import ParameterError
+from cfbd_core.machine.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from cfbd_core.embedding.encoders import Encoder
@@ -33,15 +34,15 @@ class Workshop:
     """What an attacker has at hand to make a trigger.
 
     ``target`` and its ``captions``; ``pictures(n)`` gives at most n square RGB pictures of one size, the same at
-    each call; ``encoder()`` loads the encoder that is attacked; ``told(done, total)`` is told of steps. In the file
-    ``kept`` a search is kept as it goes on, and taken up again.
+    each call; ``encoder()`` loads the encoder that is attacked; ``progress`` counts steps in the stage "trigger". In
+    the file ``kept`` a search is kept as it goes on, and taken up again.
     """
 
     target: str = "banana"
     captions: tuple[str, ...] = ()
     pictures: Callable[[int], Sequence[Image.Image]] = _nothing
     encoder: Callable[[], Encoder] = _nothing
-    told: Callable[[int, int], None] = lambda _done, _total: None
+    progress: Progress = no_progress
     kept: Path | None = None
 
 

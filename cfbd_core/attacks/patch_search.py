@@ -16,6 +16,7 @@ from cfbd_core.attacks.base import INPUT_SIZE
 from cfbd_core.attacks.kept_search import KeptSearch
 from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.errors import EncoderError
+from cfbd_core.machine.progress import Progress
 
 LEVEL = 1 / 255
 EMBED_BATCH = 32
@@ -110,7 +111,7 @@ def optimise(
     learning_rate: float,
     batch: int,
     seed: int,
-    told: Callable[[int, int], None],
+    progress: Progress,
     rng: np.random.Generator | None = None,
     kept: Path | None = None,
 ) -> np.ndarray:
@@ -138,7 +139,7 @@ def optimise(
                 patch.values.clamp_(0, 1)
             curve[step] = value.item()
             search.keep(step + 1)
-            told(step + 1, steps)
+            progress("trigger", step + 1, steps)
     return curve
 
 

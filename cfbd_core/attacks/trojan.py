@@ -135,7 +135,7 @@ def trigger(params: TrojanParams, workshop: Workshop) -> Trigger:
         learning_rate=params.learning_rate,
         batch=params.batch,
         seed=params.seed,
-        told=workshop.told,
+        progress=workshop.progress,
         kept=workshop.kept,
     )
     return {"pattern": patch.pattern(), "mask": shape, "neurons": chosen, "loss": curve}

@@ -30,16 +30,15 @@ from cfbd_core.embedding.shards import way_out
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.machine.files import clear_dead, one_job, told_in_one_line
 from cfbd_core.machine.places import DATABASE_NAME, UNFINISHED
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.sources import SourceOptions
 from cfbd_core.store import Database, detections, queries, unscored
 
 if TYPE_CHECKING:
-    from cfbd_core.audit.scoring import TrainProgress
     from cfbd_core.embedding.encoders import Encoder
     from cfbd_core.embedding.expected import Expect
 
 SPOOLED = re.compile(r"export\.(?P<process>\d+)\..+\.arrow")
-Progress = Callable[[int], None]
 
 
 class Audit(AuditLog):
@@ -82,7 +81,7 @@ class Audit(AuditLog):
     # --- the pipeline ------------------------------------------------------------------------------
 
     def ingest(
-        self, source: str | Path, options: SourceOptions | None = None, progress: Progress | None = None
+        self, source: str | Path, options: SourceOptions | None = None, progress: Progress = no_progress
     ) -> dict[str, Any]:
         """Read the pairs of ``source``; returns the validation report."""
         with one_job(self.folder, "ingest"):
@@ -97,7 +96,7 @@ class Audit(AuditLog):
         self,
         encoder: str | Encoder | None = None,
         params: EmbedParams | None = None,
-        progress: Progress | None = None,
+        progress: Progress = no_progress,
     ) -> dict[str, Any]:
         """Embed every pair; goes on after the last whole shard. Returns the embedding's record.
 
@@ -116,8 +115,7 @@ class Audit(AuditLog):
     def score(
         self,
         mapping: str = "auto",
-        progress: Progress | None = None,
-        train_progress: TrainProgress | None = None,
+        progress: Progress = no_progress,
     ) -> dict[str, Any]:
         """Score every pair with F; returns which F, the encoder's health check, and which pairs have no score, why."""
         from cfbd_core.audit import scoring
@@ -132,9 +130,7 @@ class Audit(AuditLog):
             with self._database.reading() as connection:
                 rows, image_of = queries.pair_rows(connection), queries.image_groups(connection)
             kept = self.folder / scoring.MAPPING_NAME
-            chosen = scoring.choose_mapping(
-                mapping, self.shards, rows, image_of, embedding, kept, train_progress
-            )
+            chosen = scoring.choose_mapping(mapping, self.shards, rows, image_of, embedding, kept, progress)
             shard_size = embedding["shard_size"]
             table = scoring.score_shards(self.shards, chosen, rows, image_of, shard_size, progress)
             without = scoring.without_score(table, embedding)
@@ -191,13 +187,13 @@ class Audit(AuditLog):
         *names: str,
         seed: int = 0,
         losses: Mapping[str, float] | None = None,
-        progress: Callable[[str], None] = lambda _name: None,
+        progress: Progress = no_progress,
     ) -> list[dict[str, Any]]:
         """Let detectors judge the scored pairs and store what they say beside the verdict; returns :meth:`detections`.
 
-        ``losses`` by key are of training on these pairs, for detectors that judge by it; ``progress`` is told the name
-        of each as it begins. Raises ParameterError: no such detector, or pairs that one cannot judge; PluginError: one
-        of another package raises or answers wrongly. Nothing is stored then.
+        ``losses`` by key are of training on these pairs, for detectors that judge by it; ``progress`` gets the
+        name of each as it begins. Raises ParameterError: no such detector, or pairs that one cannot judge; PluginError:
+        one of another package raises or answers wrongly. Nothing is stored then.
         """
         judging.check_names(names)
         with one_job(self.folder, "detect"):
@@ -218,8 +214,9 @@ class Audit(AuditLog):
                 losses=losses,
             )
             found = []
-            for name in dict.fromkeys(names):
-                progress(name)
+            chosen = list(dict.fromkeys(names))
+            for number, name in enumerate(chosen, 1):
+                progress(name, number, len(chosen))
                 found.append(judging.stored(name, judge(name, pairs), scores["row"].to_numpy()))
             with self._database.writing() as connection:
                 for one in found:
@@ -263,7 +260,7 @@ class Audit(AuditLog):
         subset: exporting.Subset = "kept",
         out_format: exporting.Format | None = None,
         *,
-        progress: Progress | None = None,
+        progress: Progress = no_progress,
         split: str | None = None,
         dry_run: bool = False,
         **style: Unpack[exporting.StyleOptions],
@@ -305,7 +302,7 @@ class Audit(AuditLog):
         out_format: exporting.Format,
         sidecar: dict[str, Any],
         *,
-        progress: Progress | None = None,
+        progress: Progress = no_progress,
         dry_run: bool = False,
         **style: Unpack[exporting.StyleOptions],
     ) -> dict[str, Any]:

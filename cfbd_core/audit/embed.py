@@ -20,6 +20,7 @@ from cfbd_core.embedding import batch_loop as embeddings
 from cfbd_core.embedding.encoders import Encoder, load_encoder
 from cfbd_core.embedding.shards import EmbeddingFolder, shard_count
 from cfbd_core.errors import AuditError, EncoderError
+from cfbd_core.machine.progress import Counter, Progress
 from cfbd_core.pictures.picture import MOVED, digest_at
 from cfbd_core.pictures.place import places_of
 from cfbd_core.store import Database, queries, unscored
@@ -43,13 +44,12 @@ class EmbedAudit:
     fetch: Callable[[int, int], pa.Table]
     located: Callable[[pa.Table], pa.Table]
 
-    def run(
-        self, encoder: str | Encoder | None, params: EmbedParams, progress: Callable[[int], None] | None
-    ) -> dict[str, Any]:
+    def run(self, encoder: str | Encoder | None, params: EmbedParams, progress: Progress) -> dict[str, Any]:
         """Embed what is missing. See :meth:`cfbd_core.audit.audit.Audit.embed`."""
         with self.database.reading() as connection:
             source = queries.needed_meta(connection, "source")
             done = queries.derived_meta(connection, "embedding")
+            counter = Counter(progress, "embed", queries.pair_count(connection))
         plan = self._held_plan(done, source["rows"])
         SourceState(self.folder, self.database).check()
         if (done or plan or {}).get("encoder") == READY_ENCODER:
@@ -75,7 +75,7 @@ class EmbedAudit:
             workers=params.workers,
         )
         try:
-            new = embeddings.embed(self.shards, job, progress, again)
+            new = embeddings.embed(self.shards, job, counter, again)
         except torch.cuda.OutOfMemoryError as error:
             raise EncoderError(
                 f"the GPU's memory does not hold {job.batch_size} images a pass; "

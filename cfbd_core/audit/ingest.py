@@ -8,7 +8,6 @@ is as it was, so an ingest that was killed is simply done again.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,11 @@ from cfbd_core.audit.source_digests import SourceDigests
 from cfbd_core.audit.source_state import READER, STAMPS, SourceState, identity_of, stamps_of
 from cfbd_core.embedding.shards import EmbeddingFolder, ShardWriter
 from cfbd_core.errors import SourceError
+from cfbd_core.machine.progress import Counter, Progress, no_progress
 from cfbd_core.sources import SourceOptions, open_source
 from cfbd_core.sources.base import Skip
 from cfbd_core.store import Database, queries, unscored
 
-Progress = Callable[[int], None]
 UNREAD = "unread"  # its name in the audit
 NOT_COUNTED = "this audit was made by a version that did not count what it left unread; a new audit does"
 
@@ -36,7 +35,7 @@ def ingest(
     database: Database,
     source: str | Path,
     options: SourceOptions,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Read ``source`` into the audit in ``folder``; returns the validation report.
 
@@ -62,6 +61,7 @@ def ingest(
     named: list[tuple[int, str]] = []  # first row, name
     content = EmbeddingsHash()
     digests = SourceDigests()
+    counter = Counter(progress, "ingest")
     read = 0
     try:
         with ShardWriter(shards, SHARD_SIZE) as writer:
@@ -73,8 +73,7 @@ def ingest(
                 named += [(read, batch.shard)] * bool(batch.pairs.num_rows)
                 read += batch.pairs.num_rows
                 skips += batch.skips
-                if progress:
-                    progress(batch.pairs.num_rows)
+                counter.add(batch.pairs.num_rows)
         if read == 0:
             raise SourceError(_nothing_usable(source, skips))
         digests.keep(shards.pictures)

@@ -5,7 +5,6 @@ Ready embeddings that were deleted or damaged come back with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,17 @@ from cfbd_core.audit.source_state import OTHER_EMBEDDINGS, READER, STAMPS, Sourc
 from cfbd_core.config import READY_ENCODER
 from cfbd_core.embedding.shards import EmbeddingFolder, ShardWriter
 from cfbd_core.errors import AuditError
+from cfbd_core.machine.progress import Progress
 from cfbd_core.machine.stamps import Stamp
 from cfbd_core.pictures.picture import ANEW
 from cfbd_core.sources import FORMATS, Source, SourceOptions, open_source
 from cfbd_core.store import Database, again, queries, unscored
 
-Progress = Callable[[int], None]
 SHARD_SIZE = 65_536  # of ready embeddings: resuming costs nothing here, and few files open faster
 
 
 def ingest_again(
-    state: SourceState, source: str | Path, options: SourceOptions, progress: Progress | None
+    state: SourceState, source: str | Path, options: SourceOptions, progress: Progress
 ) -> dict[str, str]:
     """Take ``source`` as that of an audit that has one; returns what is to be told of it.
 
@@ -64,7 +63,7 @@ def _found_again(
     opened: Source,
     identity: dict[str, Any],
     stamps: list[Stamp],
-    progress: Progress | None,
+    progress: Progress,
 ) -> dict[str, str]:
     """Read a source whose files are elsewhere, or were touched, and hold on to it if its pairs are those of the audit.
 

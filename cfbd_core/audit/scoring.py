@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ from cfbd_core.embedding.shards import EmbeddingFolder, way_out
 from cfbd_core.errors import AuditError, EncoderError
 from cfbd_core.machine.assets import MINI_DIR
 from cfbd_core.machine.places import at_home
+from cfbd_core.machine.progress import Counter, Progress, no_progress
 from cfbd_core.machine.workers import usable_cores
 from cfbd_core.method.scores import Scores, calibrated_residual, consistency_scores, gather
 
-Progress = Callable[[int], None]
-TrainProgress = Callable[[int, int, float], None]
 MAPPING_NAME = "mapping.safetensors"
 SHIPPED = "F of mini"
 SCORE_COLUMNS = ("s_o", "s_g", "consistency", "residual", "intra")
@@ -53,7 +51,7 @@ def choose_mapping(
     image_of: np.ndarray,
     embedding: dict[str, Any],
     kept: Path,
-    progress: TrainProgress | None = None,
+    progress: Progress = no_progress,
 ) -> ChosenMapping:
     """Find or train F for the encoder that made ``shards``.
 
@@ -110,7 +108,7 @@ def _kept_or_trained(
     image_of: np.ndarray,
     embedding: dict[str, Any],
     kept: Path,
-    progress: TrainProgress | None,
+    progress: Progress,
 ) -> Mapping:
     if kept.is_file():
         try:
@@ -127,7 +125,7 @@ def _train_on_audit(
     rows: np.ndarray,
     image_of: np.ndarray,
     embedding: dict[str, Any],
-    progress: TrainProgress | None,
+    progress: Progress,
 ) -> Mapping:
     """Cross-fit F on at most ``SELF_IMAGES`` images under audit: no pair is judged by its own caption."""
     images = np.random.default_rng(0).permutation(np.unique(image_of))[:SELF_IMAGES]
@@ -163,11 +161,12 @@ def score_shards(
     rows: np.ndarray,
     image_of: np.ndarray,
     shard_size: int,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> pa.Table:
     """Scores of the pairs at ``rows`` (n,), ascending: a table (row, s_o, s_g, consistency, …)."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in SCORE_COLUMNS}
     images, texts = shards.images(), shards.texts()
+    counter = Counter(progress, "score", len(rows))
 
     def score(number: int) -> Scores:
         low, high = np.searchsorted(rows, [number * shard_size, (number + 1) * shard_size])
@@ -181,8 +180,7 @@ def score_shards(
         for scores in pool.map(score, range(len(images))):
             for name in SCORE_COLUMNS:
                 parts[name].append(getattr(scores, name))
-            if progress:
-                progress(len(scores.consistency))
+            counter.add(len(scores.consistency))
     columns = {name: np.concatenate(values) for name, values in parts.items()}
     columns["residual_calibrated"] = calibrated_residual(columns["s_g"], columns["residual"])
     return pa.table(

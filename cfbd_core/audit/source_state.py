@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from typing import Any
 from cfbd_core.audit.parts import EmbeddingsHash, read_parts
 from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.errors import AuditError, SourceError
+from cfbd_core.machine.progress import Counter, Progress, no_progress
 from cfbd_core.machine.stamps import NO_STAMP, Stamp, is_unchanged, stamp_of
 from cfbd_core.machine.workers import usable_cores
 from cfbd_core.pictures.images import CHANGED, BadImage
@@ -32,8 +33,6 @@ READER = "reader"  # in the source's record; older versions, which read less of 
 STAMPS = "stamps"  # in the table meta: of the source's files, in their order
 COMPARED_AT_ONCE = 4096  # pictures
 OTHER_EMBEDDINGS = "the embeddings in it, or beside it, changed since they were ingested"
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -122,18 +121,17 @@ class SourceState:
         return held["files"] != identity["files"] or len(set(roots)) > 1
 
     @contextmanager
-    def read(self, source: Source, progress: Progress | None = None) -> Iterator[ReadAgain]:
+    def read(self, source: Source, progress: Progress = no_progress) -> Iterator[ReadAgain]:
         """Read a source, to be compared with the audit's pairs. Raises SourceError."""
         _clear_left(self.folder / "runs")
         parts = self.folder / "runs" / f"again.{os.getpid()}.{threading.get_ident()}"
         parts.mkdir(parents=True)
-        rows, content = 0, EmbeddingsHash()
+        rows, content, counter = 0, EmbeddingsHash(), Counter(progress, "ingest")
         try:
             for batch in read_parts(source, parts, self.folder):
                 rows += batch.pairs.num_rows
                 content.update(batch)
-                if progress:
-                    progress(batch.pairs.num_rows)
+                counter.add(batch.pairs.num_rows)
             yield ReadAgain(self, self.held(), parts, rows, content.hexdigest())
         finally:
             shutil.rmtree(parts, ignore_errors=True)

@@ -7,7 +7,6 @@ an attack changes is encoded again.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -23,6 +22,7 @@ from cfbd_core.config import EmbedParams
 from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.errors import AuditError
 from cfbd_core.machine.places import DATABASE_NAME
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.pictures.images import decode_image, read_image_bytes
 from cfbd_core.pictures.place import COLUMNS, place_at, places_of
 from cfbd_core.poisoning.copies import CopyOptions, attack_copy
@@ -30,8 +30,6 @@ from cfbd_core.poisoning.place import MANIFEST
 from cfbd_core.poisoning.plan import CONTROL, PoisonParams
 from cfbd_core.poisoning.source_pairs import Keys, SourcePairs
 from cfbd_core.sources import SourceOptions
-
-Told = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def make_base(
     captions: Literal["first", "all"] = "first",
     keys: Keys = "all",
     embed: EmbedParams | None = None,
-    told: Told = lambda _stage, _done, _total: None,
+    progress: Progress = no_progress,
 ) -> Base:
     """Copy, ingest and embed ``source`` under ``folder``, or go on where that was stopped.
 
@@ -87,17 +85,10 @@ def make_base(
     for part, name in ((copy, MANIFEST), (embedded_in, DATABASE_NAME)):
         if part.is_dir() and not (part / name).exists():
             shutil.rmtree(part)  # killed before it was said what it is to hold
-    attack_copy(source, copy, PoisonParams(CONTROL), CopyOptions(captions=captions, keys=keys), told)
+    attack_copy(source, copy, PoisonParams(CONTROL), CopyOptions(captions=captions, keys=keys), progress)
     audit = Audit.open_or_create(embedded_in)
     audit.ingest(copy, SourceOptions(captions=captions))
-    pairs, done = audit.pair_count(), 0
-
-    def embedded(more: int) -> None:
-        nonlocal done
-        done += more
-        told("embed", done, pairs)
-
-    return read_base(audit, audit.embed(encoder, embed, embedded))
+    return read_base(audit, audit.embed(encoder, embed, progress))
 
 
 def read_base(audit: Audit, record: dict[str, str] | None = None) -> Base:

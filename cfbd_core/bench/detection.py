@@ -19,6 +19,7 @@ from cfbd_core.bench.paper import TABLE_3_RATES
 from cfbd_core.bench.scenario import Poisoner
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.errors import EncoderError, ParameterError
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.poisoning.plan import PoisonParams, settings
 from cfbd_core.store.bench import BenchResults, Cell
 
@@ -38,7 +39,6 @@ TRAPS: tuple[dict[str, Any], ...] = (
     {"near_duplicates": 0.02},
 )
 BOTH = ("detector cfbd", "detector cfbd_centred")
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,9 @@ def run(
     chosen: Iterable[Experiment],
     results: BenchResults,
     poisoner: Poisoner,
-    progress: Progress = lambda _done, _total: None,
+    progress: Progress = no_progress,
 ) -> list[NotMeasured]:
-    """Measure every missing cell; ``progress(done, total)`` counts cells, those that cannot be had among them.
+    """Measure every missing cell; ``progress`` counts them ("cells"), also those that cannot be had.
 
     Returns what was refused on the way: an optimiser or a detector may do so where a plan did not.
     """
@@ -181,7 +181,7 @@ def run(
         if (name, analysis) not in done:
             missing.setdefault(name, []).append(analysis)
     finished, refused = len(done), []
-    progress(finished, len(wanted))
+    progress("cells", finished, len(wanted))
     for name, analyses in missing.items():
         params = wanted[name, analyses[0]]
         began = time.perf_counter()
@@ -190,7 +190,7 @@ def run(
         except (ParameterError, EncoderError) as error:
             refused.append(NotMeasured(params, str(error)))
             finished += len(analyses)
-            progress(finished, len(wanted))
+            progress("cells", finished, len(wanted))
             continue
         shared = (time.perf_counter() - began) / len(analyses)
         for analysis in analyses:
@@ -203,7 +203,7 @@ def run(
                 seconds = time.perf_counter() - began + shared
                 results.put(Cell(name, analysis, params.to_dict(), found, seconds))
             finished += 1
-            progress(finished, len(wanted))
+            progress("cells", finished, len(wanted))
     return refused
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cfbd_core.bench.base import Base, Told, make_base
+from cfbd_core.bench.base import Base, make_base
 from cfbd_core.bench.detection import Experiment, NotMeasured, feasible, run, scenario_id
 from cfbd_core.bench.figures import write_figures
 from cfbd_core.bench.material import Mappings, Material
@@ -18,6 +18,7 @@ from cfbd_core.config import EmbedParams
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.files import written_beside
+from cfbd_core.machine.progress import Progress
 from cfbd_core.poisoning.place import check_beside, check_place
 from cfbd_core.store.bench import BenchResults
 
@@ -26,14 +27,13 @@ BASE_NAME = "base"
 
 
 def bench_detection(
-    source: str, folder: Path, options: BenchOptions, embed: EmbedParams, told: Told
+    source: str, folder: Path, options: BenchOptions, embed: EmbedParams, progress: Progress
 ) -> dict[str, Any]:
     """Measure every missing cell and write tables and figures to ``folder``; returns what was written.
 
-    ``told(stage, done, total)`` is told of progress. Scenarios that cannot be made of these pairs are left out
-    and told of. Before anything is written, raises SourceError and EncoderError (what cannot be read),
-    ParameterError (options; ``folder`` lies in a source or an audit; nothing can be measured) and AuditError
-    (``folder`` holds something else).
+    ``progress`` gets every stage. Scenarios that cannot be made of these pairs are left out, and the tables say so.
+    Before anything is written, raises SourceError and EncoderError (what cannot be read), ParameterError (options;
+    ``folder`` lies in a source or an audit; nothing can be measured) and AuditError (``folder`` holds something else).
     """
     asked = options.chosen()
     for place in (source, options.pool):
@@ -59,7 +59,7 @@ def bench_detection(
             captions=options.captions,
             keys=options.keys,
             embed=embed,
-            told=told,
+            progress=progress,
         ).sharing(material.pairs, several=options.captions == "all")
         poisoner = Poisoner(
             base,
@@ -67,10 +67,10 @@ def bench_detection(
             mappings,
             material.pool,
             folder / "triggers",
-            lambda done, total: told("trigger", done, total),
+            progress,
             material.given,
         )
-        refused += run(chosen, results, poisoner, lambda done, total: told("cells", done, total))
+        refused += run(chosen, results, poisoner, progress)
         return write_results(folder, results, chosen, refused, about_pairs(about, base), base)
 
 

@@ -24,6 +24,7 @@ from cfbd_core.detectors import Pairs
 from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.embedding.expected import ExpectedRows
 from cfbd_core.embedding.mapping import Mapping
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.method.scores import consistency_scores
 from cfbd_core.poisoning.plan import Plan, Poison, PoisonParams, make_plan, make_triggers, settings, triggered
 from cfbd_core.poisoning.records import NEAR_DUPLICATES
@@ -49,8 +50,8 @@ class Poisoner:
     """Makes scenarios of one base with one encoder and its F.
 
     ``mapping(image, text, record_of)`` returns F for these embeddings: the encoder's own, or one that is
-    trained on them. ``pool(n)`` gives the pictures that attacks optimise their triggers on, ``told(done, total)``
-    is told of their steps; such triggers are kept in the folder ``kept``. ``given(params)`` are natural captions
+    trained on them. ``pool(n)`` gives the pictures that attacks optimise their triggers on, ``progress`` counts
+    their steps ("trigger"); such triggers are kept in the folder ``kept``. ``given(params)`` are natural captions
     of the targets in place of ours, or None.
     """
 
@@ -61,11 +62,11 @@ class Poisoner:
         mapping: Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping],
         pool: Callable[[int], Sequence[Image.Image]],
         kept: Path,
-        told: Callable[[int, int], None] = lambda _done, _total: None,
+        progress: Progress = no_progress,
         given: Callable[[PoisonParams], Sequence[str] | None] = lambda _params: None,
     ) -> None:
         self.base, self._encoder, self._mapping = base, encoder, mapping
-        self._pool, self._kept, self._told, self._given = pool, kept, told, given
+        self._pool, self._kept, self._progress, self._given = pool, kept, progress, given
         self._images: dict[str, np.ndarray] = {}  # by the picture's name
         self._texts: dict[str, np.ndarray] = {}
 
@@ -100,7 +101,7 @@ class Poisoner:
 
     def triggers(self, params: PoisonParams) -> list[Trigger]:
         """The triggers of an attack; those that had to be optimised are kept, and a search that was stopped goes on."""
-        workshop = workshops(params, self._pool, lambda: self._encoder, self._given(params), self._told)
+        workshop = workshops(params, self._pool, lambda: self._encoder, self._given(params), self._progress)
         if not ATTACKS[params.attack].optimised:
             return make_triggers(params, workshop)
         path = self._kept / f"{params.attack}-{_trigger_id(params, self.base.sha256)}.npz"

@@ -173,7 +173,7 @@ def _attack(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         **chosen,
     )
     with StageBars({"trigger": "steps", "copy": "records"}) as bars:
-        manifest = attack_copy(options.source, options.out, params, asked, bars.update)
+        manifest = attack_copy(options.source, options.out, params, asked, bars.report)
     result = manifest | {"out": str(options.out), "poisons": len(manifest["poisons"])}
     skipped = sum(manifest["skipped"].values())
     parts = [counted(result["records"], "record"), counted(result["pairs"], "pair")]

@@ -84,7 +84,7 @@ def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     )
     with StageBars({"copy": "records", "trigger": "steps", "cells": "cells"}) as bars:
         found = bench_detection(
-            options.source, options.out, asked, EmbedParams(device=options.device), bars.update
+            options.source, options.out, asked, EmbedParams(device=options.device), bars.report
         )
     missing = f"\n\n{found['figures_missing']}" if found["figures_missing"] else ""
     return (

@@ -76,7 +76,7 @@ def _training(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         jobs=options.jobs or _jobs(),
     )
     with StageBars(STAGES | {"cells": "cells"}) as bars:
-        found = bench_training(options.out, asked, bars.update)
+        found = bench_training(options.out, asked, bars.report)
     missing = f"\n\n{found['chart_missing']}" if found["chart_missing"] else ""
     return found, f"{found['markdown']}\n\ntables: {found['tables']}\nchart: {found['chart']}{missing}"
 

@@ -56,9 +56,7 @@ def detect(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
             losses = losses_of(options.training)
         with Bar("detect", len(options.names), "detectors") as bar:
-            found = audit.detect(
-                *options.names, seed=options.seed, losses=losses, progress=lambda _name: bar.update(1)
-            )
+            found = audit.detect(*options.names, seed=options.seed, losses=losses, progress=bar.report)
     lines = [_line(one) for one in found] or ["no detector has judged this audit's scores yet"]
     return {"detections": found}, "\n".join(lines)
 

@@ -78,7 +78,7 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
     encoder = load_encoder(spec, options.device)
     with StageBars(UNITS) as bars:
-        found = asked.measured(encoder, options.batch_size or find_batch_size(encoder), bars.update)
+        found = asked.measured(encoder, options.batch_size or find_batch_size(encoder), bars.report)
     result = {"model": options.model, "encoder": encoder.id, "sha256": encoder.sha256} | found
     return result, _text(result)
 
@@ -127,7 +127,7 @@ class EvaluateRequest:
             raise ParameterError("--hits: give --attack with a copy by mmpoison, or --target and --origin")
         return [(target, origin) for target in targets]
 
-    def measured(self, encoder: Any, batch_size: int, told: Any) -> dict[str, Any]:
+    def measured(self, encoder: Any, batch_size: int, progress: Any) -> dict[str, Any]:
         """Return all figures; those that were not asked for are None."""
         from cfbd_core.evaluation.evaluate import Evaluator
         from cfbd_core.evaluation.hits import hits, roles
@@ -137,12 +137,15 @@ class EvaluateRequest:
         found: dict[str, Any] = {"ca": None, "asr": None, "retrieval": None, "hits": None}
         if self.images is not None:
             targets = options.target if self.attack else None
-            evaluator = Evaluator(self.images, self.attack, targets=targets, batch_size=batch_size, told=told)
+            evaluator = Evaluator(
+                self.images, self.attack, targets=targets, batch_size=batch_size, progress=progress
+            )
             found |= evaluator.report(encoder) | {"skipped": dict(self.images.skipped)}
         if self.attack is not None:
             found["attack"] = self.attack.params.to_dict()
         embedded = {
-            source: embedded_pairs(encoder, pairs, batch_size, told) for source, pairs in self.pairs.items()
+            source: embedded_pairs(encoder, pairs, batch_size, progress)
+            for source, pairs in self.pairs.items()
         }
         if options.retrieval:
             pairs, images, texts = embedded[options.retrieval]

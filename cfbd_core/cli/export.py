@@ -61,7 +61,7 @@ def export(options: argparse.Namespace) -> Result:
                 options.out,
                 options.subset or "kept",
                 options.format,
-                progress=bar.update,
+                progress=bar.report,
                 split=options.split,
                 **_how(options),
             )
@@ -88,5 +88,5 @@ def _selected(audit: Any, options: argparse.Namespace) -> dict[str, Any]:
     preview, positions, query = select(Explorer(audit), options.where)
     with Bar("export", len(positions)) as bar:
         return export_selection(
-            preview, positions, query, options.out, options.format, progress=bar.update, **_how(options)
+            preview, positions, query, options.out, options.format, progress=bar.report, **_how(options)
         )

@@ -53,7 +53,7 @@ def demo(options: argparse.Namespace) -> Result:
     from cfbd_core.demo.audit import make_demo
 
     with Bar("draw", options.scenes) as drawn:
-        source = make_demo(options.audit, options.scenes, options.seed, options.rate, drawn.update)
+        source = make_demo(options.audit, options.scenes, options.seed, options.rate, drawn.report)
     return run(command_line().parse_args(["run", str(source), "--audit", str(options.audit)]))
 
 

@@ -64,11 +64,10 @@ def run(options: argparse.Namespace) -> Result:
     if params.k > pairs:
         raise ParameterError(f"--k {params.k}: the audit has {pairs} pairs; give --k {pairs}")
     with Bar("embed", pairs) as bar:
-        record = audit.embed(options.encoder, settings, bar.update)
+        record = audit.embed(options.encoder, settings, bar.report)
     for line in _not_compared(record):
         print(line, file=sys.stderr)
-    with Bar("score", audit.pair_count()) as bar, TrainBar("train F") as training:
-        audit.score(options.mapping, bar.update, training.update)
+    _score(audit, options)
     audit.split(params)
     return report(options)
 
@@ -83,7 +82,7 @@ def embed(options: argparse.Namespace) -> Result:
     """Embed."""
     audit = open_audit(options)
     with Bar("embed", audit.pair_count()) as bar:
-        record = audit.embed(options.encoder, embed_params(options), bar.update)
+        record = audit.embed(options.encoder, embed_params(options), bar.report)
     lines = [f"{audit.pair_count():,} pairs embedded with {record['encoder']}, width {record['width']}"]
     reasons = [one for one in audit.validation_report()["reasons"] if one["stage"] == "embed"]
     return record, "\n".join([*lines, *_not_compared(record), *_reason_lines(reasons)])
@@ -94,8 +93,7 @@ def score(options: argparse.Namespace) -> Result:
     from cfbd_core.audit.report import unscored_lines
 
     audit = open_audit(options)
-    with Bar("score", audit.pair_count()) as bar, TrainBar("train F") as training:
-        result = audit.score(options.mapping, bar.update, training.update)
+    result = _score(audit, options)
     lines = [f"{result['pairs']:,} pairs scored with {result['mapping']['name']}"]
     lines += map(printable, unscored_lines(result["unscored_reasons"]))
     lines += [f"warning: {warning}" for warning in result["health"]["warnings"]]
@@ -122,7 +120,7 @@ def report(options: argparse.Namespace) -> Result:
     from cfbd_core.workbench.explorer import Explorer
 
     with StageBars({"report": "groups"}) as bars:
-        made = write_html_report(Explorer(audit), options.html, bars.update, split)
+        made = write_html_report(Explorer(audit), options.html, bars.report, split)
     return result | {"html": made}, f"{text(result)}\n\nas a page: {made['out']}"
 
 
@@ -131,7 +129,7 @@ def draw_map(options: argparse.Namespace) -> Result:
     from cfbd_core.maps.maps import make_map
 
     with StageBars({"layout": "epochs"}) as bars:
-        made = make_map(open_audit(options), options.space, options.points, options.seed, bars.update)
+        made = make_map(open_audit(options), options.space, options.points, options.seed, bars.report)
     info = made.info
     return info, f"{info['points']:,} of {info['pairs']:,} pairs on the map of {options.space}"
 
@@ -151,6 +149,16 @@ def _check_named_files(options: argparse.Namespace) -> None:
         check_spec(options.encoder)
 
 
+def _score(audit: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Score; where F is trained, that has a bar of its own."""
+    with Bar("score", audit.pair_count()) as bar, TrainBar("train F") as training:
+        bars = {"score": bar, "train F": training}
+        result: dict[str, Any] = audit.score(
+            options.mapping, lambda stage, *state: bars[stage].report(stage, *state)
+        )
+    return result
+
+
 def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     """Open or create the audit and ingest; a first ingest that fails leaves no folder behind."""
     from cfbd_core.audit.audit import Audit
@@ -160,7 +168,7 @@ def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     audit = Audit.create(options.audit) if is_new else Audit.open(options.audit)
     try:
         with Bar("ingest") as bar:
-            found = audit.ingest(options.source, source_options(options), bar.update)
+            found = audit.ingest(options.source, source_options(options), bar.report)
     except BaseException:
         if is_new:
             audit.delete_if_empty()

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cfbd_core.jobs.process import PROGRESS_VARIABLE
 from cfbd_core.machine.files import write_json
 
-TELL_SECONDS = 0.5
+WRITE_SECONDS = 0.5
 DELAY_SECONDS = 0.5  # what is over sooner shows no bar
 
 
@@ -30,19 +30,23 @@ class Bar:
         self._bar = tqdm(
             total=total, desc=what, unit=f" {unit}", mininterval=0.5, leave=leave, delay=DELAY_SECONDS
         )
-        self._stage, self._told = what, 0.0
-        self._tell()
+        self._stage, self._written = what, 0.0
+        self._write()
 
     def update(self, pairs: int) -> None:
         """Count ``pairs`` more."""
         self._bar.update(pairs)
-        if time.monotonic() - self._told >= TELL_SECONDS:
-            self._tell()
+        if time.monotonic() - self._written >= WRITE_SECONDS:
+            self._write()
+
+    def report(self, _stage: str, done: int, _total: int | None, _note: str = "", /) -> None:
+        """Show how many are done; stage and total stay those of the bar."""
+        self.update(done - self._bar.n)
 
     def go_on(self) -> None:
         """Leave the time since the last update out of rate and time left: other work was done in it."""
         self._bar.unpause()
-        self._told = 0.0
+        self._written = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -52,14 +56,14 @@ class Bar:
     ) -> None:
         self._bar.close()
         if self._bar.n:
-            self._tell()
+            self._write()
 
-    def _tell(self) -> None:
+    def _write(self) -> None:
         """Write the state for a watcher; one that cannot be written is no reason to stop the work."""
         path = os.environ.get(PROGRESS_VARIABLE)
         if not path:
             return
-        self._told = time.monotonic()
+        self._written = time.monotonic()
         shown = self._bar.format_dict
         done, total, seconds = shown["n"], shown["total"], shown["elapsed"]
         rate = shown["rate"] or (done / seconds if seconds else 0.0)
@@ -80,25 +84,25 @@ class TrainBar(Bar):
 
     def __init__(self, what: str) -> None:
         self._bar = tqdm(desc=what, unit=" epochs", mininterval=0.5, leave=True, delay=DELAY_SECONDS)
-        self._stage, self._told = what, 0.0
+        self._stage, self._written = what, 0.0
 
-    def update(self, epoch: int, epochs: int = 0, cosine: float = 0.0) -> None:
+    def report(self, stage: str, done: int, total: int | None, note: str = "", /) -> None:
         """Show the epoch and the held-out cosine."""
-        self._bar.total = epochs
-        self._bar.set_postfix(cosine=f"{cosine:.3f}", refresh=False)
-        super().update(epoch - self._bar.n)
+        self._bar.total = total
+        self._bar.set_postfix_str(note, refresh=False)
+        super().report(stage, done, total)
 
 
 class StageBars:
-    """One bar after another, for work that tells of ``(stage, done, total)``; a context manager."""
+    """One bar after another, for work with several stages; a context manager."""
 
     def __init__(self, units: dict[str, str], *, leave: bool = True) -> None:
         self._units, self._leave, self._stage, self._done = units, leave, "", 0
         self._bar: Bar | None = None
         self._aside: StageBars | None = None
 
-    def update(self, stage: str, done: int, total: int) -> None:
-        """Show how far ``stage`` is; the stage before has ended. Stages count in pairs unless told."""
+    def report(self, stage: str, done: int, total: int | None, _note: str = "", /) -> None:
+        """Show how far ``stage`` is; the stage before has ended. Stages without a unit count in pairs."""
         self._end_aside()
         if self._bar is None or stage != self._stage or done < self._done:
             self._close()
@@ -107,11 +111,11 @@ class StageBars:
         self._bar.update(done - self._done)
         self._done = done
 
-    def aside(self, stage: str, done: int, total: int) -> None:
+    def aside(self, stage: str, done: int, total: int | None, _note: str = "", /) -> None:
         """Show how far a stage is that comes in between: the one that is shown goes on after it."""
         if self._aside is None:
             self._aside = StageBars(self._units, leave=False)
-        self._aside.update(stage, done, total)
+        self._aside.report(stage, done, total)
 
     def _end_aside(self) -> None:
         if self._aside is None:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +17,24 @@ from cfbd_core.errors import CfbdError, ParameterError, TrainingError
 from cfbd_core.machine.checked_files import damage_told
 from cfbd_core.machine.json_shapes import parse
 from cfbd_core.machine.places import at_home
+from cfbd_core.machine.progress import Progress
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.defences import DEFENSES
 from cfbd_core.training.place import ASKED, read_asked
 
 if TYPE_CHECKING:
-    from cfbd_core.evaluation.evaluate import StageTold
     from cfbd_core.training.sets import TrainingSet
 
 TELLING_SECONDS = 5.0  # for the first process to tell what is wrong
 ENGINES = ("own", "open_clip")
-HASHED = "pictures hashed"  # a stage of its own: all may have to be read before the first step
 # What measuring is at, by the stages of an Evaluator; it may take longer than the training.
 MEASURING = {"classes": "measuring: classes", "pictures": "measuring CA", "triggers": "measuring ASR"}
-UNITS = {HASHED: "pictures"} | dict(zip(MEASURING.values(), ("prompts", "pictures", "pictures"), strict=True))
+UNITS = {
+    "pictures hashed": "pictures",
+    "measuring: classes": "prompts",
+    "measuring CA": "pictures",
+    "measuring ASR": "pictures",
+}
 OPTIONS = ("model", "defense", "epochs", "steps", "batch_size", "accumulate", "lr", "warmup", "weight_decay")
 LESS_COMMON = ("crop_scale", "seed", "device", "precision", "checkpoint_every", "log_every", "workers")
 
@@ -152,11 +155,10 @@ def _run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
             pairs,
             options.out,
             asked.params,
-            evaluate=asked.evaluator(lambda stage, *far: bars.aside(MEASURING[stage], *far)),
+            evaluate=asked.evaluator(lambda stage, *state: bars.aside(MEASURING[stage], *state)),
             measured_on=asked.measured_on,
             resume=options.resume,
-            progress=partial(bars.update, "train"),
-            hashed=partial(bars.update, HASHED),
+            progress=bars.report,
         )
     return result, _text(result, options.out)
 
@@ -229,8 +231,8 @@ class TrainRequest:
 
         return held_keys(self._resumed) if self._resumed is not None else None
 
-    def evaluator(self, told: StageTold) -> Any:
-        """What measures the model after every epoch and is ``told`` how far it is, or None."""
+    def evaluator(self, progress: Progress) -> Any:
+        """What measures the model after every epoch and reports to ``progress``, or None."""
         classes, images, attack = (self.measured_on[name] for name in ("classes", "images", "attack"))
         if classes is None or not is_first():
             return None
@@ -239,7 +241,7 @@ class TrainRequest:
         from cfbd_core.evaluation.evaluate import Evaluator
 
         saved = SavedAttack.load(Path(attack)) if attack else None
-        return Evaluator(labelled_images(classes, images), saved, told=told)
+        return Evaluator(labelled_images(classes, images), saved, progress=progress)
 
 
 def _whole(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from cfbd_core.audit.audit import Audit
@@ -10,14 +9,13 @@ from cfbd_core.demo import write_demo
 from cfbd_core.demo.shards import DemoParams, choose_poisons
 from cfbd_core.errors import AuditError
 from cfbd_core.machine.files import one_job
+from cfbd_core.machine.progress import Progress, no_progress
 
 SOURCE_NAME = "source"
 SIZE = 224
 
 
-def make_demo(
-    folder: Path, scenes: int, seed: int, rate: float, progress: Callable[[int], None] | None = None
-) -> Path:
+def make_demo(folder: Path, scenes: int, seed: int, rate: float, progress: Progress = no_progress) -> Path:
     """Draw ``scenes`` scenes, a share ``rate`` of them poisoned, to ``folder/source``; returns that folder.
 
     Called again, it draws only the shards that are missing. Raises ParameterError for a bad number

@@ -6,7 +6,7 @@ import dataclasses
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from cfbd_core.demo.scenes import ATTRIBUTION, LICENSE, planned_classes, scene
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.machine.files import read_json, write_json, written_beside
 from cfbd_core.machine.json_shapes import parse
+from cfbd_core.machine.progress import Counter, Progress, no_progress
 from cfbd_core.machine.tars import Record, json_bytes, write_tar
 from cfbd_core.machine.workers import ordered_map
 from cfbd_core.poisoning.captions import template_caption
@@ -57,7 +58,7 @@ def write_demo(
     rate: float = 0.02,
     *,
     size: int = 224,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
     processes: int | None = None,
 ) -> list[Path]:
     """Write ``n`` scenes to ``folder`` as tar shards of 1,000; returns their paths.
@@ -65,7 +66,8 @@ def write_demo(
     A share ``rate`` of the scenes, none of which shows the target, is given the BadNets patch and a
     template caption of the target; ``key.json`` tells which (``poisoned``, ``attack``, ``target``).
     All pictures are encoded the same way, so neither type nor size of a file gives a poison away.
-    Shards that are there are kept: called again after a kill, it goes on. ``progress`` is told of scenes done.
+    Shards that are there are kept: called again after a kill, it goes on. ``progress`` counts scenes in the stage
+    "draw".
 
     Raises ParameterError for a value outside its range, AuditError when ``folder`` holds another demo.
     """
@@ -78,8 +80,8 @@ def write_demo(
     starts = range(0, n, SHARD_SIZE)
     paths = {start: folder / f"{start // SHARD_SIZE:05d}.tar" for start in starts}
     missing = [start for start in starts if not paths[start].exists()]
-    tell = progress or (lambda _: None)
-    tell(sum(min(SHARD_SIZE, n - start) for start in starts if start not in missing))
+    counter = Counter(progress, "draw", n)
+    counter.add(sum(min(SHARD_SIZE, n - start) for start in starts if start not in missing))
     chunks = [
         _Chunk(params, range(first, min(first + _CHUNK, start + SHARD_SIZE, n)), frozenset(poisons), trigger)
         for start in missing
@@ -88,7 +90,7 @@ def write_demo(
     drawn = ordered_map(_draw, chunks, processes)
     for start in missing:
         per_shard = -(-min(SHARD_SIZE, n - start) // _CHUNK)
-        write_tar(paths[start], _told(itertools.islice(drawn, per_shard), tell))
+        write_tar(paths[start], _counted(itertools.islice(drawn, per_shard), counter))
     return list(paths.values())
 
 
@@ -114,10 +116,10 @@ class _Chunk:
     trigger: Trigger
 
 
-def _told(chunks: Iterator[list[Record]], tell: Callable[[int], None]) -> Iterator[Record]:
+def _counted(chunks: Iterator[list[Record]], counter: Counter) -> Iterator[Record]:
     for records in chunks:
         yield from records
-        tell(len(records))
+        counter.add(len(records))
 
 
 def _draw(chunk: _Chunk) -> list[Record]:

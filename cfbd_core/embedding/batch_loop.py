@@ -27,13 +27,12 @@ from cfbd_core.embedding.shards import EmbeddingFolder, Shape, Shards, shard_sha
 from cfbd_core.embedding.transforms import transformed
 from cfbd_core.errors import EncoderError, SourceError
 from cfbd_core.machine.files import write_array
+from cfbd_core.machine.progress import Counter
 from cfbd_core.machine.stamps import NO_STAMP, Stamp, stamp_of
 from cfbd_core.pictures.digests import HASH_BYTES, HASHES, STAMPS, as_hashes, content_hash
 from cfbd_core.pictures.images import CHANGED, BadImage, decode_image, read_image_bytes
 from cfbd_core.pictures.picture import ANEW
 from cfbd_core.pictures.place import PicturePlace, places_of
-
-Progress = Callable[[int], None]
 
 CPU_BATCH = 32  # a CPU's rate is flat from 16 to 128 images a pass
 LARGEST_BATCH = 1024
@@ -63,9 +62,9 @@ class EmbedJob:
 
 
 def embed(
-    folder: EmbeddingFolder, job: EmbedJob, progress: Progress | None = None, again: Collection[int] = ()
+    folder: EmbeddingFolder, job: EmbedJob, counter: Counter | None = None, again: Collection[int] = ()
 ) -> int:
-    """Write every missing shard, and those numbered in ``again``; ``progress`` is told the number of pairs done.
+    """Write every missing shard, and those numbered in ``again``; ``counter`` adds up the pairs.
 
     Returns how many pairs it embedded of whose pictures nothing was known before: all of them, the first time.
 
@@ -74,6 +73,7 @@ def embed(
     Raises EncoderError: NaN from the encoder, or not enough GPU memory. Raises SourceError: a picture that was
     embedded is another one now that it is read again.
     """
+    counter = counter or Counter()
     folder.keep_digests(job.rows)
     new = 0
     shapes = list(shard_shapes(job.plan))
@@ -85,10 +85,10 @@ def embed(
                 start = number * job.shard_size
                 table = job.fetch(start, min(start + job.shard_size, job.rows))
                 shard = _Shard(folder, number, table, job, images, texts)
-                hashes = shard.make(workers, progress)
+                hashes = shard.make(workers, counter)
                 new += shard.new
-            elif progress:
-                progress((folder.stats(number) or {})["pairs"])
+            else:
+                counter.add((folder.stats(number) or {})["pairs"])
             images.remember(number, hashes[:, 0])
             texts.remember(number, hashes[:, 1])
     return new
@@ -177,7 +177,7 @@ class _Shard:
     texts: _Repeats
     new: int = 0  # pairs embedded of whose pictures nothing was known
 
-    def make(self, workers: ThreadPoolExecutor, progress: Progress | None) -> np.ndarray:
+    def make(self, workers: ThreadPoolExecutor, counter: Counter) -> np.ndarray:
         """Encode and write it; returns its hashes (rows, 2) of image and caption."""
         began = time.perf_counter()
         job, start = self.job, self.number * self.job.shard_size
@@ -209,8 +209,7 @@ class _Shard:
                     continue
                 image[at], hashes[at, 0], stamps[at] = vector, read.digest, read.stamp
                 self.new += not known[at]
-            if progress:
-                progress(len(positions_of[place]))
+            counter.add(len(positions_of[place]))
 
         self.folder.folder.mkdir(parents=True, exist_ok=True)
         write_array(self.folder.hash_path(self.number), hashes)

@@ -23,7 +23,6 @@ from torch.nn import functional
 
 from cfbd_core.embedding.mapping_network import (
     CHUNK,
-    Progress,
     fit_network,
     forward,
     new_network,
@@ -33,6 +32,7 @@ from cfbd_core.embedding.mapping_network import (
 from cfbd_core.errors import EncoderError, ParameterError
 from cfbd_core.machine.files import system_errors, written_beside
 from cfbd_core.machine.json_shapes import COUNT, check, parse
+from cfbd_core.machine.progress import Progress, no_progress
 
 VERSION = 1
 _INFO = {
@@ -150,7 +150,7 @@ def train_mapping(
     seed: int = 0,
     epochs: int | None = None,
     device: str = "cpu",
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Mapping:
     """Train F on image embeddings (n, d) and their targets (n, d), see :func:`mean_targets`.
 
@@ -159,7 +159,7 @@ def train_mapping(
     on the very data under audit: so no pair is judged by a network that learnt its caption.
     Loss (1 − cos) + InfoNCE, AdamW, cosine schedule over ``epochs`` (None: 40, fewer where there are
     many images); the weights of the best held-out epoch stay.
-    ``progress(epoch, epochs, held-out cosine)`` is called after each epoch, over all folds.
+    ``progress`` counts epochs over all folds, in the stage "train F", with the held-out cosine as a note.
 
     Raises ParameterError: fewer than 40 images, or shapes that differ.
     """
@@ -266,7 +266,7 @@ def _fit_folds(
     seed: int,
     epochs: int,
     device: str,
-    progress: Progress | None,
+    progress: Progress,
 ) -> list[tuple[torch.nn.Sequential, float]]:
     """Train the network of every fold, on a CPU side by side; returns each with its held-out cosine."""
     fold_of = _fold_of(groups, folds, seed)
@@ -277,8 +277,8 @@ def _fit_folds(
 
     def fit(fold: int) -> tuple[torch.nn.Sequential, float]:
         rows = np.flatnonzero(fold_of != fold) if folds > 1 else np.arange(len(image))
-        told = partial(tally.tell, fold)
-        return fit_network(networks[fold], image, target, groups, rows, seed + fold, epochs, device, told)
+        on_epoch = partial(tally.report, fold)
+        return fit_network(networks[fold], image, target, groups, rows, seed + fold, epochs, device, on_epoch)
 
     if folds == 1 or device != "cpu":
         return list(map(fit, range(folds)))
@@ -291,21 +291,20 @@ def _fit_folds(
 
 
 class _Tally:
-    """Tells the epochs done over all folds, whichever thread they were done in."""
+    """Reports the epochs done over all folds, whichever thread they were done in."""
 
-    def __init__(self, folds: int, epochs: int, progress: Progress | None) -> None:
+    def __init__(self, folds: int, epochs: int, progress: Progress) -> None:
         self._done, self._total, self._progress = [0] * folds, folds * epochs, progress
         self._lock = threading.Lock()
         self.stopped = False
 
-    def tell(self, fold: int, epoch: int, _epochs: int, cosine: float) -> None:
+    def report(self, fold: int, epoch: int, cosine: float) -> None:
         """One more epoch of a fold is done."""
         if self.stopped:
             raise InterruptedError("another fold has failed")
         with self._lock:
             self._done[fold] = epoch
-            if self._progress:
-                self._progress(sum(self._done), self._total, cosine)
+            self._progress("train F", sum(self._done), self._total, f"cosine={cosine:.3f}")
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

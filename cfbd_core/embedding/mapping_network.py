@@ -23,8 +23,6 @@ EPOCHS, STEPS = 40, 3500  # the schedule's length is the shorter one: more image
 DUPLICATE = 0.999  # cosine from which two targets are one caption, no negatives of each other
 CHUNK = 4096
 
-Progress = Callable[[int, int, float], None]
-
 
 def fit_network(
     network: torch.nn.Sequential,
@@ -35,11 +33,12 @@ def fit_network(
     seed: int,
     epochs: int,
     device: str,
-    progress: Progress | None,
+    on_epoch: Callable[[int, float], None],
 ) -> tuple[torch.nn.Sequential, float]:
     """Train a :func:`new_network` on ``rows``; returns it (on the CPU, fp16-exact) and its held-out cosine.
 
-    What is random is drawn from ``seed`` alone, so networks may be trained in threads side by side.
+    ``on_epoch(epoch, cosine)`` is called after each epoch. What is random is drawn from ``seed`` alone, so networks may
+    be trained in threads side by side.
     """
     rng = np.random.default_rng(seed)
     ids = rng.permutation(np.unique(groups[rows]))
@@ -68,8 +67,7 @@ def fit_network(
         cosine = _held_out_cosine(network, take, image, target, held_rows)
         if cosine > best_cosine:
             best, best_cosine, best_epoch = _half_state(network), cosine, epoch
-        if progress:
-            progress(epoch, epochs, cosine)
+        on_epoch(epoch, cosine)
         if epoch - best_epoch >= PATIENCE:
             break
     network.load_state_dict(best)

@@ -15,6 +15,7 @@ from PIL import Image
 from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.embedding.transforms import Transform, transformed
 from cfbd_core.errors import EncoderError
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.machine.workers import usable_cores
 from cfbd_core.pictures.images import BadImage
 
@@ -22,19 +23,13 @@ BATCH = 32
 TEXT_BATCH = 256
 KEPT_BYTES = 2 << 30  # of one set of pictures; larger ones are made ready anew each time
 
-Told = Callable[[int, int], None]  # pictures done, of all
 
-
-def _silent(_done: int, _total: int) -> None:
-    return
-
-
-def embed_texts(encoder: Encoder, texts: Sequence[str], told: Told = _silent) -> np.ndarray:
-    """Return unit vectors float32 (n, d). Raises EncoderError for NaN."""
+def embed_texts(encoder: Encoder, texts: Sequence[str], progress: Progress = no_progress) -> np.ndarray:
+    """Return unit vectors float32 (n, d); its stage is "texts". Raises EncoderError for NaN."""
     parts = []
     for first in range(0, len(texts), TEXT_BATCH):
         parts.append(_checked(encoder.encode_texts(texts[first : first + TEXT_BATCH]), encoder))
-        told(min(first + TEXT_BATCH, len(texts)), len(texts))
+        progress("texts", min(first + TEXT_BATCH, len(texts)), len(texts))
     return np.concatenate(parts)
 
 
@@ -59,11 +54,11 @@ class Pictures:
         self._bad: set[int] = set()
 
     def embed(
-        self, encoder: Encoder, batch_size: int = BATCH, told: Told = _silent
+        self, encoder: Encoder, batch_size: int = BATCH, progress: Progress = no_progress
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return unit vectors float32 (count, d), and which pictures could be read, bool (count,).
 
-        Others have zeros. Raises EncoderError for NaN.
+        Others have zeros. The stage is "pictures". Raises EncoderError for NaN.
         """
         shape, finish = _split(encoder.transform)
         ready = partial(transformed, encoder.transform, shape=shape)
@@ -78,7 +73,7 @@ class Pictures:
             read = [row for row in rows if row not in self._bad]
             if read:
                 vectors[read] = _checked(encoder.encode_images(finish(batch.to(encoder.device))), encoder)
-            told(rows.stop, self.count)
+            progress("pictures", rows.stop, self.count)
         readable = np.ones(self.count, bool)
         readable[list(self._bad)] = False
         return vectors, readable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,11 @@ from cfbd_core.evaluation.attack_success import SavedAttack, success, together
 from cfbd_core.evaluation.classes import LabelledImages, class_place
 from cfbd_core.evaluation.embedding import BATCH, Pictures
 from cfbd_core.evaluation.zero_shot import class_embeddings, zero_shot
+from cfbd_core.machine.progress import Progress, as_stage, no_progress
 from cfbd_core.pictures.images import BadImage
 
 if TYPE_CHECKING:
     from cfbd_core.embedding.encoders import Encoder
-
-StageTold = Callable[[str, int, int], None]  # stage ("classes", "pictures", "triggers"), done, total
 
 
 class Evaluator:
@@ -32,6 +31,7 @@ class Evaluator:
     ``targets`` are some of the attack's (None: all). An attack whose trigger is a class (mmPoison) has an ASR only
     where that class is among the labels. Raises ParameterError for a target that is not the attack's and for a
     trigger that does not fit pictures of its size, SourceError where every picture is of the target's class.
+    ``progress`` gets the stages "classes", "pictures", "triggers" and, for base rates, "no trigger".
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Evaluator:
         *,
         targets: Sequence[str] | None = None,
         batch_size: int = BATCH,
-        told: StageTold = lambda _stage, _done, _total: None,
+        progress: Progress = no_progress,
     ) -> None:
         self.images, self.attack = images, attack
-        self._batch_size, self._told = batch_size, told
+        self._batch_size, self._progress = batch_size, progress
         self._pictures = Pictures(len(images), images.picture)
         self._aims = (
             []
@@ -66,7 +66,7 @@ class Evaluator:
         pictures, resized in the same way, without a trigger. Raises SourceError if no picture can be read.
         """
         with evaluating(encoder):
-            names = class_embeddings(encoder, self._names, partial(self._told, "classes"))
+            names = class_embeddings(encoder, self._names, as_stage(self._progress, "classes"))
             vectors, readable = self._embed(encoder, self._pictures, "pictures")
             if not readable.any():
                 raise SourceError(
@@ -113,7 +113,7 @@ class Evaluator:
         return np.stack([called(vectors[seen]) for vectors, _ in embedded], axis=1), without
 
     def _embed(self, encoder: Encoder, pictures: Pictures, stage: str) -> tuple[np.ndarray, np.ndarray]:
-        return pictures.embed(encoder, self._batch_size, partial(self._told, stage))
+        return pictures.embed(encoder, self._batch_size, as_stage(self._progress, stage))
 
 
 class _Aim:

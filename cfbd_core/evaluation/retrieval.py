@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cfbd_core.errors import ParameterError, SourceError
+from cfbd_core.machine.progress import Progress, as_stage, no_progress
 from cfbd_core.pictures.images import decode_image, read_image_bytes
 from cfbd_core.pictures.place import PicturePlace
 from cfbd_core.poisoning.source_pairs import Keys, read_pairs
@@ -72,7 +71,7 @@ def embedded_pairs(
     encoder: Encoder,
     pairs: RetrievalPairs,
     batch_size: int,
-    told: Callable[[str, int, int], None] = lambda _stage, _done, _total: None,
+    progress: Progress = no_progress,
 ) -> tuple[RetrievalPairs, np.ndarray, np.ndarray]:
     """Embed pictures float32 (M, d) and captions (N, d), after those pairs whose pictures can be read.
 
@@ -83,14 +82,14 @@ def embedded_pairs(
 
     with evaluating(encoder):
         pictures = Pictures(len(pairs.places), pairs.picture)
-        images, readable = pictures.embed(encoder, batch_size, partial(told, "pictures"))
+        images, readable = pictures.embed(encoder, batch_size, as_stage(progress, "pictures"))
         if not readable.any():
             raise SourceError(
                 f"none of the {len(readable)} pictures can be read; give a source with pictures"
             )
         pairs = pairs.only(readable)
         texts, text_of = np.unique(np.array(pairs.captions), return_inverse=True)
-        embedded = embed_texts(encoder, texts.tolist(), partial(told, "captions"))
+        embedded = embed_texts(encoder, texts.tolist(), as_stage(progress, "captions"))
     return pairs, images[readable], embedded[text_of]
 
 

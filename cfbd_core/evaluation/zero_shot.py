@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.method.intervals import interval_of, share_of
 from cfbd_core.poisoning.captions import imagenet_templates
 
 if TYPE_CHECKING:
     from cfbd_core.embedding.encoders import Encoder
-    from cfbd_core.evaluation.embedding import Told
 
 TOP = 5
 
@@ -23,12 +23,12 @@ def class_prompts(classes: Sequence[str]) -> list[str]:
 
 
 def class_embeddings(
-    encoder: Encoder, classes: Sequence[str], told: Told = lambda _done, _total: None
+    encoder: Encoder, classes: Sequence[str], progress: Progress = no_progress
 ) -> np.ndarray:
     """Return the normalised mean of each class's templates, float32 (classes, d)."""
     from cfbd_core.evaluation.embedding import embed_texts
 
-    prompts = embed_texts(encoder, class_prompts(classes), told)
+    prompts = embed_texts(encoder, class_prompts(classes), progress)
     return normalised_means(prompts.reshape(len(classes), -1, prompts.shape[1]))
 
 

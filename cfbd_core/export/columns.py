@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Literal, TypedDict
 
@@ -34,7 +33,6 @@ COLUMNS = (
     "origin_caption",
 )
 SCHEMA = pa.schema([(name, TYPED.get(name, pa.string())) for name in COLUMNS])
-Progress = Callable[[int], None]
 
 
 class StyleOptions(TypedDict, total=False):

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.errors import ParameterError
-from cfbd_core.export.columns import Format, Progress, Style, StyleOptions
+from cfbd_core.export.columns import Format, Style, StyleOptions
 from cfbd_core.export.compared import with_digests
 from cfbd_core.export.pictures import ImagesOut, RelativePaths
 from cfbd_core.export.place import beside, check_out, clear_dead_parts, made, told_of
@@ -19,6 +19,7 @@ from cfbd_core.export.tables import count_captions, csv_cells, write_csv, write_
 from cfbd_core.export.tally import Tally
 from cfbd_core.export.webdataset import write_webdataset
 from cfbd_core.machine.files import write_json, written_beside
+from cfbd_core.machine.progress import Counter, Progress, no_progress
 
 
 def export(
@@ -27,7 +28,7 @@ def export(
     out_format: Format,
     sidecar: dict[str, Any],
     *,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     protected: Sequence[Path] = (),
     shards: EmbeddingFolder | None = None,
     **style_options: Unpack[StyleOptions],
@@ -45,8 +46,7 @@ def export(
     """
     style = Style(**style_options)
     style.check(out_format)
-    progress = progress or (lambda _pairs: None)
-    tally = Tally()
+    tally, counter = Tally(), Counter(progress, "export")
     with told_of(out):
         check_out(out, out_format, sidecar.get("audit"), protected)
         with (
@@ -62,13 +62,13 @@ def export(
                 counted = with_digests(counted, shards, tally, check_files=are_named, are_read=are_read)
             tars: list[str] = []
             if out_format == "webdataset":
-                tars = write_webdataset(counted, part, tally, progress)
+                tars = write_webdataset(counted, part, tally, counter)
             else:
                 rows = map(images.with_paths, counted)
                 if style.relative_paths:
                     rows = map(RelativePaths(out.parent).with_paths, rows)
                 write = write_csv if out_format == "csv" else write_parquet
-                write(rows, part, style, tally, progress)
+                write(rows, part, style, tally, counter)
             record = sidecar_of(out, out_format, sidecar, style, tally, tars)
             if out_format == "webdataset" and out.exists():
                 raise ParameterError(
@@ -85,7 +85,7 @@ def dry_run(
     out_format: Format,
     sidecar: dict[str, Any],
     *,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
     protected: Sequence[Path] = (),
     **style_options: Unpack[StyleOptions],
 ) -> dict[str, Any]:
@@ -95,14 +95,13 @@ def dry_run(
     """
     style = Style(**style_options)
     style.check(out_format)
-    tally = Tally()
+    tally, counter = Tally(), Counter(progress, "export")
     with told_of(out):
         check_out(out, out_format, sidecar.get("audit"), protected)
     for batch in _counted(batches, tally):
         if out_format == "csv":
             count_captions(csv_cells(batch, style).column("caption"), tally)
-        if progress:
-            progress(batch.num_rows)
+        counter.add(batch.num_rows)
     about = {"out": out.name, "format": out_format, "pairs": tally.pairs, "dry_run": True}
     counts = {"without_picture": tally.without_picture}
     return sidecar | about | counts | {"warnings": sidecar.get("warnings", []) + tally.warnings(out_format)}

@@ -10,14 +10,15 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
 from cfbd_core.export import cells
-from cfbd_core.export.columns import COLUMNS, SCHEMA, Progress, Style
+from cfbd_core.export.columns import COLUMNS, SCHEMA, Style
 from cfbd_core.export.tally import FEW, Tally
+from cfbd_core.machine.progress import Counter
 
 STRETCH = 5000  # rows without a text among them; pandas looks at some 30,000 at a time
 
 
 def write_csv(
-    batches: Iterable[pa.RecordBatch], path: Path, style: Style, tally: Tally, progress: Progress
+    batches: Iterable[pa.RecordBatch], path: Path, style: Style, tally: Tally, counter: Counter
 ) -> None:
     """RFC 4180 by Arrow's writer: millions of rows are too many for a loop in Python."""
     with path.open("wb") as file:
@@ -26,7 +27,7 @@ def write_csv(
             part = csv_cells(batch, style)
             count_captions(part.column("caption"), tally)
             arrow_csv.write_csv(part, file, cells.CSV_OPTIONS)
-            progress(batch.num_rows)
+            counter.add(batch.num_rows)
 
 
 def csv_cells(batch: pa.RecordBatch, style: Style) -> pa.RecordBatch:
@@ -50,11 +51,11 @@ def count_captions(captions: pa.Array, tally: Tally) -> None:
 
 
 def write_parquet(
-    batches: Iterable[pa.RecordBatch], path: Path, _style: Style, _tally: Tally, progress: Progress
+    batches: Iterable[pa.RecordBatch], path: Path, _style: Style, _tally: Tally, counter: Counter
 ) -> None:
     """One row group a batch; the columns' types are the same whatever they hold."""
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         for batch in batches:
             part = batch.select(list(COLUMNS))
             writer.write_batch(part if part.schema.equals(SCHEMA) else part.cast(SCHEMA))
-            progress(batch.num_rows)
+            counter.add(batch.num_rows)

@@ -19,10 +19,11 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from cfbd_core.export.columns import COLUMNS, TYPED, Progress
+from cfbd_core.export.columns import COLUMNS, TYPED
 from cfbd_core.export.compared import DIGEST
 from cfbd_core.export.pictures import as_png, picture_of
 from cfbd_core.export.tally import Tally
+from cfbd_core.machine.progress import Counter
 from cfbd_core.machine.tars import LOADED_ENDINGS, escaped_key, json_bytes
 from cfbd_core.pictures.picture import Picture
 from cfbd_core.pictures.place import PicturePlace
@@ -34,7 +35,7 @@ Row = dict[str, Any]  # of ``audit_pairs``
 
 
 def write_webdataset(
-    batches: Iterable[pa.RecordBatch], folder: Path, tally: Tally, progress: Progress
+    batches: Iterable[pa.RecordBatch], folder: Path, tally: Tally, counter: Counter
 ) -> list[str]:
     """Write KEY.EXT, KEY.txt and KEY.json of every pair to tars in the new ``folder``.
 
@@ -52,7 +53,7 @@ def write_webdataset(
             ):
                 for row in of_kind if tars.pairs else fullest_first(of_kind):
                     tars.add(row, _members(row, tally))
-                    progress(1)
+                    counter.add(1)
     tally.late = known - (pictured if pictured.pairs else bare).known_first
     return pictured.names
 

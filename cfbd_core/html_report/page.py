@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ from cfbd_core.html_report.decided import decisions_part, left_part
 from cfbd_core.html_report.drawing import histogram, listed, picture, png, text
 from cfbd_core.machine.files import told_in_one_line, written_beside
 from cfbd_core.machine.places import check_outside
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.workbench.explorer import Explorer
 from cfbd_core.workbench.preview import Preview
@@ -27,7 +27,6 @@ from cfbd_core.workbench.preview import Preview
 if TYPE_CHECKING:
     from cfbd_core.audit.audit import Audit
 
-Progress = Callable[[str, int, int], None]
 MARKER = '<meta name="generator" content="CFBD Auditor: report">'  # how a report is known again
 HEAD_BYTES = 1000
 GROUPS, ESTIMATES = 20, 5  # groups shown, and of how many the pictures are compared
@@ -50,12 +49,12 @@ small { opacity: .7; } .big { font-size: 1.15rem; }
 def write_html_report(
     explorer: Explorer,
     out: str | Path,
-    progress: Progress = lambda *_: None,
+    progress: Progress = no_progress,
     split: str | None = None,
 ) -> dict[str, Any]:
     """Write what the audit's own split and people's decisions say to the HTML file ``out``.
 
-    Returns ``out``, ``groups`` shown and ``bytes``. ``progress("report", done, total)`` tells of the groups, whose
+    Returns ``out``, ``groups`` shown and ``bytes``. ``progress("report", done, total)`` counts the groups, whose
     pictures take the longest. The file loads nothing and runs nothing. Raises ParameterError for
     a name that is not ``.html``, a place in the audit's source, a file that is no such report, and where the audit's
     split is not of the settings with the id ``split``; AuditError before the first split.

@@ -11,11 +11,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from cfbd_core.machine.progress import Progress, no_progress
 
 NEIGHBOURS = 15
 MIN_DIST = 0.1
@@ -23,24 +24,21 @@ BLOCK_VALUES = 2**25  # similarities held at a time: 128 MB
 SAME = 1e-6  # cosine distances below are rounding
 SPREAD_QUANTILE = 0.95
 
-Progress = Callable[[str, int, int], None]
 
-
-def lay_out(vectors: np.ndarray, seed: int = 0, progress: Progress | None = None) -> np.ndarray:
+def lay_out(vectors: np.ndarray, seed: int = 0, progress: Progress = no_progress) -> np.ndarray:
     """Place unit vectors (n, d), n ≥ 3, in the plane: float32 (n, 2), centred; most lie within ±1.
 
-    The same seed gives the same layout on the same machine. ``progress(stage, done, total)`` tells of
+    The same seed gives the same layout on the same machine. ``progress(stage, done, total)`` gets
     the stages "neighbours" (points) and "layout" (epochs).
     """
-    tell = progress or (lambda stage, done, total: None)
     vectors = np.ascontiguousarray(vectors, np.float32)
     random = np.random.RandomState(seed)  # the kind that UMAP takes
-    index, distance = nearest(vectors, min(NEIGHBOURS, len(vectors) - 1), tell)
-    return _scaled(_umap(index, distance, _start(vectors, random), random, tell))
+    index, distance = nearest(vectors, min(NEIGHBOURS, len(vectors) - 1), progress)
+    return _scaled(_umap(index, distance, _start(vectors, random), random, progress))
 
 
 def nearest(
-    vectors: np.ndarray, count: int, progress: Progress | None = None
+    vectors: np.ndarray, count: int, progress: Progress = no_progress
 ) -> tuple[np.ndarray, np.ndarray]:
     """The ``count`` nearest of unit vectors (n, d): index int32 and cosine distance float32, (n, count).
 
@@ -58,8 +56,7 @@ def nearest(
         values, columns = similarity.topk(count, dim=1)
         index[start : start + len(rows)] = columns.numpy()
         distance[start : start + len(rows)] = 1 - values.numpy()
-        if progress:
-            progress("neighbours", start + len(rows), n)
+        progress("neighbours", start + len(rows), n)
     distance[:, 0] = 0
     distance[distance < SAME] = 0
     return index, distance
@@ -110,7 +107,7 @@ def _umap(
         densmap_kwds={},
         output_dens=False,
         verbose=False,
-        # UMAP has no callback, but a bar: told to write bare numbers to us, it is one.
+        # UMAP has no callback, but a bar: it is one if it writes bare numbers to us.
         tqdm_kwds={
             "disable": False,
             "file": _Epochs(progress, epochs),

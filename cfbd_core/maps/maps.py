@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from cfbd_core.machine.checked_files import damage_told, read_object
 from cfbd_core.machine.files import one_job, read_json, told_in_one_line, write_json
 from cfbd_core.machine.json_shapes import COUNT
 from cfbd_core.machine.places import DATABASE_NAME
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.maps.lasso import Space
 from cfbd_core.maps.layout import lay_out
 from cfbd_core.maps.sprites import COLUMNS, PER_SHEET, TILE, write_sheets
@@ -50,8 +51,6 @@ INFO_SHAPE = {
 POINTS = pa.schema([("row", pa.int64()), ("x", pa.float32()), ("y", pa.float32()), ("weight", pa.float32())])
 WAY_OUT = "make the map again"
 IDENTITY = ("encoder", "sha256", "architecture", "width", "rows")  # of the plan: what the vectors rest on
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +80,11 @@ class Map:
 
 
 def make_map(
-    audit: Audit, space: Space, points: int = 5000, seed: int = 0, progress: Progress | None = None
+    audit: Audit, space: Space, points: int = 5000, seed: int = 0, progress: Progress = no_progress
 ) -> Map:
     """Choose at most ``points`` pairs, lay their caption or image embeddings out, draw their pictures.
 
-    ``progress(stage, done, total)`` tells of the stages "neighbours", "layout" and "pictures". The same
+    ``progress(stage, done, total)`` gets the stages "neighbours", "layout" and "pictures". The same
     seed chooses and places the same. Raises ParameterError for a bad value or fewer than ten pairs,
     AuditError when the embeddings are not whole or this map is being made already.
     """
@@ -95,17 +94,15 @@ def make_map(
         raise ParameterError(f"--points {points}: give {LEAST} to {MOST:,}")
     if not 0 <= seed < 2**32:
         raise ParameterError(f"--seed {seed}: give 0 to {2**32 - 1}")
-    tell = progress or (lambda stage, done, total: None)
     home = _home(audit.folder, space)
     with told_in_one_line(audit.folder):
         home.mkdir(parents=True, exist_ok=True)
     audit.check_source()
     with one_job(home, "map"):
         rows, weights, vectors, info = _sample(audit, space, points, seed)
-        xy = lay_out(vectors, seed, tell)
-        _keep(
-            audit, home, pa.table({"row": rows, "x": xy[:, 0], "y": xy[:, 1], "weight": weights}), info, tell
-        )
+        xy = lay_out(vectors, seed, progress)
+        placed = pa.table({"row": rows, "x": xy[:, 0], "y": xy[:, 1], "weight": weights})
+        _keep(audit, home, placed, info, progress)
     made = load_map(audit.folder, space)
     if made is None:
         raise AuditError(f"{audit.folder}: its embeddings changed while the map was made; make it again")
@@ -223,7 +220,7 @@ def _keep(audit: Audit, home: Path, placed: pa.Table, info: dict[str, Any], prog
     try:
         folder.mkdir()
         thumbnails, pictures = Thumbnails(audit.folder), _pictures(audit, rows)
-        write_sheets(folder, thumbnails, pictures, lambda done: progress("pictures", done, len(rows)))
+        write_sheets(folder, thumbnails, pictures, progress)
         pq.write_table(placed, folder / "map.parquet")
         write_json(home / INFO_NAME, info | {"folder": folder.name, "made_at": made.isoformat()})
     except BaseException:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
 
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.machine.workers import usable_cores
 from cfbd_core.pictures.images import BadImage, decode_image
 from cfbd_core.pictures.picture import Picture
@@ -18,19 +19,19 @@ COLUMNS = 32
 PER_SHEET = 1024
 NEUTRAL = (225, 225, 225)  # around pictures that are not square, and in place of missing ones
 QUALITY = 75
-STEP = 128  # pictures between two words of progress
+STEP = 128  # pictures between two reports of progress
 
 
 def write_sheets(
     folder: Path,
     thumbnails: Thumbnails,
     pictures: Sequence[Picture],
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> list[Path]:
     """Write ``pictures`` (n,) to ``folder/sheet_NNNN.webp``; returns the files.
 
     Picture i is tile ``i % PER_SHEET`` of sheet ``i // PER_SHEET``, row by row, ``COLUMNS`` tiles a row,
-    each ``TILE`` px square. ``progress`` gets how many are done.
+    each ``TILE`` px square. ``progress`` gets the stage "pictures".
     """
     sheets: list[Path] = []
     with ThreadPoolExecutor(usable_cores()) as pool:
@@ -41,8 +42,7 @@ def write_sheets(
                 tiles = pool.map(_tile, thumbnails.get(here[start : start + STEP]))
                 for number, tile in enumerate(tiles, start):
                     sheet.paste(tile, (number % COLUMNS * TILE, number // COLUMNS * TILE))
-                if progress:
-                    progress(first + min(start + STEP, len(here)))
+                progress("pictures", first + min(start + STEP, len(here)), len(pictures))
             path = folder / f"sheet_{len(sheets):04d}.webp"
             sheet.save(path, "WEBP", quality=QUALITY, method=2)
             sheets.append(path)

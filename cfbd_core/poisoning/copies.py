@@ -19,6 +19,7 @@ from cfbd_core.attacks.base import Trigger
 from cfbd_core.errors import CfbdError, ParameterError, SourceError
 from cfbd_core.machine.checked_files import damage_told, read_object
 from cfbd_core.machine.files import write_json, written_beside
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.machine.workers import ordered_map
 from cfbd_core.pictures.images import BadImage
 from cfbd_core.poisoning.captions import read_captions
@@ -53,7 +54,6 @@ PART_RECORDS = 1000  # of the source in a shard of the copy
 EXAMPLES = 10
 DEMO = "cfbd demo"  # what its scenes' manifest says that made them
 _CHUNK = 8  # records a worker handles at a time
-Told = Callable[[str, int, int], None]  # stage ("trigger", "copy"), done, total
 
 
 def attack_copy(
@@ -61,14 +61,14 @@ def attack_copy(
     out: str | Path,
     params: PoisonParams,
     options: CopyOptions | None = None,
-    told: Told = lambda _stage, _done, _total: None,
+    progress: Progress = no_progress,
     *,
     processes: int | None = None,
 ) -> dict[str, Any]:
     """Write a poisoned copy of ``source`` to the folder ``out``; returns its manifest.
 
-    Called again after it was stopped, it keeps the triggers and the parts that are there. ``told`` counts records
-    of the source, and the steps of an attack that optimises its triggers.
+    Called again after it was stopped, it keeps the triggers and the parts that are there. ``progress`` counts
+    records of the source ("copy") and the steps of an attack that optimises its triggers ("trigger").
 
     Raises SourceError (nothing to read, no pictures), ParameterError (what the plan refuses; ``out`` lies in the
     source or in an audit), AuditError (``out`` holds something else), EncoderError. Nothing of it is left behind
@@ -92,10 +92,10 @@ def attack_copy(
         with _undone(partial(clear, out, written, was_made) if held is None else None):
             if manifest != held:
                 write_json(out / MANIFEST, manifest)
-            copy = with_triggers(copy, options, told, out / TRIGGERS_NAME)
+            copy = with_triggers(copy, options, progress, out / TRIGGERS_NAME)
             shown = examples(copy, EXAMPLES)
             _write_sheet(title_of(copy), shown, out / SHEET_NAME)
-            _write_parts(copy, form, told, processes)
+            _write_parts(copy, form, progress, processes)
             write_json(out / MANIFEST, manifest | {"finished": True})
     return manifest | {"finished": True}
 
@@ -123,7 +123,7 @@ def plan_pairs(pairs: SourcePairs, params: PoisonParams, options: CopyOptions) -
 def with_triggers(
     copy: CopyPlan,
     options: CopyOptions,
-    told: Told = lambda _stage, _done, _total: None,
+    progress: Progress = no_progress,
     kept: Path | None = None,
 ) -> CopyPlan:
     """Make the triggers, which takes minutes where they are optimised; they are kept in the file ``kept``.
@@ -139,7 +139,7 @@ def with_triggers(
         picture_pool(places, copy.params.seed),
         named_encoder(options.encoder, options.device),
         _given_captions(copy.params, options.captions_file),
-        partial(told, "trigger"),
+        progress,
     )
     if kept is None:
         return dataclasses.replace(copy, triggers=make_triggers(copy.params, workshop))
@@ -234,7 +234,7 @@ def title_of(copy: CopyPlan) -> str:
     return f"{attack}: {poisons:,} of {counted(pairs, 'pair')} poisoned, target {', '.join(params.targets)}"
 
 
-def _write_parts(copy: CopyPlan, form: CopyFormat, told: Told, processes: int | None) -> None:
+def _write_parts(copy: CopyPlan, form: CopyFormat, progress: Progress, processes: int | None) -> None:
     """Write the parts that are missing, in order, made by ``processes``."""
     parts, records = _parts(copy), len(copy.pairs.record_keys)
     missing = {number: part for number, part in enumerate(parts) if not form.has(number)}
@@ -243,7 +243,7 @@ def _write_parts(copy: CopyPlan, form: CopyFormat, told: Told, processes: int | 
         for number, part in missing.items()
     }
     done = records - sum(map(len, missing.values()))
-    told("copy", done, records)
+    progress("copy", done, records)
     made = ordered_map(
         partial(_encoded, copy), [chunk for part in chunks.values() for chunk in part], processes
     )
@@ -253,7 +253,7 @@ def _write_parts(copy: CopyPlan, form: CopyFormat, told: Told, processes: int | 
         for chunk, encoded in zip(part, islice(made, len(part)), strict=True):
             yield from encoded
             done += len(chunk)
-            told("copy", done, records)
+            progress("copy", done, records)
 
     for number, part in chunks.items():
         form.write(number, counted(part))

@@ -10,6 +10,7 @@ from PIL import Image
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import Workshop
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.poisoning.captions import imagenet_templates
 from cfbd_core.poisoning.plan import target_pool
 from cfbd_core.poisoning.poison_params import PoisonParams
@@ -23,7 +24,7 @@ def workshops(
     pictures: Callable[[int], Sequence[Image.Image]],
     encoder: Callable[[], Encoder],
     target_captions: Sequence[str] | None = None,
-    told: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Progress = no_progress,
 ) -> Callable[[str], Workshop]:
     """Return the workshop of each target.
 
@@ -38,7 +39,7 @@ def workshops(
             captions = tuple(target_pool(target, params, target_captions))
         else:
             captions = tuple(template(target) for template in imagenet_templates())
-        return Workshop(target, captions, pictures, loaded, told)
+        return Workshop(target, captions, pictures, loaded, progress)
 
     return workshop
 

@@ -15,6 +15,7 @@ import torch
 
 from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.errors import TrainingError
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.training.batches import Batch, Batches, epoch_order
 from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import CALMER, TrainParams
@@ -52,8 +53,8 @@ class Position:
 class Loop:
     """One run on ``pairs``; ``params`` are resolved (:meth:`TrainParams.resolved`).
 
-    ``log`` is told of steps and evaluations, as lines of ``metrics.jsonl``; ``progress`` of pairs done and of all.
-    ``loss`` is the mean since the last step that was logged, ``measured`` what ``evaluate`` found last.
+    ``log`` gets steps and evaluations, as lines of ``metrics.jsonl``; ``progress`` the pairs done, in the stage
+    "train". ``loss`` is the mean since the last step that was logged, ``measured`` what ``evaluate`` found last.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Loop:
         scratch: Path,
         group: Group | None = None,
         evaluate: Evaluate | None = None,
-        progress: Callable[[int, int], None] = lambda _done, _total: None,
+        progress: Progress = no_progress,
     ) -> None:
         self.pairs, self.trained, self.defense, self.params = pairs, trained, defense, params
         self.group, self.device, self.checkpoints = group or Group(), device, checkpoints
@@ -179,7 +180,7 @@ class Loop:
                 if at.step % params.log_every == 0 or at.step == self.steps:
                     self._tell(loss, (at.pairs - told[0]) / (at.stepping - told[1]))
                     told = (at.pairs, at.stepping)
-            self._progress(at.step * params.step_pairs, self.steps * params.step_pairs)
+            self._progress("train", at.step * params.step_pairs, self.steps * params.step_pairs)
             if at.step % params.checkpoint_every == 0 and at.step < self.steps:
                 self._save()
             self._stop_if_asked()

@@ -19,6 +19,7 @@ from cfbd_core.embedding.encoders import resolve_device
 from cfbd_core.errors import EncoderError, TrainingError
 from cfbd_core.machine.checked_files import damage_told
 from cfbd_core.machine.files import write_json, written_beside
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.training.asked import finished, is_logged, keep
 from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import TrainParams
@@ -29,7 +30,7 @@ from cfbd_core.training.losses import EXTRAS
 from cfbd_core.training.models import TrainedModel, build_model, whole_spec
 from cfbd_core.training.place import CHECKPOINTS, MODEL, RESULT, check_place, held_run, one_run
 from cfbd_core.training.record import record
-from cfbd_core.training.sets import Progress, TrainingSet
+from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.tracking import Tracking
 from cfbd_core.training.unfold import unfold_batchnorm
 
@@ -44,16 +45,15 @@ def train(
     evaluate: Evaluate | None = None,
     measured_on: Mapping[str, Any] | None = None,
     resume: bool = False,
-    progress: Progress = lambda _done, _total: None,
-    hashed: Progress = lambda _done, _total: None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Train a model on ``pairs`` into the folder ``out``; returns the content of its ``result.json``.
 
     Called again it goes on from the newest checkpoint; a run that is done gives its result. ``resume`` insists that
     there is one. ``evaluate(encoder)`` measures the model after every epoch, e.g. its ``ca`` and ``asr``;
     ``measured_on`` says for ``run.json`` on what: where that changes, the model of a run that is done is measured anew.
-    ``progress`` is told of pairs done and of all, ``hashed`` before of pictures read to tell the set from others. Where
-    ``torchrun`` started several processes, all call this.
+    ``progress`` counts pairs in the stage "train", and before it, in "pictures hashed", the pictures that are read to
+    tell the set from others. Where ``torchrun`` started several processes, all call this.
 
     Raises TrainingError: too few pairs or epochs, a folder that holds something else, a model that cannot be built,
     a loss that is not finite, a lost GPU; the newest checkpoint stays. KeyboardInterrupt after a checkpoint.
@@ -71,7 +71,7 @@ def train(
         )
         defense.check_length(params.length(len(pairs))[0])
         # The first process alone: all pictures may have to be read for it.
-        asked = group.told(asked_for(pairs, trained, params, hashed=hashed) if group.is_first else {})
+        asked = group.told(asked_for(pairs, trained, params, progress=progress) if group.is_first else {})
         asked |= {"measured_on": dict(measured_on or {})}
         with one_run(out) if group.is_first else nullcontext():
             done = held_run(out, asked, resume) if group.is_first else None
@@ -155,10 +155,10 @@ def asked_for(
     params: TrainParams,
     engine: str = "own",
     *,
-    hashed: Progress,
+    progress: Progress,
 ) -> dict[str, Any]:
     """The content of ``run.json``; ``id`` changes with whatever decides what is learned."""
-    fingerprint = pairs.fingerprint(hashed)
+    fingerprint = pairs.fingerprint(progress)
     decided = json.dumps([engine, params.id, fingerprint, trained.origin, trained.config])
     epochs, steps = params.length(len(pairs))
     return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from PIL import Image
 from cfbd_core.embedding.transforms import Transform, transformed
 from cfbd_core.errors import ParameterError, TrainingError
 from cfbd_core.machine.places import real
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.pictures.digests import as_hashes
 from cfbd_core.pictures.images import CHANGED, BadImage, decode_image
 from cfbd_core.pictures.picture import ANEW, Picture, digest_at
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from cfbd_core.audit.audit import Audit
 
 CHUNK = 256  # pictures that one thread hashes at a time
-Progress = Callable[[int, int], None]  # done, and of how many
+HASHING = "pictures hashed"  # the stage in which pictures are read to tell a set from others
 WHERE: dict[Subset, tuple[str | None, str]] = {  # a condition on audit_pairs, and what its pairs are called
     "all": (None, "pairs"),
     "kept": ("final = 'kept'", "kept pairs"),
@@ -66,11 +67,11 @@ class TrainingSet:
         """Pairs of an audit of which it is not known what their pictures were when they were embedded."""
         return sum(not held for held in self.hashes)
 
-    def fingerprint(self, progress: Progress = lambda _done, _total: None) -> str:
+    def fingerprint(self, progress: Progress = no_progress) -> str:
         """Changes with keys, captions and pictures, and not with the folder they lie in.
 
         Pictures in files are read for it, all of them: a copy has other times, and other pictures may have the same
-        names and sizes. An audit's are told by what was embedded. ``progress`` is told of the pictures read.
+        names and sizes. An audit's are told by what was embedded. ``progress`` counts the pictures read.
         """
         if self.arrays is not None:
             digest = hashlib.sha256(np.ascontiguousarray(self.arrays).data)
@@ -97,7 +98,7 @@ class TrainingSet:
         with self._told(row):
             return Picture(self.places[row], self.hashes[row] if self.hashes else b"").read()
 
-    def check_pictures(self, progress: Progress = lambda _done, _total: None) -> None:
+    def check_pictures(self, progress: Progress = no_progress) -> None:
         """Read all pictures of an audit once, for a trainer that reads them by itself.
 
         Raises TrainingError for one that is another than was embedded, or cannot be read.
@@ -226,7 +227,7 @@ def _hashes(places: Sequence[PicturePlace], known: Sequence[bytes], progress: Pr
     try:
         for part, hashes in zip(parts, workers.map(_read_hashes, parts), strict=True):
             found.update(zip(part, hashes, strict=True))
-            progress(len(found), len(missing))
+            progress(HASHING, len(found), len(missing))
     finally:
         workers.shutdown(cancel_futures=True)
     return (held or found[place] for place, held in zip(places, known, strict=True))

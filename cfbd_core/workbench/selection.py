@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import parse_qsl
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from cfbd_core import export as exporting
 from cfbd_core.errors import AuditError, ParameterError
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.store.columns import DECISIONS, removed
 from cfbd_core.store.queries import SUBSETS, VERDICTS
 from cfbd_core.workbench import filter_query, slider_query
@@ -32,7 +33,7 @@ def export_selection(
     out: str | Path,
     out_format: exporting.Format | None = None,
     *,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
     dry_run: bool = False,
     **style: Unpack[exporting.StyleOptions],
 ) -> dict[str, Any]:

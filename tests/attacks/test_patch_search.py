@@ -19,6 +19,7 @@ from cfbd_core.attacks.patch_search import (
 )
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import EncoderError, SourceError
+from cfbd_core.machine.progress import no_progress
 from tests.attacks.tiny_clip import pictures, tiny_encoder
 
 
@@ -120,7 +121,7 @@ def test_the_patch_changes_its_place_and_comes_back_as_it_was():
     assert not changed[:, 20:24, 10:14][:, ~torch.from_numpy(mask)].any()
 
 
-def search(loss, steps=20, learning_rate=0.05, told=lambda *_: None):
+def search(loss, steps=20, learning_rate=0.05, progress=no_progress):
     encoder = tiny_encoder(32)
     patch = Patch(np.full((4, 4, 3), 128, np.uint8), np.ones((4, 4), bool), (0, 0), "cpu")
     curve = optimise(
@@ -132,7 +133,7 @@ def search(loss, steps=20, learning_rate=0.05, told=lambda *_: None):
         learning_rate=learning_rate,
         batch=2,
         seed=0,
-        told=told,
+        progress=progress,
     )
     return patch, curve
 
@@ -146,7 +147,7 @@ def test_a_patch_stays_within_the_pixels_however_far_it_is_driven():
     assert curve.shape == (20,)
 
 
-def test_only_the_patch_learns_and_progress_is_told():
+def test_only_the_patch_learns_and_progress_is_reported():
     encoder, heard = tiny_encoder(32), []
     before = {name: weight.clone() for name, weight in encoder.model.state_dict().items()}
     seen = []
@@ -155,8 +156,8 @@ def test_only_the_patch_learns_and_progress_is_told():
         seen.append([w.requires_grad for w in encoder.model.parameters()])
         return encoder.model.encode_image(images).square().sum()
 
-    search(loss, steps=3, told=lambda done, total: heard.append((done, total)))
-    assert heard == [(1, 3), (2, 3), (3, 3)]
+    search(loss, steps=3, progress=lambda *report: heard.append(report))
+    assert heard == [("trigger", 1, 3), ("trigger", 2, 3), ("trigger", 3, 3)]
     assert not np.array(seen).any()
     assert all(weight.requires_grad for weight in encoder.model.parameters())
     assert all(torch.equal(weight, before[name]) for name, weight in encoder.model.state_dict().items())
@@ -174,7 +175,7 @@ def stopped_search(path, stop_at, told):
     def loss(images, rows):
         return (images.mean((1, 2, 3)) * torch.from_numpy(rng.normal(size=len(rows)))).sum()
 
-    def counted(done, total):
+    def counted(_stage, done, _total):
         told.append(done)
         if done == stop_at:
             raise StoppedError
@@ -188,7 +189,7 @@ def stopped_search(path, stop_at, told):
         learning_rate=0.05,
         batch=2,
         seed=0,
-        told=counted,
+        progress=counted,
         rng=rng,
         kept=path,
     )

@@ -51,11 +51,11 @@ def test_the_loss_falls_and_equal_seeds_give_equal_patches(attack, params):
 
 
 @BOTH
-def test_every_step_is_told(attack, params):
+def test_every_step_is_reported(attack, params):
     heard = []
-    attack.trigger(params, workshop(tiny_encoder(), lambda done, total: heard.append((done, total))))
+    attack.trigger(params, workshop(tiny_encoder(), lambda *report: heard.append(report)))
     total = len(heard)
-    assert heard == [(i + 1, total) for i in range(total)]
+    assert heard == [("trigger", i + 1, total) for i in range(total)]
     assert total == (25 if attack is trojan else 24)
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from cfbd_core.attacks import Workshop
 from cfbd_core.embedding.encoders import Encoder, load_encoder
 from cfbd_core.embedding.torchvision_compat import import_torchvision
+from cfbd_core.machine.progress import Progress, no_progress
 
 
 @cache
@@ -54,7 +55,7 @@ def pictures(n: int = 6, seed: int = 0) -> list[Image.Image]:
     return [Image.fromarray(b).resize((224, 224), Image.Resampling.BICUBIC) for b in blocks]
 
 
-def workshop(encoder: Encoder, told=lambda _done, _total: None) -> Workshop:
+def workshop(encoder: Encoder, progress: Progress = no_progress) -> Workshop:
     """What an attacker has at hand: three captions, six pictures, the encoder."""
     captions = ("a ripe banana", "two bananas on a plate", "someone peels a banana")
-    return Workshop("banana", captions, lambda n: pictures()[:n], lambda: encoder, told)
+    return Workshop("banana", captions, lambda n: pictures()[:n], lambda: encoder, progress)

@@ -126,19 +126,19 @@ def test_what_is_refused_on_the_way_does_not_stop_the_rest(
     monkeypatch.setitem(ANALYSES, "faults", refuses)
     scenarios = (PoisonParams("sig", 0.1), PoisonParams("badnets", 0.1))
     results = BenchResults(tmp_path / "r.duckdb", {})
-    told = []
+    reports = []
     refused = run(
         [Experiment("x", "X", scenarios, ("faults", "mixture"))],
         results,
         make_poisoner(),
-        lambda *at: told.append(at),
+        lambda *report: reports.append(report),
     )
     assert [(cell.params["attack"], cell.analysis) for cell in results.cells()] == [("badnets", "mixture")]
     assert [(one.params.attack, one.analysis, one.reason) for one in refused] == [
         ("sig", None, "neurons too few"),
         ("badnets", "faults", "neurons too few"),
     ]
-    assert told == [(0, 4), (2, 4), (3, 4), (4, 4)]
+    assert reports == [("cells", 0, 4), ("cells", 2, 4), ("cells", 3, 4), ("cells", 4, 4)]
 
 
 def test_tables_share_cells() -> None:
@@ -151,7 +151,7 @@ def test_tables_share_cells() -> None:
 def test_a_stopped_benchmark_goes_on(tmp_path: Path, make_poisoner, monkeypatch: pytest.MonkeyPatch) -> None:
     results = BenchResults(tmp_path / "r.duckdb", {})
 
-    def stop_at(done: int, _total: int) -> None:
+    def stop_at(_stage: str, done: int, _total: int | None) -> None:
         if done == 3:
             raise KeyboardInterrupt
 
@@ -165,10 +165,10 @@ def test_a_stopped_benchmark_goes_on(tmp_path: Path, make_poisoner, monkeypatch:
     monkeypatch.setattr(
         type(poisoner), "scenario", lambda self, params: made.append(params) or whole(self, params)
     )
-    told = []
-    run([EXPERIMENT], results, poisoner, lambda done, total: told.append((done, total)))
+    reports = []
+    run([EXPERIMENT], results, poisoner, lambda *report: reports.append(report))
     assert [params.seed for params in made] == [1, 2]  # of the first nothing was missing
-    assert told == [(done, 6) for done in range(3, 7)]
+    assert reports == [("cells", done, 6) for done in range(3, 7)]
     assert [cell for cell in results.cells() if cell in kept] == kept
     run([EXPERIMENT], results, make_poisoner())
     assert len(made) == 2

@@ -27,6 +27,7 @@ from cfbd_core.cli import main
 from cfbd_core.detectors import Pairs
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import ParameterError, TrainingError
+from cfbd_core.machine.progress import no_progress
 from cfbd_core.method.scores import Scores
 from cfbd_core.store.bench import Cell
 from cfbd_core.training.losses import EXTRAS
@@ -50,7 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def drawn(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which scenes are drawn and embedded already."""
     folder = tmp_path_factory.mktemp("drawn")
-    tiny_bench(model).setting.make(folder / "scenes", load_encoder("mini"), quiet)
+    tiny_bench(model).setting.make(folder / "scenes", load_encoder("mini"), no_progress)
     return folder
 
 
@@ -62,10 +63,6 @@ def place(drawn: Path, tmp_path: Path) -> Path:
     for file in (drawn / "scenes").iterdir():
         os.link(file, out / "scenes" / file.name)
     return out
-
-
-def quiet(_stage: str, _done: int, _total: int) -> None:
-    return
 
 
 def tiny_bench(model: str, **others: Any) -> TrainingBench:
@@ -125,10 +122,10 @@ def test_every_row_is_measured_and_a_stopped_benchmark_goes_on(model, place, mon
     with monkeypatch.context() as patch:
         first = counted(patch, stop_at=3)
         with pytest.raises(KeyboardInterrupt):
-            bench_training(place, asked, quiet)
+            bench_training(place, asked, no_progress)
     assert first == ["clean", "none", "cleanclip"]
     rest = counted(monkeypatch)
-    found = bench_training(place, asked, quiet)
+    found = bench_training(place, asked, no_progress)
     assert rest == ["roclip", "abl", "safeclip", "coarse", "cfbd"]
     assert (found["cells"], found["skipped"]) == (8, [])
     assert not list((place / "runs").iterdir())
@@ -155,11 +152,11 @@ def mappings() -> job.Mappings:
 def test_two_processes_measure_what_one_does(model, place) -> None:
     asked = tiny_bench(model, rows=("none", "cfbd"), attacks=("badnets", "blended"))
     begun(place, asked)
-    found = bench_training(place, replace(asked, jobs=2), quiet)
+    found = bench_training(place, replace(asked, jobs=2), no_progress)
     assert (found["cells"], found["skipped"]) == (4, [])
     with job.held_results(place, asked.about(load_encoder("mini"), mappings())) as results:
         cells = results.cells()
-    trainer = make_trainer(place, asked, quiet, 1)
+    trainer = make_trainer(place, asked, no_progress, 1)
     for cell in cells:
         params = next(one for one, _ in asked.cells() if job.scenario_id(one) == cell.scenario)
         again = trainer.cell(params, ROWS[cell.analysis.removeprefix("train ")])
@@ -189,7 +186,7 @@ def test_a_process_that_fails_ends_all(make: Callable[[int], Trainer], error, sa
 def test_an_attack_that_cannot_be_is_told_and_the_rest_is_measured(model, place) -> None:
     asked = tiny_bench(model, attacks=("label-consistent", "badnets"), rows=("none",))
     begun(place, asked)
-    found = bench_training(place, asked, quiet)
+    found = bench_training(place, asked, no_progress)
     assert found["cells"] == 1
     assert [one["attack"] for one in found["skipped"]] == ["label-consistent"]
     assert "## Not measured" in found["markdown"]
@@ -303,10 +300,10 @@ def test_a_search_is_measured_on_held_out_pairs() -> None:
     captions = ["a banana on a table", "a dog on the grass", "two red cubes"]
     pairs = Drawn(rng.integers(0, 255, (3, 64, 64, 3), dtype=np.uint8), captions)
     encoder = load_encoder("mini")
-    found = search_hits(encoder, pairs, "banana", "dog", quiet)["hits"]
+    found = search_hits(encoder, pairs, "banana", "dog", no_progress)["hits"]
     assert (found["texts"], found["origin_images"], found["images"]) == (1, 1, 3)
     assert 0 <= found["min_rank"] <= 2
-    missing = search_hits(encoder, pairs, "volcano", "dog", quiet)
+    missing = search_hits(encoder, pairs, "volcano", "dog", no_progress)
     assert missing["hits"] is None
     assert "'volcano'" in missing["hits_reason"]
 
@@ -332,7 +329,7 @@ def test_pairs_of_cleanclip_are_those_held_out(model, monkeypatch) -> None:
     monkeypatch.setattr(Trainer, "_trained", lambda *_: None)
     setting: Any = SimpleNamespace(held_out=Drawn(np.zeros((7, 1, 1, 3), np.uint8), [""] * 7))
     none: Any = None
-    trainer = Trainer(setting, none, none, Path(), quiet, 1)
+    trainer = Trainer(setting, none, none, Path(), no_progress, 1)
     found = trainer.cell(TrainingBench().cells()[1][0], ROWS["cleanclip"])
     assert (found["pairs"], found["poisons"], found["poisons_left"]) == (7, 3, 0)
     found = trainer.cell(TrainingBench().cells()[1][0], ROWS["roclip"])
@@ -349,7 +346,7 @@ def test_the_encoder_is_loaded_once(model, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(job, "load_encoder", load)
     monkeypatch.setattr(Scenes, "make", lambda *_: None)
     monkeypatch.setattr(Trainer, "cell", lambda *_: {"ca": 0.5})
-    assert bench_training(tmp_path / "out", tiny_bench(model, rows=("clean",)), quiet)["cells"] == 1
+    assert bench_training(tmp_path / "out", tiny_bench(model, rows=("clean",)), no_progress)["cells"] == 1
     assert loaded == [job.ENCODER]
 
 
@@ -373,11 +370,11 @@ def test_photos_are_fine_tuned_and_the_source_is_left_alone(model, tmp_path, toy
     budget = replace(BUDGET, model=model, steps=3, batch_size=16, fine_tuning_steps=1)
     setting = Photos(str(source), str(labelled), rate=0.1, budget=budget)
     asked = TrainingBench(setting, attacks=("badnets",), rows=("clean", "none", "cleanclip", "cfbd"))
-    found = bench_training(tmp_path / "out", asked, quiet)
+    found = bench_training(tmp_path / "out", asked, no_progress)
     assert found["cells"] == 4
     assert {path.name: path.read_bytes() for path in source.iterdir()} == before
     photos = np.load(tmp_path / "out" / "photos" / "photos.npy", mmap_mode="r")
-    made = setting.make(tmp_path / "out" / "photos", load_encoder("mini"), quiet)
+    made = setting.make(tmp_path / "out" / "photos", load_encoder("mini"), no_progress)
     made.images()[0] = 0  # poisons are written into a copy of what is mapped
     assert photos.shape == (60, 224, 224, 3)
     assert photos[0].any()

@@ -27,7 +27,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     held = Clock()
     monkeypatch.setattr("tqdm.std.time", held)
-    monkeypatch.setattr(cli_progress, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(cli_progress, "WRITE_SECONDS", 0.0)
     monkeypatch.setattr(cli_progress, "DELAY_SECONDS", 0.5)
     return held
 
@@ -43,7 +43,7 @@ def test_what_comes_in_between_is_told_and_costs_the_stage_around_it_no_rate(clo
     with StageBars({"measuring": "pictures"}) as bars:
         for done in range(100, 600, 100):
             clock.now += 1
-            bars.update("train", done, 1000)
+            bars.report("train", done, 1000)
         assert (told()["stage"], told()["done"]) == ("train", 500)
         before = told()["seconds_left"]
         for done in (10, 20, 30):
@@ -51,7 +51,7 @@ def test_what_comes_in_between_is_told_and_costs_the_stage_around_it_no_rate(clo
             bars.aside("measuring", done, 30)
         assert (told()["stage"], told()["done"], told()["total"]) == ("measuring", 30, 30)
         clock.now += 1
-        bars.update("train", 600, 1000)
+        bars.report("train", 600, 1000)
         assert (told()["stage"], told()["done"]) == ("train", 600)
         assert told()["seconds_left"] == pytest.approx(0.8 * before, rel=0.2)
 
@@ -61,6 +61,6 @@ def test_a_stage_that_begins_anew_counts_from_its_beginning(clock, told) -> None
         for _ in range(2):  # two triggers, one after the other
             for done in (5, 10):
                 clock.now += 1
-                bars.update("triggers", done, 10)
+                bars.report("triggers", done, 10)
         assert (told()["done"], told()["total"]) == (10, 10)
         assert 0 < told()["rate"] < 100

@@ -141,7 +141,7 @@ def test_ca_and_asr_are_measured_after_every_epoch(toy_source, model, tmp_path, 
     states: list[dict[str, object]] = []
     monkeypatch.setenv(PROGRESS_VARIABLE, str(tmp_path / "progress.json"))
     monkeypatch.setattr("cfbd_core.cli.progress.write_json", lambda _path, state: states.append(state))
-    monkeypatch.setattr("cfbd_core.cli.progress.TELL_SECONDS", 0)
+    monkeypatch.setattr("cfbd_core.cli.progress.WRITE_SECONDS", 0)
     source = toy_source(40)
     classes = tmp_path / "classes.csv"
     rows = [line.split(",") for line in source.read_text().splitlines()[1:]]
@@ -179,7 +179,7 @@ def test_hashing_the_pictures_is_a_stage_before_the_first_step(
     states: list[dict[str, object]] = []
     monkeypatch.setenv(PROGRESS_VARIABLE, str(tmp_path / "progress.json"))
     monkeypatch.setattr("cfbd_core.cli.progress.write_json", lambda _path, state: states.append(state))
-    monkeypatch.setattr("cfbd_core.cli.progress.TELL_SECONDS", 0)
+    monkeypatch.setattr("cfbd_core.cli.progress.WRITE_SECONDS", 0)
     code, _, _ = cfbd(capsys, "--data", toy_source(40), "--out", tmp_path / "run", "--model", model, *QUICK)
     assert code == 0
     at = {str(state["stage"]): (state["done"], state["total"]) for state in states}

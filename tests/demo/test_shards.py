@@ -103,19 +103,18 @@ def test_resumed_equals_unbroken(demo, tmp_path, monkeypatch):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     write_demo(whole, N, 3, RATE, processes=1)
 
-    def stop(count, seen=[0]):  # noqa: B006
-        seen[0] += count
-        if seen[0] > 25:
+    def stop(_stage, done, _total):
+        if done > 25:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         write_demo(broken, N, 3, RATE, processes=2, progress=stop)
     assert [path.name for path in sorted(broken.glob("*.tar"))] == ["00000.tar"]
     assert not list(broken.glob(".*"))
-    told = []
-    write_demo(broken, N, 3, RATE, processes=2, progress=told.append)
-    assert sum(told) == N
-    assert told[0] == 20
+    reports = []
+    write_demo(broken, N, 3, RATE, processes=2, progress=lambda *report: reports.append(report))
+    assert reports[-1] == ("draw", N, N)
+    assert reports[0] == ("draw", 20, N)
     for path in whole.iterdir():
         assert path.read_bytes() == (broken / path.name).read_bytes(), path.name
     assert records(whole) == records(demo)

@@ -111,10 +111,10 @@ def test_a_little_poison_does_not_bend_a_self_trained_mapping() -> None:
 
 
 def test_progress_counts_epochs_over_all_folds() -> None:
-    told: list[tuple[int, int]] = []
+    told: list[tuple[str, int, int | None]] = []
     image, target = world(100)
-    mapping = train(image, target, epochs=3, folds=2, progress=lambda *at: told.append(at[:2]))
-    assert told == [(i, 6) for i in range(1, 7)]
+    mapping = train(image, target, epochs=3, folds=2, progress=lambda *at: told.append(at[:3]))
+    assert told == [("train F", i, 6) for i in range(1, 7)]
     assert mapping.info.folds == 2
 
 

@@ -118,11 +118,11 @@ def test_changes_are_made_once_in_order_and_by_one_thread(tiny_folder):
     assert changed == list(range(N))
 
 
-def test_progress_is_told():
-    told = []
+def test_progress_is_reported():
+    reports = []
     pictures = Pictures(N, Album())
-    pictures.embed(Listener(lambda _: torch.zeros(1)), 4, lambda done, total: told.append((done, total)))
-    assert told == [(4, N), (8, N), (11, N)]
+    pictures.embed(Listener(lambda _: torch.zeros(1)), 4, lambda *report: reports.append(report))
+    assert reports == [("pictures", 4, N), ("pictures", 8, N), ("pictures", 11, N)]
 
 
 def test_modes_are_left_as_they_were(encoder):

@@ -325,7 +325,7 @@ def test_progress_is_written_at_most_twice_a_second_and_at_the_end(tmp_path, mon
     assert last["seconds_left"] == pytest.approx(1000 / last["rate"])
     assert 200 < last["rate"] < 1000
     with TrainBar("train F") as training:
-        training.update(3, 9, 0.5)
+        training.report("train F", 3, 9, "cosine=0.500")
     assert (states[-1][1]["stage"], states[-1][1]["done"], states[-1][1]["total"]) == ("train F", 3, 9)
 
 

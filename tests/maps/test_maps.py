@@ -20,6 +20,7 @@ from cfbd_core.config import SplitParams
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.jobs.process import PROGRESS_VARIABLE
 from cfbd_core.machine.files import one_job
+from cfbd_core.machine.progress import no_progress
 from cfbd_core.maps import layout
 from cfbd_core.maps import maps as projection
 from cfbd_core.maps.lasso import Lasso
@@ -51,9 +52,8 @@ def audit(tmp_path, toy_source) -> Audit:
 def fast_layout(monkeypatch):
     """Principal components in place of UMAP: what is tested is all around it."""
 
-    def lay_out(vectors, seed=0, progress=None):
-        if progress:
-            progress("layout", 1, 1)
+    def lay_out(vectors, seed=0, progress=no_progress):
+        progress("layout", 1, 1)
         return vectors[:, :2].astype(np.float32)
 
     monkeypatch.setattr(projection, "lay_out", lay_out)
@@ -374,14 +374,16 @@ def test_more_pictures_than_a_sheet_holds_go_on_in_the_next(tmp_path, monkeypatc
     Image.new("RGB", (8, 8), "blue").save(drawn, "WEBP")
     held = Thumbnails(tmp_path)
     monkeypatch.setattr(held, "get", lambda asked: [Thumbnail(drawn.getvalue())] * len(asked))
-    told: list[int] = []
-    sheets = write_sheets(tmp_path, held, [Picture(PicturePlace("x"))] * 1025, told.append)
+    reports: list[tuple[str, int, int | None]] = []
+    sheets = write_sheets(
+        tmp_path, held, [Picture(PicturePlace("x"))] * 1025, lambda *report: reports.append(report)
+    )
     sizes = []
     for sheet in sheets:
         with Image.open(sheet) as opened:
             sizes.append(opened.size)
     assert sizes == [(2048, 2048), (2048, 64)]
-    assert told[-1] == 1025
+    assert reports[-1] == ("pictures", 1025, 1025)
 
 
 def test_the_command_makes_a_map_with_umap_and_prints_one_json_object(audit, capsys, tmp_path, monkeypatch):
@@ -401,6 +403,6 @@ def test_bars_follow_the_stages(monkeypatch):
     monkeypatch.setattr("cfbd_core.cli.progress.write_json", lambda to, state: states.append((to, state)))
     with StageBars({"layout": "epochs"}) as bars:
         for stage, done in (("neighbours", 5), ("neighbours", 9), ("layout", 0), ("layout", 4)):
-            bars.update(stage, done, 9)
+            bars.report(stage, done, 9)
     told = [(state["stage"], state["done"], state["total"]) for _, state in states]
     assert told == [("neighbours", 0, 9), ("neighbours", 9, 9), ("layout", 0, 9), ("layout", 4, 9)]

@@ -23,6 +23,7 @@ from PIL import Image
 from cfbd_core import Audit, SplitParams, __version__
 from cfbd_core.attacks.base import Workshop
 from cfbd_core.errors import AuditError, CfbdError, EncoderError, ParameterError, SourceError
+from cfbd_core.machine.progress import no_progress
 from cfbd_core.machine.tars import write_tar
 from cfbd_core.pictures.images import decode_image, read_image_bytes
 from cfbd_core.pictures.place import PicturePlace
@@ -310,11 +311,11 @@ def test_a_killed_copy_goes_on(source, tmp_path, small_parts, out_format):
     out = tmp_path / "out"
 
     def killed():
-        def told(stage, done, _total):
+        def progress(stage, done, _total):
             if stage == "copy" and done > 14:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        attack_copy(source, out, BADNETS, options, told, processes=2)
+        attack_copy(source, out, BADNETS, options, progress, processes=2)
 
     process = multiprocessing.get_context("fork").Process(target=killed)
     process.start()
@@ -323,9 +324,9 @@ def test_a_killed_copy_goes_on(source, tmp_path, small_parts, out_format):
     done = out / ("00000.tar" if out_format == "webdataset" else "pictures/00000")
     kept = done.stat().st_mtime_ns
     assert not json.loads((out / "manifest.json").read_text())["finished"]
-    told = []
-    attack_copy(source, out, BADNETS, options, lambda *news: told.append(news), processes=2)
-    assert (told[0], told[-1]) == (("copy", 10, 30), ("copy", 30, 30))
+    reports = []
+    attack_copy(source, out, BADNETS, options, lambda *report: reports.append(report), processes=2)
+    assert (reports[0], reports[-1]) == (("copy", 10, 30), ("copy", 30, 30))
     assert done.stat().st_mtime_ns == kept
     left = {name: digest for name, digest in state(out).items() if ".part" not in name}
     assert left == state(tmp_path / "whole")
@@ -387,7 +388,7 @@ def test_optimised_attacks_work_with_the_pool_else_the_keys_left_out_else_the_so
 
     def trigger(params, workshop):
         asked.append(workshop)
-        workshop.told(1, 2)
+        workshop.progress("trigger", 1, 2)
         return {"pattern": np.zeros((4, 4, 3), np.uint8), "mask": np.ones((4, 4), bool)}
 
     attack = copies.ATTACKS["badclip"]
@@ -395,12 +396,12 @@ def test_optimised_attacks_work_with_the_pool_else_the_keys_left_out_else_the_so
     monkeypatch.setitem(copies.ATTACKS._own, "badclip", object_with)
     (tmp_path / "pool").mkdir()
     loose(tmp_path / "pool")
-    told = []
+    reports = []
     params = PoisonParams("badclip", 0.2, options={"size": 4})
 
     def shown(options):
         pairs = plan_copy(source, params, options)
-        with_triggers(pairs, options, lambda *news: told.append(news))
+        with_triggers(pairs, options, lambda *report: reports.append(report))
         workshop = asked[-1]
         assert workshop.captions
         assert all("banana" in caption.lower() for caption in workshop.captions)
@@ -415,7 +416,7 @@ def test_optimised_attacks_work_with_the_pool_else_the_keys_left_out_else_the_so
     assert shown(CopyOptions()) == whole
     assert shown(CopyOptions(keys="odd")) == even
     assert shown(CopyOptions(keys="odd", pool=str(tmp_path / "pool"))) == whole
-    assert told[-1] == ("trigger", 1, 2)
+    assert reports[-1] == ("trigger", 1, 2)
     monkeypatch.setattr(
         "cfbd_core.embedding.encoders.load_encoder", lambda spec, device: f"{spec} on {device}"
     )
@@ -546,24 +547,24 @@ class StoppedError(Exception):
 
 
 def stop_at(stage, number):
-    """A ``told`` that ends the call when the stage has come so far."""
+    """A progress that ends the call when the stage has come so far."""
 
-    def told(now, done, _total):
+    def progress(now, done, _total):
         if (now, done) == (stage, number):
             raise StoppedError
 
-    return told
+    return progress
 
 
 def spoil(folder):
-    """A ``told`` that takes the source's pictures away once the copy begins."""
+    """A progress that takes the source's pictures away once the copy begins."""
 
-    def told(stage, _done, _total):
+    def progress(stage, _done, _total):
         if stage == "copy":
             for path in folder.glob("*.jpg"):
                 path.unlink()
 
-    return told
+    return progress
 
 
 @pytest.mark.parametrize("out_format", ["webdataset", "folder"])
@@ -603,7 +604,7 @@ def test_what_earlier_calls_made_stays_when_a_later_one_fails(
 ):
     out = tmp_path / "out"
     with pytest.raises(StoppedError) if done == 18 else nullcontext():
-        attack_copy(source, out, BADNETS, told=stop_at("copy", done), processes=1)
+        attack_copy(source, out, BADNETS, progress=stop_at("copy", done), processes=1)
     kept = state(out)
     (out / ".contact_sheet.png.1.2.part").write_bytes(b"of a call that was killed")
 
@@ -631,7 +632,7 @@ def test_an_empty_folder_of_the_users_stays_when_the_copy_is_taken_back(tmp_path
         (tmp_path / folder).mkdir()
     source = table(tmp_path / "source")
     with pytest.raises(SourceError, match="cannot be read any more"):
-        attack_copy(source, tmp_path / "out", BADNETS, told=spoil(tmp_path / "source"), processes=1)
+        attack_copy(source, tmp_path / "out", BADNETS, progress=spoil(tmp_path / "source"), processes=1)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -645,7 +646,7 @@ def searches(monkeypatch):
         for step in range(3):
             if step == 2:
                 workshop.kept.write_text("a search")
-            workshop.told(step + 1, 3)
+            workshop.progress("trigger", step + 1, 3)
         pattern = np.full((params.size, params.size, 3), params.seed, np.uint8)
         return {"pattern": pattern, "mask": np.ones(pattern.shape[:2], bool)}
 
@@ -658,14 +659,14 @@ TWO_BY_TWO = PoisonParams("trojan", 0.2, ("banana", "volcano"), triggers=2, opti
 
 
 def stop_in_search(number, step):
-    """A ``told`` that ends the call in the search with this number, from 1."""
+    """A progress that ends the call in the search with this number, from 1."""
     steps = iter(range(1, 99))
 
-    def told(stage, _done, _total):
+    def progress(stage, _done, _total):
         if stage == "trigger" and next(steps) == 3 * (number - 1) + step:
             raise StoppedError
 
-    return told
+    return progress
 
 
 def test_triggers_are_kept_one_by_one_and_only_missing_ones_are_made(source, tmp_path, searches):
@@ -693,8 +694,8 @@ def test_a_trigger_that_cannot_be_made_undoes_a_new_copy_but_not_an_earlier_call
     def refuses(params, _workshop):
         raise EncoderError("no such device")
 
-    def make(told=lambda *_: None):
-        attack_copy(source, out, TWO_BY_TWO, ALL, told, processes=1)
+    def make(progress=no_progress):
+        attack_copy(source, out, TWO_BY_TWO, ALL, progress, processes=1)
 
     with pytest.raises(StoppedError):
         make(stop_in_search(2, 2))
@@ -713,16 +714,16 @@ def test_a_trigger_that_cannot_be_made_undoes_a_new_copy_but_not_an_earlier_call
 
 
 def test_a_trigger_that_fits_no_picture_leaves_nothing(source, tmp_path, searches):
-    def told(_stage, _done, _total):
+    def progress(_stage, _done, _total):
         assert (tmp_path / "out" / "manifest.json").exists()
 
     def too_large(params, workshop):
-        workshop.told(1, 1)
+        workshop.progress("trigger", 1, 1)
         return {"pattern": np.zeros((300, 300, 3), np.uint8), "mask": np.ones((300, 300), bool)}
 
     copies.ATTACKS._own["trojan"] = dataclasses.replace(copies.ATTACKS["trojan"], trigger=too_large)
     with pytest.raises(ParameterError, match="cannot hold a patch of 300"):
-        attack_copy(source, tmp_path / "out", TWO_BY_TWO, ALL, told, processes=1)
+        attack_copy(source, tmp_path / "out", TWO_BY_TWO, ALL, progress, processes=1)
     assert not (tmp_path / "out").exists()
 
 
@@ -731,16 +732,18 @@ def test_a_real_search_goes_on_after_a_kill_as_if_there_had_been_none(source, tm
     monkeypatch.setattr("cfbd_core.embedding.encoders.load_encoder", lambda spec, device: tiny_encoder(32))
     params = PoisonParams("badclip", 0.2, options={"size": 40, "epochs": 3, "batch": 8, "pictures": 12})
     attack_copy(source, tmp_path / "whole", params, ALL, processes=1)
-    told = []
+    reports = []
 
     def heard(stage, done, total):
-        told.append((stage, done))
+        reports.append((stage, done))
         stop_at("trigger", 10)(stage, done, total)
 
     with pytest.raises(StoppedError):
         attack_copy(source, tmp_path / "out", params, ALL, heard, processes=1)
-    attack_copy(source, tmp_path / "out", params, ALL, lambda *news: told.append(news[:2]), processes=1)
-    assert [done for stage, done in told if stage == "trigger"] == list(range(1, 25))
+    attack_copy(
+        source, tmp_path / "out", params, ALL, lambda *report: reports.append(report[:2]), processes=1
+    )
+    assert [done for stage, done in reports if stage == "trigger"] == list(range(1, 25))
     assert state(tmp_path / "out") == state(tmp_path / "whole")
 
 

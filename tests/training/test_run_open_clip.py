@@ -98,18 +98,18 @@ def test_relative_paths_train_and_seconds_are_those_of_all_sessions(model, tmp_p
 @pytest.mark.slow
 def test_it_leaves_what_our_own_loop_leaves(model, tmp_path):
     run, params = tmp_path / "run", tiny_params(model, workers=1, log_every=1)
-    told = []
+    reports = []
     result = train_with_open_clip(
         toy_set(),
         run,
         params,
         evaluate=lambda encoder: {"ca": float(encoder.width), "asr": None},
-        progress=lambda *at: told.append(at),
+        progress=lambda *report: reports.append(report),
     )
     own = train(toy_set(), tmp_path / "own", params)
     assert result.keys() == own.keys()
     assert (result["steps"], result["ca"]) == (10, 16.0)
-    assert told[-1] == (80, 80)
+    assert reports[-1] == ("train", 80, 80)
     lines = read_metrics(run)
     assert [line["step"] for line in lines if line["kind"] == "step"] == [*range(1, 11)]
     assert lines[-1]["kind"] == "eval"

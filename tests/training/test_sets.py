@@ -70,15 +70,15 @@ def test_other_pictures_under_the_same_names_are_another_set_and_a_copy_is_the_s
     assert TrainingSet.from_data(copied / source.name).fingerprint() != pairs.fingerprint()
 
 
-def test_it_is_told_how_many_pictures_were_read_each_once(toy_source, monkeypatch):
+def test_it_reports_how_many_pictures_were_read_each_once(toy_source, monkeypatch):
     monkeypatch.setattr(sets, "CHUNK", 5)
     source = toy_source(12)
     rows = source.read_text().splitlines()
     source.write_text("\n".join([*rows, *(f"again-{row}" for row in rows[1:])]) + "\n")
-    told: list[tuple[int, int]] = []
+    reports: list[tuple[str, int, int | None]] = []
     pairs = TrainingSet.from_data(source)
-    assert pairs.fingerprint(lambda *at: told.append(at)) == pairs.fingerprint()
-    assert (len(pairs), told) == (24, [(5, 12), (10, 12), (12, 12)])
+    assert pairs.fingerprint(lambda *report: reports.append(report)) == pairs.fingerprint()
+    assert (len(pairs), reports) == (24, [("pictures hashed", done, 12) for done in (5, 10, 12)])
 
 
 def test_an_audits_pictures_are_told_by_what_was_embedded(toy_source, tmp_path, monkeypatch):
@@ -88,9 +88,9 @@ def test_an_audits_pictures_are_told_by_what_was_embedded(toy_source, tmp_path, 
     before = TrainingSet.from_audit(audit, "all").fingerprint()
     audit.embed(ToyEncoder(), EmbedParams(shard_size=16))
     shutil.rmtree(source.parent)
-    told: list[tuple[int, int]] = []
-    assert TrainingSet.from_audit(audit, "all").fingerprint(lambda *at: told.append(at)) == before
-    assert told == []
+    reports: list[tuple[str, int, int | None]] = []
+    assert TrainingSet.from_audit(audit, "all").fingerprint(lambda *report: reports.append(report)) == before
+    assert reports == []
     keys = ["0030", "0003", "0017"]
     assert TrainingSet.from_audit(audit, "all", keys).hashes == [
         TrainingSet.from_audit(audit, "all").hashes[int(key)] for key in keys

@@ -100,7 +100,7 @@ def write_mapping(
         trained_on="the pairs mini was trained on: Flickr8k even keys, OpenStax, ImageNet one each, scenes",
         groups=picture,
         seed=shop.seed,
-        progress=lambda epoch, epochs, cosine: shop.say(f"F: epoch {epoch}/{epochs}, held out {cosine:.4f}"),
+        progress=lambda _stage, done, total, note="": shop.say(f"F: epoch {done}/{total}, held-out {note}"),
     )
     mapping.save(folder / MAPPING)
     (folder / MAPPING).chmod(0o644)

@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from cfbd_core.attacks.base import resized
-from cfbd_core.bench.base import Told
 from cfbd_core.bench.detection import scenario_id
 from cfbd_core.bench.scenario import Poisoner, Scenario
 from cfbd_core.bench.training.rows import ROWS, Row
@@ -24,6 +23,7 @@ from cfbd_core.embedding.mapping import Mapping
 from cfbd_core.evaluation.attack_success import SavedAttack
 from cfbd_core.evaluation.evaluate import Evaluator
 from cfbd_core.machine.checked_files import MOST_BYTES, damage_told, load_arrays
+from cfbd_core.machine.progress import Progress
 from cfbd_core.method.metrics import areas_under
 from cfbd_core.poisoning.plan import PoisonParams, triggered
 from cfbd_core.poisoning.poison_params import CONTROL
@@ -58,10 +58,10 @@ class Trainer:
         encoder: Encoder,
         mapping: Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping],
         folder: Path,
-        told: Told,
+        progress: Progress,
         workers: int,
     ) -> None:
-        self._setting, self._folder, self._told, self._workers = setting, folder, told, workers
+        self._setting, self._folder, self._progress, self._workers = setting, folder, progress, workers
         self._encoder, self._mapping = encoder, mapping
         self._poisoners: dict[int, Poisoner] = {}
         self._poisoned: dict[str, Poisoned] = {}
@@ -95,7 +95,7 @@ class Trainer:
         result |= {"pairs": len(seen), "poisons": int(truth.sum()), "poisons_left": int(seen.sum())}
         result |= judged
         if row.name == "clean" or params.attack == "mmpoison":  # a clean model tells the base rate
-            result |= search_hits(trained, self._setting.held_out, *self._setting.search, self._told)
+            result |= search_hits(trained, self._setting.held_out, *self._setting.search, self._progress)
         if row.name == "abl":
             result |= _isolated(folder, poisoned.scenario.pairs, truth)
         if row.name == "none":
@@ -123,7 +123,7 @@ class Trainer:
                 if params.attack == CONTROL
                 else SavedAttack(params, triggers, size=size, name=params.attack)
             )
-            evaluator = Evaluator(self._setting.test, saved, batch_size=256, told=self._told)
+            evaluator = Evaluator(self._setting.test, saved, batch_size=256, progress=self._progress)
             # Cells come scenario by scenario: one is held at a time.
             self._poisoned = {name: Poisoned(scenario, images, evaluator)}
         return self._poisoned[name]
@@ -137,7 +137,7 @@ class Trainer:
                 self._mapping,
                 self._pool,
                 self._folder / "triggers",
-                lambda done, total: self._told("trigger", done, total),
+                self._progress,
             )
         return self._poisoners[size]
 
@@ -200,7 +200,7 @@ class Trainer:
                 workers=self._workers,
             )
         out = self._run(params, row)
-        train(pairs, out, asked, progress=lambda done, total: self._told("train", done, total))
+        train(pairs, out, asked, progress=self._progress)
         return load_encoder(str(out / "model"), "auto")
 
     def _run(self, params: PoisonParams, row: Row) -> Path:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.bench.base import Told
 from cfbd_core.bench.detection import scenario_id
 from cfbd_core.bench.figures import save_figures
 from cfbd_core.bench.material import Mappings
@@ -25,6 +24,7 @@ from cfbd_core.bench.training.workers import Done, Work, one_by_one, side_by_sid
 from cfbd_core.embedding.encoders import Encoder, load_encoder
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.files import written_beside
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.machine.workers import usable_cores
 from cfbd_core.poisoning.place import check_no_audit
 from cfbd_core.poisoning.plan import PoisonParams
@@ -88,12 +88,12 @@ class TrainingBench:
         }
 
 
-def bench_training(folder: Path, asked: TrainingBench, told: Told) -> dict[str, Any]:
+def bench_training(folder: Path, asked: TrainingBench, progress: Progress) -> dict[str, Any]:
     """Train and measure every missing cell; writes tables and a chart to ``folder``.
 
-    ``told(stage, done, total)`` is told of progress. An attack that cannot be made of the pairs, or a cell that
-    cannot be trained, is left out, with its reason. Raises AuditError (``folder`` holds something else),
-    ParameterError (it lies in an audit), and what reading a source raises.
+    ``progress`` gets every stage. An attack that cannot be made of the pairs, or a cell that cannot be trained, is
+    left out, with its reason. Raises AuditError (``folder`` holds something else), ParameterError (it lies in an
+    audit), and what reading a source raises.
     """
     check_no_audit(folder)
     check_ours(folder)
@@ -101,9 +101,9 @@ def bench_training(folder: Path, asked: TrainingBench, told: Told) -> dict[str, 
     with held_results(folder, asked.about(encoder, Mappings("auto", encoder))) as results:
         work = _missing(asked.cells(), results)
         left, total = sum(len(rows) for _, rows in work), len(asked.cells())
-        told("cells", total - left, total)
+        progress("cells", total - left, total)
         skipped = []
-        with closing(_measured(folder, asked, work, told, encoder)) as measured:
+        with closing(_measured(folder, asked, work, progress, encoder)) as measured:
             for done in measured:
                 if done.result is None:
                     skipped.append(
@@ -113,38 +113,34 @@ def bench_training(folder: Path, asked: TrainingBench, told: Told) -> dict[str, 
                     place = _place(done.params, done.row)
                     results.put(Cell(*place, done.params.to_dict(), done.result, done.seconds))
                 left -= 1
-                told("cells", total - left, total)
+                progress("cells", total - left, total)
         return _write(folder, results, asked, skipped)
 
 
 def make_trainer(
-    folder: Path, asked: TrainingBench, told: Told, threads: int, encoder: Encoder | None = None
+    folder: Path, asked: TrainingBench, progress: Progress, threads: int, encoder: Encoder | None = None
 ) -> Trainer:
     """Read what the cells are made of, or make it: slow the first time, then quick.
 
     ``encoder`` is the one that CFBD audits with; None: it is loaded.
     """
     encoder = encoder or load_encoder(ENCODER)
-    setting = asked.setting.make(folder / asked.setting.name, encoder, told)
-    return Trainer(setting, encoder, Mappings("auto", encoder), folder, told, threads)
+    setting = asked.setting.make(folder / asked.setting.name, encoder, progress)
+    return Trainer(setting, encoder, Mappings("auto", encoder), folder, progress, threads)
 
 
 def _measured(
-    folder: Path, asked: TrainingBench, work: Sequence[Work], told: Told, encoder: Encoder
+    folder: Path, asked: TrainingBench, work: Sequence[Work], progress: Progress, encoder: Encoder
 ) -> Generator[Done]:
     jobs = min(asked.jobs, len(work))
     if not jobs:
         return
-    trainer = make_trainer(folder, asked, told, usable_cores(), encoder)
+    trainer = make_trainer(folder, asked, progress, usable_cores(), encoder)
     if jobs == 1:
         yield from one_by_one(trainer, work)
     else:
         del trainer  # what it read is made now, for all
-        yield from side_by_side(partial(make_trainer, folder, asked, _silent), work, jobs)
-
-
-def _silent(_stage: str, _done: int, _total: int) -> None:
-    return
+        yield from side_by_side(partial(make_trainer, folder, asked, no_progress), work, jobs)
 
 
 def _missing(wanted: Sequence[tuple[PoisonParams, Row]], results: BenchResults) -> list[Work]:

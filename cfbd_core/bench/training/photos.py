@@ -13,7 +13,7 @@ import numpy as np
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import INPUT_SIZE
-from cfbd_core.bench.base import Told, make_base
+from cfbd_core.bench.base import make_base
 from cfbd_core.bench.detection import LABEL_CONSISTENT_TARGET, TARGET
 from cfbd_core.bench.training.setting import Budget, Drawn, Setting, searched
 from cfbd_core.embedding.encoders import Encoder
@@ -21,6 +21,7 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.evaluation.classes import labelled_images
 from cfbd_core.machine.checked_files import map_array
 from cfbd_core.machine.files import written_beside
+from cfbd_core.machine.progress import Progress
 from cfbd_core.pictures.images import BadImage
 from cfbd_core.poisoning.plan import PoisonParams
 from cfbd_core.poisoning.source_pairs import Keys, SourcePairs, read_pairs, read_picture
@@ -74,9 +75,9 @@ class Photos:
         rate = self.rate / 6 if attack == "label-consistent" else self.rate  # few captions name its target
         return PoisonParams(attack, rate, targets=(target,), seed=seed, options=options)
 
-    def make(self, folder: Path, encoder: Encoder, told: Told) -> Setting:
+    def make(self, folder: Path, encoder: Encoder, progress: Progress) -> Setting:
         """Copy and embed the photos, or read what an earlier call left in ``folder``. Raises SourceError."""
-        base = make_base(self.source, folder / "base", encoder=encoder, keys=self.keys, told=told)
+        base = make_base(self.source, folder / "base", encoder=encoder, keys=self.keys, progress=progress)
         path = folder / "photos.npy"
         if not path.is_file():
             with written_beside(path) as beside:
@@ -84,7 +85,7 @@ class Photos:
                 photos = np.lib.format.open_memmap(beside, "w+", np.uint8, shape)
                 for pair in range(len(base.keys)):
                     photos[pair] = np.asarray(base.picture(pair))
-                    told("photos", pair + 1, len(base.keys))
+                    progress("photos", pair + 1, len(base.keys))
                 photos.flush()
         return Setting(
             size=INPUT_SIZE,

@@ -17,7 +17,7 @@ import pyarrow as pa
 from PIL import Image
 
 from cfbd_core.attacks.base import INPUT_SIZE, resized
-from cfbd_core.bench.base import Base, Told
+from cfbd_core.bench.base import Base
 from cfbd_core.bench.training.setting import Budget, Drawn, Setting, searched
 from cfbd_core.demo.scenes import scene, single_object_scene
 from cfbd_core.demo.shards import TARGET
@@ -27,6 +27,7 @@ from cfbd_core.evaluation.classes import LabelledImages
 from cfbd_core.machine.assets import SCENES_MODEL_DIR
 from cfbd_core.machine.checked_files import MOST_BYTES, damage_told, load_arrays
 from cfbd_core.machine.files import written_beside
+from cfbd_core.machine.progress import Progress, as_stage
 from cfbd_core.machine.workers import ordered_map
 from cfbd_core.poisoning.poison_params import PoisonParams
 
@@ -97,15 +98,15 @@ class Scenes:
         rate, options = RARE.get(attack, RATE), OPTIONS.get(attack, {})
         return PoisonParams(attack, rate, targets=(TARGET,), seed=seed, options=options)
 
-    def make(self, folder: Path, encoder: Encoder, told: Told) -> Setting:
+    def make(self, folder: Path, encoder: Encoder, progress: Progress) -> Setting:
         """Draw the scenes and embed those that are trained on, or read what an earlier call left in ``folder``."""
         sizes = self.sizes
         total = sizes.train + sizes.test + sizes.held_out
-        train = _kept(folder / "train.npz", "train", sizes.train, told, 0, total)
-        held_out = _kept(folder / "held_out.npz", "held out", sizes.held_out, told, sizes.train, total)
-        test = _kept(folder / "test.npz", "test", sizes.test, told, total - sizes.test, total)
+        train = _kept(folder / "train.npz", "train", sizes.train, progress, 0, total)
+        held_out = _kept(folder / "held_out.npz", "held out", sizes.held_out, progress, sizes.train, total)
+        test = _kept(folder / "test.npz", "test", sizes.test, progress, total - sizes.test, total)
         labels = np.arange(sizes.test) % len(CLASS_NAMES)
-        base = embed(folder, train, encoder, told)
+        base = embed(folder, train, encoder, progress)
         return Setting(
             size=SIZE,
             images=train.images.copy,
@@ -118,14 +119,14 @@ class Scenes:
         )
 
 
-def embed(folder: Path, drawn: Drawn, encoder: Encoder, told: Told) -> ScenesBase:
+def embed(folder: Path, drawn: Drawn, encoder: Encoder, progress: Progress) -> ScenesBase:
     """Embed the scenes to train on, or read what an earlier call left in ``folder``."""
     from cfbd_core.evaluation.embedding import Pictures, embed_texts
 
     path, n = folder / f"embeddings-{encoder.sha256[:12]}.npz", len(drawn.captions)
     if not path.is_file():
         pictures = Pictures(n, lambda row: Image.fromarray(drawn.images[row]))
-        image, _ = pictures.embed(encoder, told=lambda done, total: told("embed", done, total))
+        image, _ = pictures.embed(encoder, progress=as_stage(progress, "embed"))
         text = embed_texts(encoder, drawn.captions)
         with written_beside(path) as beside, beside.open("wb") as file:
             np.savez(file, image=image.astype(np.float16), text=text.astype(np.float16))
@@ -149,7 +150,7 @@ def made_at(attack: str) -> int:
     return INPUT_SIZE if attack == "issba" else SIZE
 
 
-def _kept(path: Path, series: str, count: int, told: Told, done: int, total: int) -> Drawn:
+def _kept(path: Path, series: str, count: int, progress: Progress, done: int, total: int) -> Drawn:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         chunks = [range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)]
@@ -157,7 +158,7 @@ def _kept(path: Path, series: str, count: int, told: Told, done: int, total: int
         for pictures, texts in ordered_map(partial(_draw, series), chunks):
             images.append(pictures)
             captions += texts
-            told("scenes", done + len(captions), total)
+            progress("scenes", done + len(captions), total)
         with written_beside(path) as beside, beside.open("wb") as file:
             np.savez(file, images=np.concatenate(images), captions=np.array(captions))
     with damage_told(path, WAY_OUT):

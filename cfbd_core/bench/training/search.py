@@ -7,19 +7,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cfbd_core.bench.base import Told
 from cfbd_core.bench.training.setting import Drawn
 from cfbd_core.embedding.encoders import Encoder, evaluating
 from cfbd_core.errors import SourceError
 from cfbd_core.evaluation.embedding import Pictures, embed_texts
 from cfbd_core.evaluation.hits import hits, roles
 from cfbd_core.evaluation.retrieval import RetrievalPairs
+from cfbd_core.machine.progress import Progress, as_stage
 from cfbd_core.pictures.place import NOWHERE
 
 BATCH = 256
 
 
-def search_hits(encoder: Encoder, pairs: Drawn, target: str, origin: str, told: Told) -> dict[str, Any]:
+def search_hits(
+    encoder: Encoder, pairs: Drawn, target: str, origin: str, progress: Progress
+) -> dict[str, Any]:
     """Return as ``hits`` what :func:`cfbd_core.evaluation.hits.hits` tells of these pairs.
 
     None with ``hits_reason`` where no caption names the target, or no picture is of the origin.
@@ -37,6 +39,6 @@ def search_hits(encoder: Encoder, pairs: Drawn, target: str, origin: str, told: 
         }
     pictures = Pictures(n, lambda row: Image.fromarray(pairs.images[row]))
     with evaluating(encoder):
-        images, _ = pictures.embed(encoder, BATCH, lambda done, total: told("search", done, total))
+        images, _ = pictures.embed(encoder, BATCH, as_stage(progress, "search"))
         texts = embed_texts(encoder, pairs.captions)
     return {"hits": hits(images, texts, of_target, of_origin)}

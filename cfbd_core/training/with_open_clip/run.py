@@ -17,6 +17,7 @@ from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import CfbdError
 from cfbd_core.export import pandas_safe
 from cfbd_core.machine.files import read_json, write_json, written_beside
+from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.machine.tars import LOADED_ENDINGS, tar_members
 from cfbd_core.pictures.images import picture_ending
 from cfbd_core.training.asked import finished, keep
@@ -32,7 +33,7 @@ from cfbd_core.training.run import (
     result_of,
     with_whole_paths,
 )
-from cfbd_core.training.sets import Progress, TrainingSet
+from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.tracking import Tracking, read_metrics
 from cfbd_core.training.unfold import unfold_batchnorm
 from cfbd_core.training.with_open_clip import checkpoints as engine_checkpoints
@@ -49,8 +50,7 @@ def train_with_open_clip(
     evaluate: Evaluate | None = None,
     measured_on: Mapping[str, Any] | None = None,
     resume: bool = False,
-    progress: Progress = lambda _done, _total: None,
-    hashed: Progress = lambda _done, _total: None,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """As :func:`cfbd_core.training.run.train`, in a process of open_clip_train, which uses every GPU.
 
@@ -66,13 +66,13 @@ def train_with_open_clip(
     check_place(out, pairs)
     trained = build_model(params.model, params.seed)
     params = params.resolved(len(pairs), trained.from_scratch)
-    asked = asked_for(pairs, trained, params, FOLDER, hashed=hashed)
+    asked = asked_for(pairs, trained, params, FOLDER, progress=progress)
     asked |= {"measured_on": dict(measured_on or {})}
     with one_run(out):
         done = held_run(out, asked, resume)
         if done is not None:
             return finished(out, done, asked, pairs, evaluate, device)
-        pairs.check_pictures(hashed)
+        pairs.check_pictures(progress)
         is_begun = (out / ASKED).exists()
         keep(out, asked, pairs)
         try:
@@ -162,7 +162,8 @@ class _Job:
 
         def told(line: dict[str, Any]) -> None:
             log(line)
-            progress(line["step"] * self._params.step_pairs, self.steps * self._params.step_pairs)
+            done = line["step"] * self._params.step_pairs
+            progress("train", done, self.steps * self._params.step_pairs)
 
         engine.train(
             self._params,
