@@ -193,11 +193,6 @@ def _cells(values: Sequence[Any] | np.ndarray) -> Iterable[Any]:
     return spreadsheet_safe(pa.array(values)).to_pylist() if is_text else values
 
 
-def share(value: float | None) -> str:
-    """A rate in per cent, or a dash where it is not defined."""
-    return "–" if value is None else f"{value:.2%}"
-
-
 def described(params: SplitParams, gamma_z: float) -> str:
     """The sliders in one line."""
     cut = f"{gamma_z:.3f}" if gamma_z < float("inf") else "∞"

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from cfbd_core.bench.base import Base, make_base
-from cfbd_core.bench.markdown import NONE, header, line, mean_and_spread
+from cfbd_core.bench.markdown import header, line, mean_and_spread
 from cfbd_core.bench.material import Mappings
 from cfbd_core.bench.scenario import Poisoner, Scenario
 from cfbd_core.detectors import DETECTORS
@@ -41,6 +41,7 @@ from cfbd_core.review import (
     reviews_needed,
 )
 from cfbd_core.store.columns import KEEP, REMOVE
+from cfbd_core.wording import NONE
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 BUDGETS = (50, 100, 200, 300)

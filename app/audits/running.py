@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 import streamlit as st
 
 from app import state, toasts, words
 from cfbd_core.jobs.jobs import Job, JobProgress
+from cfbd_core.wording import duration
 
 EVERY = 1.0  # seconds
 STAGES = {
@@ -149,9 +149,3 @@ def _stop(job: Job) -> None:
 def _again(job: Job) -> None:
     with toasts.told():
         state.jobs().start(job.kind, job.audit, job.arguments)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as minutes and seconds, or with hours before them."""
-    whole = timedelta(seconds=round(seconds))
-    return str(whole) if seconds >= 3600 else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

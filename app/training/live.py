@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import state, toasts, widgets, words
+from app import state, toasts, words
 from app.audits import running
 from app.charts import Chart
 from app.training import charts as train_charts
@@ -17,6 +17,7 @@ from app.training.runs import Run
 from cfbd_core.jobs.jobs import Job
 from cfbd_core.training.config import CALMER
 from cfbd_core.training.place import ASKED
+from cfbd_core.wording import counted, decimal, percentage
 
 EVERY = 1.0  # seconds
 NOT_ASKED = "Not measured: no labelled pictures were given"
@@ -84,9 +85,9 @@ def numbers(run: Run) -> None:
         total = f" / {run.steps:,}" if run.steps else ""
         for label, value in (
             ("Step", f"{run.done:,}{total}"),
-            ("Loss", "–" if run.loss is None else f"{run.loss:.3f}"),
-            ("CA", widgets.share(run.ca)),
-            ("ASR", widgets.share(run.asr)),
+            ("Loss", decimal(run.loss, 3)),
+            ("CA", percentage(run.ca)),
+            ("ASR", percentage(run.asr)),
             ("Pairs/s", "–" if run.pairs_per_s is None else f"{run.pairs_per_s:,.0f}"),
         ):
             st.metric(label, value, width="content")
@@ -190,7 +191,7 @@ def _length(run: Run) -> str:
     """How long a run is: in epochs, or in steps where these end it before."""
     if run.most_steps is not None:
         return f"{run.steps:,} steps" if run.steps else f"at most {run.most_steps:,} steps"
-    return f"{run.epochs:,} epoch{'' if run.epochs == 1 else 's'}"
+    return counted(run.epochs or 0, "epoch")
 
 
 def model_name(run: Run) -> str:

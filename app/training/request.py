@@ -11,7 +11,6 @@ from itertools import count
 from pathlib import Path
 
 from app import state, words
-from app.audits.running import duration
 from app.lab import request as lab
 from app.training import runs as train_runs
 from app.training.runs import PREFIX, Run
@@ -25,6 +24,7 @@ from cfbd_core.poisoning.trigger_files import TRIGGERS_NAME
 from cfbd_core.training.config import LR_FINE_TUNING, LR_FROM_SCRATCH, TrainParams
 from cfbd_core.training.place import ASKED, RUNS
 from cfbd_core.training.specs import is_from_scratch
+from cfbd_core.wording import counted, duration
 
 LABELS = {
     "subset": "Train on",
@@ -146,7 +146,7 @@ def cost(asked: Asked, runs: Sequence[Run]) -> str:
     an_epoch = asked.pairs // asked.params.step_pairs
     passes = f"{epochs:,} ×" if steps == epochs * an_epoch else f"{steps / an_epoch:.2g} times"
     of = f"{passes} {asked.pairs:,} pairs, {pairs:,} in all"
-    text = f"**{steps:,} step{'' if steps == 1 else 's'}** of {asked.params.step_pairs:,} pairs: {of}."
+    text = f"**{counted(steps, 'step')}** of {asked.params.step_pairs:,} pairs: {of}."
     rate = train_runs.last_rate(runs, asked.params.model)
     if rate is None:
         return f"{text} No run with this model here yet: its first steps will tell how long it takes."

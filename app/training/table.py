@@ -9,11 +9,11 @@ from typing import Any
 import streamlit as st
 
 from app import state, widgets, words
-from app.audits.running import duration
 from app.training import charts as train_charts
 from app.training import live as train_live
 from app.training import runs as train_runs
 from app.training.runs import Run
+from cfbd_core.wording import duration
 
 MOST = 12  # runs that are compared where none is chosen
 COLUMNS = {

@@ -16,6 +16,7 @@ from app.words import escaped
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.errors import CfbdError
 from cfbd_core.store.detections import StoredDetection
+from cfbd_core.wording import decimal, percentage
 from cfbd_core.workbench.pair_filter import NOT, PairFilter
 from cfbd_core.workbench.preview import Preview
 
@@ -110,10 +111,10 @@ def _table(preview: Preview, held: Mapping[str, StoredDetection]) -> None:
                 "Verdict alone": int((preview.flagged & ~one.flagged).sum()),
                 **(
                     {
-                        "AUROC": _figure(areas[0]),
-                        "AUPRC": _figure(areas[1]),
-                        "TPR": widgets.share(found.tpr),
-                        "FPR": widgets.share(found.fpr),
+                        "AUROC": decimal(areas[0]),
+                        "AUPRC": decimal(areas[1]),
+                        "TPR": percentage(found.tpr),
+                        "FPR": percentage(found.fpr),
                     }
                     if preview.pairs.has_truth
                     else {}
@@ -145,10 +146,6 @@ def _looks(preview: Preview, one: StoredDetection) -> None:
                 filters.look_button(
                     label.format(count), f"look_{one.name}_{found.show}_{found.detector}", found
                 )
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
 
 
 page()

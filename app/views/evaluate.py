@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import charts, widgets
 from app.waiting import previews
+from cfbd_core.wording import percentage
 from cfbd_core.workbench.preview import Confusion, Preview
 
 
@@ -66,9 +67,9 @@ def _table(rows: dict[str, Confusion]) -> None:
         "Poisons missed": [row.missed for row in rows.values()],
         "Clean pairs removed": [row.false_alarms for row in rows.values()],
         "Clean pairs kept": [row.clean_kept for row in rows.values()],
-        "TPR": [widgets.share(row.tpr) for row in rows.values()],
-        "FPR": [widgets.share(row.fpr) for row in rows.values()],
-        "Precision": [widgets.share(row.precision) for row in rows.values()],
+        "TPR": [percentage(row.tpr) for row in rows.values()],
+        "FPR": [percentage(row.fpr) for row in rows.values()],
+        "Precision": [percentage(row.precision) for row in rows.values()],
     }
     st.dataframe(columns, hide_index=True, key="confusion")
     widgets.data_button("confusion", columns)

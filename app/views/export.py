@@ -17,6 +17,7 @@ from cfbd_core.export import Format, Style, Subset
 from cfbd_core.html_report import check_place
 from cfbd_core.jobs.jobs import Job
 from cfbd_core.store.columns import KEEP, REMOVE
+from cfbd_core.wording import plural
 from cfbd_core.workbench.export_look import first_rows, look
 from cfbd_core.workbench.preview import Preview
 
@@ -91,7 +92,7 @@ def _look(preview: Preview, subset: Subset, kind: Format, style: Style, out: Pat
     """How many pairs will be written, which are not, and the first as they will be."""
     found = look(preview, subset)
     pairs = len(found.rows)
-    told = [f"**{pairs:,}** pair{'' if pairs == 1 else 's'} will be written as {FORMATS[kind]}"]
+    told = [f"**{pairs:,}** {plural(pairs, 'pair')} will be written as {FORMATS[kind]}"]
     told += [f"{found.without_score:,} of them without a score"] if found.without_score else []
     told += [f"{found.without_picture:,} of them without a picture"] if found.without_picture else []
     st.markdown(", ".join(told) + ".")

@@ -21,6 +21,7 @@ from cfbd_core.groups.trigger_estimate import TriggerEstimate
 from cfbd_core.pictures.images import data_url
 from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.review import GroupRisk, Risk, learn, riskiest_first
+from cfbd_core.wording import plural
 from cfbd_core.workbench.groups import Groups
 from cfbd_core.workbench.pair_filter import NO_GROUP, PairFilter
 from cfbd_core.workbench.preview import Preview
@@ -74,7 +75,7 @@ def page() -> None:
             "those that are decided come last.",
         )
         st.markdown(
-            f"**{together:,}** flagged pairs in **{len(groups):,}** {'group' if len(groups) == 1 else 'groups'}; "
+            f"**{together:,}** flagged pairs in **{len(groups):,}** {plural(len(groups), 'group')}; "
             f"**{singles:,}** like no other",
             width="content",
         )

@@ -12,6 +12,7 @@ from app.deciding import undo, who
 from cfbd_core import Audit
 from cfbd_core.audit import log_export
 from cfbd_core.store.log import Action
+from cfbd_core.wording import plural
 from cfbd_core.workbench.action_words import action_words, filter_words, params_words
 
 PAGE = 20
@@ -51,7 +52,7 @@ def page() -> None:
 
 def _toolbar(audit: Audit, count: int) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        st.markdown(f"**{count:,}** action{'' if count == 1 else 's'}", width="content")
+        st.markdown(f"**{count:,}** {plural(count, 'action')}", width="content")
         st.caption(
             f"You decide as **{words.escaped(who.name(), 60)}**"
             + ("; give your name in the sidebar." if who.name() == who.NOBODY else "."),

@@ -25,6 +25,7 @@ from cfbd_core.machine.progress import Counter, Progress, no_progress
 from cfbd_core.sources import SourceOptions, open_source
 from cfbd_core.sources.base import Skip
 from cfbd_core.store import Database, queries, unscored
+from cfbd_core.wording import counted, has_or_have, is_or_are
 
 UNREAD = "unread"  # its name in the audit
 NOT_COUNTED = "this audit was made by a version that did not count what it left unread; a new audit does"
@@ -153,10 +154,9 @@ def _skip_table(skips: list[Skip]) -> pa.Table:
 
 
 def _renamed(added: queries.Added) -> str:
-    pairs = "pair has" if added.renamed == 1 else "pairs have"
     return (
-        f"{added.renamed:,} {pairs} a key that an earlier one has and "
-        f"{'is' if added.renamed == 1 else 'are'} called SHARD/KEY or KEY~2: {', '.join(added.examples)}"
+        f"{counted(added.renamed, 'pair')} {has_or_have(added.renamed)} a key that an earlier one has and "
+        f"{is_or_are(added.renamed)} called SHARD/KEY or KEY~2: {', '.join(added.examples)}"
         + (" …" if added.renamed > len(added.examples) else "")
     )
 

@@ -14,6 +14,7 @@ from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.method.metrics import detection_metrics
 from cfbd_core.store import Database, queries, unscored
 from cfbd_core.store.columns import DECISIONS
+from cfbd_core.wording import decimal, percentage
 
 EVIDENCE_SENTENCES = {
     "none": "No evidence of poisoning: the captions of D_p are no more alike than random ones.",
@@ -99,9 +100,9 @@ def text(result: dict[str, Any]) -> str:
         f"{result['flagged']:,} flagged, {result['kept']:,} kept"
         + (f", {result['skipped']:,} skipped" if result["skipped"] else ""),
         evidence_sentence(evidence)
-        + f" (cohesion {_number(evidence['cohesion'])}, random draws at most {_number(evidence['null_max'])})",
+        + f" (cohesion {decimal(evidence['cohesion'])}, random draws at most {decimal(evidence['null_max'])})",
         f"K = {params['k']}, γ = {params['gamma']:g}, q = {params['q']}, "
-        f"γ_z = {_number(params['gamma_z'])} ({params['gamma_z_rule']}), "
+        f"γ_z = {decimal(params['gamma_z'])} ({params['gamma_z_rule']}), "
         f"{'recheck' if params['recheck'] else 'as published'}",
         f"encoder {result['embedding']['encoder']}, mapping {result['mapping']['name']}",
     ]
@@ -118,9 +119,9 @@ def text(result: dict[str, Any]) -> str:
         )
     if truth:
         lines.append(
-            f"against the truth, {truth['poisons']:,} poisons: TPR {_share(truth['tpr'])}, "
-            f"FPR {_share(truth['fpr'])}, precision {_share(truth['precision'])}, "
-            f"AUROC of z {_number(truth['auroc_z'])}, {truth['poisons_kept']:,} poisons kept"
+            f"against the truth, {truth['poisons']:,} poisons: TPR {percentage(truth['tpr'])}, "
+            f"FPR {percentage(truth['fpr'])}, precision {percentage(truth['precision'])}, "
+            f"AUROC of z {decimal(truth['auroc_z'])}, {truth['poisons_kept']:,} poisons kept"
         )
     lines += [
         f"skipped {reason['pairs']:,} at {reason['stage']}: {reason['reason']} "
@@ -194,11 +195,3 @@ def _equal(column: pa.ChunkedArray, value: str) -> np.ndarray:
 
     same: np.ndarray = pc.fill_null(pc.equal(column, value), False).to_numpy()
     return same
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2%}"

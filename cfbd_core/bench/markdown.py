@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-NONE = "–"
+from cfbd_core.wording import NONE
 
 
 def header(columns: Sequence[str]) -> list[str]:

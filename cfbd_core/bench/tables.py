@@ -10,11 +10,12 @@ from cfbd_core.attacks import ATTACKS
 from cfbd_core.bench.analyses import FAULT_QS
 from cfbd_core.bench.base import Base
 from cfbd_core.bench.detection import TABLE_4_RATES, TARGET, Experiment, NotMeasured, scenario_id
-from cfbd_core.bench.markdown import NONE, header, line, mean_and_spread
+from cfbd_core.bench.markdown import header, line, mean_and_spread
 from cfbd_core.bench.paper import TABLE_3, TABLE_3_RATES, TABLE_4, TABLE_5, TABLE_5_SHARES
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.poisoning.plan import PoisonParams
 from cfbd_core.store.bench import Cell
+from cfbd_core.wording import NONE
 
 Z_KINDS = {"cfbd": "Eq. 6", "cfbd_centred": "centred"}
 TRAP_NAMES = {

@@ -11,6 +11,7 @@ from cfbd_core.cli.progress import StageBars
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.places import at_home
 from cfbd_core.training.place import ASKED
+from cfbd_core.wording import rounded_percentage
 
 MOST_SIDE = 4096  # of a picture that gets a trigger
 UNITS = {"pictures": "pictures", "triggers": "pictures", "no trigger": "pictures", "classes": "prompts"}
@@ -212,6 +213,5 @@ def _hits(figures: dict[str, Any]) -> str:
 
 
 def _percent(share: float, interval: list[float] | None = None) -> str:
-    if interval is None:
-        return f"{100 * share:.1f} %"
-    return f"{100 * share:.1f} % (95 %: {100 * interval[0]:.1f}–{100 * interval[1]:.1f})"
+    bounds = "" if interval is None else f" (95 %: {100 * interval[0]:.1f}–{100 * interval[1]:.1f})"
+    return rounded_percentage(share) + bounds

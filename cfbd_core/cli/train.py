@@ -21,6 +21,7 @@ from cfbd_core.machine.progress import Progress
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.defences import DEFENSES
 from cfbd_core.training.place import ASKED, read_asked
+from cfbd_core.wording import rounded_percentage
 
 if TYPE_CHECKING:
     from cfbd_core.training.sets import TrainingSet
@@ -269,7 +270,7 @@ def _text(result: dict[str, Any], out: Path) -> str:
     lines = [
         f"{result['steps']:,} steps on {result['pairs']:,} pairs in {result['seconds']:,.0f} s{rate}{loss}",
         *(
-            f"{name.upper()} {100 * result[name]:.1f} %"
+            f"{name.upper()} {rounded_percentage(result[name])}"
             for name in ("ca", "asr")
             if result.get(name) is not None
         ),

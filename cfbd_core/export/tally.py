@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from cfbd_core.export.columns import Format
+from cfbd_core.wording import by_kind, counted, is_or_are
 
 FEW = 3  # examples of what is told
 
@@ -63,14 +64,14 @@ class Tally:
             )
         if self.reencoded:
             told.append(
-                f"{_some(self.reencoded.total(), 'picture')} written as PNG ({_each(self.reencoded)}), the first frame "
-                "as the encoder saw it: open_clip's loader leaves out all but png, jpg, jpeg and webp"
+                f"{_some(self.reencoded.total(), 'picture')} written as PNG ({by_kind(self.reencoded)}), the first "
+                "frame as the encoder saw it: open_clip's loader leaves out all but png, jpg, jpeg and webp"
             )
         if self.renamed:
             told.append(
                 f"{_some(self.renamed.total(), 'picture')} called .{self.ending} as the first one is "
-                f"({_each(self.renamed)}): Hugging Face datasets takes one ending a set, and readers know a picture by "
-                "its bytes, which are unchanged"
+                f"({by_kind(self.renamed)}): Hugging Face datasets takes one ending a set, and readers know a picture "
+                "by its bytes, which are unchanged"
             )
         if self.late:
             told.append(
@@ -88,8 +89,4 @@ _NO_PICTURE: dict[Format, str] = {
 
 
 def _some(count: int, what: str) -> str:
-    return f"{count:,} {what}{' is' if count == 1 else 's are'}"
-
-
-def _each(kinds: Counter[str]) -> str:
-    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+    return f"{counted(count, what)} {is_or_are(count)}"

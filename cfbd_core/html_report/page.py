@@ -21,6 +21,7 @@ from cfbd_core.machine.files import told_in_one_line, written_beside
 from cfbd_core.machine.places import check_outside
 from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.pictures.thumbnails import Thumbnails
+from cfbd_core.wording import counted, decimal, percentage
 from cfbd_core.workbench.explorer import Explorer
 from cfbd_core.workbench.preview import Preview
 
@@ -141,15 +142,11 @@ def _truth(truth: dict[str, Any] | None) -> str:
         return ""
     shares = {
         "poisons known": f"{truth['poisons']:,}",
-        "of them removed (TPR)": _share(truth["tpr"]),
-        "clean pairs removed (FPR)": _share(truth["fpr"]),
+        "of them removed (TPR)": percentage(truth["tpr"]),
+        "clean pairs removed (FPR)": percentage(truth["fpr"]),
         "poisons kept": f"{truth['poisons_kept']:,}",
     }
     return "<h2>Against the known truth</h2>" + listed(shares)
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2%}"
 
 
 def _parameters(found: dict[str, Any]) -> str:
@@ -166,10 +163,8 @@ def _parameters(found: dict[str, Any]) -> str:
             "duplicates": "counted one by one"
             if not found["duplicates"]
             else f"collapsed: {found['duplicates']['hidden']:,} pairs take the verdict of their like",
-            "cohesion of D_p": f"{evidence['cohesion']:.4f}" if evidence["cohesion"] is not None else "–",
-            "random draws' at most": f"{evidence['null_max']:.4f}"
-            if evidence["null_max"] is not None
-            else "–",
+            "cohesion of D_p": decimal(evidence["cohesion"]),
+            "random draws' at most": decimal(evidence["null_max"]),
             "D_b / D_p / D_s": " / ".join(
                 f"{found[name]:,}" for name in ("benign", "poisoned", "suspicious")
             ),
@@ -205,7 +200,7 @@ def _groups(preview: Preview, progress: Progress) -> str:
         cards.append(_card(preview, group, groups.number(group), any(group is one for one in compared)))
     progress("report", len(shown), len(shown))
     more = len(groups) - len(cards)
-    told = f"{len(groups):,} {'group' if len(groups) == 1 else 'groups'}"
+    told = counted(len(groups), "group")
     told += f", the largest {len(cards)} are shown" if more > 0 else ""
     return (
         f"<h2>Suspected targets</h2><p>{told}; {len(groups.singles):,} flagged pairs are like no other.</p>{limit}"

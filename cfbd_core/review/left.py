@@ -29,6 +29,7 @@ from cfbd_core.review.control import (
 )
 from cfbd_core.review.estimate import LEVEL, Estimate, Left, estimate, reviews_needed
 from cfbd_core.store.columns import KEEP, REMOVE, removed
+from cfbd_core.wording import counted, has_or_have, is_or_are
 
 CONTROL_NAME = Path("review", "control.npz")
 DRAWN_FIRST, OF_REMOVED = 260, 60 / 260  # pairs drawn, and the share of them from the removed side
@@ -194,9 +195,9 @@ class WhatIsLeft:
         looked = self.drawn - self.pending
         unsure = f", {self.unsure:,} of them unsure" if self.unsure else ""
         return (
-            f"At most {_many(kept.at_most, 'poison')} {_is(kept.at_most)} left among the {self.kept:,} kept pairs "
-            f"({level}), and at most {_many(removed.at_most, 'clean pair')} among the {self.removed:,} removed "
-            f"({level}); from {_many(self.drawn, 'random pair')}, {looked:,} looked at{unsure}.",
+            f"At most {counted(kept.at_most, 'poison')} {is_or_are(kept.at_most)} left among the {self.kept:,} kept "
+            f"pairs ({level}), and at most {counted(removed.at_most, 'clean pair')} among the {self.removed:,} removed "
+            f"({level}); from {counted(self.drawn, 'random pair')}, {looked:,} looked at{unsure}.",
             f"Best guess: {_guess(kept, 'poison')}, and {_guess(removed, 'clean pair')}; in brackets the {level} "
             "intervals.",
         )
@@ -217,10 +218,10 @@ class WhatIsLeft:
         """What it means that pairs have moved since; empty where none has."""
         if not self.moved:
             return ""
-        has = "has" if self.moved == 1 else "have"
         return (
-            f"{_many(self.moved, 'pair')} {has} changed sides since the sample was drawn: the numbers are about the "
-            "split of then, with your decisions since. Draw a new sample to ask about the split of now."
+            f"{counted(self.moved, 'pair')} {has_or_have(self.moved)} changed sides since the sample was drawn: the "
+            "numbers are about the split of then, with your decisions since. Draw a new sample to ask "
+            "about the split of now."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -265,16 +266,8 @@ def _shared(total: int, kept: int, removed: int) -> tuple[int, int]:
     return of_kept, min(total - of_kept, removed)
 
 
-def _many(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def _is(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
 def _guess(left: Left, word: str) -> str:
     bounds = f"({left.low:,} to {left.high:,})"
     if left.point is None:
         return f"none yet for {word}s {bounds}, too few are looked at"
-    return f"{_many(round(left.point), word)} {bounds}"
+    return f"{counted(round(left.point), word)} {bounds}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.store.log import Action
+from cfbd_core.wording import counted
 from cfbd_core.workbench.filter_query import NAMES, from_query, parts
 
 DONE = {"": "take back", None: "various"}
@@ -15,9 +16,9 @@ DONE = {"": "take back", None: "various"}
 def action_words(action: Action) -> str:
     """What was done, and to how many pairs: "remove, 1,234 pairs", "undo #3"."""
     if action.target is not None:
-        return f"{action.kind} #{action.target}, {_pairs(action.pairs)} changed"
+        return f"{action.kind} #{action.target}, {counted(action.pairs, 'pair')} changed"
     read = "import: " if action.kind == "import" else ""
-    return f"{read}{DONE.get(action.decision, action.decision)}, {_pairs(action.pairs)}"
+    return f"{read}{DONE.get(action.decision, action.decision)}, {counted(action.pairs, 'pair')}"
 
 
 def filter_words(chosen: Mapping[str, Any] | None) -> str:
@@ -48,7 +49,3 @@ def params_words(params: Mapping[str, Any] | None) -> str:
         return ""
     cut = params.get("gamma_z") if params.get("gamma_z") is not None else params.get("gamma_z_rule")
     return f"K {params.get('k')} · γ {params.get('gamma')} · q {params.get('q')} · γ_z {cut}"
-
-
-def _pairs(count: int) -> str:
-    return f"{count:,} pair{'' if count == 1 else 's'}"

@@ -11,13 +11,14 @@ from plotly.subplots import make_subplots
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.bench.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, YELLOW, styled
-from cfbd_core.bench.markdown import NONE, header, line, mean_and_spread
+from cfbd_core.bench.markdown import header, line, mean_and_spread
 from cfbd_core.bench.paper import TABLE_1, TABLE_2
 from cfbd_core.bench.training.rows import ROWS
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.evaluation.retrieval import AT
 from cfbd_core.poisoning.poison_params import CONTROL
 from cfbd_core.store.bench import Cell
+from cfbd_core.wording import NONE
 
 COLOURS = (GREY, ORANGE, PURPLE, YELLOW, "#F0E442", "#56B4E9", GREEN, BLUE)  # a row of the tables each
 HEIGHT = 760
