@@ -22,7 +22,6 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from cfbd_core.embedding.mapping_network import (
-    CHUNK,
     fit_network,
     forward,
     new_network,
@@ -204,26 +203,6 @@ def ridge_map(image: np.ndarray, target: np.ndarray, alpha: float) -> Callable[[
     x = image - centre
     weights = np.linalg.solve(x.T @ x + alpha * np.eye(x.shape[1]), x.T @ (target - mean))
     return lambda other: _unit((other - centre) @ weights + mean)
-
-
-@dataclass(frozen=True)
-class MemoryMapping:
-    """F without training: the softmax(scale·⟨I, t_j⟩)-weighted mean over a memory of captions (m, d)."""
-
-    memory: np.ndarray
-    scale: float = 100.0
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Predict unit-length text embeddings float32 (n, d), in chunks."""
-        memory = np.asarray(self.memory, np.float32)
-        chunk = max(1, CHUNK * 1024 // max(1, len(memory)))
-        predicted = np.empty(image.shape, np.float32)
-        for start in range(0, len(image), chunk):
-            rows = slice(start, start + chunk)
-            logits = self.scale * np.asarray(image[rows], np.float32) @ memory.T
-            weights = np.exp(logits - logits.max(1, keepdims=True))
-            predicted[rows] = _unit(weights @ memory)
-        return predicted
 
 
 def _mean_prediction(networks: list[torch.nn.Sequential], image: np.ndarray) -> np.ndarray:

@@ -45,18 +45,6 @@ class Patch:
         return float(self.found.mean())
 
 
-def shared_patch(group: np.ndarray, control: np.ndarray, seed: int = 0) -> Patch:
-    """Look for a patch in ``group`` uint8 (n, s, s, 3) against ``control`` (m, s, s, 3), both at least 4 pictures.
-
-    A place that all share is looked for first: there even a smooth patch stands out.
-    """
-    fixed = fixed_patch(group, control, seed)
-    if fixed.seen:
-        return fixed
-    moving = moving_patch(group, control, seed)
-    return moving if moving.seen else fixed
-
-
 def fixed_patch(group: np.ndarray, control: np.ndarray, seed: int = 0) -> Patch:
     """The rectangle whose content varies least over the group; seen if it beats control pictures' by far."""
     box, gain = _agreeing(group, variance(control))

@@ -24,7 +24,7 @@ class Clusters:
 
     @cached_property
     def first(self) -> np.ndarray:
-        """The first pair of each cluster, its representative, int64 (m,)."""
+        """The first pair of each cluster, its representative, int64 (m,): what statistics see of it."""
         return np.unique(self.of, return_index=True)[1].astype(np.int64)
 
     @property
@@ -32,13 +32,6 @@ class Clusters:
         """The representative of each pair, int64 (n,)."""
         found: np.ndarray = self.first[self.of]
         return found
-
-    @cached_property
-    def representatives(self) -> np.ndarray:
-        """One pair of each cluster, bool (n,): what statistics see once duplicates are collapsed."""
-        mask = np.zeros(len(self.of), bool)
-        mask[self.first] = True
-        return mask
 
     @property
     def repeated(self) -> np.ndarray:

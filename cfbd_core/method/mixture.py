@@ -54,11 +54,6 @@ class Mixture:
         density: np.ndarray = np.exp(self._log_components(x))
         return density
 
-    def pdf(self, x: np.ndarray) -> np.ndarray:
-        """Density of the mixture at x (n,)."""
-        density: np.ndarray = self.components(x).sum(1)
-        return density
-
     def posterior(self, x: np.ndarray) -> np.ndarray:
         """Probability that x (n,) came from each component: (n, K), rows sum to 1; NaN where x is."""
         logs = self._log_components(x)

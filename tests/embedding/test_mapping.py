@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from cfbd_core.embedding.mapping import Mapping, MemoryMapping, mean_targets, ridge_map, train_mapping
+from cfbd_core.embedding.mapping import Mapping, mean_targets, ridge_map, train_mapping
 from cfbd_core.errors import EncoderError, ParameterError
 
 WIDTH = 24
@@ -188,10 +188,3 @@ def test_mean_targets_average_the_captions_of_an_image() -> None:
     assert ids.tolist() == [3, 7, 9]
     expected = unit(np.stack([text[[1, 4]].mean(0), text[[0, 2, 5]].mean(0), text[3]]))
     np.testing.assert_allclose(targets, expected, atol=1e-3)
-
-
-def test_memory_mapping_is_the_softmax_weighted_mean() -> None:
-    image, memory = world(70)[0], world(30, seed=4)[1]
-    weights = np.exp(100 * image.astype(np.float64) @ memory.T)
-    expected = unit((weights / weights.sum(1, keepdims=True)) @ memory)
-    np.testing.assert_allclose(MemoryMapping(memory)(image), expected, atol=1e-4)

@@ -28,7 +28,7 @@ def test_clusters_are_pairs_of_one_label(labels, count) -> None:
         assert (clusters.of[part] == number).all()
         assert (clusters.first_of[part] == part[0]).all()
     assert clusters.sizes.tolist() == [len(part) for part in parts]
-    assert np.flatnonzero(clusters.representatives).tolist() == [part[0] for part in parts]
+    assert clusters.first.tolist() == [part[0] for part in parts]
     several = [part for part in parts if len(part) > 1]
     assert np.flatnonzero(clusters.repeated).tolist() == sorted(
         position for part in several for position in part
