@@ -19,6 +19,7 @@ from cfbd_core.audit.report import evidence_sentence
 from cfbd_core.config import SplitParams
 from cfbd_core.errors import CfbdError
 from cfbd_core.export import spreadsheet_safe
+from cfbd_core.machine.registry import Registry
 from cfbd_core.workbench.preview import Preview
 
 LEVELS: dict[str, tuple[Literal["green", "orange", "red"], str]] = {
@@ -199,3 +200,11 @@ def described(params: SplitParams, gamma_z: float) -> str:
     kind = "" if params.gamma_z_rule == "manual" else f" ({params.gamma_z_rule})"
     once = " · duplicates once" if params.collapse_duplicates else ""
     return f"K {params.k} · γ {params.gamma:g} · q {params.q:,} · γ_z {cut}{kind}{once}"
+
+
+def title_of(offered: Registry[Any], name: str) -> str:
+    """An attack or a detector as a list shows it; one of another package that cannot be imported goes by its name."""
+    try:
+        return str(offered[name].title)
+    except CfbdError:
+        return name

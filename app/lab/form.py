@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import streamlit as st
 
-from app import state, words
+from app import state, widgets, words
 from app.audits import new_audit
 from app.lab import request as lab
 from cfbd_core.attacks import ATTACKS, Attack
@@ -65,19 +65,13 @@ def ask() -> lab.Asked | None:
             return None
 
 
-def _title(name: str) -> str:
-    """An attack as the list shows it; one of another package that cannot be imported goes by its name."""
-    if name == CONTROL:
-        return "No attack (a clean copy)"
-    try:
-        return ATTACKS[name].title
-    except CfbdError:
-        return name
-
-
 def problem(error: CfbdError) -> None:
     """One line that says what to mend."""
     st.error(words.escaped(lab.in_words(error)), icon=":material/error:")
+
+
+def _title(name: str) -> str:
+    return "No attack (a clean copy)" if name == CONTROL else widgets.title_of(ATTACKS, name)
 
 
 def _source() -> tuple[str, SourceOptions] | None:

@@ -14,7 +14,6 @@ from app.pairs import filters
 from app.waiting import previews
 from app.words import escaped
 from cfbd_core.detectors import DETECTORS
-from cfbd_core.errors import CfbdError
 from cfbd_core.store.detections import StoredDetection
 from cfbd_core.wording import decimal, percentage
 from cfbd_core.workbench.pair_filter import NOT, PairFilter
@@ -65,7 +64,7 @@ def _run(folder: Path) -> None:
         st.multiselect(
             "Detectors",
             names,
-            format_func=_title,
+            format_func=lambda name: widgets.title_of(DETECTORS, name),
             key="detectors",
             persist_state="session",
             placeholder="choose some",
@@ -81,14 +80,6 @@ def _run(folder: Path) -> None:
             args=[folder],
             disabled=state.is_read_only() or not st.session_state.get("detectors"),
         )
-
-
-def _title(name: str) -> str:
-    """A detector as the list shows it; one of another package that cannot be imported goes by its name."""
-    try:
-        return DETECTORS[name].title
-    except CfbdError:
-        return name
 
 
 def _start(folder: Path) -> None:

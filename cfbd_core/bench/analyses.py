@@ -14,7 +14,7 @@ from cfbd_core.bench.scenario import Scenario
 from cfbd_core.config import SplitParams
 from cfbd_core.detectors import DETECTORS, Cfbd
 from cfbd_core.detectors import detect as judge
-from cfbd_core.method.metrics import areas_under, pr_curve, rank_metrics, roc_curve
+from cfbd_core.method.metrics import areas_under, pr_curve, rank_metrics, roc_curve, share
 from cfbd_core.method.mixture import fit_mixture
 from cfbd_core.method.scores import centred, gather, textual_correlation, unit_rows
 from cfbd_core.method.split import benign_cut, choose_gamma_z, coarse_split
@@ -47,14 +47,17 @@ def detect(scenario: Scenario, name: str) -> Result:
     found = judge(name, scenario.pairs)
     truth, known = scenario.truth, np.isfinite(found.score)
     poisons, clean = truth & known, ~truth & known
-    result = {
+    counts = {
         "pairs": int(known.sum()),
         "poisons": int(poisons.sum()),
         "flagged": int(found.flagged.sum()),
         "caught": int((found.flagged & poisons).sum()),
         "false_alarms": int((found.flagged & clean).sum()),
-        "tpr": _share(found.flagged & poisons, poisons),
-        "fpr": _share(found.flagged & clean, clean),
+    }
+    result = {
+        **counts,
+        "tpr": share(counts["caught"], counts["poisons"]),
+        "fpr": share(counts["false_alarms"], int(clean.sum())),
         **rank_metrics(truth, found.score),
     }
     if isinstance(DETECTORS[name], Cfbd):
@@ -78,17 +81,17 @@ def faults(scenario: Scenario) -> Result:
     texts = {"": text, " centred": centred(text)}
     result: Result = {}
     for q in FAULT_QS:
-        for share in FAULT_SHARES:
-            wrong = round(share * q)
+        for part in FAULT_SHARES:
+            wrong = round(part * q)
             if q - wrong > len(poisons):
-                result |= {f"{q} {share}{kind}": None for kind in texts}
+                result |= {f"{q} {part}{kind}": None for kind in texts}
                 continue
             probe = np.concatenate(
                 [rng.choice(poisons, q - wrong, replace=False), rng.choice(clean, wrong, replace=False)]
             )
             for kind, vectors in texts.items():
                 areas = areas_under(scenario.truth, textual_correlation(vectors, probe))
-                result[f"{q} {share}{kind}"] = areas[0] if areas else None
+                result[f"{q} {part}{kind}"] = areas[0] if areas else None
     return result
 
 
@@ -144,8 +147,8 @@ def ablation(scenario: Scenario) -> Result:
         by_q.append(
             {
                 "q": q,
-                "tpr": _share(flagged & truth, truth),
-                "fpr": _share(flagged & ~truth, ~truth),
+                "tpr": share(int((flagged & truth).sum()), int(truth.sum())),
+                "fpr": share(int((flagged & ~truth).sum()), int((~truth).sum())),
                 "auroc": areas[0] if areas else None,
                 "purity": float(truth[coarse.probe].mean()),
             }
@@ -186,7 +189,3 @@ def _histograms(values: dict[str, np.ndarray], counts: bool = False) -> Result:
         bars = np.histogram(part[np.isfinite(part)], edges)[0]
         found[name] = bars.tolist() if counts else (bars / max(1, bars.sum())).tolist()
     return found
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> float | None:
-    return float(part.sum() / whole.sum()) if whole.any() else None
