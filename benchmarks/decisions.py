@@ -26,6 +26,8 @@ import pyarrow.parquet as pq
 
 from cfbd_core import Audit
 from cfbd_core.store import queries
+from cfbd_core.store.adding import add_pairs
+from cfbd_core.store.scores import replace_scores, replace_verdicts
 from cfbd_core.workbench.explorer import Explorer
 
 ROUNDS = 5
@@ -69,10 +71,10 @@ def make_audit(folder: Path, n: int) -> Audit:
     pq.write_table(pairs, folder / "parts" / "pairs_000000.parquet")
     scores = dict.fromkeys(("s_o", "s_g", "consistency", "residual", "residual_calibrated", "intra"), c)
     with audit._database.writing(reads=folder / "parts") as connection:
-        queries.add_pairs(connection, folder / "parts")
-        queries.replace_scores(connection, pa.table({"row": rows, **scores}))
+        add_pairs(connection, folder / "parts")
+        replace_scores(connection, pa.table({"row": rows, **scores}))
         subset = rng.integers(0, 3, n).astype(np.int8)
-        queries.replace_verdicts(connection, rows, c.astype(np.float64), subset, c > 0.25)
+        replace_verdicts(connection, rows, c.astype(np.float64), subset, c > 0.25)
         queries.record_run(connection, "score", datetime.now(UTC), {}, {})
     return audit
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from cfbd_core import Audit, SplitParams
 from cfbd_core.config import SPLIT_RULES
 from cfbd_core.store import queries, unscored
+from cfbd_core.store.scores import replace_scores
 
 READ, WIDTH, SHARD_ROWS = 420, 64, 96
 ODD_CAPTIONS = {
@@ -91,7 +92,7 @@ def put_scores(audit: Audit, c: np.ndarray) -> None:
         unscored.replace_unscored(connection, failures)
         rows = np.setdiff1d(queries.pair_rows(connection), failures["row"].to_numpy())
         other = dict.fromkeys(("s_o", "s_g", "residual", "residual_calibrated", "intra"), c[rows])
-        queries.replace_scores(connection, pa.table({"row": rows, "consistency": c[rows], **other}))
+        replace_scores(connection, pa.table({"row": rows, "consistency": c[rows], **other}))
         queries.set_meta(connection, "mapping", {"name": "none"})
         queries.record_run(connection, "score", datetime.now(UTC), {}, {})
 

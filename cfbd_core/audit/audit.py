@@ -33,6 +33,7 @@ from cfbd_core.machine.places import DATABASE_NAME, UNFINISHED
 from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.sources import SourceOptions
 from cfbd_core.store import Database, detections, queries, unscored
+from cfbd_core.store.scores import judged, read_consistency, read_scores, replace_scores, replace_verdicts
 
 if TYPE_CHECKING:
     from cfbd_core.embedding.encoders import Encoder
@@ -143,7 +144,7 @@ class Audit(AuditLog):
             health = scoring.encoder_health(self.shards, rows, image_of, embedding)
             with self._database.writing() as connection:
                 unscored.replace_unscored(connection, without)
-                queries.replace_scores(connection, table)
+                replace_scores(connection, table)
                 queries.set_meta(connection, "mapping", chosen.to_dict())
                 queries.set_meta(connection, "health", health)
                 queries.forget_meta(connection, "split")
@@ -164,7 +165,7 @@ class Audit(AuditLog):
             self._needed("mapping", "cfbd score")
             started = datetime.now(UTC)
             with self._database.reading() as connection:
-                rows, consistency = queries.consistency(connection)
+                rows, consistency = read_consistency(connection)
             pairs = judging.pairs_to_split(
                 rows,
                 consistency,
@@ -177,7 +178,7 @@ class Audit(AuditLog):
             found = Cfbd.of(DETECTORS).under(params).detect(pairs)
             summary = {name: value for name, value in found.info.items() if name not in PER_PAIR}
             with self._database.writing() as connection:
-                queries.replace_verdicts(connection, rows, found.score, found.info["subset"], found.flagged)
+                replace_verdicts(connection, rows, found.score, found.info["subset"], found.flagged)
                 queries.set_meta(connection, "split", summary)
                 queries.record_run(connection, "split", started, params.to_dict(), summary["params"])
             return summary
@@ -200,7 +201,7 @@ class Audit(AuditLog):
             self._needed("mapping", "cfbd score")
             started = datetime.now(UTC)
             with self._database.reading() as connection:
-                scores = queries.scores(connection)
+                scores = read_scores(connection)
                 is_scored = np.isin(queries.pair_rows(connection), scores["row"].to_numpy())
                 image_ids = queries.image_groups(connection)[is_scored]
             pairs = judging.pairs_to_judge(
@@ -230,7 +231,7 @@ class Audit(AuditLog):
         """Each stored detection beside the verdict and the truth (:func:`cfbd_core.audit.detect.compared`)."""
         with self._database.reading() as connection:
             held = detections.detections(connection)
-            outcome = queries.judged(connection)
+            outcome = judged(connection)
         return [judging.compared(one, *outcome) for one in held]
 
     # --- what came out -----------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from cfbd_core.machine.progress import Counter, Progress
 from cfbd_core.pictures.picture import MOVED, digest_at
 from cfbd_core.pictures.place import places_of
 from cfbd_core.store import Database, queries, unscored
+from cfbd_core.store.scores import forget_scores
 
 FEW_GONE = 10
 SHARE_GONE = 0.01  # of the images: more that vanish after the ingest are a disk that is not there
@@ -160,7 +161,7 @@ class EmbedAudit:
             unscored.set_aside(connection, unreadable)
             queries.set_meta(connection, "embedding", plan)
             if done is not None and done != plan:
-                queries.forget_scores(connection)
+                forget_scores(connection)
             stats = {"unreadable": unreadable.num_rows}
             queries.record_run(connection, "embed", started, plan, stats)
         return int(np.isin(aside.to_numpy(), unreadable["row"].to_numpy(), invert=True).sum())

@@ -25,6 +25,7 @@ from cfbd_core.machine.progress import Counter, Progress, no_progress
 from cfbd_core.sources import SourceOptions, open_source
 from cfbd_core.sources.base import Skip
 from cfbd_core.store import Database, queries, unscored
+from cfbd_core.store.adding import Added, add_pairs, add_skips
 from cfbd_core.wording import counted, has_or_have, is_or_are
 
 UNREAD = "unread"  # its name in the audit
@@ -79,8 +80,8 @@ def ingest(
             raise SourceError(_nothing_usable(source, skips))
         digests.keep(shards.pictures)
         with database.writing(reads=parts) as connection:
-            queries.add_skips(connection, _skip_table(skips))
-            added = queries.add_pairs(connection, parts, named)
+            add_skips(connection, _skip_table(skips))
+            added = add_pairs(connection, parts, named)
             if added.renamed:
                 opened.unread.note(_renamed(added))
             about = {"source": identity | {"rows": read}, UNREAD: opened.unread.to_dict(), STAMPS: stamps}
@@ -153,7 +154,7 @@ def _skip_table(skips: list[Skip]) -> pa.Table:
     )
 
 
-def _renamed(added: queries.Added) -> str:
+def _renamed(added: Added) -> str:
     return (
         f"{counted(added.renamed, 'pair')} {has_or_have(added.renamed)} a key that an earlier one has and "
         f"{is_or_are(added.renamed)} called SHARD/KEY or KEY~2: {', '.join(added.examples)}"

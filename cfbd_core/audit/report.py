@@ -14,6 +14,7 @@ from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.method.metrics import detection_metrics
 from cfbd_core.store import Database, queries, unscored
 from cfbd_core.store.columns import DECISIONS
+from cfbd_core.store.scores import SUBSETS
 from cfbd_core.wording import decimal, percentage
 
 EVIDENCE_SENTENCES = {
@@ -51,7 +52,7 @@ def report(database: Database, settings_id: str | None = None) -> dict[str, Any]
     kept_by_hand = int((_equal(outcome["final"], "kept") & poisoned).sum())
     return {
         "pairs": outcome.num_rows,
-        **{subset: int(_equal(outcome["subset"], subset).sum()) for subset in queries.SUBSETS},
+        **{subset: int(_equal(outcome["subset"], subset).sum()) for subset in SUBSETS},
         "flagged": int(_equal(outcome["final"], "removed").sum()),
         "kept": int(_equal(outcome["final"], "kept").sum()),
         "skipped": sum(reason["pairs"] for reason in reasons),

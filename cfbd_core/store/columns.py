@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from cfbd_core.store.queries import checked_rows
+from cfbd_core.store.scores import read_scores
 
 DECISIONS = ("", "keep", "remove", "unsure")
 KEEP, REMOVE = DECISIONS.index("keep"), DECISIONS.index("remove")
@@ -65,16 +66,8 @@ def is_known_clean(connection: duckdb.DuckDBPyConnection) -> bool:
 
 def other_scores(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
     """s_o, s_g, residual and m of all scored pairs, float32 (n, 4), by row; NaN where there is none."""
-    found = connection.execute(
-        """
-        SELECT row, s_o, s_g, residual, intra FROM scores SEMI JOIN pairs USING (row)
-        WHERE consistency IS NOT NULL
-        """
-    ).fetchnumpy()
-    values = [
-        np.ma.filled(found[name].astype(np.float32), np.nan) for name in ("s_o", "s_g", "residual", "intra")
-    ]
-    return np.column_stack(values)[np.argsort(np.asarray(found["row"]), kind="stable")]
+    table = read_scores(connection)
+    return np.column_stack([table[name].to_numpy() for name in ("s_o", "s_g", "residual", "intra")])
 
 
 def decided(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray]:

@@ -1,25 +1,19 @@
-"""Named queries. Each takes an open connection; transactions belong to the caller."""
+"""Named queries: pairs, runs, values by name. Each takes an open connection; transactions belong to the caller."""
 
 from __future__ import annotations
 
-import glob
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset
 
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.store.detections import forget_detections
 from cfbd_core.store.meta import checked, way_out
 
-SUBSETS = ("benign", "poisoned", "suspicious")
-VERDICTS = ("clean", "poisoned")
 SPOOL_ROWS = 10_000
 PAIR_COLUMNS = (
     "row, key, image, image_offset, image_size, caption, label, poisoned, attack, target, "
@@ -77,107 +71,6 @@ def forget_meta(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
     """Remove values; names that are not there are fine."""
     for name in names:
         connection.execute("DELETE FROM meta WHERE name = ?", [name])
-
-
-class Added(NamedTuple):
-    """What :func:`add_pairs` did: pairs added, and of them those with a new name, with a few of these names."""
-
-    pairs: int
-    renamed: int
-    examples: list[str]
-
-
-def add_pairs(
-    connection: duckdb.DuckDBPyConnection, parts: Path, shards: Sequence[tuple[int, str]] = ((0, ""),)
-) -> Added:
-    """Take in the Parquet parts of an ingest; ``shards`` are (first row, name), in order.
-
-    A key that was seen before gets a new name (:func:`cfbd_core.sources.base.repeated_key`), unless it comes with the
-    same picture and caption: that is skipped.
-    """
-    _show_parts(connection, parts)
-    _find_repeats(connection, shards)
-    connection.execute(
-        """
-        INSERT INTO skipped
-        SELECT key, 'pair ' || row, 'ingest', 'duplicate key', 'first seen as pair ' || same, image, caption
-        FROM repeated WHERE row > same ORDER BY row
-        """
-    )
-    _free_names(connection)
-    connection.execute(
-        """
-        INSERT INTO pairs
-        SELECT row, coalesce(name, p.key), p.image, image_offset, image_size, p.caption,
-            label, poisoned, attack, target, origin_key, origin_caption
-        FROM parts p LEFT JOIN repeated USING (row) WHERE same IS NULL OR same = row ORDER BY row
-        """
-    )
-    query = "SELECT count(*), list(name ORDER BY row)[:3] FROM repeated WHERE name IS NOT NULL"
-    renamed, examples = connection.execute(query).fetchall()[0]
-    connection.execute("DROP TABLE repeated; DROP VIEW parts")
-    return Added(pair_count(connection), renamed, examples or [])
-
-
-def _show_parts(connection: duckdb.DuckDBPyConnection, parts: Path) -> None:
-    """Let SQL find the Parquet files in ``parts`` as ``parts``."""
-    if glob.has_magic(str(parts)):  # DuckDB takes the folder's name for a pattern, and Arrow does not
-        connection.register("parts", pyarrow.dataset.dataset(parts, format="parquet"))
-        return
-    files = f"{parts}/pairs_*.parquet".replace("'", "''")
-    connection.execute(f"CREATE TEMP VIEW parts AS SELECT * FROM read_parquet('{files}')")
-
-
-def _find_repeats(connection: duckdb.DuckDBPyConnection, shards: Sequence[tuple[int, str]]) -> None:
-    """Make the table ``repeated``: every pair whose key another has; ``same`` is the first with all else alike.
-
-    ``name`` is null for the first pair of a key, and for copies.
-    """
-    # Few keys repeat, if any: counting them takes a fraction of what a window over all rows takes.
-    connection.execute(
-        """
-        CREATE TEMP TABLE repeated AS
-        SELECT row, key, image, caption, min(row) OVER alike AS same, NULL::VARCHAR AS name
-        FROM parts JOIN (SELECT key FROM parts GROUP BY key HAVING count(*) > 1) USING (key)
-        WINDOW alike AS (PARTITION BY key, image, image_offset, image_size, caption)
-        """
-    )
-    names = {"first": [row for row, _ in shards], "shard": [shard for _, shard in shards]}
-    connection.register("shards", pa.table(names, pa.schema([("first", pa.int64()), ("shard", pa.string())])))
-    connection.execute(
-        """
-        UPDATE repeated SET name = found.name FROM (
-            SELECT row, nth, home, shard, CASE WHEN shard = home THEN '' ELSE shard || '/' END || key
-                || CASE WHEN nth > 1 THEN '~' || nth ELSE '' END AS name
-            FROM (
-                SELECT row, key, shards.shard, row_number() OVER (PARTITION BY key, shards.shard ORDER BY row) AS nth,
-                    first_value(shards.shard) OVER (PARTITION BY key ORDER BY row) AS home
-                FROM repeated ASOF JOIN shards ON row >= shards.first WHERE row = same
-            )
-        ) found WHERE repeated.row = found.row AND NOT (nth = 1 AND found.shard = home)
-        """
-    )
-    connection.unregister("shards")
-
-
-def _free_names(connection: duckdb.DuckDBPyConnection) -> None:
-    """Lengthen new names that are a pair's key already, or another's new name."""
-    taken = """
-        SELECT row FROM repeated WHERE name IN (SELECT key FROM parts) OR (
-            name IS NOT NULL AND row NOT IN (SELECT min(row) FROM repeated WHERE name IS NOT NULL GROUP BY name)
-        )
-    """
-    if not connection.execute("SELECT count(name) FROM repeated").fetchall()[0][0]:
-        return
-    while connection.execute(f"SELECT count(*) FROM ({taken})").fetchall()[0][0]:
-        connection.execute(f"UPDATE repeated SET name = name || '~' WHERE row IN ({taken})")
-
-
-def add_skips(connection: duckdb.DuckDBPyConnection, skips: pa.Table) -> None:
-    """Append to ``skipped``; columns as in the table."""
-    connection.register("new_skips", skips)
-    connection.execute("INSERT INTO skipped BY NAME SELECT * FROM new_skips")
-    connection.unregister("new_skips")
 
 
 def pair_count(connection: duckdb.DuckDBPyConnection) -> int:
@@ -238,83 +131,6 @@ def image_groups(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
         """,
         np.int64,
     )
-
-
-def scores(connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    """Row, s_o, s_g, consistency, residual and intra of all scored pairs, by row."""
-    table = connection.sql(
-        """
-        SELECT row, s_o, s_g, consistency, residual, intra FROM scores SEMI JOIN pairs USING (row)
-        WHERE consistency IS NOT NULL ORDER BY row
-        """
-    ).to_arrow_table()
-    checked_rows(connection, table["row"].to_numpy())
-    return table
-
-
-def judged(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows int64 of all scored pairs, whether the verdict flags them, bool, and truth int8 (−1 unknown), each (n,)."""
-    table = connection.sql(
-        """
-        SELECT s.row, coalesce(v.verdict = 'poisoned', false) AS flagged,
-            coalesce(p.poisoned::TINYINT, -1)::TINYINT AS truth
-        FROM scores s JOIN pairs p ON p.row = s.row LEFT JOIN verdicts v ON v.row = s.row
-        WHERE s.consistency IS NOT NULL ORDER BY s.row
-        """
-    ).to_arrow_table()
-    rows, flagged, truth = (table[name].to_numpy() for name in ("row", "flagged", "truth"))
-    return rows, flagged, truth
-
-
-def replace_scores(connection: duckdb.DuckDBPyConnection, scores: pa.Table) -> None:
-    """Put new scores in place of the old ones; verdicts and detections, which rest on them, go."""
-    connection.execute("DELETE FROM scores")
-    connection.execute("DELETE FROM verdicts")
-    forget_detections(connection)
-    connection.register("new_scores", scores)
-    connection.execute("INSERT INTO scores BY NAME SELECT * FROM new_scores")
-    connection.unregister("new_scores")
-
-
-def forget_scores(connection: duckdb.DuckDBPyConnection) -> None:
-    """Drop scores, verdicts and what is known of them: the embeddings they rest on were made anew."""
-    connection.execute("DELETE FROM scores")
-    connection.execute("DELETE FROM verdicts")
-    forget_detections(connection)
-    forget_meta(connection, "mapping", "health", "split")
-
-
-def replace_verdicts(
-    connection: duckdb.DuckDBPyConnection,
-    rows: np.ndarray,
-    z: np.ndarray,
-    subset: np.ndarray,
-    poisoned: np.ndarray,
-) -> None:
-    """Put a new split in place: rows int64 (n,), z (n,) NaN = null, subset int8 (n,), poisoned bool (n,)."""
-    table = pa.table(
-        {
-            "row": rows,
-            "z": pa.array(z.astype(np.float32), mask=np.isnan(z)),
-            "subset": pa.DictionaryArray.from_arrays(subset.astype(np.int8), list(SUBSETS)),
-            "verdict": pa.DictionaryArray.from_arrays(poisoned.astype(np.int8), list(VERDICTS)),
-        }
-    )
-    connection.execute("DELETE FROM verdicts")
-    connection.register("new_verdicts", table)
-    connection.execute("INSERT INTO verdicts BY NAME SELECT * FROM new_verdicts")
-    connection.unregister("new_verdicts")
-
-
-def consistency(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray]:
-    """Rows int64 (n,) and consistency float32 (n,) of all scored pairs, by row."""
-    table = connection.sql(
-        """
-        SELECT row, consistency FROM scores SEMI JOIN pairs USING (row)
-        WHERE consistency IS NOT NULL ORDER BY row
-        """
-    ).to_arrow_table()
-    return checked_rows(connection, table["row"].to_numpy()), table["consistency"].to_numpy()
 
 
 def keys_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> list[str]:

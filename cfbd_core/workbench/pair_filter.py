@@ -12,7 +12,7 @@ from cfbd_core.maps.lasso import Lasso
 from cfbd_core.maps.maps import Map, load_map
 from cfbd_core.method.neighbours import nearest_of
 from cfbd_core.store.columns import DECISIONS
-from cfbd_core.store.queries import SUBSETS
+from cfbd_core.store.scores import SUBSETS
 from cfbd_core.workbench.copies import Copies
 from cfbd_core.workbench.likeness import COUNT, Like
 from cfbd_core.workbench.preview import Preview

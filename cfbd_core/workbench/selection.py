@@ -15,7 +15,7 @@ from cfbd_core import export as exporting
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.store.columns import DECISIONS, removed
-from cfbd_core.store.queries import SUBSETS, VERDICTS
+from cfbd_core.store.scores import SUBSETS, VERDICTS
 from cfbd_core.workbench import filter_query, slider_query
 from cfbd_core.workbench.pair_filter import NOT, outlined_map
 

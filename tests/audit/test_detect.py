@@ -10,7 +10,7 @@ from cfbd_core.cli import main
 from cfbd_core.detectors import DETECTORS, Pairs
 from cfbd_core.errors import ParameterError
 from cfbd_core.method.scores import JoinedRows
-from cfbd_core.store import queries
+from cfbd_core.store.scores import read_consistency, read_scores, replace_scores
 
 TRAINED = [name for name, one in DETECTORS.items() if one.trains]
 USUAL = [name for name in DETECTORS if name not in TRAINED]
@@ -31,7 +31,7 @@ def test_cfbd_as_a_detector_is_what_a_split_of_the_same_settings_stores(own: Aud
     assert one["alone"] == one["verdict_alone"] == 0
     z = own.pairs(order_by="row")["z"].to_numpy()
     with own._database.reading() as connection:
-        rows, _ = queries.consistency(connection)
+        rows, _ = read_consistency(connection)
         score = connection.execute("SELECT score FROM detections ORDER BY row").fetchnumpy()["score"]
     held = own.pairs(order_by="row")["row"].to_numpy()
     np.testing.assert_array_equal(z[np.isin(held, rows)], score)
@@ -48,8 +48,8 @@ def test_again_it_takes_the_place_of_the_last(own: Audit):
 def test_new_scores_forget_them(own: Audit):
     own.detect("cosine")
     with own._database.writing() as connection:
-        table = queries.scores(connection)
-        queries.replace_scores(connection, table)
+        table = read_scores(connection)
+        replace_scores(connection, table)
     assert own.detections() == []
 
 

@@ -23,6 +23,7 @@ from cfbd_core.html_report import write_html_report
 from cfbd_core.sources import SourceOptions, fingerprint
 from cfbd_core.sources.base import repeated_key
 from cfbd_core.store import queries
+from cfbd_core.store.adding import add_pairs
 from cfbd_core.workbench.explorer import Explorer
 from tests.sources.helpers import picture_bytes, record, write_pictures, write_tar
 from tests.toy import ToyEncoder
@@ -138,7 +139,7 @@ def test_the_name_of_a_repeated_key_is_the_same_in_the_store_and_in_python(tmp_p
     pq.write_table(pa.table(columns), tmp_path / "pairs_000000.parquet")
     audit = Audit.create(tmp_path / "audit")
     with audit._database.writing(reads=tmp_path) as connection:
-        assert queries.add_pairs(connection, tmp_path, shards).renamed == 6
+        assert add_pairs(connection, tmp_path, shards).renamed == 6
     assert audit.pairs()["key"].to_pylist() == names
 
 

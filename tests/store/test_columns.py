@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cfbd_core.store import Database, acting, columns, queries
+from cfbd_core.store.adding import add_pairs
+from cfbd_core.store.scores import replace_scores
 
 CAPTIONS = [
     "100% off",
@@ -48,7 +50,7 @@ def database(tmp_path) -> Database:
     )
     pq.write_table(pairs, tmp_path / "pairs_000000.parquet")
     with database.writing(tmp_path) as connection:
-        queries.add_pairs(connection, tmp_path)
+        add_pairs(connection, tmp_path)
     return database
 
 
@@ -57,9 +59,7 @@ def put_scores(database: Database, rows: list[int], c: list[float | None]) -> No
         name: pa.array(c, pa.float32()) for name in ("s_o", "s_g", "residual", "residual_calibrated", "intra")
     }
     with database.writing() as connection:
-        queries.replace_scores(
-            connection, pa.table({"row": rows, "consistency": pa.array(c, pa.float32()), **other})
-        )
+        replace_scores(connection, pa.table({"row": rows, "consistency": pa.array(c, pa.float32()), **other}))
 
 
 def decide(database: Database, rows: list[int], codes: list[int]) -> None:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from cfbd_core.errors import AuditError, DecidedMeanwhile, ParameterError
 from cfbd_core.store import Database, acting, log, migrations, queries, schema
 from cfbd_core.store.acting import By
+from cfbd_core.store.adding import add_pairs
 from cfbd_core.store.columns import DECISIONS, decided, notes_of
 from cfbd_core.store.log import Action
 from tests.store.older import DECIDED, make_older
@@ -52,7 +53,7 @@ def made(folder: Path) -> Database:
     )
     pq.write_table(pairs, folder / "pairs_000000.parquet")
     with database.writing(folder) as connection:
-        queries.add_pairs(connection, folder)
+        add_pairs(connection, folder)
     return database
 
 

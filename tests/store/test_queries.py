@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cfbd_core.store import Database, acting, queries, schema
+from cfbd_core.store.adding import add_pairs
+from cfbd_core.store.scores import replace_verdicts
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def database(tmp_path) -> Database:
     pq.write_table(pairs.slice(0, 2), tmp_path / "pairs_000000.parquet")
     pq.write_table(pairs.slice(2), tmp_path / "pairs_000001.parquet")
     with database.writing(tmp_path) as connection:
-        assert queries.add_pairs(connection, tmp_path).pairs == 3
+        assert add_pairs(connection, tmp_path).pairs == 3
     return database
 
 
@@ -73,7 +75,7 @@ def test_final_follows_the_verdict_until_someone_decides(database):
     rows, subset = np.array([0, 1, 3]), np.array([0, 1, 2], np.int8)
     with database.writing() as connection:
         z = np.array([0.1, np.nan, 0.3])
-        queries.replace_verdicts(connection, rows, z, subset, np.array([False, True, True]))
+        replace_verdicts(connection, rows, z, subset, np.array([False, True, True]))
         table = pa.table(
             {"key": ["a", "b", "c"], "decision": ["remove", "unsure", "keep"], "note": ["", "", ""]}
         )
