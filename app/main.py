@@ -91,12 +91,7 @@ def _folder() -> Path | None:
 def _is_ready(folder: Path | None) -> bool:
     """Whether there is something to show; else a calm page that says what to do."""
     if folder is None:
-        widgets.empty(
-            ":material/folder_open:",
-            "No audit is open",
-            "Open one, or make one of your own pairs.",
-            page="views/audits.py",
-        )
+        widgets.no_audit()
         return False
     if not state.is_scored(folder):
         source = Audit.open(folder).source() or "SOURCE"

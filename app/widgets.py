@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ LEVELS: dict[str, tuple[Literal["green", "orange", "red"], str]] = {
     "weak": ("orange", ":material/help:"),
     "strong": ("red", ":material/warning:"),
 }
+T = TypeVar("T")
 PREVIEW = ":orange-badge[:material/edit: Preview]"
 UNMARKED = ("Audits", "Attack lab")  # pages that show nothing of what the sliders find
 SENTENCES = {
@@ -78,6 +79,12 @@ def empty(icon: str, title: str, text: str, page: str | None = None, label: str 
         st.markdown(text, text_alignment="center", width="content")
         if page is not None:
             st.page_link(page, label=label, icon=":material/arrow_forward:")
+
+
+def no_audit() -> None:
+    """What a page shows before an audit is opened."""
+    sentence = "Open one, or make one of your own pairs."
+    empty(":material/folder_open:", "No audit is open", sentence, page="views/audits.py")
 
 
 def problem(error: Exception) -> None:
@@ -165,6 +172,15 @@ def data_button(name: str, columns: Columns) -> None:
         icon=":material/table:",
         on_click="ignore",
     )
+
+
+def choice(label: str, words: Mapping[T, str], *, key: str, default: T | None = None, **how: Any) -> T:
+    """Choose one of ``words``, by what each is called; ``how`` are further options of Streamlit's control."""
+    chosen: Any = st.segmented_control(
+        label, list(words), format_func=words.__getitem__, default=default, required=True, key=key, **how
+    )
+    found: T = chosen
+    return found
 
 
 def picture_format() -> None:

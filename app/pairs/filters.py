@@ -9,7 +9,7 @@ from weakref import ref
 import numpy as np
 import streamlit as st
 
-from app import address, state, toasts
+from app import address, state, toasts, widgets
 from app.waiting import background
 from app.words import escaped
 from cfbd_core.errors import ParameterError
@@ -104,15 +104,7 @@ def controls(preview: Preview) -> None:
     held = chosen()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         _stand("show", held.show)
-        st.segmented_control(
-            "Show",
-            list(SHOW),
-            format_func=SHOW.__getitem__,
-            required=True,
-            key="show",
-            on_change=_changed,
-            args=["show"],
-        )
+        widgets.choice("Show", SHOW, key="show", on_change=_changed, args=["show"])
         _stand("subsets", list(held.subsets))
         st.pills(
             "Coarse subset",

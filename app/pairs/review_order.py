@@ -8,6 +8,7 @@ from weakref import ref
 import numpy as np
 import streamlit as st
 
+from app import widgets
 from app.pairs import filters
 from app.pairs.review_queue import ReviewQueue
 from app.waiting import background
@@ -29,11 +30,9 @@ WHY = {
 def choose() -> str:
     """Draw the choice of the order, and return what is chosen."""
     st.session_state["review_order"] = chosen()  # not by a default: a button may have set it
-    st.segmented_control(
+    widgets.choice(
         "Order",
-        list(ORDERS),
-        format_func=ORDERS.__getitem__,
-        required=True,
+        ORDERS,
         key="review_order",
         persist_state="session",
         help="As filtered: the pairs of the page Suspicious pairs, in its order. Learned from you: the riskiest "

@@ -48,14 +48,7 @@ def page() -> None:
     if preview is None:
         return
     st.markdown("#### The largest")
-    kind = st.segmented_control(
-        "Repeats",
-        list(KINDS),
-        format_func=KINDS.__getitem__,
-        default="pairs",
-        required=True,
-        key="duplicates_kind",
-    )
+    kind = widgets.choice("Repeats", KINDS, default="pairs", key="duplicates_kind")
     _largest(preview, getattr(found, kind), np.arange(len(preview.pairs)), COPIES[kind])
     _near(preview)
 
@@ -140,14 +133,7 @@ def _near(preview: Preview) -> None:
     if found.limit:
         st.caption(f":material/info: {found.limit}")
     _counts({label: getattr(found, kind) for kind, label in NEAR_KINDS.items()}, "more of the like")
-    kind = st.segmented_control(
-        "Nearly the same",
-        list(NEAR_KINDS),
-        format_func=NEAR_KINDS.__getitem__,
-        default="captions",
-        required=True,
-        key="near_kind",
-    )
+    kind = widgets.choice("Nearly the same", NEAR_KINDS, default="captions", key="near_kind")
     _largest(preview, getattr(found, kind), found.positions, NEAR[kind])
 
 

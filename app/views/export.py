@@ -43,12 +43,8 @@ def page() -> None:
     if preview is None:
         return
     _summary(preview)
-    subset = st.segmented_control(
-        "Pairs", list(SUBSETS), format_func=SUBSETS.__getitem__, default="kept", required=True, key="subset"
-    )
-    kind = st.segmented_control(
-        "Format", list(FORMATS), format_func=FORMATS.__getitem__, default="csv", required=True, key="format"
-    )
+    subset = widgets.choice("Pairs", SUBSETS, default="kept", key="subset")
+    kind = widgets.choice("Format", FORMATS, default="csv", key="format")
     style = _style(kind)
     _write(preview, subset, kind, style)
     _report()

@@ -73,15 +73,7 @@ def _threshold(preview: Preview | None) -> None:
     )
     st.caption(widgets.SENTENCES["gamma_z"])
     st.session_state["gamma_z_rule"] = held.gamma_z_rule
-    st.segmented_control(
-        "Set by the rule",
-        list(RULES),
-        format_func=RULES.__getitem__,
-        key="gamma_z_rule",
-        required=True,
-        wrap=True,
-        on_change=_by_rule,
-    )
+    widgets.choice("Set by the rule", RULES, key="gamma_z_rule", wrap=True, on_change=_by_rule)
     st.caption(ABOUT[held.gamma_z_rule])
     if preview is not None and held.gamma_z_rule != "manual":
         st.caption(f":material/straighten: {words.escaped(preview.gamma_z.detail)}")

@@ -62,12 +62,10 @@ def page() -> None:
     singles = len(groups.singles)
     together = sum(len(group) for group in groups.groups)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        st.segmented_control(
+        widgets.choice(
             "Order",
-            list(ORDERS),
-            format_func=ORDERS.__getitem__,
+            ORDERS,
             default="largest",
-            required=True,
             key="groups_order",
             persist_state="session",
             label_visibility="collapsed",

@@ -47,25 +47,10 @@ def page() -> None:
         return
     folder = preview.pairs.audit.folder
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        space = st.segmented_control(
-            "Of the",
-            list(SPACES),
-            format_func=SPACES.__getitem__,
-            default="captions",
-            required=True,
-            key="space",
-            persist_state="session",
-        )
-        colours = [name for name in COLOURS if name != "truth" or preview.pairs.has_truth]
-        colour = st.segmented_control(
-            "Coloured by",
-            colours,
-            format_func=COLOURS.__getitem__,
-            default="verdict",
-            required=True,
-            key="map_colour",
-            persist_state="session",
-            wrap=True,
+        space = widgets.choice("Of the", SPACES, default="captions", key="space", persist_state="session")
+        colours = {name: told for name, told in COLOURS.items() if name != "truth" or preview.pairs.has_truth}
+        colour = widgets.choice(
+            "Coloured by", colours, default="verdict", key="map_colour", persist_state="session", wrap=True
         )
         _make_anew(folder, space)
     running.latest(folder, f"map-{space}", lambda _: None)

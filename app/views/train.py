@@ -27,12 +27,7 @@ def page() -> None:
     )
     audit = state.audit_folder()
     if audit is None:
-        widgets.empty(
-            ":material/folder_open:",
-            "No audit is open",
-            "Open one, or make one of your own pairs.",
-            page="views/audits.py",
-        )
+        widgets.no_audit()
         return
     if Audit.open(audit).source() is None:
         widgets.empty(
