@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -25,29 +26,15 @@ def heat_map(
     """A K × γ map of counts (len(ks), len(gammas)), the sliders' own place ``at``, if given, framed (Fig. 6a)."""
     across, up = [f"{gamma:g}" for gamma in gammas], list(map(str, ks))
     ramp = ALARM if "poison" in name else HEAT
-    figure = go.Figure(
-        go.Heatmap(
-            z=cells,
-            x=across,
-            y=up,
-            colorscale=[[0.0, ramp[0]], [1.0, ramp[1]]],
-            showscale=False,
-            xgap=2,
-            ygap=2,
-            hovertemplate="K = %{y}, γ = %{x}: %{z:,} pairs<extra></extra>",
-        )
-    )
-    # Plotly chooses a text's colour for all that is darker than a middle grey alike, too faint on much of a ramp.
     least, most = int(cells.min()), int(cells.max())
-    colours = [text_on(mixed(*ramp, (cell - least) / max(1, most - least))) for cell in cells.ravel()]
-    figure.add_scatter(
-        x=across * len(up),
-        y=np.repeat(up, len(across)).tolist(),
-        mode="text",
-        hoverinfo="skip",
-        showlegend=False,
-        text=[_short(int(cell)) for cell in cells.ravel()],
-        textfont={"color": colours},
+    figure = _cells(
+        across,
+        up,
+        cells,
+        ramp,
+        depth=(cells - least) / max(1, most - least),
+        numbers=[_short(int(cell)) for cell in cells.ravel()],
+        hovertemplate="K = %{y}, γ = %{x}: %{z:,} pairs<extra></extra>",
     )
     if at is not None:
         k, gamma = at
@@ -83,28 +70,16 @@ def agreement(flagged: Mapping[str, np.ndarray]) -> Chart:
             for one, count in zip(masks, counts, strict=True)
         ]
     )
-    figure = go.Figure(
-        go.Heatmap(
-            z=cells,
-            x=names,
-            y=names,
-            zmin=0,
-            zmax=1,
-            colorscale=[[0.0, HEAT[0]], [1.0, HEAT[1]]],
-            showscale=False,
-            xgap=2,
-            ygap=2,
-            hovertemplate="of what %{y} flags: %{z:.1%} are flagged by %{x}<extra></extra>",
-        )
-    )
-    figure.add_scatter(
-        x=names * len(names),
-        y=np.repeat(names, len(names)).tolist(),
-        mode="text",
-        hoverinfo="skip",
-        showlegend=False,
-        text=[f"{cell:.0%}" for cell in cells.ravel()],
-        textfont={"color": [text_on(mixed(*HEAT, cell)) for cell in cells.ravel()]},
+    figure = _cells(
+        names,
+        names,
+        cells,
+        HEAT,
+        depth=cells,
+        numbers=[f"{cell:.0%}" for cell in cells.ravel()],
+        hovertemplate="of what %{y} flags: %{z:.1%} are flagged by %{x}<extra></extra>",
+        zmin=0,
+        zmax=1,
     )
     finish(figure, "… is flagged by", "Of what … flags")
     figure.update_layout(margin={"t": 20}, hovermode="closest")
@@ -116,6 +91,36 @@ def agreement(flagged: Mapping[str, np.ndarray]) -> Chart:
         "share": cells.ravel(),
     }
     return Chart("agreement", "How far detectors agree", figure, data)
+
+
+def _cells(
+    across: list[str],
+    up: list[str],
+    cells: np.ndarray,
+    ramp: tuple[str, str],
+    *,
+    depth: np.ndarray,
+    numbers: list[str],
+    **look: Any,
+) -> go.Figure:
+    """Coloured cells (up, across) with their ``numbers`` on them; ``depth`` 0 to 1 is where each is on the ramp.
+
+    Plotly chooses a text's colour for all that is darker than a middle grey alike, too faint on much of a ramp.
+    """
+    colourscale = [[0.0, ramp[0]], [1.0, ramp[1]]]
+    figure = go.Figure(
+        go.Heatmap(z=cells, x=across, y=up, colorscale=colourscale, showscale=False, xgap=2, ygap=2, **look)
+    )
+    figure.add_scatter(
+        x=across * len(up),
+        y=np.repeat(up, len(across)).tolist(),
+        mode="text",
+        hoverinfo="skip",
+        showlegend=False,
+        text=numbers,
+        textfont={"color": [text_on(mixed(*ramp, one)) for one in depth.ravel()]},
+    )
+    return figure
 
 
 def _short(number: int) -> str:
