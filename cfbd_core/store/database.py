@@ -1,6 +1,7 @@
 """Short-lived connections to an audit's DuckDB file.
 
-Nobody keeps a connection: every request opens one, does its work and closes it, holding a lock of our own meanwhile
+Nobody keeps a connection: every request opens one, does its work and closes it (what is kept to open a file quickly,
+:mod:`cfbd_core.store.engines` says), holding a lock of our own meanwhile
 (:mod:`cfbd_core.store.file_lock` says why): many may read, or one may write, in the order in which they came, threads
 and processes alike. DuckDB's own lock is still met where another tool has the file open; then it is tried again for
 ten seconds. So it is, too, by a reader who may not write in the folder: while the lock's file is missing there, the
@@ -15,7 +16,6 @@ An audit of an older version is brought up to date before it is first written to
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +26,7 @@ import duckdb
 from cfbd_core.errors import AuditError
 from cfbd_core.machine.files import is_full_disk
 from cfbd_core.store import migrations, schema
+from cfbd_core.store.engines import ALONE, engines
 from cfbd_core.store.file_lock import FileLock
 
 BUSY_SECONDS = 10.0
@@ -35,15 +36,6 @@ _BUSY_HERE = (
     "different configuration",  # another thread of this process is about to close what it had open to write
     "Unique file handle conflict",
 )
-# Set, not given to `connect`: DuckDB refuses a second connection of a process that asks for other settings.
-_ALONE = """
-SET enable_external_access = false; SET python_enable_replacements = false; SET allow_community_extensions = false;
-SET autoload_known_extensions = false; SET autoinstall_known_extensions = false; SET TimeZone = 'UTC';
-"""
-_opening = (
-    threading.Lock()
-)  # DuckDB's first connection to a file is not whole yet where a second gets it meanwhile
-
 Stamp = tuple[int, ...]
 
 
@@ -79,6 +71,9 @@ class DuckFile:
             connection = self._connect(is_locked)
             try:
                 yield connection
+            except duckdb.Error:
+                engines.forget(self.path)
+                raise
             finally:
                 self._close(connection)
 
@@ -154,8 +149,7 @@ class DuckFile:
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
-                with _opening:
-                    connection = duckdb.connect(str(self.path), read_only=read_only)
+                connection = self._opened(read_only)
                 break
             except duckdb.Error as error:
                 is_busy = _BUSY_ELSEWHERE in str(error) or any(words in str(error) for words in _BUSY_HERE)
@@ -168,16 +162,23 @@ class DuckFile:
             if reads is not None:
                 folder = str(reads.absolute()).replace("'", "''")
                 connection.execute(f"SET allowed_directories = ['{folder}']")
-            connection.execute(_ALONE)
+            if not read_only:  # a reader's engine is so from the start
+                connection.execute(ALONE)
             self._check(connection)
         except BaseException:
+            engines.forget(self.path)
             self._close(connection)
             raise
         return connection
 
+    def _opened(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        if read_only:
+            return engines.connect(self.path)
+        with engines.lock:
+            return duckdb.connect(str(self.path))
+
     def _close(self, connection: duckdb.DuckDBPyConnection) -> None:
-        with _opening:
-            connection.close()
+        engines.close(connection)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from cfbd_core.errors import AuditError
 from cfbd_core.store import Database, log, queries
 from cfbd_core.store import database as database_module
 from cfbd_core.store.database import DuckFile
+from cfbd_core.store.engines import Engine
 from cfbd_core.store.file_lock import FileLock
 
 
@@ -101,18 +102,24 @@ def test_threads_that_open_and_close_at_will_meet_no_error(database):
 
 def test_threads_open_the_file_one_after_another(database, monkeypatch):
     """A connection that a thread gets while another's first one is being made lacks DuckDB's own functions at times."""
-    opening, most, connect = [], [], database_module.duckdb.connect
+    opening, most = [], []
 
-    def watched(*args, **options):
-        opening.append(1)
-        most.append(len(opening))
-        time.sleep(0.01)
-        try:
-            return connect(*args, **options)
-        finally:
-            opening.pop()
+    def watch(place, name):
+        connect = getattr(place, name)
 
-    monkeypatch.setattr(database_module.duckdb, "connect", watched)
+        def watched(*args, **options):
+            opening.append(1)
+            most.append(len(opening))
+            time.sleep(0.01)
+            try:
+                return connect(*args, **options)
+            finally:
+                opening.pop()
+
+        monkeypatch.setattr(place, name, watched)
+
+    watch(Engine, "open")
+    watch(database_module.duckdb, "connect")
 
     def read(_: int) -> None:
         with database.reading() as connection:
@@ -120,6 +127,7 @@ def test_threads_open_the_file_one_after_another(database, monkeypatch):
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(read, range(12)))
+    assert len(most) >= 12
     assert max(most) == 1
 
 
@@ -164,17 +172,17 @@ def test_the_lock_is_held_from_before_the_file_is_opened_until_it_is_closed(data
             return False
 
     lock_path = database.path.with_name("audit.duckdb.lock")
-    connect, close = database_module.duckdb.connect, DuckFile._close
+    opened, close = DuckFile._opened, DuckFile._close
 
-    def watched_connect(*args, **options):
+    def watched_opened(*args):
         seen.append(is_held())
-        return connect(*args, **options)
+        return opened(*args)
 
     def watched_close(self, connection):
         close(self, connection)
         seen.append(is_held())
 
-    monkeypatch.setattr(database_module.duckdb, "connect", watched_connect)
+    monkeypatch.setattr(DuckFile, "_opened", watched_opened)
     monkeypatch.setattr(DuckFile, "_close", watched_close)
     with getattr(Database(database.path), way)():
         pass
@@ -187,10 +195,8 @@ def test_a_reader_without_our_lock_opens_again_what_changed_as_it_was_opened(dat
     monkeypatch.setattr(FileLock, "reading", lambda *_: nullcontext(False))
     monkeypatch.setattr(Database, "_stamp_or_none", lambda _: next(stamps))
     opened = []
-    connect = database_module.duckdb.connect
-    monkeypatch.setattr(
-        database_module.duckdb, "connect", lambda *a, **k: opened.append(1) or connect(*a, **k)
-    )
+    connect = Engine.open
+    monkeypatch.setattr(Engine, "open", lambda *a: opened.append(1) or connect(*a))
     with database.reading() as connection:
         assert queries.pair_count(connection) == 0
     assert len(opened) == 2
