@@ -1,4 +1,4 @@
-"""Numbers in sentences and tables."""
+"""Numbers in sentences and tables, and the words of others in one line."""
 
 from __future__ import annotations
 
@@ -52,3 +52,8 @@ def duration(seconds: float) -> str:
     """Return "1:05" for minutes and seconds, "2:01:05" with hours."""
     whole = timedelta(seconds=round(seconds))
     return str(whole) if seconds >= 3600 else f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def in_one_line(text: object, letters: int | None = None) -> str:
+    """Return the first ``letters`` of a text or of an error's words, without its breaks and runs of spaces."""
+    return " ".join(str(text).split())[:letters]

@@ -43,3 +43,9 @@ def test_numbers_are_rounded_and_none_is_a_dash():
 )
 def test_a_duration_is_read_as_on_a_clock(seconds, told):
     assert wording.duration(seconds) == told
+
+
+def test_words_of_others_are_one_line():
+    assert wording.in_one_line(ValueError(" two\n  lines\tof it ")) == "two lines of it"
+    assert wording.in_one_line("a\nb c", 3) == "a b"
+    assert wording.in_one_line(ValueError()) == ""

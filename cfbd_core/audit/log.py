@@ -20,6 +20,7 @@ from cfbd_core.machine.files import told_in_one_line
 from cfbd_core.store import acting, columns, log, queries
 from cfbd_core.store.acting import By
 from cfbd_core.store.log import Action
+from cfbd_core.wording import in_one_line
 
 Mark = tuple[int, int]
 MOST_LETTERS = 100
@@ -180,7 +181,7 @@ def _name(who: str | None) -> str:
             who = getpass.getuser()
         except (OSError, KeyError):  # a container's account may have no name
             who = "unknown"
-    name = " ".join(who.split())[:MOST_LETTERS]
+    name = in_one_line(who, MOST_LETTERS)
     if not name:
         raise ParameterError("who decides: give a name that is not empty")
     return name

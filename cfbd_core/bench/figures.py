@@ -16,6 +16,7 @@ from plotly.subplots import make_subplots
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.method.mixture import Mixture
 from cfbd_core.store.bench import Cell
+from cfbd_core.wording import in_one_line
 
 BLUE, ORANGE, GREEN, PURPLE, YELLOW, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#555B66"
 LINES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, GREY)
@@ -39,7 +40,7 @@ def save_figures(figures: Mapping[str, go.Figure], folder: Path) -> tuple[list[P
         try:
             figure.write_image(folder / f"{name}.png", scale=2)
         except Exception as error:  # kaleido lets through whatever starting a browser raises
-            reason = " ".join(str(error).split())[:120]
+            reason = in_one_line(error, 120)
             return written, f"no PNGs: kaleido found no Chromium or Chrome that starts ({reason})"
         written.append(folder / f"{name}.png")
     return written, None

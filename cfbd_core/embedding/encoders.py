@@ -38,6 +38,7 @@ from cfbd_core.embedding.encoder_files import (
 from cfbd_core.embedding.torchvision_compat import import_torchvision
 from cfbd_core.errors import EncoderError
 from cfbd_core.machine.assets import MINI_DIR
+from cfbd_core.wording import in_one_line
 
 ORDINARY_CAPTION, LONGEST_WORD, MOST_WORDS = 1000, 256, 256  # letters, letters, words
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -161,7 +162,7 @@ def load_encoder(spec: str = "mini", device: str = "auto") -> Encoder:
             config = open_clip.get_model_config(found.model)
             _try_out(transform, tokenizer)
     except Exception as error:  # open_clip, torch and pickle raise whatever they like here
-        reason = " ".join(str(error).split())[:160]
+        reason = in_one_line(error, 160)
         raise EncoderError(f"--encoder {spec}: {found.weights} does not load: {reason}") from error
     return Encoder(
         model,

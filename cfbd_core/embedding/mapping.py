@@ -32,6 +32,7 @@ from cfbd_core.errors import EncoderError, ParameterError
 from cfbd_core.machine.files import system_errors, written_beside
 from cfbd_core.machine.json_shapes import COUNT, check, parse
 from cfbd_core.machine.progress import Progress, no_progress
+from cfbd_core.wording import in_one_line
 
 VERSION = 1
 _INFO = {
@@ -123,7 +124,7 @@ class Mapping:
                 tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
             networks = [_restored(tensors, fold, info.width) for fold in range(info.folds)]
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-            reason = " ".join(str(error).split())[:120]
+            reason = in_one_line(error, 120)
             raise EncoderError(
                 f"--mapping {path}: no mapping, or a damaged one ({type(error).__name__}: {reason}); "
                 "restore the file or train it again"

@@ -14,6 +14,7 @@ from cfbd_core.export.columns import FORMATS, Format
 from cfbd_core.machine.files import clear_dead, is_full_disk, parts_of, read_json, told_in_one_line
 from cfbd_core.machine.places import check_outside, real
 from cfbd_core.sources.cells import is_unicode
+from cfbd_core.wording import in_one_line
 
 MOST_BYTES = 1 << 26  # of a sidecar: a longer file is not ours, and is not read
 
@@ -122,5 +123,5 @@ def told_of(out: Path) -> Iterator[None]:
         if is_full_disk(error):
             with told_in_one_line(out.parent):  # the disk that ``out`` lies on
                 raise
-        why = error.strerror or " ".join(str(error).split())
+        why = error.strerror or in_one_line(error)
         raise ParameterError(f"--out {out}: cannot be written ({why}); give another place") from error

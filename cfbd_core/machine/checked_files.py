@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike
 
 from cfbd_core.errors import AuditError, CfbdError
 from cfbd_core.machine.json_shapes import Shape, check, parse
+from cfbd_core.wording import in_one_line
 
 MOST_BYTES = 2**34  # of arrays in one file of a benchmark
 ArrayShape = tuple[int | None, ...]  # None: any length
@@ -82,7 +83,7 @@ def damage_told(
 
 
 def _told(path: Path, what: str, error: Exception, way_out: str) -> str:
-    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    reason = in_one_line(error, 120) or type(error).__name__
     return f"{path}: {what} ({reason}); {way_out}"
 
 

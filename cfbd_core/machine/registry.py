@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from cfbd_core.errors import CfbdError, PluginError
+from cfbd_core.wording import in_one_line
 
 T = TypeVar("T")
 
@@ -102,4 +103,4 @@ class Registry(Mapping[str, T], Generic[T]):
 
 def one_line(error: BaseException) -> str:
     """An error's kind and words in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no words'}"
+    return f"{type(error).__name__}: {in_one_line(error) or 'no words'}"

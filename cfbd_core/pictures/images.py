@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from cfbd_core.pictures.image_files import BadImage, picture_ending, read_image_bytes
+from cfbd_core.wording import in_one_line
 
 __all__ = [
     "CHANGED",
@@ -180,7 +181,7 @@ def _damage(error: BaseException, data: bytes) -> str:
 def _one_line(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):  # its text names a memory address
         return "no picture format that can be read"
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return in_one_line(error, 200) or type(error).__name__
 
 
 def data_url(data: bytes, kind: str = "webp") -> str:

@@ -14,13 +14,14 @@ import pyarrow as pa
 from cfbd_core.errors import SourceError
 from cfbd_core.sources.base import Batch, Source, SourceOptions
 from cfbd_core.sources.cells import as_text
-from cfbd_core.sources.parquet import one_line, open_parquet
+from cfbd_core.sources.parquet import open_parquet
 from cfbd_core.sources.parquet_bounds import text_batches
 from cfbd_core.sources.paths import BelievedPaths
 from cfbd_core.sources.rows import to_batches
 from cfbd_core.sources.tables import arrow_rows, check_types, image_root, layout, refused_rows
 from cfbd_core.sources.tree import Place
 from cfbd_core.sources.vectors import different_widths, float_rows
+from cfbd_core.wording import in_one_line
 
 KINDS = {"img_emb": "npy", "text_emb": "npy", "metadata": "parquet"}
 SHARD = re.compile(r"(img_emb|text_emb|metadata)_(\d+)\.(npy|parquet)")
@@ -67,7 +68,7 @@ class ClipRetrievalSource(Source):
             try:
                 yield from self._read(shard["metadata"], table, arrays, first)
             except (pa.ArrowException, OSError) as error:
-                raise SourceError(f"{shard['metadata']} is damaged ({one_line(error)}).") from None
+                raise SourceError(f"{shard['metadata']} is damaged ({in_one_line(error, 200)}).") from None
             first += table.metadata.num_rows
 
     def _read(
@@ -129,7 +130,7 @@ def _open(path: Path) -> npt.NDArray[np.floating[Any]]:
     except (
         Exception
     ) as error:  # numpy parses the header as Python, and a damaged one may give any of its errors
-        raise SourceError(f"{path} is not a whole .npy file ({one_line(error)}).") from None
+        raise SourceError(f"{path} is not a whole .npy file ({in_one_line(error, 200)}).") from None
     if array.ndim != 2 or array.dtype.kind != "f":
         raise SourceError(f"{path} holds {array.dtype} of shape {array.shape}, not rows of floats.")
     return array

@@ -23,6 +23,7 @@ from cfbd_core.sources.rows import Rows, to_batches, without_long
 from cfbd_core.sources.tables import arrow_rows, check_types, image_paths, image_root, layout, refused_rows
 from cfbd_core.sources.tree import Place
 from cfbd_core.sources.vectors import different_widths, embedding_matrix, is_embedding
+from cfbd_core.wording import in_one_line
 
 BYTES_BATCH_ROWS = 256  # pictures are large
 
@@ -56,7 +57,7 @@ class ParquetSource(Source):
                 for rows in table.rows(first, widths):
                     yield from to_batches(rows, self.options.captions, self.unread)
             except (pa.ArrowException, OSError) as error:
-                raise SourceError(f"{path} is damaged ({one_line(error)}).") from None
+                raise SourceError(f"{path} is damaged ({in_one_line(error, 200)}).") from None
             first += table.count
 
         yield from self.each_table(read_file)
@@ -196,17 +197,12 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{path} is not a whole Parquet file ({one_line(error)}).") from None
+        raise SourceError(f"{path} is not a whole Parquet file ({in_one_line(error, 200)}).") from None
     names = file.schema_arrow.names
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:  # Arrow finds neither of them by name
         raise SourceError(f"{path} has several columns named {doubled!r}; rename all but one.")
     return file
-
-
-def one_line(error: BaseException) -> str:
-    """Return the first words of an error of Arrow, which may run over many lines."""
-    return " ".join(str(error).split())[:200]
 
 
 def _embedding_columns(schema: pa.Schema) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.store.meta import checked, way_out
+from cfbd_core.wording import in_one_line
 
 SPOOL_ROWS = 10_000
 PAIR_COLUMNS = (
@@ -33,7 +34,7 @@ def get_meta(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
     try:
         return checked(name, found[0][0]) if found else None
     except ValueError as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = in_one_line(error, 120)
         raise AuditError(
             f"{_file(connection)}: what it says of the {name} is damaged ({reason}); {way_out(name)}"
         ) from error

@@ -35,6 +35,7 @@ from cfbd_core.machine.files import system_errors, written_beside
 from cfbd_core.machine.places import at_home
 from cfbd_core.training.place import ASKED, MODEL, has_model
 from cfbd_core.training.specs import is_from_scratch
+from cfbd_core.wording import in_one_line
 
 WEIGHTS_NAME = "open_clip_model.safetensors"
 SCRATCH = "scratch"  # in place of the sha256 of a checkpoint
@@ -173,7 +174,7 @@ def _from_scratch(spec: str, reference: str, seed: int) -> TrainedModel:
             tokenize = open_clip.get_tokenizer(reference)
             config = dict(open_clip.get_model_config(reference))
     except Exception as error:  # open_clip and timm raise whatever they like here
-        reason = " ".join(str(error).split())[:160]
+        reason = in_one_line(error, 160)
         raise TrainingError(f"--model {spec}: open_clip cannot build it: {reason}") from error
     transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
     return _trained(spec, SCRATCH, model, transform, tokenize, config)

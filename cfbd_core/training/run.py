@@ -33,6 +33,7 @@ from cfbd_core.training.record import record
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.tracking import Tracking
 from cfbd_core.training.unfold import unfold_batchnorm
+from cfbd_core.wording import in_one_line
 
 PACKAGES = ("numpy", "open_clip_torch", "pillow", "timm", "torch", "torchvision")
 
@@ -244,5 +245,5 @@ def _told_of_gpu(device: str, params: TrainParams, checkpoints: Checkpoints) -> 
     except RuntimeError as error:
         if not device.startswith("cuda") or not any(word in str(error) for word in ("CUDA", "cuda", "NCCL")):
             raise
-        reason = " ".join(str(error).split())[:120]
+        reason = in_one_line(error, 120)
         raise TrainingError(f"the GPU {device} is lost ({reason}){checkpoints.way_back()}") from error

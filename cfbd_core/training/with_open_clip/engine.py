@@ -28,6 +28,7 @@ from cfbd_core.machine.json_shapes import parse
 from cfbd_core.machine.tars import PATTERN_SIGNS
 from cfbd_core.training.config import CALMER
 from cfbd_core.training.with_open_clip import checkpoints as engine_checkpoints
+from cfbd_core.wording import in_one_line
 
 if TYPE_CHECKING:
     from cfbd_core.training.config import TrainParams
@@ -291,7 +292,7 @@ def _in_one_line(error: Exception) -> str:
     text, kind = str(error).strip(), type(error).__name__
     if text.startswith("Caught ") and "Original Traceback" in text:
         return text.splitlines()[-1].strip()
-    return f"{kind}: {' '.join(text.split())}" if text else kind
+    return f"{kind}: {in_one_line(text)}" if text else kind
 
 
 if __name__ == "__main__":
