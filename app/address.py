@@ -26,8 +26,8 @@ def given() -> Mapping[str, str]:
     """The parameters that this session was opened with; none once :func:`forget` was called."""
     if GIVEN not in st.session_state:
         st.session_state[GIVEN] = st.query_params.to_dict()
-    held: dict[str, str] = st.session_state[GIVEN]
-    return held
+    query: dict[str, str] = st.session_state[GIVEN]
+    return query
 
 
 def take_out(names: Collection[str]) -> None:

@@ -20,11 +20,11 @@ PURPLE, GREEN, YELLOW = "#CC79A7", "#009E73", "#E69F00"
 SUBSET_NAMES = ("D_b benign", "D_p top-q", "D_s suspicious")
 SUBSET_COLOURS = (BLUE, ORANGE, GREY)
 CROWD = [[0.0, "rgba(110,120,140,0)"], [1.0, "rgba(110,120,140,0.42)"]]
-CROWDED = 10_000  # points
-CELLS = 120  # of the map's density, across and up
-RUG = 500  # top-q marks drawn one by one at most
+CROWDED_POINTS = 10_000  # points
+DENSITY_CELLS = 120  # of the map's density, across and up
+MOST_RUG_MARKS = 500  # top-q marks drawn one by one at most
 HEIGHT = 380
-FARTHEST = 2.0  # a mark of γ_z beyond it would leave no room for z itself, which is a cosine
+FARTHEST_Z = 2.0  # a mark of γ_z beyond it would leave no room for z itself, which is a cosine
 
 
 Columns = Mapping[str, Sequence[Any] | np.ndarray]  # by name, all of the same length
@@ -72,7 +72,7 @@ def consistency(preview: Preview, log: bool, poisons: bool) -> Chart:
         _mark(figure, preview.coarse.cut, "D_b ends", BLUE, "left")
     top = preview.pairs.consistency[preview.coarse.probe]
     _mark(figure, float(top.min()), f"top q = {len(top):,}", ORANGE, "right")
-    if len(top) <= RUG:
+    if len(top) <= MOST_RUG_MARKS:
         figure.add_scatter(
             x=top,
             y=np.full(len(top), 0.5 if log else 0),
@@ -96,11 +96,11 @@ def z_histogram(preview: Preview, log: bool, poisons: bool) -> Chart:
     if poisons:
         _known_poisons(figure, centres, preview.poisons_by_z())
     value = preview.gamma_z.value
-    if abs(value) <= FARTHEST:
+    if abs(value) <= FARTHEST_Z:
         _mark(figure, value, f"γ_z = {value:.3f}", ORANGE, "right")
         figure.add_vrect(x0=value, x1=max(edges[-1], value), fillcolor=ORANGE, opacity=0.08, line_width=0)
     null = preview.gamma_z.null_cut
-    if preview.gamma_z.rule != "null" and abs(null) <= FARTHEST:
+    if preview.gamma_z.rule != "null" and abs(null) <= FARTHEST_Z:
         _mark(figure, null, "null cut", BLUE, "left")
     finish(figure, "z – likeness to the captions of D_p", "pairs", log)
     return Chart(
@@ -149,7 +149,7 @@ def scatter_map(
             customdata=index,
             name=name,
             marker={
-                "size": 3 if len(xy) > CROWDED else 6,
+                "size": 3 if len(xy) > CROWDED_POINTS else 6,
                 "color": numbers,
                 "colorscale": "Viridis",
                 "colorbar": {"title": name},
@@ -158,7 +158,7 @@ def scatter_map(
         )
     for name, (colour, chosen) in groups.items():
         size, opacity = (5.0, 0.55) if colour == GREY else (7, 0.85)
-        if len(xy) > CROWDED:  # smaller and fainter, so that the density shows through
+        if len(xy) > CROWDED_POINTS:  # smaller and fainter, so that the density shows through
             size, opacity = (2.5, 0.3) if colour == GREY else (4, 0.8)
         figure.add_scattergl(
             x=xy[chosen, 0],
@@ -192,8 +192,8 @@ def _density(xy: np.ndarray, weights: np.ndarray) -> go.Figure:
     """A quiet picture of how many pairs lie where, on a logarithmic scale."""
     low, high = xy.min(0), xy.max(0)
     room = 0.08 * (high - low)  # else the outermost clouds are cut off
-    held = list(zip(low - room, high + room, strict=True))
-    counts, across, up = np.histogram2d(xy[:, 0], xy[:, 1], bins=CELLS, range=held, weights=weights)
+    ranges = list(zip(low - room, high + room, strict=True))
+    counts, across, up = np.histogram2d(xy[:, 0], xy[:, 1], bins=DENSITY_CELLS, range=ranges, weights=weights)
     smooth = np.log1p(gaussian_filter(counts.T, 1.5))
     most = max(float(smooth.max()), 1e-9)
     return go.Figure(

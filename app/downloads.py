@@ -22,7 +22,7 @@ from cfbd_core.workbench import slider_query
 from cfbd_core.workbench.preview import Preview
 from cfbd_core.workbench.selection import export_selection
 
-MOST = 500_000_000  # bytes; more is not for a browser's memory
+MOST_BYTES = 500_000_000  # bytes; more is not for a browser's memory
 
 
 def place(folder: Path, name: str) -> str:
@@ -35,7 +35,7 @@ def file_button(out: Path, key: str, mime: str = "application/octet-stream", pri
     """Offer a file that lies on the server, if a browser can hold it; it is read when the button is pressed."""
     if not os.path.isfile(out):
         st.caption("It lies on the server.")
-    elif out.stat().st_size > MOST:
+    elif out.stat().st_size > MOST_BYTES:
         st.caption("The file is too large for a browser; fetch it from the server.")
     else:
         st.download_button(
@@ -57,10 +57,10 @@ def warnings(out: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Request:
     """A selection that was asked for: ``of`` what, after which ``action`` of the log, and where it is written."""
 
-    of: tuple[Hashable, ...]
+    subject: tuple[Hashable, ...]
     safe: bool
     action: int
     out: Path
@@ -74,9 +74,9 @@ def selection(preview: Preview, positions: np.ndarray) -> None:
     """
     explorer = preview.pairs
     query = slider_query.to_query(preview.params) | filters.query()
-    of = (str(explorer.audit.folder), explorer.version, preview.params.id, *query.items())
-    asked: _Asked | None = st.session_state.get("selection_asked")
-    usable = len(positions) > 0 or (asked is not None and asked.of == of)
+    subject = (str(explorer.audit.folder), explorer.version, preview.params.id, *query.items())
+    request: _Request | None = st.session_state.get("selection_request")
+    usable = len(positions) > 0 or (request is not None and request.subject == subject)
     with st.popover(f"Download these {len(positions):,}", icon=":material/download:", disabled=not usable):
         if not usable:
             return
@@ -88,16 +88,16 @@ def selection(preview: Preview, positions: np.ndarray) -> None:
             key="selection_safe",
             help="Puts a quote before cells that a spreadsheet would run as a formula. Leave it off for training.",
         )
-        with toasts.told():
+        with toasts.report_errors():
             if st.button(
                 "Prepare the file", key="selection_prepare", type="primary", disabled=not len(positions)
             ):
-                asked = _ask(preview, of, safe)
-            if asked is not None and (asked.of, asked.safe) == (of, safe):
-                _offer(preview, positions, query, asked)
+                request = _ask(preview, subject, safe)
+            if request is not None and (request.subject, request.safe) == (subject, safe):
+                _offer(preview, positions, query, request)
 
 
-def _ask(preview: Preview, of: tuple[Hashable, ...], safe: bool) -> _Asked:
+def _ask(preview: Preview, subject: tuple[Hashable, ...], safe: bool) -> _Request:
     """Take note of what is asked for now; what this session had written of this audit before is deleted."""
     audit = preview.pairs.audit
     out = state.settings().target(place(audit.folder, f"selection-{uuid4().hex[:12]}.csv"), audit.folder)
@@ -107,24 +107,24 @@ def _ask(preview: Preview, of: tuple[Hashable, ...], safe: bool) -> _Asked:
             name.unlink(missing_ok=True)
         shutil.rmtree(old.with_name(f"{old.name}.images"), ignore_errors=True)
     written.append(out)
-    asked = _Asked(of, safe, preview.pairs.last_action, out)
-    st.session_state["selection_asked"] = asked
-    return asked
+    request = _Request(subject, safe, preview.pairs.last_action, out)
+    st.session_state["selection_request"] = request
+    return request
 
 
-def _offer(preview: Preview, positions: np.ndarray, query: dict[str, str], asked: _Asked) -> None:
+def _offer(preview: Preview, positions: np.ndarray, query: dict[str, str], request: _Request) -> None:
     """Write the file unless it is written, and offer it."""
-    if not asked.done:
+    if not request.done:
         made = background.made(
-            ("selection", asked.out),
-            lambda: export_selection(preview, positions, query, asked.out, spreadsheet_safe=asked.safe),
+            ("selection", request.out),
+            lambda: export_selection(preview, positions, query, request.out, spreadsheet_safe=request.safe),
             "Writing the file",
         )
         if made is None:
             return
-        st.session_state["selection_asked"] = replace(asked, done=True)
-    file_button(asked.out, "selection_download", "text/csv")
-    warnings(asked.out)
-    if preview.pairs.last_action != asked.action:
+        st.session_state["selection_request"] = replace(request, done=True)
+    file_button(request.out, "selection_download", "text/csv")
+    warnings(request.out)
+    if preview.pairs.last_action != request.action:
         st.caption(":material/history: It is of before later decisions; prepare it again to have them.")
-    st.caption(f"On the server until you prepare another: {escaped(state.settings().name(asked.out))}")
+    st.caption(f"On the server until you prepare another: {escaped(state.settings().name(request.out))}")

@@ -16,8 +16,8 @@ import streamlit as st
 from cfbd_core.maps.maps import Map
 from cfbd_core.pictures.images import data_url
 
-HELD = 5000  # points, at most, whose pictures and captions a browser is given at once
-Told = Callable[[int], tuple[str, bytes | None] | None]
+MOST_POINTS = 5000  # points, at most, whose pictures and captions a browser is given at once
+ContentOf = Callable[[int], tuple[str, bytes | None] | None]
 _SCRIPT = """
 const made = (data, parentElement) => {
   const [tip, tile, words] = ["div", "div", "div"].map((tag) => document.createElement(tag));
@@ -124,18 +124,18 @@ def hover_pictures(made: Map, words: list[str], index: np.ndarray) -> None:
 
 
 @st.fragment
-def hover_one_by_one(made: Map, told: Told) -> None:
+def hover_one_by_one(made: Map, content_of: ContentOf) -> None:
     """Show what ``told(point)`` says, words and picture, of the point of the chart ``map`` that is pointed at."""
-    asked = (st.session_state.get("hover_asked") or {}).get("point")
-    one = asked if type(asked) is int else None
-    found = None if one is None else told(one)
+    point = (st.session_state.get("hover_point") or {}).get("point")
+    one = point if type(point) is int else None
+    content = None if one is None else content_of(one)
     shown = (
         None
-        if found is None
-        else {"point": one, "words": found[0], "picture": found[1] and data_url(found[1])}
+        if content is None
+        else {"point": one, "words": content[0], "picture": content[1] and data_url(content[1])}
     )
     _component(
-        data={"tile": made.tile, "shown": shown}, key="hover_asked", height=1, on_point_change=lambda: None
+        data={"tile": made.tile, "shown": shown}, key="hover_point", height=1, on_point_change=lambda: None
     )
 
 

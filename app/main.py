@@ -46,7 +46,7 @@ def main() -> None:
     if page == home:
         st.switch_page(pages[0] if folder is None else pages[1], query_params=dict(address.given()))
     place, unread = st.sidebar.container(), _addressed(page.url_path)
-    told = False
+    is_reported = False
     try:
         if page.url_path in WITHOUT_AUDIT:
             page.run()
@@ -56,9 +56,9 @@ def main() -> None:
             page.run()
     except CfbdError as error:
         widgets.problem(error)
-        unread, told = error, True
+        unread, is_reported = error, True
     with place:
-        _sidebar(unread, told)
+        _sidebar(unread, is_reported)
     if unread is None:
         _addressed(page.url_path)
     toasts.show()
@@ -84,7 +84,7 @@ def _folder() -> Path | None:
         return state.audit_folder()
     except CfbdError as error:
         address.forget()
-        toasts.tell(words.escaped(str(error)), ":material/error:")
+        toasts.add(words.escaped(str(error)), ":material/error:")
         return state.audit_folder()
 
 
@@ -107,8 +107,8 @@ def _is_ready(folder: Path | None) -> bool:
     return True
 
 
-def _sidebar(unread: CfbdError | None, told: bool) -> None:
-    """The open audit and what is found in it; ``unread`` says why it cannot be read, ``told`` whether the page does."""
+def _sidebar(unread: CfbdError | None, is_reported: bool) -> None:
+    """The open audit and its result, or ``unread``, why it cannot be read, unless that ``is_reported`` by the page."""
     folder = state.audit_folder()
     if folder is None:
         st.caption("No audit is open.")
@@ -119,7 +119,7 @@ def _sidebar(unread: CfbdError | None, told: bool) -> None:
             _of_audit(folder)
         except CfbdError as error:
             unread = error
-    if unread is not None and not told:
+    if unread is not None and not is_reported:
         st.caption(f":material/error: {words.escaped(str(unread))}")
     with st.expander("You", icon=":material/person:"):
         who.ask()
@@ -134,10 +134,10 @@ def _of_audit(folder: Path) -> None:
     elif previews.are_awaited():
         st.caption(f":material/hourglass_top: {previews.WORDS} …")
     elif (preview := previews.shown()) is not None:
-        _found(preview)
+        _write_result(preview)
 
 
-def _found(preview: Preview) -> None:
+def _write_result(preview: Preview) -> None:
     counts = preview.counts
     widgets.evidence_badge(preview.evidence.level)
     st.markdown(f"**{counts.flagged:,}** of {counts.pairs:,} pairs flagged")
@@ -163,11 +163,11 @@ def _apply_or_reset() -> None:
 
 
 def _apply() -> None:
-    with toasts.told():
+    with toasts.report_errors():
         with st.spinner("Storing the verdicts …"):
             state.apply()
         state.follow()
-        toasts.tell("The split is stored in the audit.", ":material/check:")
+        toasts.add("The split is stored in the audit.", ":material/check:")
     st.rerun()
 
 

@@ -39,12 +39,12 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("options", type=json.loads)
     parser.add_argument("--open", metavar="URL")
-    asked = parser.parse_args(arguments)
+    request = parser.parse_args(arguments)
     read_no_config_files()
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it anew when all is closed
         signal.signal(number, lambda *_: sys.exit(0))
     uvicorn.config.LOGGING_CONFIG["loggers"]["uvicorn"]["level"] = "WARNING"  # our own line says where
-    run(asked.options, asked.open)
+    run(request.options, request.open)
 
 
 def run(options: dict[str, Any], address: str | None) -> None:
@@ -76,10 +76,10 @@ async def home(base: str, request: Request) -> Response:
 
 def read_no_config_files() -> None:
     """Let Streamlit find no ``config.toml``, now or when one is written later; its secrets it finds as ever."""
-    found = streamlit_config.get_config_files
+    every_file = streamlit_config.get_config_files
 
     def but_those(file_name: str) -> list[str]:
-        return [] if file_name == "config.toml" else found(file_name)
+        return [] if file_name == "config.toml" else every_file(file_name)
 
     streamlit_config.get_config_files = but_those
 

@@ -16,7 +16,7 @@ AUDITS = "audits"  # new audits go to this folder of the first root
 EXPORTS = "exports"
 JOBS = ".cfbd-jobs"
 LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes, what file systems take
-DEPTH = 3  # folders below a root that are searched for audits
+MOST_FOLDERS_DEEP = 3  # folders below a root that are searched for audits
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Settings:
         if os.path.exists(path):
             return str(path)
         whole = "::".join(str(self.home / _from_home(part)) for part in text.split("::"))
-        found = [self._matches(pattern) for pattern in patterns(whole)]
-        if not any(found):
+        matches = [self._matches(pattern) for pattern in patterns(whole)]
+        if not any(matches):
             what = "file matches this pattern" if glob.has_magic(text) else "such file or folder"
             raise ParameterError(f"{text}: no {what} in {self.home}")
         return whole
@@ -109,11 +109,11 @@ class Settings:
         return str(inside) if is_path or os.path.exists(inside) else name
 
     def audits(self) -> list[Path]:
-        """Audits in the roots, at most ``DEPTH`` folders down, by name."""
-        found = {self.audit} if self.audit is not None else set()
+        """Audits in the roots, at most ``MOST_FOLDERS_DEEP`` folders down, by name."""
+        folders = {self.audit} if self.audit is not None else set()
         for root in self.roots:
-            found |= set(_audits_below(root, DEPTH))
-        return sorted(path for path in found if os.path.isfile(path / DATABASE_NAME))
+            folders |= set(_audits_below(root, MOST_FOLDERS_DEEP))
+        return sorted(path for path in folders if os.path.isfile(path / DATABASE_NAME))
 
     def name(self, path: Path) -> str:
         """A path as a person would say it, and as :meth:`inside` reads it: from the first root if it lies there."""

@@ -35,7 +35,7 @@ OF_ONE_AUDIT = (
     "review_shown",
     "asides",
     "asides_drawn",
-    "view_asked",
+    "view_to_replace",
     "preview",
     "gallery_opened",
     FILTER,
@@ -86,9 +86,9 @@ def explorer() -> Explorer:
     folder = audit_folder()
     if folder is None:
         raise ParameterError("no audit is open")
-    found = _explorer(str(folder), _read(folder).score_version)
-    found.refresh_decisions()
-    return found
+    current = _explorer(str(folder), _read(folder).score_version)
+    current.refresh_decisions()
+    return current
 
 
 @st.cache_resource(max_entries=3, show_spinner="Reading the audit …")
@@ -131,17 +131,17 @@ def params() -> SplitParams:
     A session that has moved none follows what others store.
     """
     if "params" not in st.session_state:
-        found = _of_address()
-        if found is None:
+        sliders_of_address = _of_address()
+        if sliders_of_address is None:
             return applied() or SplitParams()
-        st.session_state["params"] = found
-    held: SplitParams = st.session_state["params"]
-    return held
+        st.session_state["params"] = sliders_of_address
+    sliders: SplitParams = st.session_state["params"]
+    return sliders
 
 
 def change(**values: Any) -> None:
     """Set some of the sliders' values, in this session alone."""
-    with toasts.told():
+    with toasts.report_errors():
         st.session_state["params"] = replace(params(), **values)
 
 
@@ -178,25 +178,25 @@ def query() -> dict[str, str]:
     folder = audit_folder()
     if folder is None:
         return {}
-    found = {"audit": settings().name(folder)}
+    query_now = {"audit": settings().name(folder)}
     if is_scored(folder) and is_preview():
-        found |= slider_query.to_query(params())
+        query_now |= slider_query.to_query(params())
     if FILTER in st.session_state:
-        return found | filter_query.to_query(st.session_state[FILTER])
+        return query_now | filter_query.to_query(st.session_state[FILTER])
     # No page has asked for it yet; one that is opened next may.
-    return found | {name: text for name, text in address.given().items() if name in filter_query.NAMES}
+    return query_now | {name: text for name, text in address.given().items() if name in filter_query.NAMES}
 
 
 def _of_address() -> SplitParams | None:
     """The parameters a link names, once; None where it names none, or one that cannot be read."""
     try:
-        found = _sliders(address.given())
+        sliders = _sliders(address.given())
     except ParameterError as error:
-        told = escaped(str(error), 200)
-        toasts.tell(f"The link's parameters were left out: {told}", ":material/link_off:")
-        found = None
+        message = escaped(str(error), 200)
+        toasts.add(f"The link's parameters were left out: {message}", ":material/link_off:")
+        sliders = None
     address.take_out(slider_query.NAMES)
-    return found
+    return sliders
 
 
 def _sliders(query: Mapping[str, str]) -> SplitParams | None:
@@ -204,17 +204,17 @@ def _sliders(query: Mapping[str, str]) -> SplitParams | None:
 
     Whether there are as many distinct pairs is not known yet: it takes seconds to find that out.
     """
-    found = slider_query.from_query(query, applied() or SplitParams())
-    if found is not None:
-        explorer().check(replace(found, collapse_duplicates=False))
-    return found
+    sliders = slider_query.from_query(query, applied() or SplitParams())
+    if sliders is not None:
+        explorer().check(replace(sliders, collapse_duplicates=False))
+    return sliders
 
 
 def open_query(query: Mapping[str, str]) -> None:
     """Set the sliders as an address or a saved view names them; where it names none they stay. Raises CfbdError."""
-    found = _sliders(query)
-    if found is not None:
-        change(**found.to_dict())
+    sliders = _sliders(query)
+    if sliders is not None:
+        change(**sliders.to_dict())
 
 
 def apply() -> None:

@@ -1,4 +1,4 @@
-"""What a button or a slider has to tell, said by the page that follows: a callback draws nothing itself.
+"""Toasts of buttons and sliders, drawn by the page that follows: a callback draws nothing itself.
 
 What a callback of a part of a page draws takes the place of what stands first in the whole page: the app's stylesheet.
 """
@@ -16,31 +16,31 @@ from app.words import escaped
 from cfbd_core.errors import CfbdError
 
 P = ParamSpec("P")
-HELD = "toasts"  # in the session: what is not yet told
+WAITING = "toasts"  # in the session: toasts that are not drawn yet
 
 
-def tell(text: str, icon: str) -> None:
-    """Tell in a toast, with the page that is drawn next; ``text`` is Markdown."""
-    st.session_state.setdefault(HELD, []).append((text, icon))
+def add(text: str, icon: str) -> None:
+    """Show a toast with the page that is drawn next; ``text`` is Markdown."""
+    st.session_state.setdefault(WAITING, []).append((text, icon))
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Tell a button's or slider's error in a toast; raised there, it would take the page's place."""
+def report_errors() -> Iterator[None]:
+    """Show a button's or slider's error in a toast; raised there, it would take the page's place."""
     try:
         yield
     except CfbdError as error:
-        tell(escaped(str(error)), ":material/error:")
+        add(escaped(str(error)), ":material/error:")
 
 
 def show() -> None:
-    """Draw what is not yet told."""
-    for text, icon in st.session_state.pop(HELD, ()):
+    """Draw the toasts that wait."""
+    for text, icon in st.session_state.pop(WAITING, ()):
         st.toast(text, icon=icon)
 
 
 def fragment(*, run_every: float | None = None) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """A part of a page that runs alone, as Streamlit's own, and tells what its buttons have to tell."""
+    """A part of a page that runs alone, as Streamlit's own, and shows the toasts of its buttons."""
 
     def part_of(draw: Callable[P, None]) -> Callable[P, None]:
         @wraps(draw)

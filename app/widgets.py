@@ -126,8 +126,8 @@ def coming() -> None:
 def slider(name: Literal["k", "gamma", "q"], label: str, low: Any, high: Any, step: Any) -> None:
     """One of the coarse stage's sliders, with its sentence; a move changes the shared parameters."""
     key = f"slider_{name}"
-    held = getattr(state.params(), name)
-    st.session_state[key] = min(max(held, low), high)
+    value = getattr(state.params(), name)
+    st.session_state[key] = min(max(value, low), high)
     st.slider(label, low, high, step=step, key=key, on_change=_moved, args=[name, key])
     st.caption(SENTENCES[name])
 
@@ -179,8 +179,8 @@ def choice(label: str, words: Mapping[T, str], *, key: str, default: T | None = 
     chosen: Any = st.segmented_control(
         label, list(words), format_func=words.__getitem__, default=default, required=True, key=key, **how
     )
-    found: T = chosen
-    return found
+    value: T = chosen
+    return value
 
 
 def picture_format() -> None:

@@ -28,7 +28,7 @@ def plain(text: str, limit: int = 400) -> str:
 def escaped(text: str, limit: int = 1000) -> str:
     """Text as Markdown that shows it letter by letter, on one line; cut after ``limit`` letters."""
     line = " ".join(cut(text, limit).split())
-    shown = _SPECIAL.sub(r"\\\1", _REPLACED.sub(lambda found: found[0] + _JOINER, line))
+    shown = _SPECIAL.sub(r"\\\1", _REPLACED.sub(lambda match: match[0] + _JOINER, line))
     # Text that turns the reading direction must not turn what stands after it.
     return f"{_ISOLATE}{shown}{_END_ISOLATE}" if _DIRECTIONS.search(line) else shown
 

@@ -36,7 +36,7 @@ from cfbd_core.detectors.cfbd import Cfbd
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.groups.cluster import cluster
 from cfbd_core.groups.pattern import correlation
-from cfbd_core.groups.stack import SIDE, read_stack
+from cfbd_core.groups.stack import SIDE_PIXELS, read_stack
 from cfbd_core.groups.trigger_estimate import MOST_PICTURES, TriggerEstimate, estimate_trigger
 from cfbd_core.method.scores import common_direction, unit_rows
 from cfbd_core.poisoning.plan import Poison, PoisonParams, settings, triggered
@@ -217,7 +217,7 @@ class Shown:
         if "noise" in trigger:
             true = trigger["noise"] / 255 - 0.5
         elif "wave" in trigger:
-            true = np.broadcast_to(trigger["wave"][None, :, None], (SIDE, SIDE, 3))
+            true = np.broadcast_to(trigger["wave"][None, :, None], (SIDE_PIXELS, SIDE_PIXELS, 3))
         elif self.scenario.params.attack == "issba":
             changed = [
                 np.asarray(self.picture(pair), float) - np.asarray(self.poisoner.base.picture(pair))
@@ -234,7 +234,7 @@ class Shown:
         patch = estimate.patch
         if patch is None or not patch.seen:
             return None, None
-        held = [i for i, pair in enumerate(pairs) if patch.found[i] and pair in self.poisons]
+        held = [i for i, pair in enumerate(pairs) if patch.shows[i] and pair in self.poisons]
         if not held:
             return None, None
         true = np.array([self._place(self.poisons[pairs[i]], mask) for i in held])
@@ -253,10 +253,10 @@ class Shown:
     def _place(self, poison: Poison, mask: np.ndarray | None) -> tuple[int, int, int, int]:
         """Left, top, width, height of the trigger, from what it changes in two plain pictures."""
         attack = self.scenario.params.attack
-        changed = np.zeros((SIDE, SIDE), bool)
+        changed = np.zeros((SIDE_PIXELS, SIDE_PIXELS), bool)
         for shade in (0, 255):
             rng = np.random.default_rng([self.scenario.params.seed, 2, poison.pair])
-            plain = Image.new("RGB", (SIDE, SIDE), (shade,) * 3)
+            plain = Image.new("RGB", (SIDE_PIXELS, SIDE_PIXELS), (shade,) * 3)
             after = ATTACKS[attack].apply(
                 plain, rng, settings(self.scenario.params, poison.trigger), self.triggers[poison.trigger]
             )
@@ -281,7 +281,7 @@ def sheet(estimate: TriggerEstimate, most: int = 4) -> Image.Image:
                 (left - 2, top - 2, left + width + 1, top + height + 1), outline="red"
             )
         tiles.append(tile)
-    whole = Image.new("RGB", (sum(tile.width + 8 for tile in tiles), SIDE), "white")
+    whole = Image.new("RGB", (sum(tile.width + 8 for tile in tiles), SIDE_PIXELS), "white")
     left = 0
     for tile in tiles:
         whole.paste(tile, (left, 0))

@@ -71,11 +71,11 @@ class Case:
     seed: int
 
     @classmethod
-    def of(cls, scenario: Scenario) -> Case:
+    def from_scenario(cls, scenario: Scenario) -> Case:
         """Split by default and make features."""
         found, scores = DETECTORS["cfbd"].detect(scenario.pairs), scenario.pairs.scores
         columns = (found.score, scores.consistency, scores.residual, scores.s_o, scores.s_g, scores.intra)
-        pairs = ReviewPairs.of(np.column_stack(columns), scenario.pairs.text, scenario.pairs.image)
+        pairs = ReviewPairs.from_scores(np.column_stack(columns), scenario.pairs.text, scenario.pairs.image)
         return cls(
             scenario.truth, found.score, scores.consistency, found.flagged, pairs, scenario.params.seed
         )
@@ -182,7 +182,7 @@ def measured(poisoner: Poisoner, base: Base, seeds: list[int]) -> str:
         traces: dict[str, list[Trace]] = {way: [] for way in WAYS}
         poisons = 0
         for seed in seeds:
-            case = Case.of(poisoner.scenario(replace(params, seed=seed)))
+            case = Case.from_scenario(poisoner.scenario(replace(params, seed=seed)))
             poisons = int(case.truth.sum())
             for way, audit in WAYS.items():
                 traces[way].append(audit(case))

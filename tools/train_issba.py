@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from cfbd_core.attacks import INPUT_SIZE, resized
 from cfbd_core.attacks.issba import BITS
-from cfbd_core.attacks.issba_network import MOST, BitsNetworks
+from cfbd_core.attacks.issba_network import MOST_RESIDUAL, BitsNetworks
 from cfbd_core.demo import scene
 from cfbd_core.embedding.encoder_files import file_sha256
 from tools.mini.photos import choosing_photos, training_photos
@@ -162,7 +162,7 @@ def visibility(pictures: Tensor, residual: Tensor) -> Tensor:
     grey = pictures.mean(1, keepdim=True)
     average = functional.avg_pool2d(grey, 9, 1, 4, count_include_pad=False)
     spread = functional.avg_pool2d((grey - average).square(), 9, 1, 4, count_include_pad=False).sqrt()
-    return ((residual / MOST).square() / (0.25 + spread / 0.05)).mean()
+    return ((residual / MOST_RESIDUAL).square() / (0.25 + spread / 0.05)).mean()
 
 
 def likeness(written: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ OPTIONS: dict[str, Any] = {
 def offer_demo(folders: list[Path]) -> None:
     """Offer to make the demo, unless it is there or being made."""
     folder = state.settings().home / DEMO
-    if folder in folders or any(job.state != "done" for job in state.jobs().of(folder, "demo")[:1]):
+    if folder in folders or any(job.state != "done" for job in state.jobs().for_audit(folder, "demo")[:1]):
         return
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(
@@ -49,8 +49,8 @@ def change(folder: Path, source: str, options: dict[str, Any]) -> None:
     name = state.settings().name
     st.session_state["new_source"] = name(Path(source)) if source.startswith("/") else source
     for option, default in OPTIONS.items():
-        held = options.get(option)
-        st.session_state[f"new_{option}"] = default if held is None else type(default)(held)
+        value = options.get(option)
+        st.session_state[f"new_{option}"] = default if value is None else type(default)(value)
 
 
 def is_changing() -> bool:
@@ -116,14 +116,14 @@ def _options() -> dict[str, Any]:
 
 def command(folder: Path, source: str, options: dict[str, Any]) -> list[str]:
     """The run that audits ``source`` in ``folder``. Raises ParameterError where a path lies outside the roots."""
-    held, settings = {option: str(options.get(option) or "").strip() for option in OPTIONS}, state.settings()
-    if held["encoder"]:
-        held["encoder"] = settings.encoder(held["encoder"])
-    if held["image_root"]:
-        held["image_root"] = str(settings.inside(held["image_root"]))
-    found = settings.source(source)
-    flags = [f"--{option.replace('_', '-')}={value}" for option, value in held.items() if value]
-    return ["run", found, "--audit", str(folder), *flags]
+    texts, settings = {option: str(options.get(option) or "").strip() for option in OPTIONS}, state.settings()
+    if texts["encoder"]:
+        texts["encoder"] = settings.encoder(texts["encoder"])
+    if texts["image_root"]:
+        texts["image_root"] = str(settings.inside(texts["image_root"]))
+    source_path = settings.source(source)
+    flags = [f"--{option.replace('_', '-')}={value}" for option, value in texts.items() if value]
+    return ["run", source_path, "--audit", str(folder), *flags]
 
 
 def _run(source: str, audit: str | Path, options: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from app import state, toasts, words
 from cfbd_core.jobs.jobs import Job, JobProgress
 from cfbd_core.wording import duration
 
-EVERY = 1.0  # seconds
+LOOK_SECONDS = 1.0  # seconds
 STAGES = {
     "ingest": "Reading pairs",
     "embed": "Computing embeddings",
@@ -55,25 +55,25 @@ def latest(
 
     ``ways_out`` draws what a failed one offers besides starting it again; by default it can be dismissed.
     """
-    found = state.jobs().of(audit, kind)
-    if not found:
+    jobs = state.jobs().for_audit(audit, kind)
+    if not jobs:
         return
-    if found[0].state == "running":
-        _live(audit, found[0].id)
-    elif found[0].state == "done":
-        done(found[0])
+    if jobs[0].state == "running":
+        _live(audit, jobs[0].id)
+    elif jobs[0].state == "done":
+        done(jobs[0])
     else:
-        failed(found[0], ways_out or dismissal)
+        failed(jobs[0], ways_out or dismissal)
 
 
 def is_running(audit: Path, kind: str) -> bool:
     """Whether a job of this kind runs on ``audit``."""
-    return any(job.state == "running" for job in state.jobs().of(audit, kind))
+    return any(job.state == "running" for job in state.jobs().for_audit(audit, kind))
 
 
-@toasts.fragment(run_every=EVERY)
+@toasts.fragment(run_every=LOOK_SECONDS)
 def _live(audit: Path, job_id: str) -> None:
-    job = next((job for job in state.jobs().of(audit) if job.id == job_id), None)
+    job = next((job for job in state.jobs().for_audit(audit) if job.id == job_id), None)
     if job is None or job.state != "running":
         st.rerun()
     progress(job)
@@ -81,27 +81,27 @@ def _live(audit: Path, job_id: str) -> None:
 
 def progress(job: Job, stop: Callable[[Job], None] | None = None) -> None:
     """How far a running job is, and the button that stops it, by ``stop`` where that takes another way."""
-    told = job.progress
-    if told is None:
+    now = job.progress
+    if now is None:
         st.progress(0.0, text=f"Starting {job.kind} …")
     else:
-        share = min(1.0, told.done / told.total) if told.total else 0.0
-        st.progress(share, text=how_far(told))
+        share = min(1.0, now.done / now.total) if now.total else 0.0
+        st.progress(share, text=how_far(now))
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button("Stop", key=f"stop_{job.id}", on_click=stop or _stop, args=[job], icon=":material/stop:")
         st.caption("It runs on its own: you may close this page. Stopped, it can go on later.")
 
 
-def how_far(told: JobProgress) -> str:
+def how_far(now: JobProgress) -> str:
     """How far a stage is, in words; what comes after it is not counted in the time that is left."""
-    total = f" of {told.total:,}" if told.total else ""
-    text = f"{STAGES.get(told.stage, told.stage)}: {told.done:,}{total} · {told.rate:,.0f}/s"
-    if told.total and told.done >= told.total:
+    total = f" of {now.total:,}" if now.total else ""
+    text = f"{STAGES.get(now.stage, now.stage)}: {now.done:,}{total} · {now.rate:,.0f}/s"
+    if now.total and now.done >= now.total:
         return f"{text} · done; the next step begins"
-    if told.seconds_left is None:
+    if now.seconds_left is None:
         return text
-    of = " of training" if told.stage == "train" else ""
-    return f"{text} · {duration(told.seconds_left)}{of} left"
+    what = " of training" if now.stage == "train" else ""
+    return f"{text} · {duration(now.seconds_left)}{what} left"
 
 
 def failed(job: Job, ways_out: Callable[[Job], None]) -> None:
@@ -137,15 +137,15 @@ def dismissal(job: Job, label: str = "Dismiss", key: str | None = None) -> None:
 
 def _in_words(error: str) -> str:
     """A command's error, with the fields' names in place of its options."""
-    named = re.sub(r"--([a-z-]+)", lambda found: FIELDS.get(found[1], found[0]), error)
+    named = re.sub(r"--([a-z-]+)", lambda match: FIELDS.get(match[1], match[0]), error)
     return named.replace(" (--audit DIR)", "")
 
 
 def _stop(job: Job) -> None:
-    with toasts.told():
+    with toasts.report_errors():
         job.stop()
 
 
 def _again(job: Job) -> None:
-    with toasts.told():
+    with toasts.report_errors():
         state.jobs().start(job.kind, job.audit, job.arguments)

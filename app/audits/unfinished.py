@@ -20,8 +20,8 @@ FIRST = SplitParams()  # what the sliders begin at
 
 def half_made(folder: Path, status: dict[str, Any]) -> None:
     """Buttons of an audit that no job has failed on: the command line or a job long forgotten began it."""
-    held = status["source"]
-    if held is None:
+    source = status["source"]
+    if source is None:
         st.button(
             "Choose a source",
             key=f"change_{folder}",
@@ -30,12 +30,12 @@ def half_made(folder: Path, status: dict[str, Any]) -> None:
             icon=":material/edit:",
         )
         return
-    options = held["options"] | _fitting(status["pairs"])
+    options = source["options"] | _fitting(status["pairs"])
     st.button(
         "Go on",
         key=f"go_on_{folder}",
         on_click=_go_on,
-        args=[folder, held["source"], options],
+        args=[folder, source["source"], options],
         icon=":material/play_arrow:",
         help="Embeds, scores and splits what is missing.",
     )
@@ -43,21 +43,21 @@ def half_made(folder: Path, status: dict[str, Any]) -> None:
         "Change options",
         key=f"change_{folder}",
         on_click=new_audit.change,
-        args=[folder, held["source"], options],
+        args=[folder, source["source"], options],
         icon=":material/edit:",
     )
 
 
 def of_job(job: Job) -> None:
     """Buttons beside that which starts a failed or stopped job again."""
-    asked = _asked(job)
-    if asked is not None:
-        source = asked["source"]
+    request = _request_of(job)
+    if request is not None:
+        source = request["source"]
         st.button(
             "Change options",
             key=f"change_{job.id}",
             on_click=new_audit.change,
-            args=[job.audit, source, asked],
+            args=[job.audit, source, request],
             icon=":material/edit:",
         )
     made = frozenset({SOURCE_NAME}) if job.kind == "demo" else frozenset()
@@ -78,7 +78,7 @@ def of_job(job: Job) -> None:
         running.dismissal(job, "Keep the folder, forget the job")
 
 
-def _asked(job: Job) -> dict[str, Any] | None:
+def _request_of(job: Job) -> dict[str, Any] | None:
     """What a run was asked for, by the names of the command's options."""
     if job.kind != "run":
         return None
@@ -95,12 +95,12 @@ def _fitting(pairs: int) -> dict[str, int]:
 
 
 def _go_on(folder: Path, source: str, options: dict[str, Any]) -> None:
-    with toasts.told():
+    with toasts.report_errors():
         state.jobs().start("run", folder, new_audit.command(folder, source, options))
 
 
 def _discard(job: Job, made: frozenset[str]) -> None:
-    with toasts.told():
+    with toasts.report_errors():
         discard(job.audit, made)
         state.jobs().forget(job)
         if st.session_state.get("audit") == str(job.audit):

@@ -32,10 +32,11 @@ def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: st
             return
         explorer = state.explorer()
         rows = explorer.rows[positions]  # a new scoring may move positions before a button is pressed
-        held = np.bincount(explorer.decisions[positions], minlength=len(DECISIONS))
+        numbers = np.bincount(explorer.decisions[positions], minlength=len(DECISIONS))
         st.markdown(f"**{len(positions):,}** pairs: {escaped(words, 100)}")
-        told = [f"{held[code]:,} {name or 'undecided'}" for code, name in enumerate(DECISIONS) if held[code]]
-        st.caption("Now: " + ", ".join(told))
+        names = [name or "undecided" for name in DECISIONS]
+        counts = [f"{count:,} {name}" for count, name in zip(numbers, names, strict=True) if count]
+        st.caption("Now: " + ", ".join(counts))
         st.text_input("Why (kept in the log)", key=f"why_{key}", max_chars=200)
         with st.container(horizontal=True, gap="xsmall"):
             for decision, label in CHOICES.items():
@@ -50,13 +51,13 @@ def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: st
 
 def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any], since: int) -> None:
     """Decide on all; what others did after the action ``since`` was not in the preview, and is told."""
-    with toasts.told():
+    with toasts.report_errors():
         note = " ".join(str(st.session_state.get(f"why_{key}") or "").split()) or None
-        told = f"{decision or 'clear'} {len(rows):,} pairs"
-        done = store(rows, DECISIONS.index(decision), told, note, chosen)
+        words = f"{decision or 'clear'} {len(rows):,} pairs"
+        done = store(rows, DECISIONS.index(decision), words, note, chosen)
         st.session_state[f"why_{key}"] = ""  # it was of this action
         st.session_state[f"bulk_{key}"] = False  # else it would stay over Undo, and over what has changed
-        toasts.tell(
+        toasts.add(
             f"{len(rows):,} pairs: {decision or 'cleared'}{_overruled(done, since)}", ":material/check:"
         )
 
@@ -75,19 +76,19 @@ def on_one(row: int, key: str, decision: str, seen: str, note: str | None = None
     Raises DecidedMeanwhile where someone has decided otherwise since: the page shows that now, and the same press again
     overrules it.
     """
-    told = f"{decision or 'clear'} {escaped(key, 24)}"
-    return store(np.array([row]), DECISIONS.index(decision), told, note, seen=DECISIONS.index(seen))
+    words = f"{decision or 'clear'} {escaped(key, 24)}"
+    return store(np.array([row]), DECISIONS.index(decision), words, note, seen=DECISIONS.index(seen))
 
 
 def store(
     rows: np.ndarray,
     code: int,
-    told: str,
+    words: str,
     note: str | None = None,
     chosen: Mapping[str, Any] | None = None,
     seen: int | None = None,
 ) -> Action:
-    """Store one action, the decision ``code`` on the pairs at ``rows`` (m,), and remember it as ``told`` for undo.
+    """Store one action, the decision ``code`` on the pairs at ``rows`` (m,), and remember it as ``words`` for undo.
 
     A ``note`` of None leaves a decision's note as it is, an empty one takes it out.
     Both in one go: after the store nothing is asked of Streamlit, which might end the run there. Raises AuditError
@@ -103,5 +104,5 @@ def store(
         done = explorer.decide(
             positions, code, notes, who=by, note=note or None, filter=chosen, params=params, seen=seen
         )
-        steps.remember(done, told, explorer.undone)
+        steps.remember(done, words, explorer.undone)
     return done

@@ -11,7 +11,7 @@ from app import state, toasts
 from app.deciding import who
 from cfbd_core.store.log import Action
 
-KEPT = 100
+MOST_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Steps:
     def remember(self, done: Action, words: str, undone: frozenset[int]) -> None:
         """Take in what was just done; what was undone before it, as ``undone`` says, is left behind."""
         counting = self._steps[: self._last_that_counts(undone) + 1]
-        self._steps = [*counting, Step(done.id, done.pairs, words)][-KEPT:]
+        self._steps = [*counting, Step(done.id, done.pairs, words)][-MOST_STEPS:]
 
     def around(self, undone: frozenset[int]) -> tuple[Step | None, Step | None]:
         """The last step that counts, and the one after it, which was undone; None where there is none."""
@@ -51,8 +51,8 @@ class Steps:
 
 def steps() -> Steps:
     """Those of this session."""
-    held: Steps = st.session_state.setdefault("undo", Steps())
-    return held
+    stack: Steps = st.session_state.setdefault("undo", Steps())
+    return stack
 
 
 def buttons() -> None:
@@ -73,11 +73,13 @@ def turned(done: Action, pairs: int) -> None:
     if done.pairs == pairs:
         return
     if done.pairs == 0:
-        told = "Someone has decided on this pair since: nothing has changed."
-        told = told if pairs == 1 else "Other decisions on these pairs stay: nothing has changed."
+        message = "Someone has decided on this pair since: nothing has changed."
+        message = message if pairs == 1 else "Other decisions on these pairs stay: nothing has changed."
     else:
-        told = f"{done.pairs:,} of {pairs:,} pairs have changed; by other decisions, the rest stays as it is."
-    toasts.tell(told, ":material/info:")
+        message = (
+            f"{done.pairs:,} of {pairs:,} pairs have changed; by other decisions, the rest stays as it is."
+        )
+    toasts.add(message, ":material/info:")
 
 
 def _around() -> tuple[Step | None, Step | None]:
@@ -85,14 +87,14 @@ def _around() -> tuple[Step | None, Step | None]:
 
 
 def _undo() -> None:
-    with steps().lock, toasts.told():
+    with steps().lock, toasts.report_errors():
         step = _around()[0]
         if step:
             turned(state.explorer().undo(step.action, who=who.name()), step.pairs)
 
 
 def _redo() -> None:
-    with steps().lock, toasts.told():
+    with steps().lock, toasts.report_errors():
         step = _around()[1]
         if step:
             turned(state.explorer().redo(step.action, who=who.name()), step.pairs)

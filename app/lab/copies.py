@@ -16,18 +16,18 @@ from cfbd_core.jobs.jobs import Job
 from cfbd_core.poisoning.copies import SHEET_NAME
 from cfbd_core.poisoning.place import MANIFEST
 
-EARLIER = 10  # copies that are listed
+MOST_COPIES = 10  # copies that are listed
 
 
 def show() -> None:
     """Draw the newest copy and any other that is being written in full, and earlier ones folded away."""
     made = lab.copies()
-    for number, job in enumerate(made[:EARLIER]):
+    for number, job in enumerate(made[:MOST_COPIES]):
         if number == 0 or job.state == "running":
             with st.container(border=True):
                 st.markdown(f"**{words.escaped(state.settings().name(job.audit))}**")
                 running.latest(job.audit, lab.KIND, _done)
-    earlier = [job for job in made[1:EARLIER] if job.state == "done" and os.path.isdir(job.audit)]
+    earlier = [job for job in made[1:MOST_COPIES] if job.state == "done" and os.path.isdir(job.audit)]
     if earlier:
         with st.expander("Earlier copies", icon=":material/history:"):
             for job in earlier:

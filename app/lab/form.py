@@ -30,10 +30,10 @@ TRAPS = {
 KEPT: dict[str, Any] = {"persist_state": "session"}  # while other pages are looked at
 
 
-def ask() -> lab.Asked | None:
+def ask() -> lab.CopyRequest | None:
     """Draw the fields. None where something is missing or wrong, which is told beside it."""
     with st.container(border=True):
-        found = _source()
+        source_and_options = _source()
         left, *others = st.columns([2, 1, 2, 1.4, 1])
         name = left.selectbox("Attack", [*ATTACKS, CONTROL], format_func=_title, key="lab_attack", **KEPT)
         try:
@@ -50,16 +50,16 @@ def ask() -> lab.Asked | None:
                 given["options"] = _own(attack)
                 given["triggers"], chosen = _more(attack, given["captions"])
         given |= _traps()
-        if found is None:
+        if source_and_options is None:
             return None
-        source, read = found
+        source, read = source_and_options
         try:
             if "captions_file" in chosen:
                 chosen["captions_file"] = Path(state.settings().inside(chosen["captions_file"]))
             if "encoder" in chosen:
                 chosen["encoder"] = state.settings().encoder(chosen["encoder"])
             options = CopyOptions(captions=read.captions, read=read, **chosen)  # type: ignore[arg-type]
-            return lab.Asked(source, PoisonParams(name, **given), options)
+            return lab.CopyRequest(source, PoisonParams(name, **given), options)
         except CfbdError as error:
             problem(error)
             return None
@@ -165,18 +165,18 @@ def _own(attack: Attack) -> dict[str, Any]:
 def _field(name: str, kind: Any, default: Any, help: str, key: str) -> Any:
     label = name.replace("_", " ").capitalize()
     shown = "no" if default is False else f"{default:.4g}" if kind is float else default
-    told: dict[str, Any] = {"key": key, "help": f"{help} Default: {shown}", **KEPT}
+    common: dict[str, Any] = {"key": key, "help": f"{help} Default: {shown}", **KEPT}
     if kind is bool:
-        return st.checkbox(label, default, **told)
+        return st.checkbox(label, default, **common)
     if get_origin(kind) is Literal:
         choices = list(get_args(kind))
-        return st.selectbox(label, choices, choices.index(default), **told)
+        return st.selectbox(label, choices, choices.index(default), **common)
     if kind is int:
-        return st.number_input(label, value=default, step=1, **told)
+        return st.number_input(label, value=default, step=1, **common)
     if kind is float:
         step = 0.01 if default < 1 else 0.1
-        return st.number_input(label, value=default, step=step, format="%.4g", **told)
-    return st.text_input(label, default, **told)
+        return st.number_input(label, value=default, step=step, format="%.4g", **common)
+    return st.text_input(label, default, **common)
 
 
 def _more(attack: Attack, rule: str | None) -> tuple[int, dict[str, Any]]:

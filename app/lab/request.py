@@ -27,7 +27,7 @@ from cfbd_core.machine.json_shapes import parse
 from cfbd_core.machine.places import DATABASE_NAME
 from cfbd_core.pictures.images import data_url
 from cfbd_core.poisoning.contact_sheet import Example, examples
-from cfbd_core.poisoning.copies import EXAMPLES, CopyOptions, plan_pairs, with_triggers
+from cfbd_core.poisoning.copies import MOST_EXAMPLES, CopyOptions, plan_pairs, with_triggers
 from cfbd_core.poisoning.place import MANIFEST, check_beside, check_place
 from cfbd_core.poisoning.plan import CONTROL, PoisonParams
 from cfbd_core.poisoning.records import CopyPlan
@@ -59,7 +59,7 @@ RULES = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class CopyRequest:
     """What the form says; ``source`` is a whole path or pattern inside the roots."""
 
     source: str
@@ -112,25 +112,25 @@ def _pairs(source: str, how: str, stamp: str, _read: SourceOptions) -> SourcePai
     return read_pairs(source, _read)
 
 
-def planned(asked: Asked) -> CopyPlan:
+def planned(request: CopyRequest) -> CopyPlan:
     """What the copy would be. Raises ParameterError for what these pairs cannot have, SourceError."""
-    read = pairs(asked.source, asked.options.read)
-    return _planned(_key(asked, read), read, asked)
+    read = pairs(request.source, request.options.read)
+    return _planned(_key(request, read), read, request)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)  # each holds the pairs of its source
-def _planned(key: str, _pairs: SourcePairs, _asked: Asked) -> CopyPlan:
-    return plan_pairs(_pairs, _asked.params, _asked.options)
+def _planned(key: str, _pairs: SourcePairs, _request: CopyRequest) -> CopyPlan:
+    return plan_pairs(_pairs, _request.params, _request.options)
 
 
-def shown(asked: Asked, copy: CopyPlan) -> list[Shown]:
+def shown(request: CopyRequest, copy: CopyPlan) -> list[Shown]:
     """Ten examples, for an attack whose trigger is quickly made. Raises ParameterError where it does not fit."""
-    return _shown(_key(asked, copy.pairs), copy, asked)
+    return _shown(_key(request, copy.pairs), copy, request)
 
 
 @st.cache_data(max_entries=32, show_spinner="Poisoning ten examples …")
-def _shown(key: str, _copy: CopyPlan, _asked: Asked) -> list[Shown]:
-    return [_as_shown(example) for example in examples(with_triggers(_copy, _asked.options), EXAMPLES)]
+def _shown(key: str, _copy: CopyPlan, _request: CopyRequest) -> list[Shown]:
+    return [_as_shown(example) for example in examples(with_triggers(_copy, _request.options), MOST_EXAMPLES)]
 
 
 def _as_shown(example: Example) -> Shown:
@@ -144,15 +144,15 @@ def _address(picture: Image.Image) -> str:
     return data_url(buffer.getvalue())
 
 
-def _key(asked: Asked, read: SourcePairs) -> str:
+def _key(request: CopyRequest, read: SourcePairs) -> str:
     """What a plan depends on, besides the code."""
-    file = asked.options.captions_file
+    file = request.options.captions_file
     stamp = file.stat().st_mtime_ns if file is not None and file.exists() else None
-    how = asked.options.read.to_dict()
-    return json.dumps([asked.source, how, read.fingerprint, asked.params.to_dict(), str(file), stamp])
+    how = request.options.read.to_dict()
+    return json.dumps([request.source, how, read.fingerprint, request.params.to_dict(), str(file), stamp])
 
 
-def told(copy: CopyPlan) -> str:
+def summary(copy: CopyPlan) -> str:
     """In plain words what will happen, as Markdown."""
     params, plan, total = copy.params, copy.plan, copy.pairs.table.num_rows
     if params.attack == CONTROL:
@@ -182,30 +182,30 @@ def told(copy: CopyPlan) -> str:
 
 def in_words(error: CfbdError) -> str:
     """An error's line, with the fields' names in place of the command line's options."""
-    return re.sub(r"--([a-z-]+)(?: FILE)?", lambda found: LABELS.get(found[1], found[0]), str(error))
+    return re.sub(r"--([a-z-]+)(?: FILE)?", lambda match: LABELS.get(match[1], match[0]), str(error))
 
 
 # --- where it goes -------------------------------------------------------------------------------------
 
 
-def free_place(asked: Asked) -> str:
+def free_place(request: CopyRequest) -> str:
     """A name for the copy that nothing has yet, as :meth:`Settings.inside` reads it."""
-    path = Path(asked.source)
+    path = Path(request.source)
     source = path.parent.name if path.name == SOURCE_NAME else path.name.partition(".")[0]
-    rate = "" if asked.params.attack == CONTROL else f"-{asked.params.rate:g}"
-    name = re.sub(r"[^\w.-]+", "-", f"{source}-{asked.params.attack}{rate}").strip("-.")
+    rate = "" if request.params.attack == CONTROL else f"-{request.params.rate:g}"
+    name = re.sub(r"[^\w.-]+", "-", f"{source}-{request.params.attack}{rate}").strip("-.")
     home = state.settings().home / COPIES
     return f"{COPIES}/{next(one for one in _numbered(name) if not os.path.lexists(home / one))}"
 
 
-def place(typed: str, asked: Asked) -> Path:
+def place(typed: str, request: CopyRequest) -> Path:
     """The folder that ``typed`` means, if a copy can go there: new, or this copy half written.
 
     Raises ParameterError where it lies outside the roots, in an audit or in the source, or holds something.
     """
     out = state.settings().inside(typed)
-    check_place(out, asked.source)
-    check_beside(out, pairs(asked.source, asked.options.read))
+    check_place(out, request.source)
+    check_beside(out, pairs(request.source, request.options.read))
     if os.path.isdir(out) and os.listdir(out) and not _is_half_written(out):
         raise ParameterError(f"{typed.strip()}: is not empty; give another folder")
     return out
@@ -220,13 +220,13 @@ def _is_half_written(copy: Path) -> bool:
 
 def counts(result: dict[str, Any]) -> dict[str, int]:
     """The ground truth of a copy by what its job told."""
-    told = {"Pairs": result["pairs"], "Poisoned": result["poisons"]}
+    main_counts = {"Pairs": result["pairs"], "Poisoned": result["poisons"]}
     some = {
         "Poisoned before": result.get("poisoned_before", 0),
         "In benign traps": sum(result["traps"].values()),
         "Left out": sum(result["skipped"].values()),
     }
-    return told | {name: number for name, number in some.items() if number}
+    return main_counts | {name: number for name, number in some.items() if number}
 
 
 def copies() -> list[Job]:

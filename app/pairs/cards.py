@@ -22,7 +22,7 @@ from cfbd_core.workbench.preview import Preview
 
 SUBSETS = ("D_b", "D_p", "D_s")
 CHOICES = {"keep": "Keep", "remove": "Remove", "unsure": "?"}
-REMEMBERED = 200  # presses
+MOST_PRESSES = 200  # presses
 OPENED = "gallery_opened"  # the row of the pair whose picture was pressed, in the session
 HELP = {"unsure": "Unsure: look again later"}
 _SCRIPT = """
@@ -109,7 +109,7 @@ def gallery(preview: Preview, positions: np.ndarray) -> None:
     explorer = preview.pairs
     pairs = explorer.pairs_at(positions).to_pylist()
     place_of = dict(zip(explorer.rows[positions].tolist(), positions.tolist(), strict=True))
-    pictures = Thumbnails(explorer.audit.folder).of(explorer.audit.shards, pairs)
+    pictures = Thumbnails(explorer.audit.folder).of_pairs(explorer.audit.shards, pairs)
     cards = [
         _card(preview, place_of[pair["row"]], pair, picture)
         for pair, picture in zip(pairs, pictures, strict=True)
@@ -158,8 +158,8 @@ def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbn
 
 def _done() -> deque[str]:
     """The presses that this session's cards have told and that are stored, by their ids."""
-    held: deque[str] = st.session_state.setdefault("gallery_presses", deque(maxlen=REMEMBERED))
-    return held
+    presses: deque[str] = st.session_state.setdefault("gallery_presses", deque(maxlen=MOST_PRESSES))
+    return presses
 
 
 def _decide() -> None:
@@ -172,6 +172,6 @@ def _decide() -> None:
         with lock:
             if press["id"] in done:
                 continue
-            with toasts.told():
+            with toasts.report_errors():
                 deciding.on_one(press["row"], press["key"], press["decision"], press["seen"])
             done.append(press["id"])

@@ -24,10 +24,10 @@ def show(preview: Preview) -> None:
 
     After :func:`app.pairs.filters.ready`, which knows more of it.
     """
-    found = parts(filters.chosen(), _group_words(preview))
+    shown_parts = parts(filters.chosen(), _group_words(preview))
     gone = _outline_is_gone()
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="chips"):
-        for place, part in enumerate(found):
+        for place, part in enumerate(shown_parts):
             words = GONE if part.name == "lasso" and gone else part.words
             st.button(
                 escaped(words, 80),
@@ -39,7 +39,7 @@ def show(preview: Preview) -> None:
                 type="secondary",
             )
         _views(filters.chosen())
-        if len(found) > 1:
+        if len(shown_parts) > 1:
             st.button(
                 "Show all",
                 key="chip_none",
@@ -56,13 +56,13 @@ def show(preview: Preview) -> None:
 
 def _group_words(preview: Preview) -> str:
     """Which group the filter asks for, in words; empty where it asks for none."""
-    held = filters.chosen()
-    if not held.group or held.group == NO_GROUP:
+    chosen_filter = filters.chosen()
+    if not chosen_filter.group or chosen_filter.group == NO_GROUP:
         return ""
     known: Groups | None = background.at_hand(("groups", ref(preview)))
     if known is None:
         return "a group of flagged pairs"
-    group = known.find(held.group)
+    group = known.find(chosen_filter.group)
     if group is None:
         return "a group that is gone"
     return f"group {known.number(group)}: {cut(group.name, 40)}, {len(group):,} pairs"
@@ -74,7 +74,7 @@ def _outline_is_gone() -> bool:
     return lasso is not None and outlined_map(state.explorer(), lasso) is None
 
 
-def _views(held: PairFilter) -> None:
+def _views(chosen_filter: PairFilter) -> None:
     """Named views: open one, save this one, take one out."""
     views, is_read_only = state.saved_views(), state.is_read_only()
     with st.popover(
@@ -102,57 +102,59 @@ def _views(held: PairFilter) -> None:
         if not views:
             st.caption("No view is saved yet. Filter, then give it a name.")
         st.text_input("Name", key="view_name", max_chars=40, placeholder="such as: bananas to look at")
-        asked = st.session_state.get("view_asked")
+        view = st.session_state.get("view_to_replace")
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.button(
                 "Save this view",
                 key="save_view",
                 on_click=_save_view,
-                args=[held],
+                args=[chosen_filter],
                 type="primary",
                 disabled=is_read_only,
             )
-            if asked in views:
+            if view in views:
                 st.button(
                     "Replace",
                     key="replace_view",
                     on_click=_keep_view,
-                    args=[asked, held],
+                    args=[view, chosen_filter],
                     disabled=is_read_only,
                 )
-        if asked in views:
-            st.caption(f"There is a view called {escaped(asked, 40)}: replace it, or give another name.")
+        if view in views:
+            st.caption(f"There is a view called {escaped(view, 40)}: replace it, or give another name.")
         st.caption("The address of this page reopens it, too: copy it to send it to someone.")
 
 
 def _open_view(query: dict[str, str]) -> None:
-    with toasts.told():
-        found = from_query(query)
+    with toasts.report_errors():
+        view_filter = from_query(query)
         state.open_query(query)
-        filters.choose(found)
+        filters.choose(view_filter)
         st.session_state["views_popover"] = False
 
 
-def _save_view(held: PairFilter) -> None:
+def _save_view(chosen_filter: PairFilter) -> None:
     name = " ".join(str(st.session_state.get("view_name") or "").split())
     if not name:
-        toasts.tell("Give the view a name.", ":material/edit:")
+        toasts.add("Give the view a name.", ":material/edit:")
         return
-    with toasts.told():
+    with toasts.report_errors():
         if name in state.saved_views():
-            st.session_state["view_asked"] = name
+            st.session_state["view_to_replace"] = name
         else:
-            _keep_view(name, held)
+            _keep_view(name, chosen_filter)
 
 
-def _keep_view(name: str, held: PairFilter) -> None:
+def _keep_view(name: str, chosen_filter: PairFilter) -> None:
     """Save the filter and the sliders as they stand."""
-    with toasts.told():
-        state.explorer().audit.save_view(name, slider_query.to_query(state.params()) | to_query(held))
+    with toasts.report_errors():
+        state.explorer().audit.save_view(
+            name, slider_query.to_query(state.params()) | to_query(chosen_filter)
+        )
         st.session_state["view_name"] = ""
-        st.session_state.pop("view_asked", None)
+        st.session_state.pop("view_to_replace", None)
 
 
 def _forget_view(name: str) -> None:
-    with toasts.told():
+    with toasts.report_errors():
         state.explorer().audit.forget_view(name)

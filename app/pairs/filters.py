@@ -43,54 +43,54 @@ def chosen() -> PairFilter:
             st.session_state[state.FILTER] = from_query(given)
         except ParameterError as error:
             st.session_state[state.FILTER] = PairFilter()
-            toasts.tell(f"The link's filter was left out: {escaped(str(error), 200)}", ":material/link_off:")
-    held: PairFilter = st.session_state[state.FILTER]
-    return held
+            toasts.add(f"The link's filter was left out: {escaped(str(error), 200)}", ":material/link_off:")
+    chosen_filter: PairFilter = st.session_state[state.FILTER]
+    return chosen_filter
 
 
-def choose(found: PairFilter) -> None:
+def choose(new_filter: PairFilter) -> None:
     """Make this the filter of all pages; a view begins at its first page."""
-    st.session_state[state.FILTER] = found
+    st.session_state[state.FILTER] = new_filter
     st.session_state["pairs_view"] = st.session_state.get("pairs_view", 0) + 1
 
 
 def ready(preview: Preview) -> bool:
     """Whether what the filter asks for is at hand; else it is made meanwhile, and the page says what it waits for."""
-    held, explorer = chosen(), preview.pairs
-    if held.group and groups(preview) is None:
+    chosen_filter, explorer = chosen(), preview.pairs
+    if chosen_filter.group and groups(preview) is None:
         return False
-    if held.like is not None:
-        wanted = held.like
+    if chosen_filter.like is not None:
+        wanted = chosen_filter.like
         like = ("like", ref(explorer), wanted.to_text())
         if background.made(like, lambda: wanted.of_pairs(explorer), "Looking for the nearest pairs") is None:
             return False
-    if held.copies is not None:
-        copies = held.copies
+    if chosen_filter.copies is not None:
+        copies = chosen_filter.copies
         of_kind = ("copies", copies.kind, ref(preview))
         if background.made(of_kind, lambda: copies.clusters(preview), "Looking for copies") is None:
             return False
         if copies.is_near and preview.near.limit:
             st.caption(f":material/info: {preview.near.limit}")
-    text = held.text.strip()
+    text = chosen_filter.text.strip()
     search = ("search", ref(explorer), text)
-    found = not text or background.made(search, lambda: explorer.search(text), "Searching the captions")
-    return found is not None
+    matches = not text or background.made(search, lambda: explorer.search(text), "Searching the captions")
+    return matches is not None
 
 
 def groups(preview: Preview) -> Groups | None:
     """The groups of the flagged pairs; None while they are made."""
-    found: Groups | None = background.made(
+    groups_made: Groups | None = background.made(
         ("groups", ref(preview)),  # not what it is of: another preview of the same has no groups yet
         lambda: preview.groups,
         "Grouping the flagged pairs",
         worker="groups",
     )
-    return found
+    return groups_made
 
 
-def look_button(label: str, key: str, found: PairFilter, icon: str = ":material/photo_library:") -> None:
+def look_button(label: str, key: str, new_filter: PairFilter, icon: str = ":material/photo_library:") -> None:
     """Offer to make this the filter, and to show what it finds where that can be decided on and exported."""
-    if st.button(label, key=key, icon=icon, type="tertiary", on_click=choose, args=[found]):
+    if st.button(label, key=key, icon=icon, type="tertiary", on_click=choose, args=[new_filter]):
         address.go("views/pairs.py")
 
 
@@ -101,11 +101,11 @@ def query() -> dict[str, str]:
 
 def controls(preview: Preview) -> None:
     """Draw what changes the filter: each control shows the filter as it stands, whoever changed it."""
-    held = chosen()
+    chosen_filter = chosen()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        _stand("show", held.show)
+        _stand("show", chosen_filter.show)
         widgets.choice("Show", SHOW, key="show", on_change=_changed, args=["show"])
-        _stand("subsets", list(held.subsets))
+        _stand("subsets", list(chosen_filter.subsets))
         st.pills(
             "Coarse subset",
             list(SUBSETS),
@@ -115,8 +115,8 @@ def controls(preview: Preview) -> None:
             on_change=_changed,
             args=["subsets"],
         )
-        _sort(held)
-        _stand("text", held.text)
+        _sort(chosen_filter)
+        _stand("text", chosen_filter.text)
         st.text_input(
             "Search",
             placeholder="captions and keys",
@@ -127,14 +127,14 @@ def controls(preview: Preview) -> None:
             args=["text"],
         )
         with st.popover("More filters", icon=":material/filter_list:"):
-            _more(preview, held)
+            _more(preview, chosen_filter)
 
 
-def _sort(held: PairFilter) -> None:
-    orders = SORT if held.like is None else {NEAREST: "nearest first", **SORT}
-    stands = (held.sort, held.descending)
-    if held.sort == "usual" and (held.like is None or not held.descending):
-        stands = ("z", held.descending)
+def _sort(chosen_filter: PairFilter) -> None:
+    orders = SORT if chosen_filter.like is None else {NEAREST: "nearest first", **SORT}
+    stands = (chosen_filter.sort, chosen_filter.descending)
+    if chosen_filter.sort == "usual" and (chosen_filter.like is None or not chosen_filter.descending):
+        stands = ("z", chosen_filter.descending)
     _stand("sort", stands if stands in orders else ("row", False))
     st.selectbox(
         "Sort by",
@@ -147,8 +147,10 @@ def _sort(held: PairFilter) -> None:
     )
 
 
-def _more(preview: Preview, held: PairFilter) -> None:
-    _stand("shows", held.like.value if held.like and held.like.kind == "text" else "")
+def _more(preview: Preview, chosen_filter: PairFilter) -> None:
+    _stand(
+        "shows", chosen_filter.like.value if chosen_filter.like and chosen_filter.like.kind == "text" else ""
+    )
     st.text_input(
         "Pictures that show",
         placeholder="such as: a dog on a beach",
@@ -158,7 +160,7 @@ def _more(preview: Preview, held: PairFilter) -> None:
         args=["like"],
         help="The 100 pairs whose pictures the audit's encoder finds nearest.",
     )
-    _stand("decided", list(held.decisions))
+    _stand("decided", list(chosen_filter.decisions))
     st.pills(
         "Decided",
         DECISIONS,
@@ -168,7 +170,7 @@ def _more(preview: Preview, held: PairFilter) -> None:
         on_change=_changed,
         args=["decisions"],
     )
-    kind = None if held.copies is None else held.copies.kind
+    kind = None if chosen_filter.copies is None else chosen_filter.copies.kind
     _stand("copies", kind)
     st.selectbox(
         "Copies",
@@ -179,8 +181,8 @@ def _more(preview: Preview, held: PairFilter) -> None:
         args=["copies"],
     )
     for name, label, column, bounds in (
-        ("c", "Consistency c", preview.pairs.consistency_column, held.c),
-        ("z", "Textual correlation z", preview.z, held.z),
+        ("c", "Consistency c", preview.pairs.consistency_column, chosen_filter.c),
+        ("z", "Textual correlation z", preview.z, chosen_filter.z),
     ):
         low, high = float(np.floor(column.edges[0] * 100) / 100), float(np.ceil(column.edges[-1] * 100) / 100)
         at = bounds or (low, high)
@@ -188,7 +190,7 @@ def _more(preview: Preview, held: PairFilter) -> None:
         st.session_state[f"whole_{name}"] = (low, high)
         st.slider(label, low, high, step=0.01, key=f"range_{name}", on_change=_changed, args=[name])
     if preview.pairs.has_truth:
-        _stand("truth", held.truth)
+        _stand("truth", chosen_filter.truth)
         st.selectbox(
             "Truth",
             list(TRUTH),
@@ -206,10 +208,10 @@ def _stand(key: str, value: Any) -> None:
 
 def _changed(name: str) -> None:
     """Take over what a control was set to."""
-    held, values = chosen(), st.session_state
+    chosen_filter, values = chosen(), st.session_state
     if name == "sort":
         sort, descending = values["sort"]
-        if held.like is None and (sort, descending) == ("z", True):
+        if chosen_filter.like is None and (sort, descending) == ("z", True):
             sort = "usual"  # so that a search for what is like something shows the nearest first
         changed = {"sort": sort, "descending": descending}
     elif name in ("c", "z"):
@@ -226,5 +228,5 @@ def _changed(name: str) -> None:
         changed = {name: tuple(values["subsets"])}
     else:
         changed = {name: values[name]}
-    with toasts.told():
-        choose(replace(held, **changed))
+    with toasts.report_errors():
+        choose(replace(chosen_filter, **changed))

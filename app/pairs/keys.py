@@ -93,7 +93,7 @@ const decide = (decision, at) => {
   }
   const id = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
   has_moved = true;
-  presses.push({ id, of: data.of, row: pair.row, key: pair.key, seen: pair.seen, decision });
+  presses.push({ id, subject: data.subject, row: pair.row, key: pair.key, seen: pair.seen, decision });
   tell();
   settle();
 };
@@ -161,9 +161,9 @@ export default function ({ data: given, parentElement, setTriggerValue }) {
   [data, root] = [given, parentElement];
   leaving = clicked = 0;
   const done = new Set(data.done);
-  const others = presses.filter((one) => one.of !== data.of).length;
+  const others = presses.filter((one) => one.subject !== data.subject).length;
   for (let at = presses.length - 1; at >= 0; at -= 1)
-    if (done.has(presses[at].id) || presses[at].of !== data.of) presses.splice(at, 1);
+    if (done.has(presses[at].id) || presses[at].subject !== data.subject) presses.splice(at, 1);
   if (others) told("Another audit was opened before the last decision was stored: look there whether it is.");
   [send, is_told] = [setTriggerValue, false];
   settle();
@@ -205,7 +205,7 @@ class Pair(TypedDict):
 def listen(
     keys: dict[str, str],
     decisions: dict[str, str],
-    of: str,
+    subject: str,
     pairs: Sequence[Pair],
     done: Sequence[str],
     on_decide: Callable[[], None],
@@ -213,8 +213,8 @@ def listen(
 ) -> None:
     """Let each of ``keys`` (``event.key``, letters in lower case) press the button, or enter the field, named so.
 
-    ``decisions`` are the keys that decide on the first of ``pairs`` that is not decided yet: each press is told, with
-    an id and what the pairs are ``of``, by ``st.session_state["review_keys"]["decide"]`` until the id is among those
+    ``decisions`` are the keys that decide on the first of ``pairs`` that is not decided yet: each press comes, with
+    an id and the ``subject`` of the pairs, in ``st.session_state["review_keys"]["decide"]`` until the id is among those
     that are ``done``. ``moves`` are buttons that bring another pair.
     """
     run = st.session_state["review_run"] = st.session_state.get("review_run", 0) + 1
@@ -222,7 +222,7 @@ def listen(
         data={
             "keys": keys,
             "decisions": decisions,
-            "of": of,
+            "subject": subject,
             "pairs": list(pairs),
             "done": list(done),
             "moves": list(moves),

@@ -15,7 +15,7 @@ from cfbd_core.review import ControlSample
 from cfbd_core.review.left import DRAWN_FIRST
 from cfbd_core.workbench.preview import Preview
 
-MORE = 100  # pairs
+MORE_PAIRS = 100  # pairs
 
 
 def panel(preview: Preview, where: str, *, needed: bool = False) -> None:
@@ -46,48 +46,48 @@ def _numbers(preview: Preview, control: ControlSample, where: str, needed: bool)
     name = ("left", ref(preview), ref(control), preview.pairs.last_action, needed)
     aside.fill(
         f"left_{where}",
-        {name: lambda: _told(preview, needed)},
-        lambda told: _draw_told(told, where),
+        {name: lambda: _numbers_of(preview, needed)},
+        lambda numbers: _draw_numbers(numbers, where),
         "Working out what is left",
         keeps=True,
     )
 
 
-class _Told(NamedTuple):
+class _Numbers(NamedTuple):
     sentences: tuple[str, ...]
     moved: str
     needed: str
     has_undrawn: bool
 
 
-def _told(preview: Preview, needed: bool) -> _Told | None:
+def _numbers_of(preview: Preview, needed: bool) -> _Numbers | None:
     left = preview.what_is_left()
     if left is None:
         return None
-    return _Told(
+    return _Numbers(
         left.sentences, left.moved_sentence, left.needed_sentence() if needed else "", left.undrawn > 0
     )
 
 
-def _draw_told(told: _Told | None, where: str) -> None:
-    if told is None:  # the sample has gone just now
+def _draw_numbers(numbers: _Numbers | None, where: str) -> None:
+    if numbers is None:  # the sample has gone just now
         return
-    for sentence in told.sentences:
+    for sentence in numbers.sentences:
         st.markdown(escaped(sentence))
-    if told.moved:
-        st.info(escaped(told.moved), icon=":material/sync_problem:")
-    if told.needed:
-        st.caption(escaped(told.needed))
+    if numbers.moved:
+        st.info(escaped(numbers.moved), icon=":material/sync_problem:")
+    if numbers.needed:
+        st.caption(escaped(numbers.needed))
     with st.container(horizontal=True, gap="small"):
         if st.button(
-            f"Draw {MORE} more",
+            f"Draw {MORE_PAIRS} more",
             key=f"left_more_{where}",
             icon=":material/add:",
-            disabled=not told.has_undrawn or state.is_read_only(),
+            disabled=not numbers.has_undrawn or state.is_read_only(),
             help="From the same pool; what is drawn already stays.",
         ):
             _draw_more()
-        if told.moved or not told.has_undrawn:
+        if numbers.moved or not numbers.has_undrawn:
             _draw_button(where, "Draw a new control sample", anew=True)
 
 
@@ -100,12 +100,12 @@ def _draw_button(where: str, label: str, *, anew: bool = False) -> None:
 
 
 def _draw(anew: bool) -> None:
-    with toasts.told(), st.spinner("Drawing …"):
+    with toasts.report_errors(), st.spinner("Drawing …"):
         state.preview().draw_control(DRAWN_FIRST, anew=anew)
     st.rerun()  # the whole page: its queue may be of the sample
 
 
 def _draw_more() -> None:
-    with toasts.told():
-        state.explorer().control.draw_more(MORE)
+    with toasts.report_errors():
+        state.explorer().control.draw_more(MORE_PAIRS)
     st.rerun()

@@ -20,8 +20,8 @@ from cfbd_core.workbench.likeness import Like
 from cfbd_core.workbench.pair_filter import PairFilter
 from cfbd_core.workbench.preview import Preview
 
-SHOWN = 4
-FOUND = 4 * SHOWN  # by picture: some may be decided on before they are shown
+PAIRS_SHOWN = 4
+PAIRS_COMPARED = 4 * PAIRS_SHOWN  # by picture: some may be decided on before they are shown
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def panel(preview: Preview, position: int, key: str, following: int | None) -> N
     aside.fill(
         "near",
         {("near", ref(preview), at): partial(find, preview, at) for at in wanted},
-        lambda found: _draw(preview, found, key),
+        lambda near: _draw(preview, near, key),
         "Looking for what is near it",
     )
 
@@ -47,17 +47,20 @@ def find(preview: Preview, position: int) -> Near:
     """Compare the pair at ``position`` with all: every embedding is read, of both sides."""
     explorer = preview.pairs
     row = int(explorer.rows[position])
-    kept = np.zeros(sum(len(shard) for shard in explorer.images), bool)
-    kept[explorer.rows[~preview.removed()]] = True
-    return Near(nearest_rows(explorer.images, row, FOUND, kept), nearest_rows(explorer.texts, row, SHOWN))
+    is_kept = np.zeros(sum(len(shard) for shard in explorer.images), bool)
+    is_kept[explorer.rows[~preview.removed()]] = True
+    return Near(
+        nearest_rows(explorer.images, row, PAIRS_COMPARED, is_kept),
+        nearest_rows(explorer.texts, row, PAIRS_SHOWN),
+    )
 
 
-def _draw(preview: Preview, found: Near, key: str) -> None:
+def _draw(preview: Preview, near: Near, key: str) -> None:
     explorer = preview.pairs
-    by_image = explorer.positions_of(found.by_image)
+    by_image = explorer.positions_of(near.by_image)
     by_image = by_image[by_image >= 0]
-    by_image = by_image[~preview.removed()[by_image]][:SHOWN]  # some may have been removed since
-    by_caption = explorer.positions_of(found.by_caption)
+    by_image = by_image[~preview.removed()[by_image]][:PAIRS_SHOWN]  # some may have been removed since
+    by_caption = explorer.positions_of(near.by_caption)
     by_caption = by_caption[by_caption >= 0]
     pairs = explorer.pairs_at(np.union1d(by_image, by_caption)).to_pylist()
     pair_of = {pair["row"]: pair for pair in pairs}
@@ -72,7 +75,7 @@ def _draw(preview: Preview, found: Near, key: str) -> None:
 
 
 def _small(preview: Preview, pairs: list[dict[str, Any]]) -> str:
-    pictures = Thumbnails(preview.pairs.audit.folder).of(preview.pairs.audit.shards, pairs)
+    pictures = Thumbnails(preview.pairs.audit.folder).of_pairs(preview.pairs.audit.shards, pairs)
     cards = []
     for pair, picture in zip(pairs, pictures, strict=True):
         cards.append(

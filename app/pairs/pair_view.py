@@ -15,8 +15,8 @@ from cfbd_core.pictures.picture import pictures_of
 from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.workbench.preview import Preview
 
-LARGE = 900  # px, the long side of the picture
-LONGEST = 100_000  # letters of a caption: its end may be what matters
+LARGE_SIDE = 900  # px, the long side of the picture
+MOST_LETTERS = 100_000  # letters of a caption: its end may be what matters
 
 
 def large(preview: Preview, position: int, pair: dict[str, Any], reason: str) -> str:
@@ -36,7 +36,7 @@ def large(preview: Preview, position: int, pair: dict[str, Any], reason: str) ->
     return (
         f'<div class="cfbd-review" data-shown="{explorer.rows[position]}">'
         f'<div class="cfbd-large">{_picture(preview, pair)}</div><div>'
-        f'<div class="cfbd-said">{plain(pair["caption"], LONGEST)}</div>'
+        f'<div class="cfbd-said">{plain(pair["caption"], MOST_LETTERS)}</div>'
         f'<div class="cfbd-tags">{"".join(tags)}</div>'
         f'<div class="cfbd-label">z {_number(z)}: how much the caption is like those of D_p; {flagged}</div>'
         f"{_histogram(preview.z, z, cut)}"
@@ -51,19 +51,19 @@ def _number(value: float) -> str:
 
 
 def _picture(preview: Preview, pair: dict[str, Any]) -> str:
-    """The picture as large as it is, up to LARGE; where it is gone, its thumbnail and why."""
+    """The picture as large as it is, up to LARGE_SIDE; where it is gone, its thumbnail and why."""
     note = ""
     if pair["image"] is not None:
         try:
-            (found,) = pictures_of(preview.pairs.audit.shards, [pair])
-            picture, buffer = decode_image(found.read()), io.BytesIO()
+            (place,) = pictures_of(preview.pairs.audit.shards, [pair])
+            picture, buffer = decode_image(place.read()), io.BytesIO()
             with bad_where_it_fails("failed transform"):
-                picture.thumbnail((LARGE, LARGE))
+                picture.thumbnail((LARGE_SIDE, LARGE_SIDE))
                 picture.save(buffer, "WEBP", quality=85, method=0)
             return f'<img alt="" decoding="sync" src="{data_url(buffer.getvalue())}">'
         except BadImage as bad:
             note = str(bad)
-    (small,) = Thumbnails(preview.pairs.audit.folder).of(preview.pairs.audit.shards, [pair])
+    (small,) = Thumbnails(preview.pairs.audit.folder).of_pairs(preview.pairs.audit.shards, [pair])
     note = f'<div class="cfbd-gone">{html.escape(small.reason or note)}</div>'
     if small.data is None:
         return note
@@ -93,5 +93,5 @@ def _histogram(column: ScoreColumn, value: float, cut: float | None) -> str:
         f'<g fill="#999999" opacity="0.55">{bars}</g>{marks}</svg>'
     )
     # As a picture: the page's sanitiser takes drawings out.
-    told = "all pairs, this one marked"
-    return f'<div class="cfbd-where"><img alt="{told}" src="{data_url(drawn.encode(), "svg+xml")}"></div>'
+    title = "all pairs, this one marked"
+    return f'<div class="cfbd-where"><img alt="{title}" src="{data_url(drawn.encode(), "svg+xml")}"></div>'

@@ -16,7 +16,7 @@ from cfbd_core.errors import AuditError
 from cfbd_core.review import ControlSample, learn, next_queue
 from cfbd_core.workbench.preview import Preview
 
-QUEUE = 40  # pairs learned about at a time
+QUEUE_PAIRS = 40  # pairs learned about at a time
 ORDERS = {"filter": "As filtered", "learned": "Learned from you", "control": "Control sample"}
 BEGIN_AT = "review_begin_at"  # the row of the pair that was asked for, in the session
 WHY = {
@@ -70,28 +70,28 @@ def queue(preview: Preview) -> ReviewQueue | None:
         preview.params.id,
         drawn,
     )
-    held: ReviewQueue | None = st.session_state.get("review")
-    if held is not None and held.of == made_of:
-        return _at_asked(held)
+    present: ReviewQueue | None = st.session_state.get("review")
+    if present is not None and present.subject == made_of:
+        return _at_pair_of_address(present)
     reasons: list[str] = []
     if order == "learned":
         learned = _learned(preview, control, made_of)
         if learned is None:
             return None
-        positions, reasons, told = learned
+        positions, reasons, note = learned
     elif order == "control":
         positions = np.empty(0, np.int64) if control is None else control.pending(explorer.decisions)
-        reasons, told = [WHY["control"]] * len(positions), ""
+        reasons, note = [WHY["control"]] * len(positions), ""
     elif filters.ready(preview):
-        positions, told = filters.chosen().positions(preview), ""
+        positions, note = filters.chosen().positions(preview), ""
     else:
         return None
-    begun = ReviewQueue.begun(made_of, explorer, positions, reasons, told)
+    begun = ReviewQueue.begun(made_of, explorer, positions, reasons, note)
     st.session_state["review"] = begun
-    return _at_asked(begun)
+    return _at_pair_of_address(begun)
 
 
-def _at_asked(queue: ReviewQueue) -> ReviewQueue:
+def _at_pair_of_address(queue: ReviewQueue) -> ReviewQueue:
     """The queue at the pair that was asked for, if one was."""
     row = st.session_state.pop(BEGIN_AT, None)
     if row is not None and chosen() == "filter":
@@ -112,19 +112,19 @@ def _learned(
 ) -> tuple[np.ndarray, list[str], str] | None:
     """The next pairs by what was decided so far: of when they were asked for, whoever decides meanwhile."""
     explorer = preview.pairs
-    asked = st.session_state.get("review_learning")
-    if asked is None or asked[0] != made_of:
-        asked = st.session_state["review_learning"] = made_of, explorer.last_action
+    request = st.session_state.get("review_learning")
+    if request is None or request[0] != made_of:
+        request = st.session_state["review_learning"] = made_of, explorer.last_action
 
     def make() -> tuple[np.ndarray, list[str], str]:
         decisions = explorer.decisions
         risk = learn(preview.review_pairs, decisions, preview.z.values)
-        next_ones = next_queue(risk, explorer.consistency, decisions, control, count=QUEUE)
-        return next_ones.positions, [WHY[reason] for reason in next_ones.reasons], risk.told
+        next_ones = next_queue(risk, explorer.consistency, decisions, control, count=QUEUE_PAIRS)
+        return next_ones.positions, [WHY[reason] for reason in next_ones.reasons], risk.sentence
 
-    found: tuple[np.ndarray, list[str], str] | None = background.made(
-        ("learned", *asked, ref(preview)), make, "Learning from the decisions so far"
+    order: tuple[np.ndarray, list[str], str] | None = background.made(
+        ("learned", *request, ref(preview)), make, "Learning from the decisions so far"
     )
-    if found is not None:
+    if order is not None:
         del st.session_state["review_learning"]
-    return found
+    return order

@@ -32,8 +32,8 @@ KEYS = {
 }
 MOVES = ("review_undo", "review_next", "review_previous")
 CHOICES = {"k": ("keep", "Keep"), "x": ("remove", "Remove"), "u": ("unsure", "Unsure")}
-AHEAD = 6  # pairs that the page holds ready beside the one that is shown
-REMEMBERED = 200  # presses
+PAIRS_AHEAD = 6  # pairs that the page holds ready beside the one that is shown
+MOST_PRESSES = 200  # presses
 
 
 def show(queue: ReviewQueue) -> None:
@@ -44,7 +44,9 @@ def show(queue: ReviewQueue) -> None:
 def undo_button() -> None:
     """Offer to undo what was decided here where no pair is left to show."""
     if _acted():
-        keys.listen({"z": "review_undo"}, {}, _of(state.explorer()), [], list(_done()), _decide_on_pressed)
+        keys.listen(
+            {"z": "review_undo"}, {}, _subject(state.explorer()), [], list(_done()), _decide_on_pressed
+        )
         st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[None])
 
 
@@ -61,7 +63,7 @@ def _one(queue: ReviewQueue) -> None:
     is_here = bool(ready) and ready[0][0] == queue.position(explorer)
     pairs = ready if is_here else []
     _progress(queue, preview)
-    _buttons(queue, _Shown.of(explorer, *pairs[0]) if pairs else None)
+    _buttons(queue, _Shown.from_pair(explorer, *pairs[0]) if pairs else None)
     _listen(explorer, pairs)
     if queue.is_over:
         st.success(
@@ -78,23 +80,23 @@ def _one(queue: ReviewQueue) -> None:
 def _ready(queue: ReviewQueue, preview: Preview) -> list[tuple[int, dict[str, Any]]]:
     """The pair where the queue stands and those after it, each with its position; without those that are gone."""
     explorer = preview.pairs
-    positions = [queue.position(explorer), *queue.following(explorer, AHEAD)]
+    positions = [queue.position(explorer), *queue.following(explorer, PAIRS_AHEAD)]
     there = [position for position in positions if position >= 0]
-    found = {pair["row"]: pair for pair in explorer.pairs_at(np.array(there, np.int64)).to_pylist()}
+    by_row = {pair["row"]: pair for pair in explorer.pairs_at(np.array(there, np.int64)).to_pylist()}
     rows = explorer.rows[there].tolist()
-    return [(position, found[row]) for position, row in zip(there, rows, strict=True) if row in found]
+    return [(position, by_row[row]) for position, row in zip(there, rows, strict=True) if row in by_row]
 
 
 def _listen(explorer: ScoredPairs, pairs: list[tuple[int, dict[str, Any]]]) -> None:
-    held: list[keys.Pair] = [
+    pairs_here: list[keys.Pair] = [
         {"row": pair["row"], "key": pair["key"], "seen": DECISIONS[explorer.decisions[position]]}
         for position, pair in pairs
     ]
     decisions = {} if state.is_read_only() else {key: decision for key, (decision, _) in CHOICES.items()}
-    keys.listen(KEYS, decisions, _of(explorer), held, list(_done()), _decide_on_pressed, MOVES)
+    keys.listen(KEYS, decisions, _subject(explorer), pairs_here, list(_done()), _decide_on_pressed, MOVES)
 
 
-def _of(explorer: ScoredPairs) -> str:
+def _subject(explorer: ScoredPairs) -> str:
     """What a press is for: rows are those of one audit, as it was read once."""
     return f"{explorer.audit.folder} {explorer.version}"
 
@@ -115,24 +117,24 @@ def _draw(queue: ReviewQueue, preview: Preview, pairs: list[tuple[int, dict[str,
 
 def _drawn(preview: Preview, position: int, pair: dict[str, Any], reason: str) -> str:
     """A pair as HTML; those drawn last are kept, as each is drawn again until it was decided on."""
-    held: OrderedDict[Hashable, str] = st.session_state.setdefault("review_drawn", OrderedDict())
+    drawings: OrderedDict[Hashable, str] = st.session_state.setdefault("review_drawn", OrderedDict())
     name = (ref(preview), pair["row"], reason)
-    if name not in held:
-        held[name] = pair_view.large(preview, position, pair, reason)
-    held.move_to_end(name)
-    while len(held) > 2 * (1 + AHEAD):
-        held.popitem(last=False)
-    return held[name]
+    if name not in drawings:
+        drawings[name] = pair_view.large(preview, position, pair, reason)
+    drawings.move_to_end(name)
+    while len(drawings) > 2 * (1 + PAIRS_AHEAD):
+        drawings.popitem(last=False)
+    return drawings[name]
 
 
 def _progress(queue: ReviewQueue, preview: Preview) -> None:
     done, total = queue.decided(preview.pairs), len(queue)
     minutes = (time.monotonic() - queue.began) / 60
     pace = f" · {queue.made / minutes:.0f} a minute" if queue.made >= 3 and minutes > 0 else ""
-    told = f" · {queue.told}" if queue.told else ""
+    note = f" · {queue.note}" if queue.note else ""
     st.progress(
         done / total,
-        text=f"pair {queue.at + 1:,} of {total:,} · {done:,} decided, {total - done:,} left{pace}{told}",
+        text=f"pair {queue.at + 1:,} of {total:,} · {done:,} decided, {total - done:,} left{pace}{note}",
     )
 
 
@@ -146,7 +148,7 @@ class _Shown:
     note: str
 
     @classmethod
-    def of(cls, explorer: ScoredPairs, position: int, pair: dict[str, Any]) -> _Shown:
+    def from_pair(cls, explorer: ScoredPairs, position: int, pair: dict[str, Any]) -> _Shown:
         decided = DECISIONS[explorer.decisions[position]]
         notes = explorer.audit.notes_of(explorer.rows[[position]]) if decided else [None]
         return cls(pair["row"], pair["key"], decided, notes[0] or "")
@@ -208,14 +210,14 @@ def _keys() -> None:
 
 def _acted() -> dict[int, int]:
     """What was decided here in this session: the actions of the log, and the row of each one's pair."""
-    held: dict[int, int] = st.session_state.setdefault("review_acted", {})
-    return held
+    actions: dict[int, int] = st.session_state.setdefault("review_acted", {})
+    return actions
 
 
 def _done() -> deque[str]:
     """The presses that were told and that are stored or refused, by their ids."""
-    held: deque[str] = st.session_state.setdefault("review_presses", deque(maxlen=REMEMBERED))
-    return held
+    presses: deque[str] = st.session_state.setdefault("review_presses", deque(maxlen=MOST_PRESSES))
+    return presses
 
 
 def _decide_on_pressed() -> None:
@@ -225,10 +227,10 @@ def _decide_on_pressed() -> None:
     """
     queue: ReviewQueue | None = st.session_state.get("review")
     shown: _Shown | None = st.session_state.get("review_shown")
-    of, done, lock = _of(state.explorer()), _done(), undo.steps().lock
+    subject, done, lock = _subject(state.explorer()), _done(), undo.steps().lock
     for press in st.session_state["review_keys"]["decide"]:
         with lock:
-            if press["id"] in done or press["of"] != of:
+            if press["id"] in done or press["subject"] != subject:
                 continue
             is_shown = shown is not None and shown.row == press["row"]
             seen = shown if is_shown and shown else _Shown(press["row"], press["key"], press["seen"], "")
@@ -255,7 +257,7 @@ def _decide(queue: ReviewQueue | None, shown: _Shown, decision: str, note: str |
     After the store nothing is asked of Streamlit, which might end the run there.
     """
     acted, explorer = _acted(), state.explorer()
-    with undo.steps().lock, toasts.told():
+    with undo.steps().lock, toasts.report_errors():
         done = deciding.on_one(shown.row, shown.key, decision, shown.decided, note)
         acted[done.id] = shown.row
         if queue is not None:
@@ -267,10 +269,10 @@ def _decide(queue: ReviewQueue | None, shown: _Shown, decision: str, note: str |
 def _undo(queue: ReviewQueue | None) -> None:
     """Undo the last decision that was made here; what was done elsewhere is undone there, where it is seen."""
     acted, explorer, by, steps = _acted(), state.explorer(), who.name(), undo.steps()
-    with steps.lock, toasts.told():
+    with steps.lock, toasts.report_errors():
         last, _ = steps.around(explorer.undone)
         if last is None or last.action not in acted:
-            toasts.tell(
+            toasts.add(
                 "Your last action was on another page; undo it there or in the Log.", ":material/info:"
             )
             return

@@ -11,7 +11,7 @@ import numpy as np
 
 from cfbd_core.workbench.decided_pairs import DecidedPairs
 
-BLOCK = 256  # pairs looked through for an undecided one at first, then twice as many, and so on
+PAIRS_AT_FIRST = 256  # pairs looked through for an undecided one at first, then twice as many, and so on
 
 
 @dataclass(eq=False)
@@ -22,10 +22,10 @@ class ReviewQueue:
     ``is_over`` says that none is left to decide. Rows, not positions: a new scoring may move those meanwhile.
     """
 
-    of: Hashable
+    subject: Hashable
     rows: np.ndarray
     reasons: Sequence[str] = ()
-    told: str = ""
+    note: str = ""
     at: int = 0
     made: int = 0
     is_over: bool = False
@@ -35,14 +35,14 @@ class ReviewQueue:
     @classmethod
     def begun(
         cls,
-        of: Hashable,
+        subject: Hashable,
         pairs: DecidedPairs,
         positions: np.ndarray,
         reasons: Sequence[str] = (),
-        told: str = "",
+        note: str = "",
     ) -> ReviewQueue:
         """The pairs at ``positions`` (m,), at the first that is undecided, or the first of all."""
-        queue = cls(of, pairs.rows[positions], reasons, told)
+        queue = cls(subject, pairs.rows[positions], reasons, note)
         queue._placed = pairs.rows, positions, pairs.mask_of(positions)
         queue.at = queue._undecided(pairs, 0, len(queue)) or 0
         return queue
@@ -85,8 +85,8 @@ class ReviewQueue:
 
     def go_on(self, pairs: DecidedPairs) -> None:
         """Go to the next undecided pair after this, else to the first of all; where none is left the queue is over."""
-        found = next(self._next(pairs), None)
-        self.at, self.is_over = (self.at, True) if found is None else (found, False)
+        next_place = next(self._next(pairs), None)
+        self.at, self.is_over = (self.at, True) if next_place is None else (next_place, False)
 
     def following(self, pairs: DecidedPairs, most: int) -> list[int]:
         """The positions of the pairs that :meth:`go_on` would go to one after the other, at most so many."""
@@ -96,18 +96,18 @@ class ReviewQueue:
         """The places of the undecided pairs after this, then of those before it."""
         for start, stop in ((self.at + 1, len(self)), (0, self.at)):
             at = start
-            while (found := self._undecided(pairs, at, stop)) is not None:
-                yield found
-                at = found + 1
+            while (place := self._undecided(pairs, at, stop)) is not None:
+                yield place
+                at = place + 1
 
     def _undecided(self, pairs: DecidedPairs, start: int, stop: int) -> int | None:
         """The first place from ``start`` and before ``stop`` whose pair is there and undecided."""
-        positions, decisions, block = self._places(pairs)[0], pairs.decisions, BLOCK
+        positions, decisions, block = self._places(pairs)[0], pairs.decisions, PAIRS_AT_FIRST
         while start < stop:
             part = positions[start : min(start + block, stop)]
-            found = np.flatnonzero((part >= 0) & (decisions[part] == 0))
-            if len(found):
-                return start + int(found[0])
+            places = np.flatnonzero((part >= 0) & (decisions[part] == 0))
+            if len(places):
+                return start + int(places[0])
             start, block = start + block, 2 * block
         return None
 

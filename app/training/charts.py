@@ -15,7 +15,7 @@ from app.training.metrics import Curves
 
 LINES = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, "#56B4E9", GREY)
 DASHES = ("solid", "dash", "dot")  # of the first seven runs, of the next ones
-MOST = 600  # points of a curve that are drawn
+MOST_CURVE_POINTS = 600  # points of a curve that are drawn
 LOW, ROW = 300, 56  # pixels
 SHARES = [-0.03, 1.06]  # an axis of rates, with room for marks at its ends
 
@@ -153,10 +153,10 @@ def compared(names: Sequence[str], ca: Sequence[float | None], asr: Sequence[flo
 
 
 def thinned(at: Sequence[int], values: Sequence[float | None]) -> tuple[np.ndarray, np.ndarray]:
-    """At most ``MOST`` points: means over 1, 2, 4 … of them, so that a curve that grows stays where it was."""
+    """At most ``MOST_CURVE_POINTS`` points: means over 1, 2, 4 … of them, so a curve that grows stays where it was."""
     steps, numbers = np.asarray(at, float), np.asarray(values, float)  # None becomes NaN
     stride = 1
-    while len(steps) / stride > MOST:
+    while len(steps) / stride > MOST_CURVE_POINTS:
         stride *= 2
     starts = np.arange(0, len(steps), stride)
     if stride == 1:

@@ -40,12 +40,12 @@ FIELDS = {
 KEPT: dict[str, Any] = {"persist_state": "session"}  # while other pages are looked at
 
 
-def ask(audit: Path, runs: Sequence[Run]) -> train.Asked | None:
+def ask(audit: Path, runs: Sequence[Run]) -> train.RunRequest | None:
     """Draw the fields. None where something is missing or wrong, which is told beside it, or still being made."""
-    found = train.sets(audit)
-    if found is None:
+    sets = train.sets(audit)
+    if sets is None:
         return None
-    sizes, why = found
+    sizes, why = sets
     subset = _subset(sizes, why)
     if sizes[subset] < 2:
         st.info("So few pairs cannot be trained on: choose another set.", icon=":material/inbox:")
@@ -69,7 +69,7 @@ def ask(audit: Path, runs: Sequence[Run]) -> train.Asked | None:
     problem: CfbdError | None = None
     try:
         spec = train.model(typed or "", audit)
-        right.caption(train.told_of_model(spec))
+        right.caption(train.model_caption(spec))
     except CfbdError as error:
         spec, problem = "mini", error
     given = _numbers(spec, sizes[subset]) | {"subset": subset, "defense": defense, "model": spec}
@@ -79,30 +79,30 @@ def ask(audit: Path, runs: Sequence[Run]) -> train.Asked | None:
         if problem is not None:
             raise problem
         settings = state.settings()
-        return train.Asked(
+        return train.RunRequest(
             TrainParams(**given),
             sizes[subset],
             settings.source(classes) if classes else None,
             str(settings.inside(attack)) if classes and attack else None,
         )
     except CfbdError as error:
-        told(error)
+        show_error(error)
         return None
 
 
 def fill_calmer(run: Run) -> None:
     """Fill the fields, before they are drawn, with what ``run`` was asked for, and a third of its learning rate."""
-    asked = train.FIRST.to_dict() | {name: value for name, value in run.params.items() if value is not None}
-    values = {key: asked[name] for name, key in FIELDS.items()}
-    spec, defense = asked["model"], asked["defense"]
+    params = train.FIRST.to_dict() | {name: value for name, value in run.params.items() if value is not None}
+    values = {key: params[name] for name, key in FIELDS.items()}
+    spec, defense = params["model"], params["defense"]
     values["train_model"] = _named(spec)
-    rate = (asked["lr"] or train.default_lr(spec)) / CALMER_BY
+    rate = (params["lr"] or train.default_lr(spec)) / CALMER_BY
     values["train_lr"] = float(f"{rate:.3g}")
-    if asked["subset"] in train_runs.SETS:
-        values["train_subset_3"] = asked["subset"]  # of an audit that is split; another has one set alone
+    if params["subset"] in train_runs.SETS:
+        values["train_subset_3"] = params["subset"]  # of an audit that is split; another has one set alone
     if defense in DEFENSES:
         values["train_defense"] = defense
-        own = asked["defense_options"]
+        own = params["defense_options"]
         for one in dataclasses.fields(DEFENSES[defense].options):
             value = own.get(one.name, one.default)
             values[f"train_{defense}_{one.name}"] = float(value) if isinstance(one.default, float) else value
@@ -110,7 +110,7 @@ def fill_calmer(run: Run) -> None:
         place = run.measured_on.get(name)
         values[f"train_{name}"] = _named(place) if place else NOTHING
     st.session_state.update(values)
-    toasts.tell("The form below has its settings, and a smaller learning rate.", ":material/edit:")
+    toasts.add("The form below has its settings, and a smaller learning rate.", ":material/edit:")
 
 
 def _named(place: str) -> str:
@@ -118,7 +118,7 @@ def _named(place: str) -> str:
     return state.settings().name(Path(place)) if place.startswith("/") else place
 
 
-def told(error: CfbdError) -> None:
+def show_error(error: CfbdError) -> None:
     """One line that says what to mend."""
     st.error(words.escaped(train.in_words(str(error))), icon=":material/error:")
 
@@ -144,7 +144,7 @@ def _subset(sizes: dict[str, int], why: str | None) -> str:
 def _numbers(spec: str, pairs: int) -> dict[str, Any]:
     """How long and how fast; the fields of the expander are for few people."""
     fields = st.columns(5)
-    found: dict[str, Any] = {
+    numbers: dict[str, Any] = {
         "epochs": fields[0].number_input("Epochs", 1, value=10, key="train_epochs", **KEPT),
         "batch_size": fields[1].number_input(
             "Batch size", 1, value=train.first_batch(pairs), key="train_batch", **KEPT
@@ -173,7 +173,7 @@ def _numbers(spec: str, pairs: int) -> dict[str, Any]:
     }
     with st.expander("More", icon=":material/tune:", type="compact"):
         more = st.columns(4)
-        found |= {
+        numbers |= {
             "steps": more[0].number_input(
                 "Most steps",
                 1,
@@ -209,7 +209,7 @@ def _numbers(spec: str, pairs: int) -> dict[str, Any]:
                 **KEPT,
             ),
         }
-    return found
+    return numbers
 
 
 def _own(defense: type[Defense]) -> dict[str, Any]:
@@ -227,16 +227,22 @@ def _own(defense: type[Defense]) -> dict[str, Any]:
 
 
 def _field(field: dataclasses.Field[Any], kind: Any, key: str) -> Any:
-    label, told = field.name.replace("_", " ").capitalize(), help_of(field)
+    label, help_text = field.name.replace("_", " ").capitalize(), help_of(field)
     if get_origin(kind) is Literal:
         choices = list(get_args(kind))
-        return st.selectbox(label, choices, choices.index(field.default), key=key, help=told, **KEPT)
+        return st.selectbox(label, choices, choices.index(field.default), key=key, help=help_text, **KEPT)
     if isinstance(field.default, float):
         return st.number_input(
-            label, value=field.default, step=0.01, format="%.4g", key=key, help=told, **KEPT
+            label, value=field.default, step=0.01, format="%.4g", key=key, help=help_text, **KEPT
         )
     return st.number_input(
-        label, value=cast(int, field.default), step=1, key=key, help=told, placeholder="by itself", **KEPT
+        label,
+        value=cast(int, field.default),
+        step=1,
+        key=key,
+        help=help_text,
+        placeholder="by itself",
+        **KEPT,
     )
 
 

@@ -16,11 +16,11 @@ from app.training import runs as train_runs
 from app.training.runs import Run
 from cfbd_core.jobs.jobs import Job
 from cfbd_core.training.config import CALMER
-from cfbd_core.training.place import ASKED
+from cfbd_core.training.place import REQUEST
 from cfbd_core.wording import counted, decimal, percentage
 
-EVERY = 1.0  # seconds
-NOT_ASKED = "Not measured: no labelled pictures were given"
+LOOK_SECONDS = 1.0  # seconds
+NOT_WANTED = "Not measured: no labelled pictures were given"
 NOT_YET = "Measured after the first epoch"
 
 
@@ -41,9 +41,9 @@ def headline(run: Run) -> None:
         st.caption(described(run))
 
 
-@toasts.fragment(run_every=EVERY)
+@toasts.fragment(run_every=LOOK_SECONDS)
 def _live(audit: Path, folder: Path, job_id: str) -> None:
-    job = next((job for job in state.jobs().of(audit) if job.id == job_id), None)
+    job = next((job for job in state.jobs().for_audit(audit) if job.id == job_id), None)
     run = train_runs.read(audit, folder, job)
     if job is None or job.state != "running" or run is None:
         st.rerun()
@@ -52,19 +52,19 @@ def _live(audit: Path, folder: Path, job_id: str) -> None:
     else:
         running.progress(job, _interrupt)
     numbers(run)
-    _curves(run, NOT_YET if run.is_measured else NOT_ASKED)
+    _curves(run, NOT_YET if run.is_measured else NOT_WANTED)
 
 
 def _stopping(job: Job) -> None:
-    told = job.progress
-    share = min(1.0, told.done / told.total) if told is not None and told.total else 0.0
+    now = job.progress
+    share = min(1.0, now.done / now.total) if now is not None and now.total else 0.0
     st.progress(share, text="Stopping after this step, which is kept …")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.button("Stop at once", key=f"stop_{job.id}", on_click=_stop, args=[job], icon=":material/stop:")
         st.caption("At once loses what came after the last checkpoint.")
 
 
-@toasts.fragment(run_every=EVERY)
+@toasts.fragment(run_every=LOOK_SECONDS)
 def _elsewhere(audit: Path, folder: Path) -> None:
     """A run that a terminal has started."""
     run = train_runs.read(audit, folder, None)
@@ -76,7 +76,7 @@ def _elsewhere(audit: Path, folder: Path) -> None:
     st.progress(share, text="All steps are done; the model is measured or written" if is_over else step)
     st.caption("Started from the command line: it is stopped there, with Ctrl-C.")
     numbers(run)
-    _curves(run, NOT_YET if run.is_measured else NOT_ASKED)
+    _curves(run, NOT_YET if run.is_measured else NOT_WANTED)
 
 
 def numbers(run: Run) -> None:
@@ -140,7 +140,7 @@ def ended(audit: Path, run: Run, place: str) -> None:
                 args=[audit, run],
                 icon=":material/play_arrow:" if run.state == "stopped" else ":material/refresh:",
             )
-        if run.job is not None and not (run.folder / ASKED).exists():
+        if run.job is not None and not (run.folder / REQUEST).exists():
             running.dismissal(run.job, key=f"dismiss_{place}_{run.folder}")
     if run.job is not None:
         with st.expander("The job's log"):
@@ -200,15 +200,15 @@ def model_name(run: Run) -> str:
 
 
 def _resume(audit: Path, run: Run) -> None:
-    with toasts.told():
+    with toasts.report_errors():
         train.resume(run, audit)
 
 
 def _interrupt(job: Job) -> None:
-    with toasts.told():
+    with toasts.report_errors():
         job.interrupt()
 
 
 def _stop(job: Job) -> None:
-    with toasts.told():
+    with toasts.report_errors():
         job.stop()

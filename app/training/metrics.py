@@ -14,7 +14,7 @@ import streamlit as st
 from cfbd_core.machine.json_shapes import parse
 from cfbd_core.training.tracking import METRICS
 
-LATEST = 10  # logged steps that the rate is a mean of
+LATEST_STEPS = 10  # logged steps that the rate is a mean of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Curves:
     @property
     def pairs_per_s(self) -> float | None:
         """The rate of the latest steps."""
-        known = [rate for rate in self.rate[-LATEST:] if rate]
+        known = [rate for rate in self.rate[-LATEST_STEPS:] if rate]
         return sum(known) / len(known) if known else None
 
 
@@ -67,11 +67,11 @@ class _Log:
 
     def _take(self, line: bytes) -> None:
         try:
-            found = parse(line)
-            if found["kind"] == "step":
-                _append(self.steps, (int(found["step"]), found.get("loss"), found.get("pairs_per_s")))
-            elif found["kind"] == "eval":
-                _append(self.measured, (int(found["step"]), found.get("ca"), found.get("asr")))
+            record = parse(line)
+            if record["kind"] == "step":
+                _append(self.steps, (int(record["step"]), record.get("loss"), record.get("pairs_per_s")))
+            elif record["kind"] == "eval":
+                _append(self.measured, (int(record["step"]), record.get("ca"), record.get("asr")))
         except (ValueError, LookupError, TypeError):
             return
 

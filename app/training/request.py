@@ -22,7 +22,7 @@ from cfbd_core.jobs.jobs import Job
 from cfbd_core.poisoning.place import MANIFEST
 from cfbd_core.poisoning.trigger_files import TRIGGERS_NAME
 from cfbd_core.training.config import LR_FINE_TUNING, LR_FROM_SCRATCH, TrainParams
-from cfbd_core.training.place import ASKED, RUNS
+from cfbd_core.training.place import REQUEST, RUNS
 from cfbd_core.training.specs import is_from_scratch
 from cfbd_core.wording import counted, duration
 
@@ -50,7 +50,7 @@ FIRST = TrainParams()  # what the fields begin at
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunRequest:
     """What the form says, on a set of ``pairs`` pairs; ``classes`` and ``attack`` are whole paths or None."""
 
     params: TrainParams
@@ -96,8 +96,8 @@ def sets(audit: Path) -> tuple[dict[str, int], str | None] | None:
         return whole, str(error)
     if preview is None:
         return None
-    kept = int((~preview.removed()).sum())
-    return {"kept": kept, "coarse": preview.counts.benign, "all": preview.counts.pairs}, None
+    kept_count = int((~preview.removed()).sum())
+    return {"kept": kept_count, "coarse": preview.counts.benign, "all": preview.counts.pairs}, None
 
 
 def first_batch(pairs: int) -> int:
@@ -119,7 +119,7 @@ def model(typed: str, audit: Path) -> str:
     return state.settings().encoder(text)
 
 
-def told_of_model(spec: str) -> str:
+def model_caption(spec: str) -> str:
     """What training starts from, in words, as Markdown."""
     shown = words.escaped(state.settings().name(Path(spec)) if os.path.isdir(spec) else spec, 120)
     if spec == "mini":
@@ -134,23 +134,23 @@ def default_lr(spec: str) -> float:
     return LR_FROM_SCRATCH if is_from_scratch(spec) else LR_FINE_TUNING
 
 
-def cost(asked: Asked, runs: Sequence[Run]) -> str:
+def cost(request: RunRequest, runs: Sequence[Run]) -> str:
     """What the run will take, in words, as Markdown. Raises ParameterError where the set is smaller than a step."""
-    epochs, steps = asked.params.length(asked.pairs)
+    epochs, steps = request.params.length(request.pairs)
     if not steps:
         raise ParameterError(
-            f"{asked.params.step_pairs:,} pairs a step are more than this set has ({asked.pairs:,}); "
+            f"{request.params.step_pairs:,} pairs a step are more than this set has ({request.pairs:,}); "
             "give a smaller Batch size"
         )
-    pairs = steps * asked.params.step_pairs
-    an_epoch = asked.pairs // asked.params.step_pairs
+    pairs = steps * request.params.step_pairs
+    an_epoch = request.pairs // request.params.step_pairs
     passes = f"{epochs:,} ×" if steps == epochs * an_epoch else f"{steps / an_epoch:.2g} times"
-    of = f"{passes} {asked.pairs:,} pairs, {pairs:,} in all"
-    text = f"**{counted(steps, 'step')}** of {asked.params.step_pairs:,} pairs: {of}."
-    rate = train_runs.last_rate(runs, asked.params.model)
+    amount = f"{passes} {request.pairs:,} pairs, {pairs:,} in all"
+    text = f"**{counted(steps, 'step')}** of {request.params.step_pairs:,} pairs: {amount}."
+    rate = train_runs.last_rate(runs, request.params.model)
     if rate is None:
         return f"{text} No run with this model here yet: its first steps will tell how long it takes."
-    more = " and the time to measure" if asked.classes else ""
+    more = " and the time to measure" if request.classes else ""
     return f"{text} At {rate:,.0f} pairs/s, as this model's last run here: about **{duration(pairs / rate)}**{more}."
 
 
@@ -205,24 +205,24 @@ def _is_copy(folder: Path) -> bool:
 # --- the job -------------------------------------------------------------------------------------------
 
 
-def start(asked: Asked, audit: Path) -> Job:
+def start(request: RunRequest, audit: Path) -> Job:
     """Store the sliders' split where the set depends on it, and start the run; asked twice, it starts once.
 
     Raises CfbdError: another training run or a job that writes is at work on this audit.
     """
-    if asked.params.subset != "all":
+    if request.params.subset != "all":
         state.apply()
     for run, job in train_runs.jobs_of(audit).items():
-        if job.state == "running" and list(job.arguments) == asked.arguments(audit, run):
+        if job.state == "running" and list(job.arguments) == request.arguments(audit, run):
             return job
-    run = place(asked.params, audit)
-    return state.jobs().start(run.name, audit, asked.arguments(audit, run))
+    run = place(request.params, audit)
+    return state.jobs().start(run.name, audit, request.arguments(audit, run))
 
 
 def resume(run: Run, audit: Path) -> None:
     """Go on with a run that was stopped or failed, as it was asked for."""
     arguments = _again(run, audit) if run.job is None else list(run.job.arguments)
-    if (run.folder / ASKED).is_file() and "--resume" not in arguments:
+    if (run.folder / REQUEST).is_file() and "--resume" not in arguments:
         arguments.append("--resume")  # with its own pairs, whatever was decided since
     state.jobs().start(run.name, audit, arguments)
 
@@ -252,4 +252,4 @@ def evaluation(run: Run) -> str:
 
 def in_words(error: str) -> str:
     """A command's error, with the fields' names in place of its options."""
-    return re.sub(r"--([a-z-]+)", lambda found: LABELS.get(found[1], found[0]), error)
+    return re.sub(r"--([a-z-]+)", lambda match: LABELS.get(match[1], match[0]), error)

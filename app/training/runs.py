@@ -21,7 +21,7 @@ from cfbd_core.errors import CfbdError
 from cfbd_core.jobs.jobs import Job
 from cfbd_core.machine.files import is_locked
 from cfbd_core.training.defences import DEFENSES
-from cfbd_core.training.place import ASKED, MODEL, RUNS, has_model, read_asked, read_result
+from cfbd_core.training.place import MODEL, REQUEST, RUNS, has_model, read_request, read_result
 
 PREFIX = "train-"  # of folders: AUDIT/runs/train-…
 SETS = {"kept": "Kept", "coarse": "Coarse only", "all": "All"}
@@ -117,11 +117,11 @@ def title(defense: str | None) -> str:
     return known.title if known is not None else defense or "–"
 
 
-def of(audit: Path) -> list[Run]:
+def runs_of(audit: Path) -> list[Run]:
     """The runs of an audit, newest first: those of the app and those of the command line, wherever they lie."""
-    jobs, held = jobs_of(audit), _recorded(audit)
-    folders = {*_folders(audit), *jobs, *held}
-    runs = [read(audit, folder, jobs.get(folder), held.get(folder)) for folder in folders]
+    jobs, recorded = jobs_of(audit), _recorded(audit)
+    folders = {*_folders(audit), *jobs, *recorded}
+    runs = [read(audit, folder, jobs.get(folder), recorded.get(folder)) for folder in folders]
     earliest = datetime.min.replace(tzinfo=UTC)
     return sorted(
         (run for run in runs if run is not None),
@@ -137,8 +137,8 @@ def any_of(audit: Path) -> bool:
 
 def jobs_of(audit: Path) -> dict[Path, Job]:
     """The newest training job of every run's folder."""
-    found = [job for job in state.jobs().of(audit) if job.arguments[:1] == ("train",)]
-    return {place: job for job in reversed(found) if (place := out(job)) is not None}
+    jobs = [job for job in state.jobs().for_audit(audit) if job.arguments[:1] == ("train",)]
+    return {place: job for job in reversed(jobs) if (place := out(job)) is not None}
 
 
 def out(job: Job) -> Path | None:
@@ -149,22 +149,22 @@ def out(job: Job) -> Path | None:
         return None
 
 
-def read(audit: Path, folder: Path, job: Job | None, held: dict[str, Any] | None = None) -> Run | None:
-    """What is known of the run in ``folder``; ``held`` is what the audit holds of it.
+def read(audit: Path, folder: Path, job: Job | None, stored: dict[str, Any] | None = None) -> Run | None:
+    """What is known of the run in ``folder``; ``stored`` is what the audit holds of it.
 
     That is all there is where the folder has gone, or lies outside the roots. None where nothing tells of a run.
     """
-    held, is_here = held or {}, _is_here(folder)
-    found = _asked(folder) if is_here else None
-    asked = found or held.get("asked", found)
-    if asked is None and job is None:
+    stored, is_here = stored or {}, _is_here(folder)
+    own_request = _request_of(folder) if is_here else None
+    request = own_request or stored.get("asked", own_request)
+    if request is None and job is None:
         return None
-    asked = asked or {}
-    result: dict[str, Any] = (read_result(folder) if is_here else None) or held.get("result") or {}
-    kept = asked.get("params")
-    params: dict[str, Any] = kept if isinstance(kept, dict) else _of_arguments(job)
-    told = asked.get("measured_on")
-    measured_on: dict[str, Any] = told if isinstance(told, dict) else params
+    request = request or {}
+    result: dict[str, Any] = (read_result(folder) if is_here else None) or stored.get("result") or {}
+    stored_params = request.get("params")
+    params: dict[str, Any] = stored_params if isinstance(stored_params, dict) else _of_arguments(job)
+    stored_measured_on = request.get("measured_on")
+    measured_on: dict[str, Any] = stored_measured_on if isinstance(stored_measured_on, dict) else params
     curves = train_metrics.curves(folder) if is_here else Curves()
     where = _state(folder, job, bool(result))
     return Run(
@@ -176,16 +176,16 @@ def read(audit: Path, folder: Path, job: Job | None, held: dict[str, Any] | None
         subset=params.get("subset"),
         defense=params.get("defense"),
         model=params.get("model"),
-        epochs=asked.get("epochs") or (None if params.get("steps") else params.get("epochs")),
-        steps=asked.get("steps"),
-        pairs=asked.get("pairs"),
+        epochs=request.get("epochs") or (None if params.get("steps") else params.get("epochs")),
+        steps=request.get("steps"),
+        pairs=request.get("pairs"),
         done=int(result.get("steps") or (curves.step[-1] if curves.step else 0)),
         loss=_first(result.get("loss"), curves.loss),
         ca=_first(result.get("ca"), curves.ca),
         asr=_first(result.get("asr"), curves.asr),
         seconds=result.get("seconds"),
         pairs_per_s=_first(result.get("pairs_per_s"), [curves.pairs_per_s]),
-        started=_when(asked.get("started")) or (job.started if job else None),
+        started=_when(request.get("started")) or (job.started if job else None),
         is_measured=bool(measured_on.get("classes")),
         most_steps=params.get("steps"),
         curves=curves,
@@ -225,15 +225,15 @@ def last_rate(runs: Sequence[Run], model: str) -> float | None:
 def _folders(audit: Path) -> list[Path]:
     try:
         with os.scandir(audit / RUNS) as entries:
-            return [Path(entry.path) for entry in entries if os.path.isfile(Path(entry.path) / ASKED)]
+            return [Path(entry.path) for entry in entries if os.path.isfile(Path(entry.path) / REQUEST)]
     except OSError:
         return []
 
 
-def _asked(folder: Path) -> dict[str, Any] | None:
+def _request_of(folder: Path) -> dict[str, Any] | None:
     """What a run was asked for; nothing where that is damaged: the audit may hold it, too."""
     try:
-        return read_asked(folder)
+        return read_request(folder)
     except CfbdError:
         return {}
 
@@ -288,16 +288,18 @@ def _of_arguments(job: Job | None) -> dict[str, Any]:
         return {}
 
 
-def _first(told: float | None, logged: Sequence[float | None]) -> float | None:
-    """What the result tells, else the last that was logged."""
+def _first(figure: float | None, logged: Sequence[float | None]) -> float | None:
+    """The result's own ``figure``, else the last that was logged."""
     return (
-        told if told is not None else next((value for value in reversed(logged) if value is not None), None)
+        figure
+        if figure is not None
+        else next((value for value in reversed(logged) if value is not None), None)
     )
 
 
 def _when(text: Any) -> datetime | None:
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -15,7 +15,7 @@ from app.training import runs as train_runs
 from app.training.runs import Run
 from cfbd_core.wording import duration
 
-MOST = 12  # runs that are compared where none is chosen
+MOST_COMPARED_RUNS = 12  # runs that are compared where none is chosen
 COLUMNS = {
     "Set": st.column_config.TextColumn(width=105),
     "CA": st.column_config.NumberColumn("CA, %", format="%.1f", help="Accuracy on labelled pictures"),
@@ -41,7 +41,9 @@ def show(audit: Path, runs: Sequence[Run]) -> None:
     if chosen is None:
         if len(listed) > 1:
             st.caption("Tick runs to look at them alone.")
-        chosen = [run for run in listed if run.state == "done"][:MOST] or listed[:MOST]
+        chosen = [run for run in listed if run.state == "done"][:MOST_COMPARED_RUNS] or listed[
+            :MOST_COMPARED_RUNS
+        ]
     chosen = sorted(chosen, key=lambda run: run.place_in_tables)
     names = train_runs.labels(chosen, audit)
     _side_by_side(chosen, names)
@@ -59,7 +61,7 @@ def _others(audit: Path) -> list[Run]:
     offered = [one for one in state.settings().audits() if one != audit and train_runs.any_of(one)]
     if not offered:
         return []
-    asked = st.multiselect(
+    audits = st.multiselect(
         "Beside the runs of",
         offered,
         format_func=state.settings().name,
@@ -68,7 +70,7 @@ def _others(audit: Path) -> list[Run]:
         persist_state="session",
         help="Such as the audit of a clean copy: its run is the mark to reach.",
     )
-    return [run for one in asked for run in train_runs.of(one)]
+    return [run for one in audits for run in train_runs.runs_of(one)]
 
 
 def _table(audit: Path, runs: Sequence[Run]) -> list[Run] | None:
@@ -89,7 +91,7 @@ def _table(audit: Path, runs: Sequence[Run]) -> list[Run] | None:
     }
     if all(run.audit == audit for run in runs):
         del columns["Audit"]
-    found = st.dataframe(
+    table = st.dataframe(
         columns,
         hide_index=True,
         column_config=COLUMNS,
@@ -99,7 +101,7 @@ def _table(audit: Path, runs: Sequence[Run]) -> list[Run] | None:
         placeholder="–",
     )
     widgets.data_button("train_runs", columns)
-    return [runs[row] for row in found.selection.rows if row < len(runs)] or None
+    return [runs[row] for row in table.selection.rows if row < len(runs)] or None
 
 
 def _percent(rate: float | None) -> float | None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import state, widgets, words
 from app.audits import new_audit, running, unfinished
-from app.settings import DEPTH
+from app.settings import MOST_FOLDERS_DEEP
 from cfbd_core import Audit
 from cfbd_core.audit.report import unscored_lines
 from cfbd_core.errors import CfbdError
@@ -35,7 +35,8 @@ def page() -> None:
         widgets.empty(
             ":material/folder_off:",
             "No audits yet",
-            f"Looked {DEPTH} folders deep in {new_audit.roots()}. Start with the demo, or with your own pairs below.",
+            f"Looked {MOST_FOLDERS_DEEP} folders deep in {new_audit.roots()}. "
+            "Start with the demo, or with your own pairs below.",
         )
     new_audit.offer_demo(folders)
     if not new_audit.is_changing():
@@ -102,39 +103,39 @@ def _details(folder: Path, status: dict[str, Any]) -> None:
         if status["source"] is None:
             st.caption("Nothing has been read yet.")
             return
-        found = Audit.open(folder).validation_report()
-        unread = sum(found["unread"].values())
+        report = Audit.open(folder).validation_report()
+        unread = sum(report["unread"].values())
         st.markdown(
-            f"**{found['pairs']:,}** pairs from {words.escaped(found['source']['source'])} "
-            f"({found['source']['format']}), **{found['skipped']:,}** skipped"
+            f"**{report['pairs']:,}** pairs from {words.escaped(report['source']['source'])} "
+            f"({report['source']['format']}), **{report['skipped']:,}** skipped"
             + (f", **{unread:,}** things seen and not read" if unread else "")
         )
-        if found["reasons"]:
+        if report["reasons"]:
             st.dataframe(
                 {
-                    "step": [reason["stage"] for reason in found["reasons"]],
-                    "reason": [reason["reason"] for reason in found["reasons"]],
-                    "pairs": [reason["pairs"] for reason in found["reasons"]],
+                    "step": [reason["stage"] for reason in report["reasons"]],
+                    "reason": [reason["reason"] for reason in report["reasons"]],
+                    "pairs": [reason["pairs"] for reason in report["reasons"]],
                     "for example": [
                         "; ".join(f"{e['position']} {e['detail'] or ''}" for e in reason["examples"])
-                        for reason in found["reasons"]
+                        for reason in report["reasons"]
                     ],
                 },
                 hide_index=True,
             )
-        for line in unscored_lines(found["unscored"]):
+        for line in unscored_lines(report["unscored"]):
             st.caption(f":material/info: {words.escaped(line)}")
-        if found["unread_kinds"]:
+        if report["unread_kinds"]:
             st.dataframe(
                 {
-                    "not read": [one["kind"] for one in found["unread_kinds"]],
-                    "number": [one["count"] for one in found["unread_kinds"]],
-                    "for example": ["; ".join(one["examples"]) for one in found["unread_kinds"]],
-                    "what to do": [one["advice"] for one in found["unread_kinds"]],
+                    "not read": [one["kind"] for one in report["unread_kinds"]],
+                    "number": [one["count"] for one in report["unread_kinds"]],
+                    "for example": ["; ".join(one["examples"]) for one in report["unread_kinds"]],
+                    "what to do": [one["advice"] for one in report["unread_kinds"]],
                 },
                 hide_index=True,
             )
-        for note in found["notes"]:
+        for note in report["notes"]:
             st.caption(f":material/info: {words.escaped(note)}")
         for warning in (status["health"] or {}).get("warnings", []):
             st.caption(f":material/info: {words.escaped(warning)}")

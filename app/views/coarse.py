@@ -54,11 +54,11 @@ def _most_q(pairs: int) -> int:
 
 
 def _more(pairs: int) -> None:
-    held = state.params()
+    sliders = state.params()
     with st.expander("More", icon=":material/tune:"):
-        st.session_state["exact_q"] = held.q
+        st.session_state["exact_q"] = sliders.q
         st.number_input("q exactly", 1, pairs, key="exact_q", on_change=_exact_q)
-        st.session_state["rule"] = held.rule
+        st.session_state["rule"] = sliders.rule
         st.segmented_control(
             "γ is read as a",
             ["quantile", "posterior"],
@@ -68,7 +68,7 @@ def _more(pairs: int) -> None:
             help="quantile: D_b ends where the lowest curve has covered γ of its mass. "
             "posterior: D_b is where the lowest curve's probability exceeds γ (as in SafeCLIP).",
         )
-        st.session_state["recheck"] = held.recheck
+        st.session_state["recheck"] = sliders.recheck
         st.toggle(
             "Recheck every pair by z",
             key="recheck",

@@ -36,8 +36,8 @@ def page() -> None:
     folder = preview.pairs.audit.folder
     _run(folder)
     running.latest(folder, JOB, lambda _: None)
-    held = preview.pairs.detections()
-    if not held:
+    detections = preview.pairs.detections()
+    if not detections:
         if not running.is_running(folder, JOB):
             widgets.empty(
                 ":material/fact_check:",
@@ -45,15 +45,15 @@ def page() -> None:
                 "Choose detectors above and run them. It takes seconds for thousands of pairs, minutes for millions.",
             )
         return
-    _table(preview, held)
+    _table(preview, detections)
     left, right = st.columns([1.3, 1], gap="large")
     with left:
         st.subheader("How they agree", anchor=False)
-        flagged = {VERDICT: preview.flagged} | {one.title: one.flagged for one in held.values()}
+        flagged = {VERDICT: preview.flagged} | {one.title: one.flagged for one in detections.values()}
         widgets.chart(heat_map.agreement(flagged))
     with right:
         st.subheader("Look at the pairs", anchor=False)
-        for one in held.values():
+        for one in detections.values():
             _looks(preview, one)
 
 
@@ -83,16 +83,16 @@ def _run(folder: Path) -> None:
 
 
 def _start(folder: Path) -> None:
-    with toasts.told():
+    with toasts.report_errors():
         names = list(st.session_state["detectors"])
         state.jobs().start(JOB, folder, ["detect", *names, "--audit", str(folder)])
 
 
-def _table(preview: Preview, held: Mapping[str, StoredDetection]) -> None:
+def _table(preview: Preview, detections: Mapping[str, StoredDetection]) -> None:
     rows = []
-    for one in held.values():
+    for one in detections.values():
         areas = preview.pairs.areas_of(one.score)
-        found = preview.confusion(one.flagged)
+        confusion = preview.confusion(one.flagged)
         rows.append(
             {
                 "Detector": one.title,
@@ -104,8 +104,8 @@ def _table(preview: Preview, held: Mapping[str, StoredDetection]) -> None:
                     {
                         "AUROC": decimal(areas[0]),
                         "AUPRC": decimal(areas[1]),
-                        "TPR": percentage(found.tpr),
-                        "FPR": percentage(found.fpr),
+                        "TPR": percentage(confusion.tpr),
+                        "FPR": percentage(confusion.fpr),
                     }
                     if preview.pairs.has_truth
                     else {}
@@ -120,11 +120,11 @@ def _table(preview: Preview, held: Mapping[str, StoredDetection]) -> None:
 
 def _looks(preview: Preview, one: StoredDetection) -> None:
     """Lead to the pairs on which a detector and the verdict differ, and to those on which they agree."""
-    kept, removed = ~preview.removed(), preview.removed()
+    is_kept, removed = ~preview.removed(), preview.removed()
     st.markdown(f"**{escaped(one.title, 60)}**")
     with st.container(horizontal=True, gap="small"):
-        for label, mask, found in (
-            ("{:,} it alone flags", one.flagged & kept, PairFilter(show="kept", detector=one.name)),
+        for label, mask, look_filter in (
+            ("{:,} it alone flags", one.flagged & is_kept, PairFilter(show="kept", detector=one.name)),
             ("{:,} both", one.flagged & removed, PairFilter(show="removed", detector=one.name)),
             (
                 "{:,} it lets pass",
@@ -135,7 +135,9 @@ def _looks(preview: Preview, one: StoredDetection) -> None:
             count = int(np.count_nonzero(mask))
             if count:
                 filters.look_button(
-                    label.format(count), f"look_{one.name}_{found.show}_{found.detector}", found
+                    label.format(count),
+                    f"look_{one.name}_{look_filter.show}_{look_filter.detector}",
+                    look_filter,
                 )
 
 

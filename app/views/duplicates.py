@@ -22,7 +22,7 @@ from cfbd_core.workbench.near import NearCopies
 from cfbd_core.workbench.pair_filter import PairFilter
 from cfbd_core.workbench.preview import Preview
 
-LARGEST = 12  # clusters shown
+MOST_CLUSTERS = 12  # clusters shown
 KINDS = {"pairs": "Image and caption", "captions": "Captions", "images": "Images"}
 COPIES: dict[str, Kind] = {"pairs": "exact", "captions": "captions", "images": "images"}
 NEAR: dict[str, Kind] = {"captions": "near-captions", "images": "near-images"}
@@ -37,19 +37,19 @@ def page() -> None:
         "pairs share captions, too. But a picture posted a thousand times should not count a thousand times.",
     )
     explorer = state.explorer()
-    found: Duplicates | None = background.made(
+    duplicates: Duplicates | None = background.made(
         ("duplicates", ref(explorer)), lambda: explorer.duplicates, "Looking for duplicates"
     )
-    if found is None:
+    if duplicates is None:
         return
-    _counts({label: getattr(found, kind) for kind, label in KINDS.items()}, "copies")
-    _switch(found.pairs)
+    _counts({label: getattr(duplicates, kind) for kind, label in KINDS.items()}, "copies")
+    _switch(duplicates.pairs)
     preview = previews.shown()
     if preview is None:
         return
     st.markdown("#### The largest")
     kind = widgets.choice("Repeats", KINDS, default="pairs", key="duplicates_kind")
-    _largest(preview, getattr(found, kind), np.arange(len(preview.pairs)), COPIES[kind])
+    _largest(preview, getattr(duplicates, kind), np.arange(len(preview.pairs)), COPIES[kind])
     _near(preview)
 
 
@@ -79,7 +79,7 @@ def _collapse() -> None:
 
 def _largest(preview: Preview, clusters: Clusters, positions: np.ndarray, kind: Kind) -> None:
     """The largest clusters of the pairs at ``positions`` (m,), each as its first picture and caption."""
-    parts = [positions[part] for part in clusters.largest(LARGEST)]
+    parts = [positions[part] for part in clusters.largest(MOST_CLUSTERS)]
     if not parts:
         st.caption(":material/check: Nothing repeats.")
         return
@@ -90,11 +90,11 @@ def _largest(preview: Preview, clusters: Clusters, positions: np.ndarray, kind: 
     )
     explorer = preview.pairs
     firsts = np.array([part[0] for part in parts])
-    found = {pair["row"]: pair for pair in explorer.pairs_at(firsts).to_pylist()}
+    by_row = {pair["row"]: pair for pair in explorer.pairs_at(firsts).to_pylist()}
     shown = [
-        (found[row], part) for row, part in zip(explorer.rows[firsts], parts, strict=True) if row in found
+        (by_row[row], part) for row, part in zip(explorer.rows[firsts], parts, strict=True) if row in by_row
     ]
-    pictures = Thumbnails(explorer.audit.folder).of(explorer.audit.shards, [pair for pair, _ in shown])
+    pictures = Thumbnails(explorer.audit.folder).of_pairs(explorer.audit.shards, [pair for pair, _ in shown])
     grid = st.grid(4, min_column_width=240)
     for (pair, part), thumbnail in zip(shown, pictures, strict=True):
         flagged = int(preview.flagged[part].sum())
@@ -122,19 +122,19 @@ def _near(preview: Preview) -> None:
         f"By embeddings: captions with a cosine of at least {NEAR_CAPTION}, images of at least {NEAR_IMAGE}. Poisoned "
         "pairs have nearly the same captions over unlike pictures."
     )
-    of = (str(preview.pairs.audit.folder), preview.pairs.version, preview.params.id)
+    subject = (str(preview.pairs.audit.folder), preview.pairs.version, preview.params.id)
     if st.button(f"Look among the {len(flagged):,} flagged pairs", icon=":material/search:", key="near"):
-        st.session_state["near_asked"] = of
-    if st.session_state.get("near_asked") != of:
+        st.session_state["near_subject"] = subject
+    if st.session_state.get("near_subject") != subject:
         return
-    found: NearCopies | None = background.made(("near", ref(preview)), lambda: preview.near, "Comparing")
-    if found is None:
+    near: NearCopies | None = background.made(("near", ref(preview)), lambda: preview.near, "Comparing")
+    if near is None:
         return
-    if found.limit:
-        st.caption(f":material/info: {found.limit}")
-    _counts({label: getattr(found, kind) for kind, label in NEAR_KINDS.items()}, "more of the like")
+    if near.limit:
+        st.caption(f":material/info: {near.limit}")
+    _counts({label: getattr(near, kind) for kind, label in NEAR_KINDS.items()}, "more of the like")
     kind = widgets.choice("Nearly the same", NEAR_KINDS, default="captions", key="near_kind")
-    _largest(preview, getattr(found, kind), found.positions, NEAR[kind])
+    _largest(preview, getattr(near, kind), near.positions, NEAR[kind])
 
 
 page()

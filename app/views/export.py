@@ -86,15 +86,15 @@ def _style(kind: Format) -> Style:
 
 def _look(preview: Preview, subset: Subset, kind: Format, style: Style, out: Path) -> None:
     """How many pairs will be written, which are not, and the first as they will be."""
-    found = look(preview, subset)
-    pairs = len(found.rows)
-    told = [f"**{pairs:,}** {plural(pairs, 'pair')} will be written as {FORMATS[kind]}"]
-    told += [f"{found.without_score:,} of them without a score"] if found.without_score else []
-    told += [f"{found.without_picture:,} of them without a picture"] if found.without_picture else []
-    st.markdown(", ".join(told) + ".")
-    if found.neither and subset != "all":
+    contents = look(preview, subset)
+    pairs = len(contents.rows)
+    parts = [f"**{pairs:,}** {plural(pairs, 'pair')} will be written as {FORMATS[kind]}"]
+    parts += [f"{contents.without_score:,} of them without a score"] if contents.without_score else []
+    parts += [f"{contents.without_picture:,} of them without a picture"] if contents.without_picture else []
+    st.markdown(", ".join(parts) + ".")
+    if contents.neither and subset != "all":
         st.warning(
-            f"{found.neither:,} more have neither a score nor a decision: they are neither kept nor removed. "
+            f"{contents.neither:,} more have neither a score nor a decision: they are neither kept nor removed. "
             "**All** has them, too.",
             icon=":material/warning:",
         )
@@ -102,7 +102,7 @@ def _look(preview: Preview, subset: Subset, kind: Format, style: Style, out: Pat
         widgets.empty(":material/inbox:", "No such pairs", "Nothing would be written.")
         return
     try:
-        table = first_rows(preview, found.rows[:PREVIEW_ROWS], out, kind, style)
+        table = first_rows(preview, contents.rows[:PREVIEW_ROWS], out, kind, style)
     except CfbdError as error:  # a picture is gone: the export would stop at it
         st.error(words.escaped(str(error)), icon=":material/error:")
         return
@@ -146,10 +146,10 @@ def _write(preview: Preview, subset: Subset, kind: Format, style: Style) -> None
 def _is_newest(job: Job) -> bool:
     """Whether the job's file is of the sliders as they stand, and nothing was decided or scored since it began."""
     changed = Audit.open(job.audit).changed()
-    return _asked(job, "--split") == state.params().id and (changed is None or changed <= job.started)
+    return _option_of(job, "--split") == state.params().id and (changed is None or changed <= job.started)
 
 
-def _asked(job: Job, flag: str) -> str:
+def _option_of(job: Job, flag: str) -> str:
     """What a job was given for an option; empty where it was not given."""
     return job.arguments[job.arguments.index(flag) + 1] if flag in job.arguments else ""
 
@@ -161,13 +161,13 @@ def _download(job: Job, wanted: list[str]) -> None:
     fresh = is_chosen and is_newest
     out = Path(job.arguments[job.arguments.index("--out") + 1])
     pairs = (job.result or {}).get("pairs", 0)
-    told = f"{pairs:,} pairs written to {words.escaped(str(out))}"
+    message = f"{pairs:,} pairs written to {words.escaped(str(out))}"
     if fresh:
-        st.success(told, icon=":material/check:")
+        st.success(message, icon=":material/check:")
     else:
         which = "An earlier export" if is_chosen else "Your last export"
         before = "" if is_newest else ", of before the last changes"
-        st.info(f"{which}{before}: {told}", icon=":material/history:")
+        st.info(f"{which}{before}: {message}", icon=":material/history:")
     downloads.warnings(out)
     downloads.file_button(out, "download", primary=fresh)
     sidecar = out.with_name(f"{out.name}.json")

@@ -56,8 +56,8 @@ def page() -> None:
 
 def _threshold(preview: Preview | None) -> None:
     """The slider and the rule; while the rule's value is worked out the slider stands where it was."""
-    held = state.params()
-    value = held.gamma_z if preview is None else preview.gamma_z.value
+    sliders = state.params()
+    value = sliders.gamma_z if preview is None else preview.gamma_z.value
     if value is None:
         value = float(st.session_state.get("slider_gamma_z", HIGHEST))
     st.session_state["slider_gamma_z"] = min(max(value if math.isfinite(value) else HIGHEST, LOWEST), HIGHEST)
@@ -69,13 +69,13 @@ def _threshold(preview: Preview | None) -> None:
         format="%.3f",
         key="slider_gamma_z",
         on_change=_by_hand,
-        disabled=preview is None and held.gamma_z_rule != "manual",
+        disabled=preview is None and sliders.gamma_z_rule != "manual",
     )
     st.caption(widgets.SENTENCES["gamma_z"])
-    st.session_state["gamma_z_rule"] = held.gamma_z_rule
+    st.session_state["gamma_z_rule"] = sliders.gamma_z_rule
     widgets.choice("Set by the rule", RULES, key="gamma_z_rule", wrap=True, on_change=_by_rule)
-    st.caption(ABOUT[held.gamma_z_rule])
-    if preview is not None and held.gamma_z_rule != "manual":
+    st.caption(ABOUT[sliders.gamma_z_rule])
+    if preview is not None and sliders.gamma_z_rule != "manual":
         st.caption(f":material/straighten: {words.escaped(preview.gamma_z.detail)}")
 
 
@@ -85,7 +85,7 @@ def _by_hand() -> None:
 
 def _by_rule() -> None:
     rule = st.session_state["gamma_z_rule"]
-    with toasts.told():
+    with toasts.report_errors():
         last = state.last_preview()
         value = float(st.session_state["slider_gamma_z"]) if last is None else last.gamma_z.value
         by_hand = value if math.isfinite(value) else HIGHEST

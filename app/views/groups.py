@@ -26,9 +26,9 @@ from cfbd_core.workbench.groups import Groups
 from cfbd_core.workbench.pair_filter import NO_GROUP, PairFilter
 from cfbd_core.workbench.preview import Preview
 
-PAGE = 8
+GROUPS_A_PAGE = 8
 ORDERS = {"largest": "Largest first", "riskiest": "Riskiest first"}
-SHOWN = 8  # pictures of a card
+PICTURES_A_CARD = 8  # pictures of a card
 KINDS: dict[str, tuple[Literal["red", "green", "blue", "gray"], str]] = {
     "poison-like": ("red", ":material/warning:"),
     "benign topic": ("green", ":material/check_circle:"),
@@ -87,10 +87,10 @@ def page() -> None:
     shown = _in_order(preview, groups)
     if shown is None:
         return
-    pages = max(1, -(-len(groups) // PAGE))
+    pages = max(1, -(-len(groups) // GROUPS_A_PAGE))
     number = min(int(st.session_state.get("groups_page", 1)), pages)
     st.session_state["groups_page"] = number  # the last page may have gone with its last group
-    for group, risk in shown[(number - 1) * PAGE : number * PAGE]:
+    for group, risk in shown[(number - 1) * GROUPS_A_PAGE : number * GROUPS_A_PAGE]:
         _card(preview, group, groups.number(group), risk)
     if pages > 1:
         st.pagination(pages, key="groups_page", persist_state="session")
@@ -108,17 +108,17 @@ def _in_order(preview: Preview, groups: Groups) -> list[tuple[Group, str]] | Non
         return riskiest_first(groups.groups, risk, decisions), risk
 
     name = ("group risk", ref(preview), explorer.last_action)
-    found: tuple[list[GroupRisk], Risk] | None = background.made(
+    order_and_risk: tuple[list[GroupRisk], Risk] | None = background.made(
         name, make, "Learning from the decisions so far"
     )
-    if found is None:
+    if order_and_risk is None:
         return None
-    ranked, risk = found
-    st.caption(f":material/model_training: {risk.told}")
-    return [(one.group, _risk_told(one, risk)) for one in ranked]
+    ranked, risk = order_and_risk
+    st.caption(f":material/model_training: {risk.sentence}")
+    return [(one.group, _risk_text(one, risk)) for one in ranked]
 
 
-def _risk_told(one: GroupRisk, risk: Risk) -> str:
+def _risk_text(one: GroupRisk, risk: Risk) -> str:
     if not one.undecided:
         return "all decided"
     if one.risk is None:
@@ -142,7 +142,7 @@ def _card(preview: Preview, group: Group, number: int, risk: str) -> None:
                 st.caption(risk, width="content")
         st.markdown(escaped(group.sentence))
         st.html(
-            _strip(preview, group.samples[:SHOWN])
+            _strip(preview, group.samples[:PICTURES_A_CARD])
             + f'<div class="cfbd-typical">{plain(group.caption, 160)}</div>'
         )
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -164,7 +164,7 @@ def _card(preview: Preview, group: Group, number: int, risk: str) -> None:
 def _strip(preview: Preview, positions: np.ndarray) -> str:
     """Pictures of a group side by side, each with its caption as its title."""
     pairs = preview.pairs.pairs_at(positions).to_pylist()
-    pictures = Thumbnails(preview.pairs.audit.folder).of(preview.pairs.audit.shards, pairs)
+    pictures = Thumbnails(preview.pairs.audit.folder).of_pairs(preview.pairs.audit.shards, pairs)
     tiles = [tile(picture, pair["caption"][:300]) for pair, picture in zip(pairs, pictures, strict=True)]
     return f'<div class="cfbd-strip">{"".join(tiles)}</div>'
 
@@ -172,29 +172,29 @@ def _strip(preview: Preview, positions: np.ndarray) -> str:
 def _shared(preview: Preview, group: Group) -> None:
     """The estimate of the trigger."""
     explorer = preview.pairs
-    found: TriggerEstimate | None = background.made(
+    estimate: TriggerEstimate | None = background.made(
         ("trigger", str(explorer.audit.folder), explorer.version, preview.params.id, group.id),
         lambda: preview.trigger_estimate(group),
         "Comparing the pictures with kept ones",
     )
-    if found is None:
+    if estimate is None:
         return
-    icon = ":material/search:" if found.seen else ":material/search_off:"
+    icon = ":material/search:" if estimate.seen else ":material/search_off:"
     st.markdown(
-        f"{icon} **{escaped(found.kind if found.seen else 'No trigger seen')}** – {escaped(found.reason)}"
+        f"{icon} **{escaped(estimate.kind if estimate.seen else 'No trigger seen')}** – {escaped(estimate.reason)}"
     )
-    looked = f"{found.pictures} pictures of the group against {found.control} kept ones"
-    st.caption(looked + (f"; {found.missing} could not be read" if found.missing else ""))
+    looked = f"{estimate.pictures} pictures of the group against {estimate.control} kept ones"
+    st.caption(looked + (f"; {estimate.missing} could not be read" if estimate.missing else ""))
     figures = [
-        ("Mean picture", found.mean),
-        ("What is left of it beside kept pictures", found.residual),
-        ("What repeats", found.zoom),
+        ("Mean picture", estimate.mean),
+        ("What is left of it beside kept pictures", estimate.residual),
+        ("What repeats", estimate.zoom),
     ]
     shown = [(words, array) for words, array in figures if array is not None]
     shown += [
         ("Found here", _framed(picture, box))
-        for picture, box in zip(found.samples[:4], found.sample_boxes[:4], strict=True)
-        if found.seen and box[2:].all()
+        for picture, box in zip(estimate.samples[:4], estimate.sample_boxes[:4], strict=True)
+        if estimate.seen and box[2:].all()
     ]
     st.html(
         '<div class="cfbd-shared">'

@@ -25,26 +25,26 @@ def page() -> None:
         "Trust no detector that was not attacked. Poison a copy of your own pairs as a published attack would, "
         "then audit the copy: which pairs are poisoned is known, so **Evaluate** tells what CFBD finds.",
     )
-    asked = lab_form.ask()
-    copy = _planned(asked) if asked is not None else None
-    if asked is not None and copy is not None:
-        st.markdown(lab.told(copy))
-        if asked.is_optimised:
+    request = lab_form.ask()
+    copy = _planned(request) if request is not None else None
+    if request is not None and copy is not None:
+        st.markdown(lab.summary(copy))
+        if request.is_optimised:
             st.caption(
                 ":material/hourglass: This attack optimises its trigger first, which takes minutes: its examples "
                 "come with the copy, as its contact sheet."
             )
-        _write(asked)
+        _write(request)
     elif not st.session_state[lab_form.SOURCE].strip():
         _begin()
     lab_copies.show()
-    if asked is not None and copy is not None and not asked.is_optimised:
-        _examples(asked, copy)
+    if request is not None and copy is not None and not request.is_optimised:
+        _examples(request, copy)
 
 
-def _planned(asked: lab.Asked) -> CopyPlan | None:
+def _planned(request: lab.CopyRequest) -> CopyPlan | None:
     try:
-        return lab.planned(asked)
+        return lab.planned(request)
     except CfbdError as error:
         lab_form.problem(error)
         return None
@@ -73,9 +73,9 @@ def _take(source: str) -> None:
     st.session_state[lab_form.SOURCE] = source
 
 
-def _write(asked: lab.Asked) -> None:
+def _write(request: lab.CopyRequest) -> None:
     """Ask for a folder, and start the job that writes the copy."""
-    default = lab.free_place(asked)
+    default = lab.free_place(request)
     left, middle, right = st.columns([3, 2, 1.2], vertical_alignment="bottom")
     typed = left.text_input("Folder of the copy", default, key=f"lab_out_{default}")
     kind = middle.selectbox(
@@ -85,8 +85,8 @@ def _write(asked: lab.Asked) -> None:
         "Write the copy", type="primary", icon=":material/save:", key="lab_write", width="stretch"
     ):
         try:
-            out = lab.place(typed, asked)
-            state.jobs().start(lab.KIND, out, asked.arguments(out, kind))
+            out = lab.place(typed, request)
+            state.jobs().start(lab.KIND, out, request.arguments(out, kind))
         except CfbdError as error:
             lab_form.problem(error)
         else:
@@ -97,11 +97,11 @@ def _write(asked: lab.Asked) -> None:
     )
 
 
-def _examples(asked: lab.Asked, copy: CopyPlan) -> None:
+def _examples(request: lab.CopyRequest, copy: CopyPlan) -> None:
     if not st.toggle("Show examples", value=True, key="lab_show", **lab_form.KEPT):
         return
     try:
-        shown = lab.shown(asked, copy)
+        shown = lab.shown(request, copy)
     except CfbdError as error:
         lab_form.problem(error)
         return

@@ -15,7 +15,7 @@ from cfbd_core.store.log import Action
 from cfbd_core.wording import plural
 from cfbd_core.workbench.action_words import action_words, filter_words, params_words
 
-PAGE = 20
+ACTIONS_A_PAGE = 20
 
 
 def page() -> None:
@@ -37,10 +37,10 @@ def page() -> None:
         )
         return
     _toolbar(audit, newest[0].id)
-    pages = -(-newest[0].id // PAGE)
+    pages = -(-newest[0].id // ACTIONS_A_PAGE)
     number = min(int(st.session_state.get("log_page", 1)), pages)
     st.session_state["log_page"] = number
-    actions = audit.history(PAGE, newest[0].id + 1 - (number - 1) * PAGE)
+    actions = audit.history(ACTIONS_A_PAGE, newest[0].id + 1 - (number - 1) * ACTIONS_A_PAGE)
     examples = audit.examples([action.id for action in actions])
     zone = _zone()
     with st.container(gap="xsmall", key="log"):
@@ -80,13 +80,13 @@ def _toolbar(audit: Audit, count: int) -> None:
 
 
 def _line(action: Action, examples: list[str], zone: tzinfo) -> None:
-    text = _told(action, examples, zone)
+    text = _sentence(action, examples, zone)
     with st.container(border=True):
         if action.target is not None:  # an undo or redo: its target's line has the button
             st.html(text)
             return
-        told, turn = st.columns([8, 1], vertical_alignment="center", gap="small")
-        told.html(text)
+        text_column, turn = st.columns([8, 1], vertical_alignment="center", gap="small")
+        text_column.html(text)
         what = "Redo" if action.undone else "Undo"
         turn.button(
             what,
@@ -98,7 +98,7 @@ def _line(action: Action, examples: list[str], zone: tzinfo) -> None:
         )
 
 
-def _told(action: Action, examples: list[str], zone: tzinfo) -> str:
+def _sentence(action: Action, examples: list[str], zone: tzinfo) -> str:
     """The line as HTML."""
     shown = [words.plain(key, 60) for key in examples]
     pairs = ("" if len(shown) == action.pairs else "among them ") + ", ".join(shown)
@@ -131,7 +131,7 @@ def _zone() -> tzinfo:
 
 
 def _turn(action: int, pairs: int, back: bool) -> None:
-    with toasts.told():
+    with toasts.report_errors():
         explorer = state.explorer()
         done = (explorer.undo if back else explorer.redo)(action, who=who.name())
         undo.turned(done, pairs)

@@ -12,11 +12,11 @@ import streamlit as st
 from app import charts, state, toasts, widgets
 from app.audits import running
 from app.deciding import deciding
-from app.hover import HELD, hover_one_by_one, hover_pictures
+from app.hover import MOST_POINTS, hover_one_by_one, hover_pictures
 from app.pairs import chips, filters
 from app.waiting import previews
 from cfbd_core.maps.lasso import Lasso, Space
-from cfbd_core.maps.maps import FLAGGED_SHARE, Map, load_map
+from cfbd_core.maps.maps import MOST_FLAGGED_SHARE, Map, load_map
 from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.store.columns import REMOVE
 from cfbd_core.workbench.filter_query import parts
@@ -48,7 +48,9 @@ def page() -> None:
     folder = preview.pairs.audit.folder
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         space = widgets.choice("Of the", SPACES, default="captions", key="space", persist_state="session")
-        colours = {name: told for name, told in COLOURS.items() if name != "truth" or preview.pairs.has_truth}
+        colours = {
+            name: column for name, column in COLOURS.items() if name != "truth" or preview.pairs.has_truth
+        }
         colour = widgets.choice(
             "Coloured by", colours, default="verdict", key="map_colour", persist_state="session", wrap=True
         )
@@ -73,20 +75,20 @@ def page() -> None:
 
 def _selection(preview: Preview) -> None:
     """What is outlined, and what can be done with it."""
-    held = filters.chosen()
+    chosen_filter = filters.chosen()
     with st.container(
         horizontal=True, vertical_alignment="center", gap="medium", height=44, border=False, key="outlined"
     ):
-        if held.lasso is None:
+        if chosen_filter.lasso is None:
             st.caption(
                 ":material/lasso_select: To select pairs, take the lasso or the box in the chart's corner and draw."
             )
             return
         if not filters.ready(preview):
             return
-        positions = held.positions(preview)
-        told = "pairs outlined" if len(parts(held)) == 1 else "outlined pairs match the whole filter"
-        st.markdown(f"**{len(positions):,}** {told}", width="content")
+        positions = chosen_filter.positions(preview)
+        what = "pairs outlined" if len(parts(chosen_filter)) == 1 else "outlined pairs match the whole filter"
+        st.markdown(f"**{len(positions):,}** {what}", width="content")
         deciding.on_all(positions, "outline", filters.query(), "all that are outlined and match the filter")
         st.page_link("views/pairs.py", label="Look at them", icon=":material/photo_library:")
         st.button(
@@ -95,14 +97,14 @@ def _selection(preview: Preview) -> None:
             icon=":material/close:",
             type="tertiary",
             on_click=filters.choose,
-            args=[replace(held, lasso=None)],
+            args=[replace(chosen_filter, lasso=None)],
         )
 
 
 def _outlined(space: Space, map_id: str) -> None:
     """Take the outline that was drawn into the filter of all pages; an empty one is no outline."""
     drawn = st.session_state["chart_map"]["selection"]
-    with toasts.told():
+    with toasts.report_errors():
         lasso = None
         if drawn["lasso"]:
             lasso = Lasso.drawn(space, map_id, drawn["lasso"][0]["x"], drawn["lasso"][0]["y"])
@@ -133,7 +135,7 @@ def _make_anew(folder: Path, space: str) -> None:
 
 def _make(folder: Path, space: str, points: int) -> None:
     """Start the job, and close what stands over its progress."""
-    with toasts.told():
+    with toasts.report_errors():
         arguments = ["map", "--audit", str(folder), "--space", space, "--points", str(points)]
         state.jobs().start(f"map-{space}", folder, arguments)
         st.session_state["map_popover"] = False
@@ -174,10 +176,10 @@ def _draw(preview: Preview, made: Map, colour: str) -> None:
         charts.scatter_map(xy, groups, values, index, made.weights[index], outline),
         partial(_outlined, made.space, made.id),
     )
-    if len(index) <= HELD:
-        hover_pictures(made, *_told(preview, at, index))
+    if len(index) <= MOST_POINTS:
+        hover_pictures(made, *_texts(preview, at, index))
     else:
-        hover_one_by_one(made, partial(_told_of, preview, at, index))
+        hover_one_by_one(made, partial(_report, preview, at, index))
     st.caption(
         "The shade behind the points is where the audit's pairs lie: each point stands for its share of them."
     )
@@ -189,34 +191,32 @@ def _missing(preview: Preview, made: Map, here: np.ndarray) -> None:
     by_hand = preview.pairs.decisions == REMOVE
     flagged = int((preview.flagged & ~here).sum())
     removed = int((by_hand & ~preview.flagged & ~here).sum())
-    told = [f"{flagged:,} flagged by the sliders"] if flagged else []
-    told += [f"{removed:,} removed by hand"] if removed else []
-    if not told:
+    reasons = [f"{flagged:,} flagged by the sliders"] if flagged else []
+    reasons += [f"{removed:,} removed by hand"] if removed else []
+    if not reasons:
         return
     wanted = int((preview.flagged | by_hand).sum())
-    if wanted > FLAGGED_SHARE * POINTS[-1]:
-        advice = f"a map holds at most {FLAGGED_SHARE * POINTS[-1]:,.0f} of them, an even sample"
-    elif wanted > FLAGGED_SHARE * len(made.rows):
-        advice = (
-            f"it has room for {FLAGGED_SHARE * len(made.rows):,.0f} of them; make it anew with more points"
-        )
+    if wanted > MOST_FLAGGED_SHARE * POINTS[-1]:
+        advice = f"a map holds at most {MOST_FLAGGED_SHARE * POINTS[-1]:,.0f} of them, an even sample"
+    elif wanted > MOST_FLAGGED_SHARE * len(made.rows):
+        advice = f"it has room for {MOST_FLAGGED_SHARE * len(made.rows):,.0f} of them; make it anew with more points"
     elif preview.params != state.applied():
         advice = "apply the split and make it anew"
     else:
         advice = "make it anew"
-    st.caption(f":material/info: Pairs that are not on this map: {' and '.join(told)}; {advice}.")
+    st.caption(f":material/info: Pairs that are not on this map: {' and '.join(reasons)}; {advice}.")
 
 
-def _told(preview: Preview, at: np.ndarray, index: np.ndarray) -> tuple[list[str], np.ndarray]:
+def _texts(preview: Preview, at: np.ndarray, index: np.ndarray) -> tuple[list[str], np.ndarray]:
     """What is said of each point beside its picture, as plain text, and the points that are still there."""
     pairs = preview.pairs.pairs_at(at)
     there = np.isin(at, preview.pairs.positions_of(pairs["row"].to_numpy()))
     captions = pairs["caption"].to_pylist()
-    told = [_words(preview, caption, place) for caption, place in zip(captions, at[there], strict=True)]
-    return told, index[there]
+    texts = [_words(preview, caption, place) for caption, place in zip(captions, at[there], strict=True)]
+    return texts, index[there]
 
 
-def _told_of(
+def _report(
     preview: Preview, at: np.ndarray, index: np.ndarray, point: int
 ) -> tuple[str, bytes | None] | None:
     """What is said of one point, and its picture; None where its pair is gone."""
@@ -226,7 +226,7 @@ def _told_of(
     pairs = preview.pairs.pairs_at(at[[place]]).to_pylist()
     if not pairs:
         return None
-    (picture,) = Thumbnails(preview.pairs.audit.folder).of(preview.pairs.audit.shards, pairs)
+    (picture,) = Thumbnails(preview.pairs.audit.folder).of_pairs(preview.pairs.audit.shards, pairs)
     return _words(preview, pairs[0]["caption"], at[place]), picture.data
 
 

@@ -37,7 +37,7 @@ def page() -> None:
             page="views/audits.py",
         )
         return
-    runs = train_runs.of(audit)
+    runs = train_runs.runs_of(audit)
     going = [run for run in runs if run.state == "running"]
     for run in going:
         train_live.live(audit, run)
@@ -57,16 +57,16 @@ def _newest_unfinished(audit: Path, runs: Sequence[Run]) -> None:
 
 def _new(audit: Path, runs: Sequence[Run]) -> None:
     with st.container(border=True, key="train_form"):
-        asked = train_form.ask(audit, runs)
-        if asked is None:
+        request = train_form.ask(audit, runs)
+        if request is None:
             return
         try:
-            told = train.cost(asked, runs)
+            cost = train.cost(request, runs)
         except CfbdError as error:
-            train_form.told(error)
+            train_form.show_error(error)
             return
-        st.markdown(told)
-        if asked.params.subset != "all" and state.is_preview():
+        st.markdown(cost)
+        if request.params.subset != "all" and state.is_preview():
             st.caption(
                 ":material/edit: The sliders' split, a preview of this session, is stored in the audit first."
             )
@@ -77,15 +77,15 @@ def _new(audit: Path, runs: Sequence[Run]) -> None:
             key="train_start",
             disabled=state.is_read_only(),
         ):
-            _start(asked, audit)
+            _start(request, audit)
 
 
-def _start(asked: train.Asked, audit: Path) -> None:
+def _start(request: train.RunRequest, audit: Path) -> None:
     try:
         with st.spinner("Storing the split …"):
-            train.start(asked, audit)
+            train.start(request, audit)
     except CfbdError as error:
-        train_form.told(error)
+        train_form.show_error(error)
     else:
         st.rerun()
 

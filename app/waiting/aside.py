@@ -18,9 +18,9 @@ from app.waiting.futures import Futures
 from app.words import escaped
 from cfbd_core.errors import CfbdError
 
-KEPT = 16  # of each part, in a session
-AT_ONCE = 0.02  # seconds: what is made sooner, as in a small audit, is there with the rest
-EVERY = 0.3  # seconds between looks
+MOST_RESULTS = 16  # of each part, in a session
+WAIT_SECONDS = 0.02  # seconds: what is made sooner, as in a small audit, is there with the rest
+LOOK_SECONDS = 0.3  # seconds between looks
 
 _SCRIPT = """
 export default function ({ data, setTriggerValue }) {
@@ -45,36 +45,36 @@ def fill(
     Names say what each depends on, as those of :class:`Futures` do. With ``keeps`` what was drawn last stays until
     then. A part of its own of the page: it runs again alone. An error that a user can mend is told in its place.
     """
-    held = _held(part)
-    held.drop_unbegun(makes)
-    work, *_ = [held.ask(name, make, _worker()) for name, make in makes.items()]
-    wait([work], AT_ONCE)
+    futures = _futures(part)
+    futures.drop_unbegun(makes)
+    work, *_ = [futures.ask(name, make, _worker()) for name, make in makes.items()]
+    wait([work], WAIT_SECONDS)
     latest = st.session_state.setdefault("asides_drawn", {})
     if not work.done() or work.cancelled():  # a newer run of the page may have dropped it
         if keeps and part in latest:
             draw(latest[part])
         st.caption(f":material/hourglass_top: {words} …")
         _look_again(
-            data={"after": 1000 * EVERY, "asked": time.monotonic()},
+            data={"after": 1000 * LOOK_SECONDS, "asked": time.monotonic()},
             key=f"look_again_{part}",
             on_look_change=lambda: None,
             height=1,
         )
         return
     try:
-        found = work.result()
+        result = work.result()
     except CfbdError as error:
-        held.forget(next(iter(makes)))  # tried again with the next run
+        futures.forget(next(iter(makes)))  # tried again with the next run
         st.caption(f":material/error: {escaped(str(error))}")
         return
     if keeps:
-        latest[part] = found
-    draw(found)
+        latest[part] = result
+    draw(result)
 
 
-def _held(part: str) -> Futures:
+def _futures(part: str) -> Futures:
     parts: dict[str, Futures] = st.session_state.setdefault("asides", {})
-    return parts.setdefault(part, Futures(KEPT))
+    return parts.setdefault(part, Futures(MOST_RESULTS))
 
 
 @st.cache_resource

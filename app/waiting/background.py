@@ -18,10 +18,10 @@ from cfbd_core.errors import CfbdError
 
 Worker = Literal["shared", "groups", "previews"]
 THREADS: dict[Worker, int] = {"shared": 2, "groups": 1, "previews": 2}
-KEPT = 32
+MOST_RESULTS = 32
 NAMED = "background_named"  # what this run of the page has asked for so far, in the session
-AT_ONCE = 0.4  # seconds: what is made sooner is shown without a word
-EVERY = 0.7  # seconds between looks
+WAIT_SECONDS = 0.4  # seconds: what is made sooner is shown without a word
+LOOK_SECONDS = 0.7  # seconds between looks
 
 
 def made(
@@ -30,19 +30,19 @@ def made(
     words: str,
     worker: Worker = "shared",
     at_once: float | None = None,
-    told: Callable[[CfbdError], None] = widgets.problem,
+    on_error: Callable[[CfbdError], None] = widgets.problem,
 ) -> Any:
     """Return what ``make`` gave, or None while it is at work: then the page says so, and is drawn anew at the end.
 
-    ``name`` says what it depends on, as those of :class:`Futures` do. An error that a user can mend is ``told`` in its
-    place; it is tried again when the page is opened again. ``worker`` is of its own for what may take a minute, so that
-    nothing else waits for that. ``at_once`` is how many seconds are waited without a word.
+    ``name`` says what it depends on, as those of :class:`Futures` do. An error that a user can mend goes to
+    ``on_error``; it is tried again when the page is opened again. ``worker`` is of its own for what may take a minute,
+    so that nothing else waits for that. ``at_once`` is how many seconds are waited without a word.
     """
-    held = _held()
+    futures = _futures()
     st.session_state.setdefault(NAMED, set()).add(name)
-    work = held.ask(name, make, _workers(worker))
+    work = futures.ask(name, make, _workers(worker))
     try:
-        return work.result(AT_ONCE if at_once is None else at_once)
+        return work.result(WAIT_SECONDS if at_once is None else at_once)
     except TimeoutError:
         if work.done():  # it was the work itself that timed out
             raise
@@ -50,20 +50,20 @@ def made(
     except CancelledError:  # a newer run of the page has dropped it, and draws what it waits for
         return None
     except CfbdError as error:
-        held.forget(name)
-        told(error)
+        futures.forget(name)
+        on_error(error)
     return None
 
 
 def is_awaited(name: Hashable) -> bool:
     """Whether this run of the page has asked for it, says so, and is drawn anew when it is there."""
-    work = _held().get(name)
+    work = _futures().get(name)
     return name in st.session_state.get(NAMED, ()) and work is not None and not work.done()
 
 
 def at_hand(name: Hashable) -> Any:
     """What was made under this name; None where it is not there, or gave an error."""
-    work = _held().get(name)
+    work = _futures().get(name)
     if work is None or not work.done() or work.cancelled() or work.exception() is not None:
         return None
     return work.result()
@@ -71,7 +71,7 @@ def at_hand(name: Hashable) -> Any:
 
 def forget(name: Hashable) -> None:
     """Let it be made again when it is asked for next."""
-    _held().forget(name)
+    _futures().forget(name)
 
 
 def begin() -> None:
@@ -81,15 +81,15 @@ def begin() -> None:
 
 def tidy() -> None:
     """Drop what this run of the page did not ask for and no thread has begun: its slider has moved on."""
-    _held().drop_unbegun(st.session_state.pop(NAMED, set()))
+    _futures().drop_unbegun(st.session_state.pop(NAMED, set()))
 
 
-def _held() -> Futures:
-    held: Futures = st.session_state.setdefault("background", Futures(KEPT))
-    return held
+def _futures() -> Futures:
+    futures: Futures = st.session_state.setdefault("background", Futures(MOST_RESULTS))
+    return futures
 
 
-@st.fragment(run_every=EVERY)
+@st.fragment(run_every=LOOK_SECONDS)
 def _wait(work: Future[Any], words: str) -> None:
     if work.done():
         st.rerun()

@@ -18,30 +18,30 @@ class Futures:
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._held: OrderedDict[Hashable, Future[Any]] = OrderedDict()
+        self._works: OrderedDict[Hashable, Future[Any]] = OrderedDict()
 
     def ask(self, name: Hashable, make: Callable[[], Any], workers: Executor) -> Future[Any]:
         """Return the work of this name, handed to ``workers`` where there is none yet."""
         with self._lock:
-            work = self._held.get(name)
+            work = self._works.get(name)
             if work is None:
-                work = self._held[name] = workers.submit(make)
-            self._held.move_to_end(name)
-            while len(self._held) > self._most:
-                self._held.popitem(last=False)[1].cancel()
+                work = self._works[name] = workers.submit(make)
+            self._works.move_to_end(name)
+            while len(self._works) > self._most:
+                self._works.popitem(last=False)[1].cancel()
             return work
 
     def get(self, name: Hashable) -> Future[Any] | None:
         """The work of this name; None where nobody has asked for it, or it was dropped."""
-        return self._held.get(name)
+        return self._works.get(name)
 
     def forget(self, name: Hashable) -> None:
         """Let it be made again when it is asked for next."""
         with self._lock:
-            self._held.pop(name, None)
+            self._works.pop(name, None)
 
     def drop_unbegun(self, wanted: Container[Hashable]) -> None:
         """Drop what no thread has begun and is not ``wanted``; what is at work or done stays."""
         with self._lock:
-            for name in [name for name, work in self._held.items() if name not in wanted and work.cancel()]:
-                del self._held[name]
+            for name in [name for name, work in self._works.items() if name not in wanted and work.cancel()]:
+                del self._works[name]

@@ -17,7 +17,7 @@ from cfbd_core.workbench.explorer import Explorer
 from cfbd_core.workbench.preview import Preview
 
 FAILED = "preview_failed"  # in the session: what this run of the page could not find, and why
-AT_ONCE = 1.0  # seconds: so long a page waits, as a new z for millions of pairs takes that or less
+WAIT_SECONDS = 1.0  # seconds: so long a page waits, as a new z for millions of pairs takes that or less
 WORDS = "Working out what these sliders find"
 
 
@@ -26,30 +26,35 @@ def shown() -> Preview | None:
 
     Raises CfbdError where nothing can be found. Every fit that K can ask for is made in the background from then on.
     """
-    explored, held = state.explorer(), state.params()
+    explored, sliders = state.explorer(), state.params()
     last = state.last_preview()
     if last is not None:
         return last
-    name = _name(explored, held)
+    name = _name(explored, sliders)
     failed: tuple[Hashable, CfbdError] | None = st.session_state.get(FAILED)
     if failed is not None and failed[0] == name:
         raise failed[1]  # asked for again, it would fail again, and have the page drawn anew for that
     made: tuple[SplitParams, ref[Preview]] | None = background.made(
-        name, lambda: _make(explored, held), WORDS, "previews", AT_ONCE, told=lambda error: _fail(name, error)
+        name,
+        lambda: _make(explored, sliders),
+        WORDS,
+        "previews",
+        WAIT_SECONDS,
+        on_error=lambda error: _fail(name, error),
     )
     if made is None:
         return None
-    params, of = made
-    found = of()
-    if found is None:  # others' have taken its place before it was looked at
+    params, preview_of = made
+    preview = preview_of()
+    if preview is None:  # others' have taken its place before it was looked at
         background.forget(name)
         return shown()
-    if params != held:
-        _tell_fitted(params)
+    if params != sliders:
+        _report_fit(params)
         st.session_state["params"] = params
-    st.session_state["preview"] = found
+    st.session_state["preview"] = preview
     explored.warm(params.seed, params.collapse_duplicates)
-    return found
+    return preview
 
 
 def are_awaited() -> bool:
@@ -57,28 +62,28 @@ def are_awaited() -> bool:
     return background.is_awaited(_name(state.explorer(), state.params()))
 
 
-def _name(explored: Explorer, held: SplitParams) -> Hashable:
-    return "preview", ref(explored), held.id
+def _name(explored: Explorer, sliders: SplitParams) -> Hashable:
+    return "preview", ref(explored), sliders.id
 
 
-def _make(explored: Explorer, held: SplitParams) -> tuple[SplitParams, ref[Preview]]:
+def _make(explored: Explorer, sliders: SplitParams) -> tuple[SplitParams, ref[Preview]]:
     """What is found with all that every page shows of it; the explorer and one session keep it, not the thread."""
-    params = fitted(held, explored)
-    found = explored.preview(params)
-    _ = found.counts, found.evidence, found.warnings
-    return params, ref(found)
+    params = fitted(sliders, explored)
+    preview = explored.preview(params)
+    _ = preview.counts, preview.evidence, preview.warnings
+    return params, ref(preview)
 
 
-def fitted(held: SplitParams, explored: Explorer) -> SplitParams:
+def fitted(sliders: SplitParams, explored: Explorer) -> SplitParams:
     """The values that an audit of few pairs can have: a K and a q that it has pairs for."""
-    pairs = len(explored.rows[explored.counted(held.collapse_duplicates)])
-    q = held.q if held.q <= pairs else max(1, pairs // 10)
-    return replace(held, k=min(held.k, pairs), q=q)
+    pairs = len(explored.rows[explored.counted(sliders.collapse_duplicates)])
+    q = sliders.q if sliders.q <= pairs else max(1, pairs // 10)
+    return replace(sliders, k=min(sliders.k, pairs), q=q)
 
 
-def _tell_fitted(params: SplitParams) -> None:
+def _report_fit(params: SplitParams) -> None:
     kind = "distinct pairs" if params.collapse_duplicates else "pairs"
-    toasts.tell(
+    toasts.add(
         escaped(f"The audit has too few {kind} for these sliders: K is {params.k}, q is {params.q} now."),
         ":material/tune:",
     )

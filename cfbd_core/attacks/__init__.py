@@ -26,10 +26,10 @@ ATTACKS: Registry[Attack] = Registry("cfbd.attacks", "attack", Attack, {one.name
 def make_trigger(name: str, params: Any, workshop: Workshop) -> Trigger:
     """The trigger of the attack of this name. Raises PluginError where one of another package fails."""
     with ATTACKS.guarded(name):
-        found = ATTACKS[name].trigger(params, workshop)
-        if not all(isinstance(array, np.ndarray) for array in found.values()):
+        trigger = ATTACKS[name].trigger(params, workshop)
+        if not all(isinstance(array, np.ndarray) for array in trigger.values()):
             raise TypeError("a trigger is a dict of arrays")
-    return found
+    return trigger
 
 
 def apply_trigger(
@@ -37,10 +37,10 @@ def apply_trigger(
 ) -> Image.Image:
     """The picture with the trigger of the attack of this name. Raises as :func:`make_trigger` does."""
     with ATTACKS.guarded(name):
-        found = ATTACKS[name].apply(image, rng, params, trigger)
-        if found.mode != "RGB" or found.size != image.size:
-            raise TypeError(f"gave a picture {found.mode} {found.size}, not RGB {image.size}")
-    return found
+        picture = ATTACKS[name].apply(image, rng, params, trigger)
+        if picture.mode != "RGB" or picture.size != image.size:
+            raise TypeError(f"gave a picture {picture.mode} {picture.size}, not RGB {image.size}")
+    return picture
 
 
 __all__ = [

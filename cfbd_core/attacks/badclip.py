@@ -107,7 +107,7 @@ def trigger(params: BadCLIPParams, workshop: Workshop) -> Trigger:
         seed=params.seed,
         progress=workshop.progress,
         rng=rng,
-        kept=workshop.kept,
+        search_file=workshop.search_file,
     )
     return {"pattern": patch.pattern(), "mask": shape, "targets": targets, "loss": curve}
 

@@ -35,7 +35,7 @@ class Workshop:
 
     ``target`` and its ``captions``; ``pictures(n)`` gives at most n square RGB pictures of one size, the same at
     each call; ``encoder()`` loads the encoder that is attacked; ``progress`` counts steps in the stage "trigger". In
-    the file ``kept`` a search is kept as it goes on, and taken up again.
+    the file ``search_file`` a search is kept as it goes on, and taken up again.
     """
 
     target: str = "banana"
@@ -43,7 +43,7 @@ class Workshop:
     pictures: Callable[[int], Sequence[Image.Image]] = _nothing
     encoder: Callable[[], Encoder] = _nothing
     progress: Progress = no_progress
-    kept: Path | None = None
+    search_file: Path | None = None
 
 
 @dataclass(frozen=True)

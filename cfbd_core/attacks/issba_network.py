@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from cfbd_core.attacks.base import INPUT_SIZE
 
-MOST = 8 / 255  # no residual is larger, pixels in 0–1
+MOST_RESIDUAL = 8 / 255  # no residual is larger, pixels in 0–1
 
 _BLOCK = 4  # px, side of the blocks that become channels
 _CELLS = INPUT_SIZE // 16  # the coarsest grid, 14 × 14, where the bits enter and leave
@@ -20,7 +20,7 @@ _BIT_CHANNELS = 8
 
 
 class BitsEncoder(nn.Module):
-    """A U-Net from picture and bits to a residual, which tanh keeps within ``MOST``.
+    """A U-Net from picture and bits to a residual, which tanh keeps within ``MOST_RESIDUAL``.
 
     The bits become a coarse picture by a linear layer (StegaStamp) and join at the coarsest and finest scale. What
     they are written in is multiplied by a key that the picture alone gives: the same bits look different elsewhere.
@@ -50,7 +50,7 @@ class BitsEncoder(nn.Module):
         middle = self.up(torch.cat([functional.interpolate(coarse, scale_factor=2), middle], 1))
         fine = self.further_up(torch.cat([functional.interpolate(middle, scale_factor=2), fine], 1))
         fine = fine * self.key(blocks)
-        return MOST * torch.tanh(functional.pixel_shuffle(self.leave(fine), _BLOCK))
+        return MOST_RESIDUAL * torch.tanh(functional.pixel_shuffle(self.leave(fine), _BLOCK))
 
 
 class BitsDecoder(nn.Module):

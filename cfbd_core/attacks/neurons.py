@@ -39,13 +39,13 @@ class LastNeurons:
         """Activations (n, k) for transformed images (n, 3, H, W)."""
         if self._layer is None:
             return _embedding(self._tower(images))
-        kept: list[torch.Tensor] = []
-        handle = self._layer.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0]))
+        inputs_seen: list[torch.Tensor] = []
+        handle = self._layer.register_forward_pre_hook(lambda _, inputs: inputs_seen.append(inputs[0]))
         try:
             self._tower(images)
         finally:
             handle.remove()
-        return kept[-1]
+        return inputs_seen[-1]
 
 
 def best_connected(weights: np.ndarray, activations: np.ndarray, n: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch.nn import functional
 
 from cfbd_core.attacks.base import INPUT_SIZE
-from cfbd_core.attacks.kept_search import KeptSearch
+from cfbd_core.attacks.saved_search import SavedSearch
 from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.errors import EncoderError
 from cfbd_core.machine.progress import Progress
@@ -113,19 +113,20 @@ def optimise(
     seed: int,
     progress: Progress,
     rng: np.random.Generator | None = None,
-    kept: Path | None = None,
+    search_file: Path | None = None,
 ) -> np.ndarray:
     """Move ``patch`` down the loss by Adam, kept within 0..1; returns the loss of each step, float32 (steps,).
 
     ``loss(images, rows)`` judges transformed patched pictures; ``rows`` says which of ``pictures`` uint8
     (N, side, side, 3) they are. Batches are drawn without repetition until all were seen, then anew.
     Only the patch has a gradient: the encoder's weights stay as they are.
-    The search is kept in the file ``kept`` once a minute, and goes on from there; ``rng`` is what the loss draws from.
+    The search is kept in the file ``search_file`` once a minute, and goes on from there; ``rng`` is what the loss draws
+    from.
     """
     transform = PixelTransform(encoder, pictures.shape[1])
     adam = torch.optim.Adam([patch.values], lr=learning_rate)
     curve = np.zeros(steps, np.float32)
-    search = KeptSearch(kept, patch.values, adam, curve, rng)
+    search = SavedSearch(search_file, patch.values, adam, curve, rng)
     done = search.restore()
     with frozen(encoder.model):
         batches = islice(_batches(len(pictures), batch, steps, seed), done, None)

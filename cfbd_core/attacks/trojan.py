@@ -136,7 +136,7 @@ def trigger(params: TrojanParams, workshop: Workshop) -> Trigger:
         batch=params.batch,
         seed=params.seed,
         progress=workshop.progress,
-        kept=workshop.kept,
+        search_file=workshop.search_file,
     )
     return {"pattern": patch.pattern(), "mask": shape, "neurons": chosen, "loss": curve}
 

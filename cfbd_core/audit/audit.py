@@ -28,7 +28,7 @@ from cfbd_core.detectors import detect as judge
 from cfbd_core.detectors.cfbd import PER_PAIR
 from cfbd_core.embedding.shards import way_out
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.machine.files import clear_dead, one_job, told_in_one_line
+from cfbd_core.machine.files import clear_dead, one_job, report_in_one_line
 from cfbd_core.machine.places import DATABASE_NAME, UNFINISHED
 from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.sources import SourceOptions
@@ -90,8 +90,8 @@ class Audit(AuditLog):
 
     def source(self) -> str | None:
         """What was ingested, or None before that."""
-        held = self._meta("source")
-        return None if held is None else str(held["source"])
+        record = self._meta("source")
+        return None if record is None else str(record["source"])
 
     def embed(
         self,
@@ -130,8 +130,10 @@ class Audit(AuditLog):
             started = datetime.now(UTC)
             with self._database.reading() as connection:
                 rows, image_of = queries.pair_rows(connection), queries.image_groups(connection)
-            kept = self.folder / scoring.MAPPING_NAME
-            chosen = scoring.choose_mapping(mapping, self.shards, rows, image_of, embedding, kept, progress)
+            mapping_file = self.folder / scoring.MAPPING_NAME
+            chosen = scoring.choose_mapping(
+                mapping, self.shards, rows, image_of, embedding, mapping_file, progress
+            )
             shard_size = embedding["shard_size"]
             table = scoring.score_shards(self.shards, chosen, rows, image_of, shard_size, progress)
             without = scoring.without_score(table, embedding)
@@ -175,10 +177,12 @@ class Audit(AuditLog):
                 captions_of=self.captions_of,
                 clusters=collapsible(self, rows) if params.collapse_duplicates else None,
             )
-            found = Cfbd.of(DETECTORS).under(params).detect(pairs)
-            summary = {name: value for name, value in found.info.items() if name not in PER_PAIR}
+            detection = Cfbd.from_registry(DETECTORS).under(params).detect(pairs)
+            summary = {name: value for name, value in detection.info.items() if name not in PER_PAIR}
             with self._database.writing() as connection:
-                replace_verdicts(connection, rows, found.score, found.info["subset"], found.flagged)
+                replace_verdicts(
+                    connection, rows, detection.score, detection.info["subset"], detection.flagged
+                )
                 queries.set_meta(connection, "split", summary)
                 queries.record_run(connection, "split", started, params.to_dict(), summary["params"])
             return summary
@@ -214,25 +218,25 @@ class Audit(AuditLog):
                 mapping=self._mapping_of_scores,
                 losses=losses,
             )
-            found = []
+            new_detections = []
             chosen = list(dict.fromkeys(names))
             for number, name in enumerate(chosen, 1):
                 progress(name, number, len(chosen))
-                found.append(judging.stored(name, judge(name, pairs), scores["row"].to_numpy()))
+                new_detections.append(judging.stored(name, judge(name, pairs), scores["row"].to_numpy()))
             with self._database.writing() as connection:
-                for one in found:
+                for one in new_detections:
                     detections.replace_detection(connection, one)
-                asked = {"detectors": [one.name for one in found], "seed": seed}
-                flagged = {one.name: int(one.flagged.sum()) for one in found}
-                queries.record_run(connection, "detect", started, asked, flagged)
+                settings = {"detectors": [one.name for one in new_detections], "seed": seed}
+                flagged = {one.name: int(one.flagged.sum()) for one in new_detections}
+                queries.record_run(connection, "detect", started, settings, flagged)
         return [one for one in self.detections() if one["detector"] in names]
 
     def detections(self) -> list[dict[str, Any]]:
         """Each stored detection beside the verdict and the truth (:func:`cfbd_core.audit.detect.compared`)."""
         with self._database.reading() as connection:
-            held = detections.detections(connection)
+            stored = detections.detections(connection)
             outcome = judged(connection)
-        return [judging.compared(one, *outcome) for one in held]
+        return [judging.compared(one, *outcome) for one in stored]
 
     # --- what came out -----------------------------------------------------------------------------
 
@@ -285,7 +289,7 @@ class Audit(AuditLog):
             "counts": counts,
             "warnings": _left_out(counts["neither"]) if subset != "all" else [],
         }
-        with told_in_one_line(self.folder), self._spooled_subset(subset, split) as batches:
+        with report_in_one_line(self.folder), self._spooled_subset(subset, split) as batches:
             return self.write_export(
                 batches,
                 out,
@@ -397,10 +401,10 @@ class Audit(AuditLog):
         return scoring.mapping_of(self._needed("mapping", "cfbd score"), self.folder)
 
     def _needed(self, name: str, command: str) -> Any:
-        found = self._meta(name)
-        if found is None:
+        value = self._meta(name)
+        if value is None:
             raise AuditError(f"{self.folder}: not ready for this step; run `{command}` first")
-        return found
+        return value
 
 
 def _check_unused(folder: Path) -> None:

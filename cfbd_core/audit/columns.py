@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from cfbd_core.config import SplitParams
 from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.errors import AuditError
-from cfbd_core.machine.files import told_in_one_line
+from cfbd_core.machine.files import report_in_one_line
 from cfbd_core.store import Database, columns, detections, duplicates, queries, training, views
 
 
@@ -134,8 +134,8 @@ class AuditColumns:
 
     def applied_params(self) -> SplitParams | None:
         """The settings of the split that the verdicts stored here come from, or None."""
-        held = self._meta("split")
-        return None if held is None else SplitParams(**held["settings"])
+        split = self._meta("split")
+        return None if split is None else SplitParams(**split["settings"])
 
     def glance(self) -> Glance:
         """Score version, whether there are scores, the applied split and the views, from one opening of the file."""
@@ -159,22 +159,22 @@ class AuditColumns:
 
     def save_view(self, name: str, query: dict[str, str]) -> None:
         """Keep a view; one of this name is replaced."""
-        with told_in_one_line(self.folder), self._database.writing() as connection:
+        with report_in_one_line(self.folder), self._database.writing() as connection:
             views.save_view(connection, name, query)
 
     def forget_view(self, name: str) -> None:
         """Take a view out."""
-        with told_in_one_line(self.folder), self._database.writing() as connection:
+        with report_in_one_line(self.folder), self._database.writing() as connection:
             views.forget_view(connection, name)
 
     def source_places(self) -> list[Path]:
         """Files, and for a folder of pairs folders too, that were ingested: nothing may be written to or into them."""
-        held = self._meta("source")
-        if held is None:
+        source = self._meta("source")
+        if source is None:
             return []
-        files = [Path(file) for file in held["files"]]
-        folders = [Path(held["source"])] if Path(held["source"]).is_dir() else []
-        if held["format"] == "folder":
+        files = [Path(file) for file in source["files"]]
+        folders = [Path(source["source"])] if Path(source["source"]).is_dir() else []
+        if source["format"] == "folder":
             folders += {file.parent for file in files}
         return [*folders, *files]
 
@@ -182,14 +182,14 @@ class AuditColumns:
         """How far the audit is: source, pairs, embedding, mapping, health, split (each None before it)."""
         with self._database.reading() as connection:
             names = ("source", "embedding", "mapping", "health", "split")
-            found = {name: queries.get_meta(connection, name) for name in names}
-            return found | {"pairs": queries.pair_count(connection)}
+            values = {name: queries.get_meta(connection, name) for name in names}
+            return values | {"pairs": queries.pair_count(connection)}
 
     def training_runs(self) -> list[dict[str, Any]]:
         """The runs that trained on this audit, oldest first: ``folder``, ``asked``, ``result`` (None: not done)."""
         with self._database.reading() as connection:
-            found = training.runs(connection)
-        return [run | {"folder": str(self.folder.resolve() / run["folder"])} for run in found]
+            runs = training.runs(connection)
+        return [run | {"folder": str(self.folder.resolve() / run["folder"])} for run in runs]
 
     def training_metrics(self, folder: str | Path) -> pa.Table:
         """What the run in ``folder`` logged, by step: kind ("step", "eval"), step, epoch, loss, ca, asr, …"""

@@ -41,11 +41,11 @@ def read_decisions(path: Path, most: int | None = None) -> pa.Table:
                 decision = row["decision"].strip().lower()
                 if decision not in DECISIONS:
                     raise SourceError(f"{where}: decision {decision[:40]!r}; give keep, remove or unsure")
-                held = rows.get(row["key"], (decision, ""))[0]
-                if held != decision:
-                    told = f"{held or 'nothing'} and {decision or 'nothing'}"
+                earlier = rows.get(row["key"], (decision, ""))[0]
+                if earlier != decision:
+                    both_decisions = f"{earlier or 'nothing'} and {decision or 'nothing'}"
                     raise SourceError(
-                        f"{where}: key {row['key'][:60]!r} is decided twice, {told}; keep one line"
+                        f"{where}: key {row['key'][:60]!r} is decided twice, {both_decisions}; keep one line"
                     )
                 rows[row["key"]] = (decision, row.get("note") or "")
                 if most is not None and len(rows) > most:

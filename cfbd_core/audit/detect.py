@@ -25,7 +25,9 @@ from cfbd_core.method.scores import JoinedRows, Scores
 from cfbd_core.store.detections import StoredDetection
 
 TextsOf = Callable[[np.ndarray], list[str]]
-LONGEST = 1000  # values of a list in a detection's info: what is longer is an array of pairs, and not kept
+LONGEST_INFO_LIST = (
+    1000  # values of a list in a detection's info: what is longer is an array of pairs, and not kept
+)
 
 
 def pairs_to_split(
@@ -93,20 +95,24 @@ def check_names(names: Sequence[str]) -> None:
         raise ParameterError(f"detector {unknown[:40]!r} is unknown; there are: {', '.join(DETECTORS)}")
 
 
-def stored(name: str, found: Detection, rows: np.ndarray) -> StoredDetection:
+def stored(name: str, detection: Detection, rows: np.ndarray) -> StoredDetection:
     """A detection of the pairs at ``rows`` int64 (n,) as it is stored."""
-    info = plain_info(found) | ({"targets": list(found.targets)} if found.targets else {})
-    score = np.where(np.isfinite(found.score), found.score, np.nan).astype(np.float32)
-    return StoredDetection(name, DETECTORS[name].title, datetime.now(UTC), info, rows, score, found.flagged)
+    info = plain_info(detection) | ({"targets": list(detection.targets)} if detection.targets else {})
+    score = np.where(np.isfinite(detection.score), detection.score, np.nan).astype(np.float32)
+    return StoredDetection(
+        name, DETECTORS[name].title, datetime.now(UTC), info, rows, score, detection.flagged
+    )
 
 
-def plain_info(found: Detection) -> dict[str, Any]:
+def plain_info(detection: Detection) -> dict[str, Any]:
     """What a detector tells of its way, as JSON: numbers, words, short lists; a long array is left out.
 
     What is no JSON is told by its text.
     """
     return {
-        name: value for name, value in ((key, _plain(one)) for key, one in found.info.items()) if value != ()
+        name: value
+        for name, value in ((key, _plain(one)) for key, one in detection.info.items())
+        if value != ()
     }
 
 
@@ -115,30 +121,30 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray):
-        value = value.tolist() if value.size <= LONGEST else ()
+        value = value.tolist() if value.size <= LONGEST_INFO_LIST else ()
     try:
         return value if value == () else json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError):
-        return str(value)[:LONGEST]
+        return str(value)[:LONGEST_INFO_LIST]
 
 
 def compared(
-    held: StoredDetection, rows: np.ndarray, flagged: np.ndarray, truth: np.ndarray
+    detection: StoredDetection, rows: np.ndarray, flagged: np.ndarray, truth: np.ndarray
 ) -> dict[str, Any]:
     """A detection beside the verdict ``flagged`` bool and the truth int8 of the scored pairs at ``rows``, each (n,).
 
     ``both``, ``alone`` and ``verdict_alone`` count pairs that both flag, that it flags alone, and that the verdict
     flags alone. AUROC, AUPRC, TPR and FPR are None where the truth is not known, or of one kind.
     """
-    if not np.array_equal(held.rows, rows):
+    if not np.array_equal(detection.rows, rows):
         raise AuditError("the audit was scored anew meanwhile; open it again")
-    mine, known = held.flagged, truth >= 0
+    mine, known = detection.flagged, truth >= 0
     poisons, clean = truth == 1, truth == 0
-    areas = areas_under(poisons[known], held.score[known]) if known.any() else None
+    areas = areas_under(poisons[known], detection.score[known]) if known.any() else None
     return {
-        "detector": held.name,
-        "title": held.title,
-        "made": held.made.isoformat(),
+        "detector": detection.name,
+        "title": detection.title,
+        "made": detection.made.isoformat(),
         "flagged": int(mine.sum()),
         "both": int((mine & flagged).sum()),
         "alone": int((mine & ~flagged).sum()),

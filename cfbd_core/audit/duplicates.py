@@ -9,7 +9,7 @@ import numpy as np
 from cfbd_core.audit.columns import AuditColumns
 from cfbd_core.embedding.shards import shard_count
 from cfbd_core.errors import AuditError
-from cfbd_core.method.clusters import Clusters, both, of_labels
+from cfbd_core.method.clusters import Clusters, both, from_labels
 
 
 def same_captions(audit: AuditColumns, rows: np.ndarray) -> Clusters:
@@ -17,7 +17,7 @@ def same_captions(audit: AuditColumns, rows: np.ndarray) -> Clusters:
 
     Raises AuditError where the audit does not hold these rows.
     """
-    return of_labels(_chosen(audit, *audit.caption_labels(), rows))
+    return from_labels(_chosen(audit, *audit.caption_labels(), rows))
 
 
 def same_images(audit: AuditColumns, rows: np.ndarray) -> Clusters:
@@ -26,13 +26,13 @@ def same_images(audit: AuditColumns, rows: np.ndarray) -> Clusters:
     By the hashes taken while embedding; embeddings that came ready have none, and there images are the same that come
     from one place. The captions of one record share their image. Raises AuditError as :func:`same_captions` does.
     """
-    places = of_labels(_chosen(audit, *audit.image_labels(), rows))
+    places = from_labels(_chosen(audit, *audit.image_labels(), rows))
     hashes = _hashes(audit, rows)
     if hashes is None:
         return places
     known = hashes != b""
-    labels = np.where(known, of_labels(hashes).of, len(rows) + places.of)
-    return of_labels(labels)
+    labels = np.where(known, from_labels(hashes).numbers, len(rows) + places.numbers)
+    return from_labels(labels)
 
 
 def collapsible(audit: AuditColumns, rows: np.ndarray) -> Clusters:
@@ -54,9 +54,9 @@ def exact_duplicates(audit: AuditColumns, rows: np.ndarray) -> Duplicates:
     return Duplicates(both(images, captions), captions, images)
 
 
-def _chosen(audit: AuditColumns, held: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    at = np.minimum(np.searchsorted(held, rows), max(len(held) - 1, 0))
-    if len(rows) and (not len(held) or not (held[at] == rows).all()):
+def _chosen(audit: AuditColumns, all_rows: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    at = np.minimum(np.searchsorted(all_rows, rows), max(len(all_rows) - 1, 0))
+    if len(rows) and (not len(all_rows) or not (all_rows[at] == rows).all()):
         raise AuditError(f"{audit.folder}: its pairs have changed meanwhile; open it again")
     chosen: np.ndarray = labels[at]
     return chosen

@@ -26,8 +26,8 @@ from cfbd_core.pictures.place import places_of
 from cfbd_core.store import Database, queries, unscored
 from cfbd_core.store.scores import forget_scores
 
-FEW_GONE = 10
-SHARE_GONE = 0.01  # of the images: more that vanish after the ingest are a disk that is not there
+FEW_IMAGES_GONE = 10
+MOST_SHARE_GONE = 0.01  # of the images: more that vanish after the ingest are a disk that is not there
 
 NOT_COMPARED = "not_compared"  # pairs embedded again though it is not known what their pictures were
 
@@ -51,7 +51,7 @@ class EmbedAudit:
             source = queries.needed_meta(connection, "source")
             done = queries.derived_meta(connection, "embedding")
             counter = Counter(progress, "embed", queries.pair_count(connection))
-        plan = self._held_plan(done, source["rows"])
+        plan = self._stored_plan(done, source["rows"])
         SourceState(self.folder, self.database).check()
         if (done or plan or {}).get("encoder") == READY_ENCODER:
             return self._ready(encoder, done)
@@ -86,7 +86,7 @@ class EmbedAudit:
         not_known = new - brought_back if done is not None else 0
         return plan | {NOT_COMPARED: not_known} if not_known > 0 else plan
 
-    def _held_plan(self, done: dict[str, Any] | None, rows: int) -> dict[str, Any] | None:
+    def _stored_plan(self, done: dict[str, Any] | None, rows: int) -> dict[str, Any] | None:
         """The plan that the shards were made by; one that is damaged is known from the audit, once it was done."""
         plan = self.shards.plan()
         if plan is not None and plan["rows"] == rows:
@@ -169,7 +169,7 @@ class EmbedAudit:
     def _check_failures(self, unreadable: pa.Table, pairs: int, source_is_gone: bool) -> None:
         passing = pa.array(embeddings.PASSING)
         gone = unreadable.filter(pc.is_in(unreadable["reason"], value_set=passing))
-        are_many = gone.num_rows == pairs or gone.num_rows > max(FEW_GONE, SHARE_GONE * pairs)
+        are_many = gone.num_rows == pairs or gone.num_rows > max(FEW_IMAGES_GONE, MOST_SHARE_GONE * pairs)
         if gone.num_rows and (are_many or source_is_gone):
             first = gone["detail"][0].as_py() or gone["reason"][0].as_py()
             raise AuditError(

@@ -48,10 +48,10 @@ def ingest(
     Raises SourceError (nothing usable) or AuditError (the audit holds something else).
     """
     with database.reading() as connection:
-        held = queries.get_meta(connection, "source")
-    if held is not None:
-        told = ingest_again(SourceState(folder, database), source, options, progress)
-        return validation_report(database) | told
+        known = queries.get_meta(connection, "source")
+    if known is not None:
+        news = ingest_again(SourceState(folder, database), source, options, progress)
+        return validation_report(database) | news
     opened = open_source(source, options)
     identity = identity_of(source, opened, options) | {READER: 2}
     stamps = stamps_of(identity["files"])
@@ -131,14 +131,14 @@ def validation_report(database: Database) -> dict[str, Any]:
 
 def unread_report(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """What was seen and not read: ``unread`` {kind: n}, ``unread_kinds`` with examples and advice, and ``notes``."""
-    held = queries.get_meta(connection, UNREAD)
-    if held is None:
-        told = queries.get_meta(connection, "source") is not None
-        held = {"kinds": [], "notes": [NOT_COUNTED] if told else []}
+    report = queries.get_meta(connection, UNREAD)
+    if report is None:
+        is_ingested = queries.get_meta(connection, "source") is not None
+        report = {"kinds": [], "notes": [NOT_COUNTED] if is_ingested else []}
     return {
-        "unread": {one["kind"]: one["count"] for one in held["kinds"]},
-        "unread_kinds": held["kinds"],
-        "notes": held["notes"],
+        "unread": {one["kind"]: one["count"] for one in report["kinds"]},
+        "unread_kinds": report["kinds"],
+        "notes": report["notes"],
     }
 
 

@@ -30,35 +30,35 @@ def ingest_again(
 
     Raises SourceError (nothing there), AuditError (it holds other pairs, or is read in another way).
     """
-    held = state.held()
-    root = held["options"]["image_root"]
+    record = state.record()
+    root = record["options"]["image_root"]
     if options.image_root is None and root is not None and Path(root).is_dir():
         options = replace(options, image_root=root)  # given once, it need not be given again
-    opened = _opened(source, options, held)
+    opened = _opened(source, options, record)
     identity = identity_of(source, opened, options)
     stamps = stamps_of(identity["files"])
-    _check_options(state.folder, held, identity)
-    told = {}
+    _check_options(state.folder, record, identity)
+    news = {}
     if not state.is_unchanged(identity, stamps):
-        told = _found_again(state, opened, identity, stamps, progress)
+        news = _compare_again(state, opened, identity, stamps, progress)
     shards = EmbeddingFolder(state.folder / "embeddings")
     if opened.has_embeddings and not _are_usable(shards, state.database):
-        _restore_shards(shards, opened, state.database, held)
-    return told
+        _restore_shards(shards, opened, state.database, record)
+    return news
 
 
-def _check_options(folder: Path, held: dict[str, Any], identity: dict[str, Any]) -> None:
+def _check_options(folder: Path, record: dict[str, Any], identity: dict[str, Any]) -> None:
     """Raise AuditError where the source is read in another way; another place of its pictures may have been found."""
     for name, value in identity["options"].items():
-        if name not in ("format", "image_root") and held["options"].get(name) != value:
+        if name not in ("format", "image_root") and record["options"].get(name) != value:
             option = f"--{name.replace('_', '-')}"
             raise AuditError(
-                f"{folder}: this audit was ingested with {option} {held['options'].get(name)}, not {value}; "
+                f"{folder}: this audit was ingested with {option} {record['options'].get(name)}, not {value}; "
                 f"leave {option} as it was or give a folder of its own (--audit DIR)"
             )
 
 
-def _found_again(
+def _compare_again(
     state: SourceState,
     opened: Source,
     identity: dict[str, Any],
@@ -69,23 +69,25 @@ def _found_again(
 
     Returns what is to be told. Raises AuditError where it holds other pairs.
     """
-    with state.read(opened, progress) as found:
-        has_moved = state.has_moved(found.held, identity)
-        difference = found.difference() or (None if has_moved else state.other_picture())
+    with state.read(opened, progress) as content:
+        has_moved = state.has_moved(content.record, identity)
+        difference = content.difference() or (None if has_moved else state.other_picture())
         if difference is not None:
             raise AuditError(
-                f"{state.folder}: this audit already holds {found.held['source']} as it was at its ingest, and "
+                f"{state.folder}: this audit already holds {content.record['source']} as it was at its ingest, and "
                 f"{difference.file or identity['source']} differs or has changed since ({difference.what}); "
                 "audit another or a changed source in a folder of its own (--audit DIR)"
             )
         with state.database.writing() as connection:
             if has_moved:
-                again.point_to(connection, found.parts, found.is_by_row)
-            kept = {name: found.held[name] for name in ("rows", READER) if name in found.held}
-            queries.set_meta(connection, "source", identity | kept)
+                again.point_to(connection, content.parts, content.is_by_row)
+            counts = {name: content.record[name] for name in ("rows", READER) if name in content.record}
+            queries.set_meta(connection, "source", identity | counts)
             queries.set_meta(connection, STAMPS, stamps)
     if has_moved:
-        return {"again": f"found again at {identity['source']}: the same pairs as at {found.held['source']}"}
+        return {
+            "again": f"found again at {identity['source']}: the same pairs as at {content.record['source']}"
+        }
     return {
         "again": "its files were touched; they hold the same pairs (pictures are compared whenever they are read)"
     }
@@ -99,7 +101,7 @@ def _are_usable(shards: EmbeddingFolder, database: Database) -> bool:
 
 
 def _restore_shards(
-    shards: EmbeddingFolder, source: Source, database: Database, held: dict[str, Any]
+    shards: EmbeddingFolder, source: Source, database: Database, source_record: dict[str, Any]
 ) -> None:
     """Copy ready embeddings again: they were deleted or damaged, and rows are numbered in reading order."""
     with database.reading() as connection:
@@ -113,11 +115,11 @@ def _restore_shards(
                 writer.append(batch.image_emb, batch.text_emb)
             rows += batch.pairs.num_rows
     known = record.get("content") if record else None  # audits of older versions do not know it
-    if rows != held["rows"] or known not in (None, content.hexdigest()):
+    if rows != source_record["rows"] or known not in (None, content.hexdigest()):
         shards.clear()
         raise AuditError(f"{source.files()[0]}: {OTHER_EMBEDDINGS}; {ANEW}")
     if not record:  # it was damaged
-        record = ready_record(held["fingerprint"], writer, rows, content)
+        record = ready_record(source_record["fingerprint"], writer, rows, content)
         with database.writing() as connection:
             queries.set_meta(connection, "embedding", record)
     shards.write_plan(record)
@@ -135,12 +137,12 @@ def ready_record(fingerprint: str, writer: ShardWriter, rows: int, content: Embe
     }
 
 
-def _opened(source: str | Path, options: SourceOptions, held: dict[str, Any]) -> Source:
+def _opened(source: str | Path, options: SourceOptions, record: dict[str, Any]) -> Source:
     """Open the source; for an audit of an older version, only what that version read of it."""
-    if READER in held or held["format"] not in FORMATS:
+    if READER in record or record["format"] not in FORMATS:
         return open_source(source, options)
-    opened = open_source(source, replace(options, format=held["format"]))
+    opened = open_source(source, replace(options, format=record["format"]))
     files = {str(path.absolute()): path for path in opened.paths}
-    if all(file in files for file in held["files"]):
-        return type(opened)([files[file] for file in held["files"]], options)
+    if all(file in files for file in record["files"]):
+        return type(opened)([files[file] for file in record["files"]], options)
     return opened

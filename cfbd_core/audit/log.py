@@ -16,14 +16,14 @@ from cfbd_core.audit import log_export
 from cfbd_core.audit.columns import AuditColumns
 from cfbd_core.config import SplitParams
 from cfbd_core.errors import ParameterError
-from cfbd_core.machine.files import told_in_one_line
+from cfbd_core.machine.files import report_in_one_line
 from cfbd_core.store import acting, columns, log, queries
 from cfbd_core.store.acting import By
 from cfbd_core.store.log import Action
 from cfbd_core.wording import in_one_line
 
 Mark = tuple[int, int]
-MOST_LETTERS = 100
+MOST_NAME_LETTERS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class AuditLog(AuditColumns):
             decisions = decisions.append_column("note", pa.nulls(decisions.num_rows, pa.string()))
         if source is not None:
             filter = {"file": source}
-        with told_in_one_line(self.folder), self._database.writing() as connection:
+        with report_in_one_line(self.folder), self._database.writing() as connection:
             by = By(_name(who), note, filter, self._params(connection, params))
             kind: log.Kind = "decide" if source is None else "import"
             return acting.decide_keys(connection, decisions, by, kind)
@@ -94,7 +94,7 @@ class AuditLog(AuditColumns):
         keeps its note. ``seen`` is the code that the person has seen on all of them: raises DecidedMeanwhile where
         someone has decided otherwise since; then nothing was stored.
         """
-        with told_in_one_line(self.folder), self._database.writing() as connection:
+        with report_in_one_line(self.folder), self._database.writing() as connection:
             by = By(_name(who), note, filter, self._params(connection, params))
             return acting.decide_rows(connection, rows, codes, by, notes, seen)
 
@@ -103,13 +103,13 @@ class AuditLog(AuditColumns):
 
         Pairs that a later action touched stay as they are. Raises ParameterError: no such action, undone already.
         """
-        with told_in_one_line(self.folder), self._database.writing() as connection:
+        with report_in_one_line(self.folder), self._database.writing() as connection:
             chosen = _last(connection, undone=False) if action is None else action
             return acting.undo(connection, chosen, By(_name(who), note))
 
     def redo(self, action: int | None = None, *, who: str | None = None, note: str | None = None) -> Action:
         """Let an action count again that was undone, or that which was undone last; see :meth:`undo`."""
-        with told_in_one_line(self.folder), self._database.writing() as connection:
+        with report_in_one_line(self.folder), self._database.writing() as connection:
             chosen = _last(connection, undone=True) if action is None else action
             return acting.redo(connection, chosen, By(_name(who), note))
 
@@ -160,7 +160,7 @@ class AuditLog(AuditColumns):
         Raises ParameterError where ``out`` cannot be written or holds something else.
         """
         protected = [self.folder, *self.source_places()]
-        with told_in_one_line(self.folder):
+        with report_in_one_line(self.folder):
             if pairs:
                 with self._database.reading() as connection:
                     batches = log.pairs_of_log(connection)
@@ -181,7 +181,7 @@ def _name(who: str | None) -> str:
             who = getpass.getuser()
         except (OSError, KeyError):  # a container's account may have no name
             who = "unknown"
-    name = in_one_line(who, MOST_LETTERS)
+    name = in_one_line(who, MOST_NAME_LETTERS)
     if not name:
         raise ParameterError("who decides: give a name that is not empty")
     return name
@@ -192,9 +192,9 @@ def _last(connection: Any, *, undone: bool) -> int:
     actions = log.history(connection)
     off = log.undone_actions(connection)
     if undone:
-        found = next((one.target for one in actions if one.kind == "undo" and one.target in off), None)
+        number = next((one.target for one in actions if one.kind == "undo" and one.target in off), None)
     else:
-        found = next((one.id for one in actions if one.target is None and not one.undone), None)
-    if found is None:
+        number = next((one.id for one in actions if one.target is None and not one.undone), None)
+    if number is None:
         raise ParameterError("the log has no action to " + ("redo" if undone else "undo"))
-    return found
+    return number

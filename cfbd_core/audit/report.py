@@ -84,10 +84,11 @@ def check_split(split: dict[str, Any] | None, settings_id: str | None) -> None:
     if settings_id is None:
         return
     # Not the id that is stored: older versions had fewer settings.
-    held = "none" if split is None else SplitParams(**split["settings"]).id
-    if held != settings_id:
+    present_id = "none" if split is None else SplitParams(**split["settings"]).id
+    if present_id != settings_id:
         raise ParameterError(
-            f"--split {settings_id}: the audit's split is another now ({held}); apply yours again, then repeat this"
+            f"--split {settings_id}: the audit's split is another now ({present_id}); "
+            "apply yours again, then repeat this"
         )
 
 
@@ -153,15 +154,15 @@ def unscored_lines(reasons: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def unread_lines(found: dict[str, Any]) -> list[str]:
-    """What was seen and not read, a line a kind, and how the source was read; ``found`` has the keys of the report."""
+def unread_lines(report: dict[str, Any]) -> list[str]:
+    """What was seen and not read, a line a kind, and how the source was read; ``report`` has the keys of the report."""
     lines = []
-    for one in found.get("unread_kinds", []):
+    for one in report.get("unread_kinds", []):
         advice = f" – {one['advice']}" if one["advice"] else ""
         lines.append(
             f"not read: {one['count']:,} × {one['kind']} (e.g. {', '.join(one['examples'])}){advice}"
         )
-    return lines + [f"note: {sentence}" for sentence in found.get("notes", [])]
+    return lines + [f"note: {sentence}" for sentence in report.get("notes", [])]
 
 
 def evidence_sentence(evidence: dict[str, Any]) -> str:

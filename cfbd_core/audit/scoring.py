@@ -25,9 +25,9 @@ from cfbd_core.method.scores import Scores, calibrated_residual, consistency_sco
 MAPPING_NAME = "mapping.safetensors"
 SHIPPED = "F of mini"
 SCORE_COLUMNS = ("s_o", "s_g", "consistency", "residual", "intra")
-HEALTH_SAMPLE = 1000
-SELF_IMAGES = 50_000
-SELF_PAIRS = 250_000
+HEALTH_PAIRS = 1000
+MOST_TRAINING_IMAGES = 50_000
+MOST_TRAINING_PAIRS = 250_000
 SELF_FOLDS = 3
 
 
@@ -50,14 +50,14 @@ def choose_mapping(
     rows: np.ndarray,
     image_of: np.ndarray,
     embedding: dict[str, Any],
-    kept: Path,
+    own_file: Path,
     progress: Progress = no_progress,
 ) -> ChosenMapping:
     """Find or train F for the encoder that made ``shards``.
 
     ``spec``: ``auto`` (the F shipped for this encoder, else ``self``), ``self``, or a file.
     ``rows`` (n,) are the pairs' rows in the shards, ``image_of`` (n,) the number of each one's image;
-    an F trained here is kept in the file ``kept``, and used again while the encoder is the same.
+    an F trained here is kept in the file ``own_file``, and used again while the encoder is the same.
     Raises EncoderError when a file's F belongs to another encoder, ParameterError when there is none.
     """
     sha256 = embedding["sha256"]
@@ -69,7 +69,7 @@ def choose_mapping(
         spec = "self"
     if spec == "self":
         return ChosenMapping(
-            _kept_or_trained(shards, rows, image_of, embedding, kept, progress),
+            _stored_or_trained(shards, rows, image_of, embedding, own_file, progress),
             "self",
             "F trained on these pairs (cross-fitted)",
         )
@@ -83,40 +83,40 @@ def choose_mapping(
     return ChosenMapping(mapping, "file", spec)
 
 
-def mapping_of(told: dict[str, Any], folder: Path) -> Mapping:
-    """The F that made an audit's scores: ``told`` is what they say of it, ``folder`` the audit's.
+def mapping_of(record: dict[str, Any], folder: Path) -> Mapping:
+    """The F that made an audit's scores: ``record`` is what they say of it, ``folder`` the audit's.
 
     Raises AuditError where its file is gone, or holds another one by now.
     """
-    if told.get("kind") == "self":
+    if record.get("kind") == "self":
         path = folder / MAPPING_NAME
     else:
-        path = MINI_DIR / MAPPING_NAME if told["name"] == SHIPPED else at_home(told["name"])
+        path = MINI_DIR / MAPPING_NAME if record["name"] == SHIPPED else at_home(record["name"])
     again = f"run `cfbd score --audit {folder}` again"
     try:
         mapping = Mapping.load(path)
     except EncoderError as error:
         raise AuditError(f"{path}: the F of these scores is gone or damaged; {again}") from error
-    if asdict(mapping.info).items() <= told.items():
+    if asdict(mapping.info).items() <= record.items():
         return mapping
     raise AuditError(f"{path}: not the F that made these scores; {again}")
 
 
-def _kept_or_trained(
+def _stored_or_trained(
     shards: EmbeddingFolder,
     rows: np.ndarray,
     image_of: np.ndarray,
     embedding: dict[str, Any],
-    kept: Path,
+    own_file: Path,
     progress: Progress,
 ) -> Mapping:
-    if kept.is_file():
+    if own_file.is_file():
         try:
-            return Mapping.load(kept, embedding["sha256"])
+            return Mapping.load(own_file, embedding["sha256"])
         except EncoderError:
             pass  # of an earlier encoder, or damaged: it is derived and made again
     mapping = _train_on_audit(shards, rows, image_of, embedding, progress)
-    mapping.save(kept)
+    mapping.save(own_file)
     return mapping
 
 
@@ -127,11 +127,11 @@ def _train_on_audit(
     embedding: dict[str, Any],
     progress: Progress,
 ) -> Mapping:
-    """Cross-fit F on at most ``SELF_IMAGES`` images under audit: no pair is judged by its own caption."""
-    images = np.random.default_rng(0).permutation(np.unique(image_of))[:SELF_IMAGES]
+    """Cross-fit F on at most ``MOST_TRAINING_IMAGES`` images under audit: no pair is judged by its own caption."""
+    images = np.random.default_rng(0).permutation(np.unique(image_of))[:MOST_TRAINING_IMAGES]
     sample = np.flatnonzero(np.isin(image_of, images))
-    if len(sample) > SELF_PAIRS:  # images that come again and again
-        sample = np.sort(np.random.default_rng(0).permutation(sample)[:SELF_PAIRS])
+    if len(sample) > MOST_TRAINING_PAIRS:  # images that come again and again
+        sample = np.sort(np.random.default_rng(0).permutation(sample)[:MOST_TRAINING_PAIRS])
     text = gather(shards.texts(), rows[sample])
     _, first, number = np.unique(image_of[sample], return_index=True, return_inverse=True)
     image = gather(shards.images(), rows[sample[first]])
@@ -224,7 +224,7 @@ def encoder_health(
     """
     generator = np.random.default_rng(seed)
     _, first = np.unique(image_of, return_index=True)
-    sample = np.sort(generator.permutation(first)[:HEALTH_SAMPLE])
+    sample = np.sort(generator.permutation(first)[:HEALTH_PAIRS])
     image = gather(shards.images(), rows[sample])
     text = gather(shards.texts(), rows[sample])
     similarity = text @ image.T

@@ -26,11 +26,11 @@ class SourceDigests:
         """Take in the next pairs (columns of ``PAIR_SCHEMA``)."""
         places = places_of(pairs)
         inside = [row for row, place in enumerate(places) if place.file and not place.is_own_file]
-        found = np.zeros(pairs.num_rows, HASHES)
+        digests = np.zeros(pairs.num_rows, HASHES)
         if inside:
             with ThreadPoolExecutor(usable_cores()) as pool:
-                found[inside] = list(pool.map(digest_at, [places[row] for row in inside]))
-        self._parts.append(found)
+                digests[inside] = list(pool.map(digest_at, [places[row] for row in inside]))
+        self._parts.append(digests)
 
     def keep(self, pictures: PictureDigests) -> None:
         """Keep them, if there are any."""

@@ -31,7 +31,7 @@ from cfbd_core.store import Database, again, queries
 
 READER = "reader"  # in the source's record; older versions, which read less of a folder, have none
 STAMPS = "stamps"  # in the table meta: of the source's files, in their order
-COMPARED_AT_ONCE = 4096  # pictures
+PICTURES_AT_A_TIME = 4096  # pictures
 OTHER_EMBEDDINGS = "the embeddings in it, or beside it, changed since they were ingested"
 
 
@@ -48,16 +48,16 @@ class SourceState:
         One that was only touched is remembered as it is now. A source that is not there at all says nothing here: its
         pairs are in the audit, and whoever reads its pictures misses them.
         """
-        held = self.held()
-        now = stamps_of(held["files"])
-        if _are_gone(now) or self.is_unchanged(held, now):
+        record = self.record()
+        now = stamps_of(record["files"])
+        if _are_gone(now) or self.is_unchanged(record, now):
             return
-        first = self._changed(held, now)
+        first = self._changed(record, now)
         if stamp_of(first) == NO_STAMP:
             raise SourceError(f"{first}: changed since it was ingested (it is gone); {ANEW}, or {MOVED}")
         try:
-            with self.read(reader_of(held)) as found:
-                difference = found.difference() or self.other_picture()
+            with self.read(reader_of(record)) as content:
+                difference = content.difference() or self.other_picture()
         except SourceError as error:
             raise SourceError(f"{first}: changed since it was ingested: {error}") from None
         if difference is not None:
@@ -75,8 +75,8 @@ class SourceState:
         with self.database.reading() as connection:
             rows = queries.pair_rows(connection)
         with ThreadPoolExecutor(usable_cores()) as pool:
-            for start in range(0, len(rows), COMPARED_AT_ONCE):
-                part = rows[start : start + COMPARED_AT_ONCE]
+            for start in range(0, len(rows), PICTURES_AT_A_TIME):
+                part = rows[start : start + PICTURES_AT_A_TIME]
                 with self.database.reading() as connection:
                     pairs = queries.places_of(connection, part)
                 inside = [self._in_folder(picture) for picture in pictures_of(shards, pairs)]
@@ -100,25 +100,25 @@ class SourceState:
 
     def is_gone(self) -> bool:
         """Whether nothing of the source is where it was: it was moved, deleted, or its disk is not there."""
-        return _are_gone(stamps_of(self.held()["files"]))
+        return _are_gone(stamps_of(self.record()["files"]))
 
     def is_unchanged(self, identity: dict[str, Any], now: list[Stamp]) -> bool:
         """Whether the files that ``identity`` names are those that were ingested, and nobody has written to them."""
-        held = self.held()
-        if self.has_moved(held, identity):
+        record = self.record()
+        if self.has_moved(record, identity):
             return False
         known = self._stamps()
         if known is None:  # an audit of an older version
             with suppress(SourceError, OSError):
-                return bool(fingerprint(reader_of(held)) == held["fingerprint"])
+                return bool(fingerprint(reader_of(record)) == record["fingerprint"])
             return False
         return [list(stamp) for stamp in now] == known
 
     @staticmethod
-    def has_moved(held: dict[str, Any], identity: dict[str, Any]) -> bool:
+    def has_moved(record: dict[str, Any], identity: dict[str, Any]) -> bool:
         """Whether two records of a source name other files, or another folder of pictures."""
-        roots = (one["options"]["image_root"] for one in (held, identity))
-        return held["files"] != identity["files"] or len(set(roots)) > 1
+        roots = (one["options"]["image_root"] for one in (record, identity))
+        return record["files"] != identity["files"] or len(set(roots)) > 1
 
     @contextmanager
     def read(self, source: Source, progress: Progress = no_progress) -> Iterator[ReadAgain]:
@@ -132,36 +132,36 @@ class SourceState:
                 rows += batch.pairs.num_rows
                 content.update(batch)
                 counter.add(batch.pairs.num_rows)
-            yield ReadAgain(self, self.held(), parts, rows, content.hexdigest())
+            yield ReadAgain(self, self.record(), parts, rows, content.hexdigest())
         finally:
             shutil.rmtree(parts, ignore_errors=True)
 
-    def held(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """The source as the audit holds it. Raises AuditError before the ingest."""
         with self.database.reading() as connection:
-            found: dict[str, Any] | None = queries.get_meta(connection, "source")
-        if found is None:
+            record: dict[str, Any] | None = queries.get_meta(connection, "source")
+        if record is None:
             raise AuditError(f"{self.folder}: not ready for this step; run `cfbd ingest` first")
-        return found
+        return record
 
     def _stamps(self) -> list[list[int]] | None:
         """The stamps that the source's files had; None where they are not known: then the source is compared."""
         with self.database.reading() as connection:
             source = queries.needed_meta(connection, "source")
             try:
-                found: list[list[int]] | None = queries.get_meta(connection, STAMPS)
+                stamps: list[list[int]] | None = queries.get_meta(connection, STAMPS)
             except AuditError:  # damaged
                 return None
-        return found if found is not None and len(found) == len(source["files"]) else None
+        return stamps if stamps is not None and len(stamps) == len(source["files"]) else None
 
-    def _changed(self, held: dict[str, Any], now: list[Stamp]) -> str:
+    def _changed(self, record: dict[str, Any], now: list[Stamp]) -> str:
         """The file to name where several changed: one that is gone, else the first whose stamp is another."""
         known = self._stamps() or [[]] * len(now)
         changed = [
             at for at, (stamp, before) in enumerate(zip(now, known, strict=True)) if list(stamp) != before
         ]
         gone = [at for at in changed if now[at] == NO_STAMP]
-        return str(held["files"][(gone or changed)[0]])
+        return str(record["files"][(gone or changed)[0]])
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class ReadAgain:
     """A source that was read again: ``rows`` pairs in ``parts``, to be compared with those of ``held``."""
 
     state: SourceState
-    held: dict[str, Any]
+    record: dict[str, Any]
     parts: Path
     rows: int
     content: str
@@ -185,20 +185,20 @@ class ReadAgain:
     @property
     def is_by_row(self) -> bool:
         """Whether the audit was made by a version that read what this one reads, and in this order."""
-        return READER in self.held
+        return READER in self.record
 
     def difference(self) -> Difference | None:
         """How it differs from what the audit holds; None where it is the same."""
         if not self.rows:
             return Difference("it holds no pairs")
         with self.state.database.reading() as connection:
-            found = again.first_difference(connection, self.parts, self.is_by_row)
+            difference = again.first_difference(connection, self.parts, self.is_by_row)
             embedding = queries.get_meta(connection, "embedding") or {}
-        if found is not None:
-            file = None if found.container is None else str(self.state.folder / found.container)
-            return Difference(f"pair {found.row}, key {found.key!r}: {found.what}", file)
-        if self.is_by_row and self.rows != self.held["rows"]:
-            return Difference(f"it holds {self.rows:,} pairs, not {self.held['rows']:,}")
+        if difference is not None:
+            file = None if difference.container is None else str(self.state.folder / difference.container)
+            return Difference(f"pair {difference.row}, key {difference.key!r}: {difference.what}", file)
+        if self.is_by_row and self.rows != self.record["rows"]:
+            return Difference(f"it holds {self.rows:,} pairs, not {self.record['rows']:,}")
         if embedding.get("content") not in (None, self.content):
             return Difference(OTHER_EMBEDDINGS)
         return None
@@ -248,12 +248,12 @@ def _named(files: list[Path]) -> list[str]:
     return [name for name in (str(file.absolute()) for file in files) if is_unicode(name)]
 
 
-def reader_of(held: dict[str, Any]) -> Source:
+def reader_of(record: dict[str, Any]) -> Source:
     """The reader of a source as the audit holds it. Raises SourceError."""
-    if held["format"] not in FORMATS:
-        raise SourceError(f"{held['source']}: this version has no reader of {held['format']!r}")
-    paths = held.get("paths") or ([held["source"]] if held["format"] == "folder" else held["files"])
-    for path in {*paths, *held["files"]}:  # an audit may come from a stranger: never a pipe or a device
+    if record["format"] not in FORMATS:
+        raise SourceError(f"{record['source']}: this version has no reader of {record['format']!r}")
+    paths = record.get("paths") or ([record["source"]] if record["format"] == "folder" else record["files"])
+    for path in {*paths, *record["files"]}:  # an audit may come from a stranger: never a pipe or a device
         if os.path.exists(path):
             check_file(Path(path))
-    return FORMATS[held["format"]]([Path(path) for path in paths], SourceOptions(**held["options"]))
+    return FORMATS[record["format"]]([Path(path) for path in paths], SourceOptions(**record["options"]))

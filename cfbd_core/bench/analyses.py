@@ -27,8 +27,8 @@ FAULT_QS, FAULT_SHARES = (50, 400), (0.2, 0.4, 0.6, 0.8)  # Table 5
 ABLATION_KS = tuple(range(1, 11))
 ABLATION_GAMMAS = (0.75, 0.80, 0.85, 0.875, 0.90, 0.925, 0.95, 0.975, 0.99)  # Fig. 6a
 ABLATION_QS = (50, 100, 200, 300, 400)  # Fig. 6b
-BINS = 60
-PAIRWISE = 400  # captions a class, of which all pairs are compared
+HISTOGRAM_BINS = 60
+MOST_PAIRWISE_CAPTIONS = 400  # captions a class, of which all pairs are compared
 CURVE_POINTS = 300
 
 Result = dict[str, Any]
@@ -44,31 +44,31 @@ def analyse(name: str, scenario: Scenario) -> Result:
 
 def detect(scenario: Scenario, name: str) -> Result:
     """One detector: its operating point, how well its score ranks, and what it says of itself."""
-    found = judge(name, scenario.pairs)
-    truth, known = scenario.truth, np.isfinite(found.score)
+    detection = judge(name, scenario.pairs)
+    truth, known = scenario.truth, np.isfinite(detection.score)
     poisons, clean = truth & known, ~truth & known
     counts = {
         "pairs": int(known.sum()),
         "poisons": int(poisons.sum()),
-        "flagged": int(found.flagged.sum()),
-        "caught": int((found.flagged & poisons).sum()),
-        "false_alarms": int((found.flagged & clean).sum()),
+        "flagged": int(detection.flagged.sum()),
+        "caught": int((detection.flagged & poisons).sum()),
+        "false_alarms": int((detection.flagged & clean).sum()),
     }
     result = {
         **counts,
         "tpr": share(counts["caught"], counts["poisons"]),
         "fpr": share(counts["false_alarms"], int(clean.sum())),
-        **rank_metrics(truth, found.score),
+        **rank_metrics(truth, detection.score),
     }
     if isinstance(DETECTORS[name], Cfbd):
-        probe = np.asarray(found.info["probe"])
+        probe = np.asarray(detection.info["probe"])
         areas = areas_under(truth, scenario.pairs.scores.consistency)
         result |= {
             "auroc_consistency": areas[0] if areas else None,
             "auprc_consistency": areas[1] if areas else None,
             "probe_purity": float(truth[probe].mean()),
-            "gamma_z": found.info["params"]["gamma_z"],
-            "evidence": found.info["evidence"],
+            "gamma_z": detection.info["params"]["gamma_z"],
+            "evidence": detection.info["evidence"],
         }
     return result
 
@@ -173,7 +173,7 @@ ANALYSES: dict[str, Callable[[Scenario], Result]] = {
 
 
 def _pairwise(text: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    chosen = rng.choice(rows, min(len(rows), PAIRWISE), replace=False)
+    chosen = rng.choice(rows, min(len(rows), MOST_PAIRWISE_CAPTIONS), replace=False)
     vectors = unit_rows(gather(text, chosen))
     cosines: np.ndarray = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
     return cosines
@@ -183,9 +183,10 @@ def _histograms(values: dict[str, np.ndarray], counts: bool = False) -> Result:
     """Histograms over common bins: counts, or each as shares of its own values."""
     every = np.concatenate(list(values.values()))
     every = every[np.isfinite(every)]
-    edges = np.linspace(every.min(), every.max(), BINS + 1) if len(every) else np.linspace(0, 1, BINS + 1)
-    found: Result = {"edges": edges.tolist()}
+    low, high = (every.min(), every.max()) if len(every) else (0, 1)
+    edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
+    histograms: Result = {"edges": edges.tolist()}
     for name, part in values.items():
         bars = np.histogram(part[np.isfinite(part)], edges)[0]
-        found[name] = bars.tolist() if counts else (bars / max(1, bars.sum())).tolist()
-    return found
+        histograms[name] = bars.tolist() if counts else (bars / max(1, bars.sum())).tolist()
+    return histograms

@@ -84,7 +84,7 @@ def experiments(
     pixel = [attack for attack in ATTACKS if attack in attacks and is_pixel_attack(ATTACKS[attack])]
     every = tuple(f"detector {name}" for name, detector in DETECTORS.items() if not detector.trains)
 
-    def of(rates: Iterable[float], names: Iterable[str], **others: Any) -> tuple[PoisonParams, ...]:
+    def scenarios_at(rates: Iterable[float], names: Iterable[str], **others: Any) -> tuple[PoisonParams, ...]:
         return tuple(
             scenario
             for rate in rates
@@ -101,22 +101,27 @@ def experiments(
         for captions in ("templates", "natural")
         for seed in seeds
     )
-    found = (
-        Experiment("table3", "Table 3: TPR and FPR by poison rate", of(TABLE_3_RATES, pixel), every),
-        Experiment("table4", "Table 4: AUROC and AUPRC", of(TABLE_4_RATES, attacks), BOTH),
+    all_experiments = (
         Experiment(
-            "table5", "Table 5: AUROC where D_p holds benign pairs", of([TABLE_5_RATE], pixel), ("faults",)
+            "table3", "Table 3: TPR and FPR by poison rate", scenarios_at(TABLE_3_RATES, pixel), every
+        ),
+        Experiment("table4", "Table 4: AUROC and AUPRC", scenarios_at(TABLE_4_RATES, attacks), BOTH),
+        Experiment(
+            "table5",
+            "Table 5: AUROC where D_p holds benign pairs",
+            scenarios_at([TABLE_5_RATE], pixel),
+            ("faults",),
         ),
         Experiment(
             "natural",
             "Natural captions for every attack",
-            of(TABLE_4_RATES, pixel, captions="natural"),
+            scenarios_at(TABLE_4_RATES, pixel, captions="natural"),
             BOTH,
         ),
         Experiment(
             "adaptive",
             "An adversary whose patch aims at the encoder that audits",
-            of(TABLE_4_RATES, [attack for attack in pixel if attack == "trojan"], choice="target"),
+            scenarios_at(TABLE_4_RATES, [attack for attack in pixel if attack == "trojan"], choice="target"),
             BOTH,
         ),
         Experiment("several", "Several targets at once", several if "badnets" in attacks else (), BOTH),
@@ -124,11 +129,11 @@ def experiments(
         Experiment(
             "figures",
             "Figures 2 and 5–7",
-            of([0.006], pixel)[:: len(seeds)],
+            scenarios_at([0.006], pixel)[:: len(seeds)],
             ("distributions", "curves", "ablation", "mixture"),
         ),
     )
-    return {experiment.name: experiment for experiment in found}
+    return {experiment.name: experiment for experiment in all_experiments}
 
 
 def is_pixel_attack(attack: Attack) -> bool:
@@ -146,17 +151,17 @@ def feasible(
     refused: dict[str, str | None] = {}
     left, out = [], {}
     for experiment in chosen:
-        kept = []
+        left_over = []
         for scenario in experiment.scenarios:
             group = scenario_id(replace(scenario, seed=0))
             if group not in refused:
                 refused[group] = _refusal(plan, scenario)
             reason = refused[group]
             if reason is None:
-                kept.append(scenario)
+                left_over.append(scenario)
             else:
                 out[scenario_id(scenario)] = NotMeasured(scenario, reason)
-        left.append(replace(experiment, scenarios=tuple(kept)))
+        left.append(replace(experiment, scenarios=tuple(left_over)))
     return left, list(out.values())
 
 
@@ -196,12 +201,12 @@ def run(
         for analysis in analyses:
             began = time.perf_counter()
             try:
-                found = analyse(analysis, scenario)
+                result = analyse(analysis, scenario)
             except ParameterError as error:
                 refused.append(NotMeasured(params, str(error), analysis))
             else:
                 seconds = time.perf_counter() - began + shared
-                results.put(Cell(name, analysis, params.to_dict(), found, seconds))
+                results.put(Cell(name, analysis, params.to_dict(), result, seconds))
             finished += 1
             progress("cells", finished, len(wanted))
     return refused

@@ -57,19 +57,19 @@ def make_figures(cells: Iterable[Cell]) -> dict[str, go.Figure]:
         "ablation": ("figure_6", _figure_6),
         "mixture": ("figure_7a", _figure_7a),
     }
-    found = {}
+    figures = {}
     for analysis, (name, make) in makers.items():
         if by_analysis.get(analysis):
             ordered = {
                 attack: by_analysis[analysis][attack] for attack in ATTACKS if attack in by_analysis[analysis]
             }
-            found[name] = styled(make(ordered))
-    return found
+            figures[name] = styled(make(ordered))
+    return figures
 
 
-def _figure_2(found: dict[str, dict[str, Any]]) -> go.Figure:
+def _figure_2(results: dict[str, dict[str, Any]]) -> go.Figure:
     """Shares of poisoned and benign pairs over caption likeness, image–caption cosine and z."""
-    attack, result = next(iter(found.items()))
+    attack, result = next(iter(results.items()))
     titles = ("(a) cosine of two captions", "(b) cosine of image and caption", "(c) z with poisoned captions")
     figure = make_subplots(1, 3, subplot_titles=titles)
     for column, panel in enumerate("abc", 1):
@@ -94,18 +94,18 @@ def _figure_2(found: dict[str, dict[str, Any]]) -> go.Figure:
     return figure
 
 
-def _figure_5(found: dict[str, dict[str, Any]]) -> go.Figure:
+def _figure_5(results: dict[str, dict[str, Any]]) -> go.Figure:
     """Precision–recall curves of both stages, an attack a panel."""
     columns = 3
-    rows = -(-len(found) // columns)
+    rows = -(-len(results) // columns)
     figure = make_subplots(
         rows,
         columns,
-        subplot_titles=[ATTACKS[attack].title for attack in found],
+        subplot_titles=[ATTACKS[attack].title for attack in results],
         horizontal_spacing=0.06,
         vertical_spacing=0.14,
     )
-    for number, result in enumerate(found.values()):
+    for number, result in enumerate(results.values()):
         row, column = number // columns + 1, number % columns + 1
         for stage, name, colour in (
             ("coarse", "coarse: rank by c", ORANGE),
@@ -135,9 +135,9 @@ def _figure_5(found: dict[str, dict[str, Any]]) -> go.Figure:
     return figure
 
 
-def _figure_6(found: dict[str, dict[str, Any]]) -> go.Figure:
+def _figure_6(results: dict[str, dict[str, Any]]) -> go.Figure:
     """Poisons in D_b over K and γ for the first attack; AUROC of z over q for all."""
-    attack, first = next(iter(found.items()))
+    attack, first = next(iter(results.items()))
     most = max(1, int(np.max(first["in_benign"])))
     titles = (f"(a) poisons in D_b – {ATTACKS[attack].title}", "(b) AUROC of z over q")
     figure = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
@@ -156,7 +156,7 @@ def _figure_6(found: dict[str, dict[str, Any]]) -> go.Figure:
         row=1,
         col=1,
     )
-    for (name, result), colour in zip(found.items(), LINES, strict=False):
+    for (name, result), colour in zip(results.items(), LINES, strict=False):
         figure.add_scatter(
             x=[point["q"] for point in result["q"]],
             y=[point["auroc"] for point in result["q"]],
@@ -169,15 +169,15 @@ def _figure_6(found: dict[str, dict[str, Any]]) -> go.Figure:
     figure.update_xaxes(title_text="γ", type="category", row=1, col=1)
     figure.update_yaxes(title_text="K", type="category", row=1, col=1)
     figure.update_xaxes(title_text="q", row=1, col=2)
-    lowest = min(point["auroc"] for result in found.values() for point in result["q"])
+    lowest = min(point["auroc"] for result in results.values() for point in result["q"])
     figure.update_yaxes(title_text="AUROC", range=[min(0.95, lowest - 0.01), 1.002], row=1, col=2)
     figure.update_layout(title="What K, γ and q do")
     return figure
 
 
-def _figure_7a(found: dict[str, dict[str, Any]]) -> go.Figure:
+def _figure_7a(results: dict[str, dict[str, Any]]) -> go.Figure:
     """The histogram of c and the mixture fitted to it; the scale is logarithmic, or no poison would be seen."""
-    attack, result = next(iter(found.items()))
+    attack, result = next(iter(results.items()))
     edges = np.array(result["histogram"]["edges"])
     centres, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
     benign, poisoned = (np.array(result["histogram"][name]) for name in ("benign", "poisoned"))

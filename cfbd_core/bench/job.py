@@ -11,9 +11,9 @@ from cfbd_core.bench.detection import Experiment, NotMeasured, feasible, run, sc
 from cfbd_core.bench.figures import write_figures
 from cfbd_core.bench.material import Mappings, Material
 from cfbd_core.bench.options import BenchOptions
-from cfbd_core.bench.place import check_ours, held_results
+from cfbd_core.bench.place import check_ours, open_results
 from cfbd_core.bench.scenario import Poisoner
-from cfbd_core.bench.tables import Tables, about_pairs, not_measured, told_of_not_measured
+from cfbd_core.bench.tables import Tables, about_pairs, not_measured, text_of_not_measured
 from cfbd_core.config import EmbedParams
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import ParameterError
@@ -35,7 +35,7 @@ def bench_detection(
     Before anything is written, raises SourceError and EncoderError (what cannot be read), ParameterError (options;
     ``folder`` lies in a source or an audit; nothing can be measured) and AuditError (``folder`` holds something else).
     """
-    asked = options.chosen()
+    experiments = options.chosen()
     for place in (source, options.pool):
         if place is not None:
             check_place(folder, place)
@@ -44,14 +44,14 @@ def bench_detection(
     for pairs in (material.pairs, material.pool_pairs):
         if pairs is not None:
             check_beside(folder, pairs)
-    chosen, refused = feasible(asked, material.plan)
+    chosen, refused = feasible(experiments, material.plan)
     if not any(experiment.scenarios for experiment in chosen):
         raise ParameterError(f"{source}: nothing chosen can be measured on it: {refused[0].reason}")
     encoder = load_encoder(options.encoder, embed.device)
     mappings = Mappings(options.mapping, encoder)
     mappings.check_enough(material.pairs.image_of)
     about = material.about(encoder, mappings)
-    with held_results(folder, about) as results:
+    with open_results(folder, about) as results:
         base = make_base(
             source,
             folder / BASE_NAME,
@@ -89,8 +89,8 @@ def write_results(
         for scenario, analysis in experiment.cells()
     }
     cells = [cell for cell in results.cells() if (cell.scenario, cell.analysis) in wanted]
-    tables = Tables.of(cells)
-    parts = (head, tables.markdown(chosen), told_of_not_measured(refused))
+    tables = Tables.from_cells(cells)
+    parts = (head, tables.markdown(chosen), text_of_not_measured(refused))
     text = "\n\n".join(part for part in parts if part)
     with written_beside(folder / TABLES_NAME) as beside:
         beside.write_text(text + "\n", encoding="utf-8")

@@ -73,8 +73,8 @@ class Material:
     @cached_property
     def captions(self) -> list[str]:
         """The pairs' captions."""
-        found: list[str] = self.pairs.table["caption"].to_pylist()
-        return found
+        captions: list[str] = self.pairs.table["caption"].to_pylist()
+        return captions
 
     def plan(self, params: PoisonParams) -> Plan:
         """What a scenario would do to the pairs, if every picture can be read. Raises ParameterError."""
@@ -128,13 +128,13 @@ class GivenCaptions:
         if len(self._targets) == 1:
             return self._captions
         patterns = [names(target) for target in params.targets]
-        found = [text for text in self._captions if any(pattern.search(text) for pattern in patterns)]
-        if not found:
+        matches = [text for text in self._captions if any(pattern.search(text) for pattern in patterns)]
+        if not matches:
             raise ParameterError(
                 f"none of the {len(self._captions)} captions given names {' or '.join(params.targets)}; "
                 "add some that do"
             )
-        return found
+        return matches
 
 
 class Mappings:

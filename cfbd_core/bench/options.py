@@ -43,16 +43,16 @@ class BenchOptions:
         Raises ParameterError for a name that is not known, and where they have no scenario of these attacks.
         """
         every = experiments(self.seeds, self.attacks, self.targets, self.origin)
-        asked = tuple(dict.fromkeys(self.experiments or every))
-        unknown = sorted(set(asked) - set(every))
+        names = tuple(dict.fromkeys(self.experiments or every))
+        unknown = sorted(set(names) - set(every))
         if unknown:
             raise ParameterError(f"--only {unknown[0]!r}: give some of {', '.join(every)}")
-        found = [self._without_others(every[name]) for name in asked]
-        if not any(experiment.scenarios for experiment in found):
+        chosen = [self._without_others(every[name]) for name in names]
+        if not any(experiment.scenarios for experiment in chosen):
             raise ParameterError(
-                f"--only {','.join(asked)}: has no scenario of {', '.join(self.attacks)}; give other --attacks"
+                f"--only {','.join(names)}: has no scenario of {', '.join(self.attacks)}; give other --attacks"
             )
-        return found
+        return chosen
 
     def _without_others(self, experiment: Experiment) -> Experiment:
         """The experiment with the detectors asked for alone. Raises ParameterError for one that is not known."""

@@ -29,7 +29,7 @@ from cfbd_core.method.scores import consistency_scores
 from cfbd_core.poisoning.plan import Plan, Poison, PoisonParams, make_plan, make_triggers, settings, triggered
 from cfbd_core.poisoning.records import NEAR_DUPLICATES
 from cfbd_core.poisoning.traps import near_duplicate
-from cfbd_core.poisoning.trigger_files import kept_triggers
+from cfbd_core.poisoning.trigger_files import load_or_make_triggers
 from cfbd_core.poisoning.workshops import workshops
 
 BATCH = 32
@@ -61,12 +61,12 @@ class Poisoner:
         encoder: Encoder,
         mapping: Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping],
         pool: Callable[[int], Sequence[Image.Image]],
-        kept: Path,
+        folder: Path,
         progress: Progress = no_progress,
         given: Callable[[PoisonParams], Sequence[str] | None] = lambda _params: None,
     ) -> None:
         self.base, self._encoder, self._mapping = base, encoder, mapping
-        self._pool, self._kept, self._progress, self._given = pool, kept, progress, given
+        self._pool, self._folder, self._progress, self._given = pool, folder, progress, given
         self._images: dict[str, np.ndarray] = {}  # by the picture's name
         self._texts: dict[str, np.ndarray] = {}
 
@@ -104,9 +104,9 @@ class Poisoner:
         workshop = workshops(params, self._pool, lambda: self._encoder, self._given(params), self._progress)
         if not ATTACKS[params.attack].optimised:
             return make_triggers(params, workshop)
-        path = self._kept / f"{params.attack}-{_trigger_id(params, self.base.sha256)}.npz"
-        self._kept.mkdir(parents=True, exist_ok=True)
-        return kept_triggers(path, params, workshop)
+        path = self._folder / f"{params.attack}-{_trigger_id(params, self.base.sha256)}.npz"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return load_or_make_triggers(path, params, workshop)
 
     def _pictures(self, params: PoisonParams, plan: Plan) -> dict[int, _Picture]:
         """What every pair whose picture is not the base's own shows."""
@@ -175,8 +175,8 @@ class _Picture:
 
 def _trigger_id(params: PoisonParams, encoder_sha256: str) -> str:
     """Changes with whatever decides the triggers."""
-    asked = params.to_dict()
-    deciding = [asked[name] for name in ("attack", "options", "targets", "triggers")]
+    settings_given = params.to_dict()
+    deciding = [settings_given[name] for name in ("attack", "options", "targets", "triggers")]
     deciding.append(params.options.get("seed", params.seed))
     if ATTACKS[params.attack].optimised:
         deciding += [encoder_sha256, asdict(settings(params))]  # a default may change

@@ -34,7 +34,7 @@ class Tables:
     cells: dict[tuple[str, str], Cell]
 
     @classmethod
-    def of(cls, cells: Iterable[Cell]) -> Tables:
+    def from_cells(cls, cells: Iterable[Cell]) -> Tables:
         """Take in the cells of a benchmark."""
         return cls({(cell.scenario, cell.analysis): cell for cell in cells})
 
@@ -70,18 +70,18 @@ class Tables:
             if not here:
                 continue
             for name, detector in DETECTORS.items():
-                found = self._by_attack(here, attacks, name)
-                if any(found):
+                rows = self._by_attack(here, attacks, name)
+                if any(rows):
                     row = [
-                        f"{_percent(one, 'tpr')} ({_percent(one, 'fpr')})" if one else NONE for one in found
+                        f"{_percent(one, 'tpr')} ({_percent(one, 'fpr')})" if one else NONE for one in rows
                     ]
                     lines.append(line([f"{rate:.1%}", detector.title, *row]))
             for method, title in (("cfbd", "CFBD, paper: TPR"), ("abl", "ABL, paper: TPR")):
                 values = TABLE_3[method]
                 at = TABLE_3_RATES.index(rate)
                 lines.append(line([f"{rate:.1%}", title, *(_of_paper(values.get(a), at) for a in attacks)]))
-        told = "TPR (FPR) in per cent at each detector's own operating point."
-        return [told, "", *lines, "", *self._by_detector(experiment)]
+        caption = "TPR (FPR) in per cent at each detector's own operating point."
+        return [caption, "", *lines, "", *self._by_detector(experiment)]
 
     def _by_detector(self, experiment: Experiment) -> list[str]:
         attacks = _distinct(scenario.attack for scenario in experiment.scenarios)
@@ -89,12 +89,12 @@ class Tables:
         for rate in TABLE_4_RATES:
             here = [scenario for scenario in experiment.scenarios if scenario.rate == rate]
             for name, detector in DETECTORS.items():
-                found = self._by_attack(here, attacks, name)
-                if any(found):
-                    row = [f"{_mean(one, 'auroc')} / {_mean(one, 'auprc')}" if one else NONE for one in found]
+                rows = self._by_attack(here, attacks, name)
+                if any(rows):
+                    row = [f"{_mean(one, 'auroc')} / {_mean(one, 'auprc')}" if one else NONE for one in rows]
                     lines.append(line([detector.title, f"{rate:.1%}", *row]))
-        told = "AUROC / AUPRC of each detector's score: how well it ranks, wherever it cuts."
-        return ["### Ranking by detector", "", told, "", *lines]
+        caption = "AUROC / AUPRC of each detector's score: how well it ranks, wherever it cuts."
+        return ["### Ranking by detector", "", caption, "", *lines]
 
     def _ranking(self, experiment: Experiment) -> list[str]:
         columns = ["Attack", "Poison rate", "z", "AUROC of z", "paper", "AUPRC of z", "TPR %", "FPR %"]
@@ -103,8 +103,8 @@ class Tables:
             first = scenarios[0]
             paper = TABLE_4.get(first.attack) if experiment.name == "table4" else None
             for detector, title in Z_KINDS.items():
-                found = self._results(scenarios, f"detector {detector}")
-                if not found:
+                results = self._results(scenarios, f"detector {detector}")
+                if not results:
                     continue
                 lines.append(
                     line(
@@ -112,15 +112,15 @@ class Tables:
                             _name(first),
                             f"{first.rate:.1%}",
                             title,
-                            _mean(found, "auroc"),
+                            _mean(results, "auroc"),
                             f"{paper:.4f}" if paper else NONE,
-                            _mean(found, "auprc"),
-                            _percent(found, "tpr"),
-                            _percent(found, "fpr"),
-                            _mean(found, "auroc_consistency"),
-                            _mean(found, "auprc_consistency"),
-                            _percent(found, "probe_purity"),
-                            ", ".join(_distinct(result["evidence"]["level"] for result in found)),
+                            _mean(results, "auprc"),
+                            _percent(results, "tpr"),
+                            _percent(results, "fpr"),
+                            _mean(results, "auroc_consistency"),
+                            _mean(results, "auprc_consistency"),
+                            _percent(results, "probe_purity"),
+                            ", ".join(_distinct(result["evidence"]["level"] for result in results)),
                         ]
                     )
                 )
@@ -130,8 +130,8 @@ class Tables:
         columns = [f"q = {q}, {share:.0%}" for q in FAULT_QS for share in TABLE_5_SHARES]
         lines = header(["Attack", *columns])
         for scenarios in _groups(experiment.scenarios):
-            found = self._results(scenarios, "faults")
-            if not found:
+            results = self._results(scenarios, "faults")
+            if not results:
                 continue
             for kind in ("", " centred"):
                 row = []
@@ -139,29 +139,29 @@ class Tables:
                     for at, share in enumerate(TABLE_5_SHARES):
                         paper = TABLE_5.get(scenarios[0].attack, {}).get(q)
                         beside = f" ({paper[at]:.4f})" if paper else ""
-                        row.append(_mean(found, f"{q} {share}{kind}") + beside)
+                        row.append(_mean(results, f"{q} {share}{kind}") + beside)
                 lines.append(line([_name(scenarios[0]) + (", centred z" if kind else ""), *row]))
         rate = f"{experiment.scenarios[0].rate:.0%}" if experiment.scenarios else NONE
-        told = (
+        caption = (
             f"AUROC of z with that share of benign pairs in D_p, at {rate} poison; in brackets the paper's."
         )
-        return [told, "", *lines]
+        return [caption, "", *lines]
 
     def _traps(self, experiment: Experiment) -> list[str]:
         lines = header(["Pairs", "z", "flagged, by seed", "% at most", "evidence", "cohesion / null's most"])
         for scenarios in _groups(experiment.scenarios):
             for detector, title in Z_KINDS.items():
-                found = self._results(scenarios, f"detector {detector}")
-                if not found:
+                results = self._results(scenarios, f"detector {detector}")
+                if not results:
                     continue
-                evidence = [result["evidence"] for result in found]
-                shares = [100 * result["flagged"] / result["pairs"] for result in found]
+                evidence = [result["evidence"] for result in results]
+                shares = [100 * result["flagged"] / result["pairs"] for result in results]
                 lines.append(
                     line(
                         [
                             _trap_name(scenarios[0]),
                             title,
-                            ", ".join(str(result["flagged"]) for result in found),
+                            ", ".join(str(result["flagged"]) for result in results),
                             f"{max(shares):.3f}",
                             ", ".join(one["level"] for one in evidence),
                             ", ".join(f"{one['cohesion']:.3f} / {one['null_max']:.3f}" for one in evidence),
@@ -200,15 +200,20 @@ def about_pairs(about: dict[str, Any], base: Base) -> str:
 
 def not_measured(refused: Iterable[NotMeasured]) -> list[dict[str, Any]]:
     """What was not measured, and why, as plain JSON values; those that differ in the seed alone together."""
-    found: dict[str, dict[str, Any]] = {}
+    entries: dict[str, dict[str, Any]] = {}
     for one in refused:
-        asked = {name: value for name, value in one.params.to_dict().items() if name != "seed"}
-        entry = {"name": _title(one.params), "analysis": one.analysis, "reason": one.reason, "params": asked}
-        found.setdefault(repr(entry), entry | {"seeds": []})["seeds"].append(one.params.seed)
-    return list(found.values())
+        settings = {name: value for name, value in one.params.to_dict().items() if name != "seed"}
+        entry = {
+            "name": _title(one.params),
+            "analysis": one.analysis,
+            "reason": one.reason,
+            "params": settings,
+        }
+        entries.setdefault(repr(entry), entry | {"seeds": []})["seeds"].append(one.params.seed)
+    return list(entries.values())
 
 
-def told_of_not_measured(refused: Iterable[NotMeasured]) -> str:
+def text_of_not_measured(refused: Iterable[NotMeasured]) -> str:
     """What was not measured, and why, as Markdown; empty where all was."""
     lines = [
         f"- {one['name']}{', ' + one['analysis'] if one['analysis'] else ''}: {one['reason']}"
@@ -219,11 +224,11 @@ def told_of_not_measured(refused: Iterable[NotMeasured]) -> str:
 
 def _groups(scenarios: Iterable[PoisonParams]) -> list[list[PoisonParams]]:
     """Scenarios that differ in the seed alone, together."""
-    found: dict[str, list[PoisonParams]] = {}
+    by_settings: dict[str, list[PoisonParams]] = {}
     for scenario in scenarios:
-        asked = {name: value for name, value in scenario.to_dict().items() if name != "seed"}
-        found.setdefault(repr(asked), []).append(scenario)
-    return list(found.values())
+        settings = {name: value for name, value in scenario.to_dict().items() if name != "seed"}
+        by_settings.setdefault(repr(settings), []).append(scenario)
+    return list(by_settings.values())
 
 
 def _name(params: PoisonParams) -> str:

@@ -22,8 +22,8 @@ def run(folder: Path) -> int:
     code = 1
     try:
         (folder / "lock").write_text(str(os.getpid()), encoding="ascii")
-        asked = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-        code = main([*asked["arguments"], "--json"])
+        request = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        code = main([*request["arguments"], "--json"])
         sys.stdout.flush()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1

@@ -134,8 +134,8 @@ def _add_own(command: argparse.ArgumentParser, attack: Attack) -> None:
             named["choices"] = get_args(kind)
         else:
             named |= {"type": READERS[kind], "metavar": kind.__name__.upper()}
-        told = f"{help_of(field)} Default: {_shown(field.default)}".replace("%", "%%")
-        group.add_argument(_option(name), help=told, **named)
+        help_text = f"{help_of(field)} Default: {_shown(field.default)}".replace("%", "%%")
+        group.add_argument(_option(name), help=help_text, **named)
 
 
 def _option(name: str) -> str:
@@ -164,7 +164,7 @@ def _attack(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         for name in ("captions_file", "encoder", "device", "pool")
         if getattr(options, name, None) is not None
     }
-    asked = CopyOptions(
+    copy_options = CopyOptions(
         captions=options.captions,
         keys=options.keys,
         format=options.format,
@@ -173,7 +173,7 @@ def _attack(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         **chosen,
     )
     with StageBars({"trigger": "steps", "copy": "records"}) as bars:
-        manifest = attack_copy(options.source, options.out, params, asked, bars.report)
+        manifest = attack_copy(options.source, options.out, params, copy_options, bars.report)
     result = manifest | {"out": str(options.out), "poisons": len(manifest["poisons"])}
     skipped = sum(manifest["skipped"].values())
     parts = [counted(result["records"], "record"), counted(result["pairs"], "pair")]

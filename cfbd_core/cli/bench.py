@@ -68,7 +68,7 @@ def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from cfbd_core.bench.job import bench_detection
     from cfbd_core.bench.options import BenchOptions
 
-    asked = BenchOptions(
+    bench = BenchOptions(
         captions=options.captions,
         keys=options.keys,
         encoder=options.encoder,
@@ -83,11 +83,11 @@ def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         detectors=names_of(options.detectors),
     )
     with StageBars({"copy": "records", "trigger": "steps", "cells": "cells"}) as bars:
-        found = bench_detection(
-            options.source, options.out, asked, EmbedParams(device=options.device), bars.report
+        result = bench_detection(
+            options.source, options.out, bench, EmbedParams(device=options.device), bars.report
         )
-    missing = f"\n\n{found['figures_missing']}" if found["figures_missing"] else ""
+    missing = f"\n\n{result['figures_missing']}" if result["figures_missing"] else ""
     return (
-        found,
-        f"{found['markdown']}\n\ntables: {found['tables']}\n{len(found['figures'])} figures beside it{missing}",
+        result,
+        f"{result['markdown']}\n\ntables: {result['tables']}\n{len(result['figures'])} figures beside it{missing}",
     )

@@ -68,7 +68,7 @@ def _training(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from cfbd_core.bench.training.job import TrainingBench, bench_training
     from cfbd_core.bench.training.rows import ROWS
 
-    asked = TrainingBench(
+    bench = TrainingBench(
         setting=_setting(options),
         attacks=names_of(options.attacks) or tuple(ATTACKS),
         rows=names_of(options.defenses) or tuple(ROWS),
@@ -76,9 +76,9 @@ def _training(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         jobs=options.jobs or _jobs(),
     )
     with StageBars(STAGES | {"cells": "cells"}) as bars:
-        found = bench_training(options.out, asked, bars.report)
-    missing = f"\n\n{found['chart_missing']}" if found["chart_missing"] else ""
-    return found, f"{found['markdown']}\n\ntables: {found['tables']}\nchart: {found['chart']}{missing}"
+        result = bench_training(options.out, bench, bars.report)
+    missing = f"\n\n{result['chart_missing']}" if result["chart_missing"] else ""
+    return result, f"{result['markdown']}\n\ntables: {result['tables']}\nchart: {result['chart']}{missing}"
 
 
 def _setting(options: argparse.Namespace) -> Scenes | Photos:
@@ -86,18 +86,18 @@ def _setting(options: argparse.Namespace) -> Scenes | Photos:
     from cfbd_core.bench.training.scenes import Scenes
 
     own = _given(options, "source", "classes", "keys", "rate")
-    found: Scenes | Photos
+    setting: Scenes | Photos
     if options.setting == "photos":
         missing = [f"--{name}" for name in ("source", "classes") if name not in own]
         if missing:
             raise ParameterError(f"--setting photos: needs {' and '.join(missing)}")
-        found = Photos(**own)
+        setting = Photos(**own)
     elif own:
         raise ParameterError(f"--{next(iter(own))}: is of --setting photos")
     else:
-        found = Scenes()
+        setting = Scenes()
     length = _given(options, "model", "steps", "batch_size")
-    return replace(found, budget=replace(found.budget, **length))
+    return replace(setting, budget=replace(setting.budget, **length))
 
 
 def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -51,24 +51,24 @@ def _run(options: argparse.Namespace, stopping: Stopping) -> int:
     """Run a command and print what came of it; returns the exit code."""
     import logging
 
-    from cfbd_core.machine.files import told_by_system
+    from cfbd_core.machine.files import system_message
 
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     try:
         result, text = options.run(options)
-        _tell(result if options.json else text)
+        _print(result if options.json else text)
     except CfbdError as error:
         return _refused(options.command, str(error))
     except SystemExit:
         raise
     except BaseException as error:
-        if stopping.asked or isinstance(error, KeyboardInterrupt):
+        if stopping.is_requested or isinstance(error, KeyboardInterrupt):
             print(f"cfbd {options.command}: stopped; call it again to go on", file=sys.stderr)
             return STOPPED
-        told = told_by_system(error)
-        if told is None:
+        message = system_message(error)
+        if message is None:
             raise
-        return _refused(options.command, told)
+        return _refused(options.command, message)
     return 0
 
 
@@ -81,14 +81,14 @@ def _is_text(argument: str) -> bool:
     return True
 
 
-def _refused(command: str, told: str) -> int:
+def _refused(command: str, message: str) -> int:
     from cfbd_core.cli.parsers import printable
 
-    print(f"cfbd {command}: {printable(told)}", file=sys.stderr)
+    print(f"cfbd {command}: {printable(message)}", file=sys.stderr)
     return 2
 
 
-def _tell(result: dict[str, Any] | str) -> None:
+def _print(result: dict[str, Any] | str) -> None:
     """Print a result; a reader that has gone, as in ``cfbd report | head``, is no error."""
     try:
         print(result if isinstance(result, str) else _json(result), flush=True)

@@ -91,8 +91,8 @@ def _line(action: Any) -> str:
     from cfbd_core.workbench.action_words import action_words, filter_words
 
     why = [text for text in (action.note, filter_words(action.filter)) if text]
-    told = [f"#{action.id}", f"{action.time:%Y-%m-%d %H:%M:%S}Z", action.who, action_words(action), *why]
-    return printable("  ".join(told) + ("  (undone)" if action.undone else ""))
+    parts = [f"#{action.id}", f"{action.time:%Y-%m-%d %H:%M:%S}Z", action.who, action_words(action), *why]
+    return printable("  ".join(parts) + ("  (undone)" if action.undone else ""))
 
 
 def _add_who(command: argparse.ArgumentParser) -> None:

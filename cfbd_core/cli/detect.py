@@ -48,7 +48,7 @@ def detect(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         return {"detectors": every}, "\n".join(_about(one) for one in every)
     audit = open_audit(options)
     if not options.names:
-        found = audit.detections()
+        detections = audit.detections()
     else:
         losses = None
         if options.training is not None:
@@ -56,9 +56,9 @@ def detect(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
             losses = losses_of(options.training)
         with Bar("detect", len(options.names), "detectors") as bar:
-            found = audit.detect(*options.names, seed=options.seed, losses=losses, progress=bar.report)
-    lines = [_line(one) for one in found] or ["no detector has judged this audit's scores yet"]
-    return {"detections": found}, "\n".join(lines)
+            detections = audit.detect(*options.names, seed=options.seed, losses=losses, progress=bar.report)
+    lines = [_line(one) for one in detections] or ["no detector has judged this audit's scores yet"]
+    return {"detections": detections}, "\n".join(lines)
 
 
 def _about(one: dict[str, Any]) -> str:
@@ -72,10 +72,10 @@ def _about(one: dict[str, Any]) -> str:
 
 
 def _line(one: dict[str, Any]) -> str:
-    told = (
+    line = (
         f"{one['title']}: {one['flagged']:,} flagged, {one['both']:,} by the verdict, too; "
         f"{one['alone']:,} by it alone, {one['verdict_alone']:,} by the verdict alone"
     )
     if one["auroc"] is not None:
-        told += f"; against the truth AUROC {one['auroc']:.4f}, TPR {one['tpr']:.2%}, FPR {one['fpr']:.2%}"
-    return printable(told)
+        line += f"; against the truth AUROC {one['auroc']:.4f}, TPR {one['tpr']:.2%}, FPR {one['fpr']:.2%}"
+    return printable(line)

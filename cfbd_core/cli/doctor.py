@@ -63,12 +63,15 @@ def models() -> dict[str, list[str]]:
     return {name: open_clip.list_pretrained_tags_by_model(name) for name in open_clip.list_models()}
 
 
-def text(found: dict[str, Any]) -> str:
+def text(findings: dict[str, Any]) -> str:
     """The findings for a terminal."""
-    lines = [f"{name:18} {number}" for name, number in found["versions"].items()]
-    lines += [f"{'device':18} {device}" for device in found["devices"]]
-    lines += [f"{'encoder mini':18} {found['encoder_mini']}", f"{'disk free':18} {found['disk_free_gb']} GB"]
-    lines += [f"problem: {problem}" for problem in found["problems"]] or ["nothing is missing"]
+    lines = [f"{name:18} {number}" for name, number in findings["versions"].items()]
+    lines += [f"{'device':18} {device}" for device in findings["devices"]]
+    lines += [
+        f"{'encoder mini':18} {findings['encoder_mini']}",
+        f"{'disk free':18} {findings['disk_free_gb']} GB",
+    ]
+    lines += [f"problem: {problem}" for problem in findings["problems"]] or ["nothing is missing"]
     return "\n".join(lines)
 
 

@@ -41,7 +41,7 @@ def estimate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         raise AuditError(f"{audit.folder}: no control sample yet; --draw 260 draws one")
     pending = left.control.pending(left.decisions)
     keys = audit.keys_of(preview.pairs.rows[pending])
-    told = [*left.sentences, left.needed_sentence(), left.moved_sentence]
+    lines = [*left.sentences, left.needed_sentence(), left.moved_sentence]
     if keys:
-        told.append(f"{len(keys):,} drawn pairs wait for a decision: in the app, or by key with --json.")
-    return left.to_dict() | {"pending_keys": keys}, "\n".join(part for part in told if part)
+        lines.append(f"{len(keys):,} drawn pairs wait for a decision: in the app, or by key with --json.")
+    return left.to_dict() | {"pending_keys": keys}, "\n".join(part for part in lines if part)

@@ -10,7 +10,7 @@ from cfbd_core.cli.options import add_columns, source_options, whole
 from cfbd_core.cli.progress import StageBars
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.places import at_home
-from cfbd_core.training.place import ASKED
+from cfbd_core.training.place import REQUEST
 from cfbd_core.wording import rounded_percentage
 
 MOST_SIDE = 4096  # of a picture that gets a trigger
@@ -73,21 +73,21 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if options.attack_size is not None and not options.attack:
         raise ParameterError("--attack-size: goes with --attack")
     spec = encoder_of(options.model)
-    asked = EvaluateRequest(options)  # refuse what is wrong before an encoder is loaded
+    request = EvaluateRequest(options)  # refuse what is wrong before an encoder is loaded
     from cfbd_core.embedding.batch_loop import find_batch_size
     from cfbd_core.embedding.encoders import load_encoder
 
     encoder = load_encoder(spec, options.device)
     with StageBars(UNITS) as bars:
-        found = asked.measured(encoder, options.batch_size or find_batch_size(encoder), bars.report)
-    result = {"model": options.model, "encoder": encoder.id, "sha256": encoder.sha256} | found
+        figures = request.measured(encoder, options.batch_size or find_batch_size(encoder), bars.report)
+    result = {"model": options.model, "encoder": encoder.id, "sha256": encoder.sha256} | figures
     return result, _text(result)
 
 
 def encoder_of(model: str) -> str:
     """Return the encoder's specification: a training run stands for its ``model/``. Raises TrainingError without."""
     folder = at_home(model)
-    if not os.path.isfile(folder / ASKED):
+    if not os.path.isfile(folder / REQUEST):
         return model
     from cfbd_core.training.models import trained_folder
 
@@ -135,29 +135,29 @@ class EvaluateRequest:
         from cfbd_core.evaluation.retrieval import embedded_pairs, retrieval
 
         options = self._options
-        found: dict[str, Any] = {"ca": None, "asr": None, "retrieval": None, "hits": None}
+        figures: dict[str, Any] = {"ca": None, "asr": None, "retrieval": None, "hits": None}
         if self.images is not None:
             targets = options.target if self.attack else None
             evaluator = Evaluator(
                 self.images, self.attack, targets=targets, batch_size=batch_size, progress=progress
             )
-            found |= evaluator.report(encoder) | {"skipped": dict(self.images.skipped)}
+            figures |= evaluator.report(encoder) | {"skipped": dict(self.images.skipped)}
         if self.attack is not None:
-            found["attack"] = self.attack.params.to_dict()
+            figures["attack"] = self.attack.params.to_dict()
         embedded = {
             source: embedded_pairs(encoder, pairs, batch_size, progress)
             for source, pairs in self.pairs.items()
         }
         if options.retrieval:
             pairs, images, texts = embedded[options.retrieval]
-            found["retrieval"] = retrieval(images, texts, pairs.picture_of)
+            figures["retrieval"] = retrieval(images, texts, pairs.picture_of)
         if options.hits:
             pairs, images, texts = embedded[options.hits]
-            found["hits"] = [
+            figures["hits"] = [
                 {"target": target, "origin": origin} | hits(images, texts, *roles(pairs, target, origin))
                 for target, origin in self.search
             ]
-        return found
+        return figures
 
 
 def _images(options: argparse.Namespace) -> Any:

@@ -65,7 +65,7 @@ def export(options: argparse.Namespace) -> Result:
                 split=options.split,
                 **_how(options),
             )
-    return record, _told(record, options.out)
+    return record, _text(record, options.out)
 
 
 def _how(options: argparse.Namespace) -> dict[str, bool]:
@@ -73,7 +73,7 @@ def _how(options: argparse.Namespace) -> dict[str, bool]:
     return {name: getattr(options, name) for name in names}
 
 
-def _told(record: dict[str, Any], out: Path) -> str:
+def _text(record: dict[str, Any], out: Path) -> str:
     lines = [f"{record['pairs']:,} pairs written to {out}, how they were made to {out}.json"]
     if record.get("dry_run"):
         lines = [f"{record['pairs']:,} pairs would be written to {out} as {record['format']}; nothing was"]

@@ -77,5 +77,5 @@ def doctor(options: argparse.Namespace) -> Result:
     if options.models:
         models = machine.models()
         return models, "\n".join(f"{name}: {', '.join(tags) or '–'}" for name, tags in models.items())
-    found = machine.examine()
-    return found, machine.text(found)
+    findings = machine.examine()
+    return findings, machine.text(findings)

@@ -56,11 +56,11 @@ class LateParser(OneLineParser):
     def parse_known_args(self, *args: Any, **named: Any) -> Any:
         """Parse, with the command's own options; one that is not known is told, with that which may be meant."""
         self.complete()
-        found, unknown = super().parse_known_args(*args, **named)
+        known, unknown = super().parse_known_args(*args, **named)
         if unknown:
             near = get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, 1, NEAR)
             self.error(f"{unknown[0]} is unknown here{f'; the nearest option is {near[0]}' if near else ''}")
-        return found, unknown
+        return known, unknown
 
     def format_help(self) -> str:
         """Its help, with the command's own options."""

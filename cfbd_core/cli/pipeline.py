@@ -74,8 +74,8 @@ def run(options: argparse.Namespace) -> Result:
 
 def ingest(options: argparse.Namespace) -> Result:
     """Read the source."""
-    _, found = _ingested(options)
-    return found, validation_text(found)
+    _, report = _ingested(options)
+    return report, validation_text(report)
 
 
 def embed(options: argparse.Namespace) -> Result:
@@ -168,14 +168,14 @@ def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     audit = Audit.create(options.audit) if is_new else Audit.open(options.audit)
     try:
         with Bar("ingest") as bar:
-            found = audit.ingest(options.source, source_options(options), bar.report)
+            report = audit.ingest(options.source, source_options(options), bar.report)
     except BaseException:
         if is_new:
             audit.delete_if_empty()
         raise
     if options.command != "ingest" or options.json:  # else it is the result
-        print(validation_text(found), file=sys.stderr)
-    return audit, found
+        print(validation_text(report), file=sys.stderr)
+    return audit, report
 
 
 def _not_compared(record: dict[str, Any]) -> list[str]:
@@ -188,15 +188,15 @@ def _not_compared(record: dict[str, Any]) -> list[str]:
     ]
 
 
-def validation_text(found: dict[str, Any]) -> str:
+def validation_text(report: dict[str, Any]) -> str:
     """The validation report for a terminal."""
     from cfbd_core.audit.report import unread_lines, unscored_lines
 
-    lines = [f"{found['pairs']:,} pairs read, {found['skipped']:,} skipped"]
-    if "again" in found:
-        lines.append(f"  {printable(found['again'])}")
-    told = [*unscored_lines(found["unscored"]), *unread_lines(found)]
-    return "\n".join([*lines, *_reason_lines(found["reasons"]), *map(printable, told)])
+    lines = [f"{report['pairs']:,} pairs read, {report['skipped']:,} skipped"]
+    if "again" in report:
+        lines.append(f"  {printable(report['again'])}")
+    more_lines = [*unscored_lines(report["unscored"]), *unread_lines(report)]
+    return "\n".join([*lines, *_reason_lines(report["reasons"]), *map(printable, more_lines)])
 
 
 def _reason_lines(reasons: Sequence[dict[str, Any]]) -> list[str]:

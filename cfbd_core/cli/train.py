@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, Any
 from cfbd_core.cli.options import number, place, whole
 from cfbd_core.cli.progress import StageBars
 from cfbd_core.errors import CfbdError, ParameterError, TrainingError
-from cfbd_core.machine.checked_files import damage_told
+from cfbd_core.machine.checked_files import report_damage
 from cfbd_core.machine.json_shapes import parse
 from cfbd_core.machine.places import at_home
 from cfbd_core.machine.progress import Progress
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.defences import DEFENSES
-from cfbd_core.training.place import ASKED, read_asked
+from cfbd_core.training.place import REQUEST, read_request
 from cfbd_core.wording import rounded_percentage
 
 if TYPE_CHECKING:
     from cfbd_core.training.sets import TrainingSet
 
-TELLING_SECONDS = 5.0  # for the first process to tell what is wrong
+REPORTING_SECONDS = 5.0  # for the first process to tell what is wrong
 ENGINES = ("own", "open_clip")
 # What measuring is at, by the stages of an Evaluator; it may take longer than the training.
 MEASURING = {"classes": "measuring: classes", "pictures": "measuring CA", "triggers": "measuring ASR"}
@@ -127,7 +127,7 @@ def _train(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     try:  # one of those that torchrun started; the first one tells
         _run(options)
     except CfbdError:
-        time.sleep(TELLING_SECONDS)  # torchrun ends all as soon as one ends
+        time.sleep(REPORTING_SECONDS)  # torchrun ends all as soon as one ends
         sys.exit(2)
     sys.exit(0)
 
@@ -138,9 +138,9 @@ def is_first() -> bool:
 
 
 def _run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    held = _held(options)
-    asked = TrainRequest(options, held)
-    pairs = asked.pairs()
+    stored = _stored_request(options)
+    request = TrainRequest(options, stored)
+    pairs = request.pairs()
     if pairs.not_compared and is_first():
         print(
             f"warning: what the pictures of {pairs.not_compared:,} pairs were when they were audited is not known; "
@@ -148,54 +148,54 @@ def _run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
             file=sys.stderr,
         )
     with StageBars(UNITS) as bars:
-        if asked.engine == "open_clip":
+        if request.engine == "open_clip":
             from cfbd_core.training.with_open_clip.run import train_with_open_clip as train
         else:
             from cfbd_core.training.run import train
         result = train(
             pairs,
             options.out,
-            asked.params,
-            evaluate=asked.evaluator(lambda stage, *state: bars.aside(MEASURING[stage], *state)),
-            measured_on=asked.measured_on,
+            request.params,
+            evaluate=request.evaluator(lambda stage, *state: bars.aside(MEASURING[stage], *state)),
+            measured_on=request.measured_on,
             resume=options.resume,
             progress=bars.report,
         )
     return result, _text(result, options.out)
 
 
-def _held(options: argparse.Namespace) -> dict[str, Any]:
+def _stored_request(options: argparse.Namespace) -> dict[str, Any]:
     """What RUN says that it was asked for, where it is to go on. Raises TrainingError where there is none."""
     if not options.resume:
         return {}
-    found = read_asked(options.out)
-    if found is None:
+    stored = read_request(options.out)
+    if stored is None:
         raise TrainingError(f"--resume: {options.out} holds no training run; leave --resume out to begin one")
-    return found
+    return stored
 
 
 class TrainRequest:
     """The options, checked; with ``held``, a run's ``run.json``, where they were not given."""
 
-    def __init__(self, options: argparse.Namespace, held: Mapping[str, Any]) -> None:
+    def __init__(self, options: argparse.Namespace, stored: Mapping[str, Any]) -> None:
         self._resumed: Path | None = options.out if options.resume else None
-        self.audit = options.audit or (None if options.data else held.get("audit"))
-        self.data = options.data or (None if options.audit else held.get("data"))
+        self.audit = options.audit or (None if options.data else stored.get("audit"))
+        self.data = options.data or (None if options.audit else stored.get("data"))
         if not (self.audit or self.data):
             raise ParameterError("nothing to train on; give --audit DIR or --data EXPORT")
         if self.data and options.subset:
             raise ParameterError("--subset: is of an audit; an export holds the pairs that it was made of")
-        self.engine = held.get("engine", options.engine) if options.engine == "own" else options.engine
-        self.params = self._params(options, held.get("params") or {})
-        before = held.get("measured_on") or {}
+        self.engine = stored.get("engine", options.engine) if options.engine == "own" else options.engine
+        self.params = self._params(options, stored.get("params") or {})
+        before = stored.get("measured_on") or {}
         self.measured_on = {
-            name: _whole(found) if (found := getattr(options, name) or before.get(name)) else None
+            name: _whole(value) if (value := getattr(options, name) or before.get(name)) else None
             for name in ("classes", "images", "attack")
         }
         if not self.measured_on["classes"] and (self.measured_on["attack"] or self.measured_on["images"]):
             raise ParameterError("--attack, --images: give --classes with them, for pictures to measure on")
 
-    def _params(self, options: argparse.Namespace, held: Mapping[str, Any]) -> TrainParams:
+    def _params(self, options: argparse.Namespace, stored: Mapping[str, Any]) -> TrainParams:
         given = {
             name: value for name in (*OPTIONS, *LESS_COMMON) if (value := getattr(options, name)) is not None
         }
@@ -203,16 +203,16 @@ class TrainRequest:
         if own:
             given["defense_options"] = own
         if self.audit:
-            given["subset"] = options.subset or held.get("subset") or "kept"
+            given["subset"] = options.subset or stored.get("subset") or "kept"
         known = {field.name for field in fields(TrainParams)}
-        if not held.keys() <= known:
+        if not stored.keys() <= known:
             raise TrainingError(f"{options.out}: was begun by another version; give a new folder")
-        if "defense" in given and given["defense"] != held.get("defense"):
-            held = {name: value for name, value in held.items() if name != "defense_options"}
+        if "defense" in given and given["defense"] != stored.get("defense"):
+            stored = {name: value for name, value in stored.items() if name != "defense_options"}
         if self._resumed is not None:
-            with damage_told(self._resumed / ASKED, "give a new folder", TrainingError):
-                TrainParams(**held)
-        return TrainParams(**dict(held) | given)
+            with report_damage(self._resumed / REQUEST, "give a new folder", TrainingError):
+                TrainParams(**stored)
+        return TrainParams(**dict(stored) | given)
 
     def pairs(self) -> TrainingSet:
         """The set that is trained on."""
@@ -228,9 +228,9 @@ class TrainRequest:
 
     def _keys(self) -> list[str] | None:
         """Of the pairs of a run that goes on."""
-        from cfbd_core.training.asked import held_keys
+        from cfbd_core.training.request import read_keys
 
-        return held_keys(self._resumed) if self._resumed is not None else None
+        return read_keys(self._resumed) if self._resumed is not None else None
 
     def evaluator(self, progress: Progress) -> Any:
         """What measures the model after every epoch and reports to ``progress``, or None."""

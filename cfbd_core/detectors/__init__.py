@@ -57,8 +57,8 @@ def detect(name: str, pairs: Pairs) -> Detection:
     """
     detector = DETECTORS[name]
     with DETECTORS.guarded(name):
-        found = detector.detect(pairs)
-        fault = fault_of(found, pairs)
+        detection = detector.detect(pairs)
+        fault = fault_of(detection, pairs)
     if fault is not None:
         raise PluginError(f"detector {name!r}: {fault}; nothing is stored")
-    return found
+    return detection

@@ -120,12 +120,12 @@ class Detector(ABC):
         """Judge all pairs; equal pairs and seed give an equal detection."""
 
 
-def fault_of(found: Any, pairs: Pairs) -> str | None:
+def fault_of(detection: Any, pairs: Pairs) -> str | None:
     """What is wrong with what a detector gave for ``pairs``, in words; None where nothing is."""
-    if not isinstance(found, Detection):
-        return f"gave {type(found).__name__}, no Detection"
+    if not isinstance(detection, Detection):
+        return f"gave {type(detection).__name__}, no Detection"
     n = len(pairs.keys)
-    for name, column, kinds in (("score", found.score, "f"), ("flagged", found.flagged, "b")):
+    for name, column, kinds in (("score", detection.score, "f"), ("flagged", detection.flagged, "b")):
         if not isinstance(column, np.ndarray) or column.shape != (n,) or column.dtype.kind not in kinds:
             shape = getattr(column, "shape", type(column).__name__)
             kind = getattr(column, "dtype", "")
@@ -133,12 +133,12 @@ def fault_of(found: Any, pairs: Pairs) -> str | None:
                 f"{name} is {shape} {kind}".rstrip()
                 + f", not ({n},) of {'floats' if kinds == 'f' else 'bools'}"
             )
-    if np.isposinf(found.score).any() or np.isneginf(found.score).any():
+    if np.isposinf(detection.score).any() or np.isneginf(detection.score).any():
         return "score holds infinite values"
-    if (found.flagged & ~pairs.scored).any():
+    if (detection.flagged & ~pairs.scored).any():
         return "flags pairs that have no score to judge them by"
-    if not isinstance(found.info, dict):
-        return f"info is {type(found.info).__name__}, no dict"
+    if not isinstance(detection.info, dict):
+        return f"info is {type(detection.info).__name__}, no dict"
     return None
 
 

@@ -35,11 +35,11 @@ class Cfbd(Detector):
         self.params = params or SplitParams()
 
     @staticmethod
-    def of(registry: Mapping[str, Detector]) -> Cfbd:
+    def from_registry(registry: Mapping[str, Detector]) -> Cfbd:
         """The registered one, by which an audit is split."""
-        found = registry[Cfbd.name]
-        assert isinstance(found, Cfbd)
-        return found
+        detector = registry[Cfbd.name]
+        assert isinstance(detector, Cfbd)
+        return detector
 
     def under(self, params: SplitParams) -> Cfbd:
         """The same detector with these settings."""
@@ -49,28 +49,28 @@ class Cfbd(Detector):
         """Judge all pairs by both stages."""
         rows = np.flatnonzero(pairs.scored)
         consistency = pairs.scores.consistency
-        shards, held = shards_and_rows(pairs.text)
-        found = split_pairs(
-            held[rows],
+        shards, rows_of_text = shards_and_rows(pairs.text)
+        split = split_pairs(
+            rows_of_text[rows],
             consistency[rows],
             shards,
             replace(self.params, seed=pairs.seed),
-            keys_of=lambda tied: pairs.keys_at(np.searchsorted(held, tied)),
-            captions_of=lambda probe: pairs.captions_at(np.searchsorted(held, probe)),
+            keys_of=lambda tied: pairs.keys_at(np.searchsorted(rows_of_text, tied)),
+            captions_of=lambda probe: pairs.captions_at(np.searchsorted(rows_of_text, probe)),
             clusters=pairs.clusters,
         )
         score = np.full(len(consistency), np.nan, np.float32)
-        score[rows] = found.z
+        score[rows] = split.z
         flagged = np.zeros(len(consistency), bool)
-        flagged[rows] = found.poisoned
+        flagged[rows] = split.poisoned
         subset = np.full(len(consistency), -1, np.int8)
-        subset[rows] = found.subset
+        subset[rows] = split.subset
         probe = np.flatnonzero(subset == POISONED)
         probe = probe[np.argsort(-consistency[probe], kind="stable")]
         return Detection(
             score,
             flagged,
-            {**found.summary, "counts": subset_counts(subset), "subset": subset, "probe": probe},
+            {**split.summary, "counts": subset_counts(subset), "subset": subset, "probe": probe},
         )
 
 

@@ -37,7 +37,7 @@ from cfbd_core.pictures.place import PicturePlace, places_of
 CPU_BATCH = 32  # a CPU's rate is flat from 16 to 128 images a pass
 LARGEST_BATCH = 1024
 CAPTION_BATCHES = 8, 1024  # a text tower takes so many captions an image, at most so many
-REMEMBERED = 20_000_000  # hashes kept to find repeats; beyond, repeats are encoded again
+MOST_REMEMBERED_HASHES = 20_000_000  # hashes kept to find repeats; beyond, repeats are encoded again
 PASSING = ("missing file", "unreadable file")  # reasons that may be gone when the job is called again
 
 
@@ -97,12 +97,12 @@ def embed(
 def failures(folder: EmbeddingFolder, shards: int) -> pa.Table:
     """All pairs whose image could not be read: row, reason, detail."""
     stats = (folder.stats(number) or {"failures": []} for number in range(shards))
-    found = [failure for one in stats for failure in one["failures"]]
+    every_failure = [failure for one in stats for failure in one["failures"]]
     return pa.table(
         {
-            "row": pa.array([failure["row"] for failure in found], pa.int64()),
-            "reason": pa.array([failure["reason"] for failure in found], pa.string()),
-            "detail": pa.array([failure["detail"] for failure in found], pa.string()),
+            "row": pa.array([failure["row"] for failure in every_failure], pa.int64()),
+            "reason": pa.array([failure["reason"] for failure in every_failure], pa.string()),
+            "detail": pa.array([failure["detail"] for failure in every_failure], pa.string()),
         }
     )
 
@@ -159,7 +159,7 @@ class _Repeats:
 
     def remember(self, number: int, hashes: np.ndarray) -> None:
         """Take in a shard's hashes (rows,); the first place of each stays."""
-        room = max(0, REMEMBERED - len(self._rows))
+        room = max(0, MOST_REMEMBERED_HASHES - len(self._rows))
         for place, digest in islice(enumerate(hashes.tolist()), room):
             if digest:  # numpy drops the zeros at a hash's end
                 self._rows.setdefault(digest.ljust(HASH_BYTES, b"\0"), number * self._shard_size + place)

@@ -26,7 +26,7 @@ WAY_OUT = "connect once, or copy the checkpoint here and give --encoder NAME@FIL
 
 
 @dataclass(frozen=True)
-class Found:
+class EncoderFiles:
     """Where a specification leads: open_clip's model reference and the file with its weights."""
 
     id: str
@@ -37,7 +37,7 @@ class Found:
     is_checkpoint: bool = False
 
 
-def locate(spec: str) -> Found:
+def locate(spec: str) -> EncoderFiles:
     """Find the model and weights that ``spec`` names, downloading if need be; EncoderError if there are none."""
     if spec == "mini":
         return _folder(MINI_DIR, spec)
@@ -56,7 +56,7 @@ def locate(spec: str) -> Found:
     return _tag(spec)
 
 
-def _folder(folder: Path, spec: str) -> Found:
+def _folder(folder: Path, spec: str) -> EncoderFiles:
     from open_clip.factory import _find_checkpoint_in_dir
 
     weights = _find_checkpoint_in_dir(folder) if os.path.isfile(folder / CONFIG_NAME) else None
@@ -66,10 +66,10 @@ def _folder(folder: Path, spec: str) -> Found:
             "open_clip_model.safetensors"
         )
     encoder_id = spec if spec == "mini" else str(folder.resolve())  # it may be loaded from elsewhere later
-    return Found(encoder_id, f"local-dir:{folder}", Path(weights))
+    return EncoderFiles(encoder_id, f"local-dir:{folder}", Path(weights))
 
 
-def _checkpoint(spec: str) -> Found:
+def _checkpoint(spec: str) -> EncoderFiles:
     name, _, file = spec.partition("@")
     weights = at_home(file)
     if not os.path.isfile(weights):
@@ -78,12 +78,12 @@ def _checkpoint(spec: str) -> Found:
         folder = MINI_DIR if name == "mini" else Path(name)
         name_or_folder = name if name == "mini" else str(folder.resolve())
         encoder_id = f"{name_or_folder}@{weights.resolve()}"
-        return Found(encoder_id, f"local-dir:{folder}", weights, is_checkpoint=True)
+        return EncoderFiles(encoder_id, f"local-dir:{folder}", weights, is_checkpoint=True)
     _known_model(name, spec)
-    return Found(f"{name}@{weights.resolve()}", name, weights, is_checkpoint=True)
+    return EncoderFiles(f"{name}@{weights.resolve()}", name, weights, is_checkpoint=True)
 
 
-def _tag(spec: str) -> Found:
+def _tag(spec: str) -> EncoderFiles:
     from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 
     name, _, tag = spec.partition("/")
@@ -98,14 +98,14 @@ def _tag(spec: str) -> Found:
     pretrained = get_pretrained_cfg(name, tag)
     with_gelu = bool(pretrained.get("quick_gelu", False)) and not config.get("quick_gelu", False)
     weights = _download(spec, lambda: download_pretrained(pretrained))
-    return Found(spec, name, weights, tag=tag, quick_gelu=with_gelu)
+    return EncoderFiles(spec, name, weights, tag=tag, quick_gelu=with_gelu)
 
 
-def _hub(spec: str) -> Found:
+def _hub(spec: str) -> EncoderFiles:
     from open_clip.pretrained import download_pretrained_from_hf
 
     repository = spec.removeprefix("hf-hub:")
-    return Found(spec, spec, _download(spec, lambda: download_pretrained_from_hf(repository)))
+    return EncoderFiles(spec, spec, _download(spec, lambda: download_pretrained_from_hf(repository)))
 
 
 def _download(spec: str, download: Callable[[], str]) -> Path:
@@ -148,8 +148,8 @@ def _known_model(name: str, spec: str) -> dict[str, Any]:
         close = difflib.get_close_matches(name, open_clip.list_models(), n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "`cfbd doctor --models` lists them"
         raise EncoderError(f"--encoder {spec}: open_clip has no model {name!r}; {hint}")
-    found: dict[str, Any] = config
-    return found
+    known: dict[str, Any] = config
+    return known
 
 
 def file_sha256(path: Path) -> str:

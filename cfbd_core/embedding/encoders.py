@@ -118,14 +118,14 @@ def resolve_device(device: str = "auto") -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        found = torch.device(device)
+        known_device = torch.device(device)
     except RuntimeError:
-        found = torch.device("meta")
-    if found.type not in ("cpu", "cuda"):
+        known_device = torch.device("meta")
+    if known_device.type not in ("cpu", "cuda"):
         raise EncoderError(f"--device {device}: not a device; give auto, cpu or cuda")
-    if found.type == "cuda" and not torch.cuda.is_available():
+    if known_device.type == "cuda" and not torch.cuda.is_available():
         raise EncoderError(f"--device {device}: torch sees no GPU here; give --device cpu or auto")
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+    if known_device.type == "cuda" and (known_device.index or 0) >= torch.cuda.device_count():
         raise EncoderError(f"--device {device}: the last GPU here is cuda:{torch.cuda.device_count() - 1}")
     return device
 
@@ -142,36 +142,36 @@ def load_encoder(spec: str = "mini", device: str = "auto") -> Encoder:
     import_torchvision()
     import open_clip
 
-    found = locate(spec)
-    sha256 = file_sha256(found.weights)
-    if found.model == f"local-dir:{MINI_DIR}" and not found.is_checkpoint:
-        check_published_hash(found.weights, sha256)
-        config_path = found.weights.with_name(CONFIG_NAME)
+    files = locate(spec)
+    sha256 = file_sha256(files.weights)
+    if files.model == f"local-dir:{MINI_DIR}" and not files.is_checkpoint:
+        check_published_hash(files.weights, sha256)
+        config_path = files.weights.with_name(CONFIG_NAME)
         check_published_hash(config_path, file_sha256(config_path))
     try:
         with offline_if_unreachable():
             model, _, transform = open_clip.create_model_and_transforms(
-                found.model,
-                found.tag,
-                load_weights=not found.is_checkpoint,
-                force_quick_gelu=found.quick_gelu,
+                files.model,
+                files.tag,
+                load_weights=not files.is_checkpoint,
+                force_quick_gelu=files.quick_gelu,
             )
-            if found.is_checkpoint:
-                open_clip.load_checkpoint(model, str(found.weights), weights_only=True)
-            tokenizer = open_clip.get_tokenizer(found.model)
-            config = open_clip.get_model_config(found.model)
+            if files.is_checkpoint:
+                open_clip.load_checkpoint(model, str(files.weights), weights_only=True)
+            tokenizer = open_clip.get_tokenizer(files.model)
+            config = open_clip.get_model_config(files.model)
             _try_out(transform, tokenizer)
     except Exception as error:  # open_clip, torch and pickle raise whatever they like here
         reason = in_one_line(error, 160)
-        raise EncoderError(f"--encoder {spec}: {found.weights} does not load: {reason}") from error
+        raise EncoderError(f"--encoder {spec}: {files.weights} does not load: {reason}") from error
     return Encoder(
         model,
         transform,
         tokenizer,
-        encoder_id=found.id,
+        encoder_id=files.id,
         sha256=sha256,
         width=int(config["embed_dim"]),
-        architecture=short_hash(config | {"quick_gelu": found.quick_gelu or config.get("quick_gelu", False)}),
+        architecture=short_hash(config | {"quick_gelu": files.quick_gelu or config.get("quick_gelu", False)}),
         device=device,
     )
 

@@ -33,11 +33,11 @@ class ExpectedRows(LazyRows):
 
     def made(self, rows: np.ndarray) -> np.ndarray:
         """T̂ of the pairs at ``rows`` (m,), float32 (m, d)."""
-        found = np.empty((len(rows), self.shape[1]), np.float32)
+        expected = np.empty((len(rows), self.shape[1]), np.float32)
         for start in range(0, len(rows), BLOCK):
             at = rows[start : start + BLOCK]
-            found[start : start + BLOCK] = self._expect(self._image[at], self._image_ids[at])
-        return found
+            expected[start : start + BLOCK] = self._expect(self._image[at], self._image_ids[at])
+        return expected
 
     @cached_property
     def _expect(self) -> Expect:

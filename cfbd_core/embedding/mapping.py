@@ -118,9 +118,9 @@ class Mapping:
             raise EncoderError(f"--mapping {path}: no such file; give a mapping's file, or `self`")
         try:
             with safe_open(path, framework="pt") as file:
-                told = parse((file.metadata() or {})["cfbd_mapping"])
-                check(told, _INFO)
-                info = MappingInfo(**told)
+                record = parse((file.metadata() or {})["cfbd_mapping"])
+                check(record, _INFO)
+                info = MappingInfo(**record)
                 tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
             networks = [_restored(tensors, fold, info.width) for fold in range(info.folds)]
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
@@ -216,8 +216,8 @@ def _mean_prediction(networks: list[torch.nn.Sequential], image: np.ndarray) -> 
     mean = (
         predicted[0] if len(predicted) == 1 else functional.normalize(sum(predicted, torch.zeros(())), dim=-1)
     )
-    found: np.ndarray = (mean * (known != 0).any(1, keepdim=True)).numpy()
-    return found
+    prediction: np.ndarray = (mean * (known != 0).any(1, keepdim=True)).numpy()
+    return prediction
 
 
 def _restored(tensors: dict[str, torch.Tensor], fold: int, width: int) -> torch.nn.Sequential:

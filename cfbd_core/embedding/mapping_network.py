@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-HELD_OUT = 0.1
+HELD_OUT_SHARE = 0.1
 BATCH = 128
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.1
 DROPOUT = 0.4
 LOGIT_SCALE = 10.0  # of the InfoNCE term: softer than CLIP's 100, since F predicts a mean
 CONTRAST = 0.05  # weight of InfoNCE beside 1 − cos: more costs cosine, none costs AUROC of c
-PATIENCE = 6
+PATIENCE_EPOCHS = 6
 EPOCHS, STEPS = 40, 3500  # the schedule's length is the shorter one: more images need fewer epochs
-DUPLICATE = 0.999  # cosine from which two targets are one caption, no negatives of each other
-CHUNK = 4096
+DUPLICATE_COSINE = 0.999  # cosine from which two targets are one caption, no negatives of each other
+CHUNK_ROWS = 4096
 
 
 def fit_network(
@@ -42,8 +42,8 @@ def fit_network(
     """
     rng = np.random.default_rng(seed)
     ids = rng.permutation(np.unique(groups[rows]))
-    held = np.isin(groups[rows], ids[: max(1, round(HELD_OUT * len(ids)))])
-    train_rows, held_rows = rows[~held], rows[held]
+    is_held_out = np.isin(groups[rows], ids[: max(1, round(HELD_OUT_SHARE * len(ids)))])
+    train_rows, rows_held_out = rows[~is_held_out], rows[is_held_out]
 
     network = network.to(device)
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True)
@@ -58,22 +58,22 @@ def fit_network(
         for batch in np.array_split(rng.permutation(train_rows), batches):
             batch = np.sort(batch)  # noqa: PLW2901 - a memory map is read in order
             labels = torch.from_numpy(groups[batch]).to(device)
-            kept = torch.from_numpy(_kept(rng, len(batch), 4 * image.shape[1])).to(device)
-            loss = _loss(_predict(network, take(image, batch), kept), take(target, batch), labels)
+            dropout = torch.from_numpy(_dropout(rng, len(batch), 4 * image.shape[1])).to(device)
+            loss = _loss(_predict(network, take(image, batch), dropout), take(target, batch), labels)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-        cosine = _held_out_cosine(network, take, image, target, held_rows)
+        cosine = _held_out_cosine(network, take, image, target, rows_held_out)
         if cosine > best_cosine:
             best, best_cosine, best_epoch = _half_state(network), cosine, epoch
         on_epoch(epoch, cosine)
-        if epoch - best_epoch >= PATIENCE:
+        if epoch - best_epoch >= PATIENCE_EPOCHS:
             break
     network.load_state_dict(best)
     network = network.cpu().eval()
     device = "cpu"
-    return network, _held_out_cosine(network, take, image, target, held_rows)
+    return network, _held_out_cosine(network, take, image, target, rows_held_out)
 
 
 def schedule_epochs(images: int) -> int:
@@ -121,13 +121,13 @@ def single_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 
 def _predict(
-    network: torch.nn.Sequential, image: torch.Tensor, kept: torch.Tensor | None = None
+    network: torch.nn.Sequential, image: torch.Tensor, dropout: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """F(image); ``kept`` (n, 4d) says which hidden values dropout leaves, None: all."""
+    """F(image); ``dropout`` (n, 4d) says which hidden values dropout leaves, None: all."""
     norm, widen, activate, _, narrow = network
     hidden = activate(_linear(widen, norm(image)))
-    if kept is not None:
-        hidden = hidden * (kept / (1 - DROPOUT))
+    if dropout is not None:
+        hidden = hidden * (dropout / (1 - DROPOUT))
     return functional.normalize(image + _linear(narrow, hidden), dim=-1)
 
 
@@ -140,7 +140,7 @@ def _linear(layer: Any, rows: torch.Tensor) -> torch.Tensor:
     return functional.linear(rows.to_mkldnn(), layer.weight, layer.bias).to_dense()
 
 
-def _kept(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
+def _dropout(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
     """Which values dropout leaves, bool (rows, width)."""
     return rng.random((rows, width), dtype=np.float32) >= DROPOUT
 
@@ -148,7 +148,7 @@ def _kept(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
 def _loss(predicted: torch.Tensor, target: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """(1 − cos) + InfoNCE; another view of the image or the same caption is no negative."""
     with torch.no_grad():
-        same = (labels[:, None] == labels) | (target @ target.T > DUPLICATE)
+        same = (labels[:, None] == labels) | (target @ target.T > DUPLICATE_COSINE)
         same.fill_diagonal_(False)
     logits = (LOGIT_SCALE * predicted @ target.T).masked_fill(same, -torch.inf)
     own = torch.arange(len(logits), device=logits.device)
@@ -164,7 +164,7 @@ def _held_out_cosine(
     rows: np.ndarray,
 ) -> float:
     total = 0.0
-    for chunk in np.array_split(rows, -(-len(rows) // CHUNK)):
+    for chunk in np.array_split(rows, -(-len(rows) // CHUNK_ROWS)):
         total += float((forward(network, take(image, chunk)) * take(target, chunk)).sum())
     return total / len(rows)
 

@@ -68,8 +68,8 @@ class EmbeddingFolder:
             return f"{self.stats_path(number)}: damaged (it tells of another shard's pairs)"
         faults = (_fault(path, HALF, shape) for path in (self.image_path(number), self.text_path(number)))
         path = self.hash_path(number)  # ready embeddings have none
-        told = [_fault(path, HASHES, (shape[0], 2))] if path.exists() else []
-        return next((fault for fault in (*faults, *told) if fault is not None), None)
+        hashes_fault = [_fault(path, HASHES, (shape[0], 2))] if path.exists() else []
+        return next((fault for fault in (*faults, *hashes_fault) if fault is not None), None)
 
     def plan(self) -> dict[str, Any] | None:
         """The settings that the shards are made by, or None before the first or where they are damaged."""
@@ -125,9 +125,9 @@ class EmbeddingFolder:
         plan = self.plan()
         if not are_kept and plan is not None and plan["rows"] == rows:
             for number in range(shard_count(plan)):
-                found = self.hashes(number, plan)
-                if found is not None:
-                    self.pictures.keep(number * plan["shard_size"], found[:, 0])
+                hashes = self.hashes(number, plan)
+                if hashes is not None:
+                    self.pictures.keep(number * plan["shard_size"], hashes[:, 0])
 
     def clear(self) -> None:
         """Delete all shards."""
@@ -143,9 +143,9 @@ class EmbeddingFolder:
         plan = self.plan()
         if plan is None:
             path = self.folder / PLAN_NAME
-            told = f"{path}: damaged" if path.exists() else f"{self.folder}: the embeddings are not whole"
+            message = f"{path}: damaged" if path.exists() else f"{self.folder}: the embeddings are not whole"
             raise AuditError(
-                f"{told}; run `cfbd embed` again, or `cfbd ingest` where they came with the source"
+                f"{message}; run `cfbd embed` again, or `cfbd ingest` where they came with the source"
             )
         faults = (self.fault(number, plan) for number in range(shard_count(plan)))
         fault = next((fault for fault in faults if fault is not None), None)
@@ -159,18 +159,18 @@ class EmbeddingFolder:
 
     def _shard_hashes(self, rows: np.ndarray) -> np.ndarray:
         """The shards' own hashes of images, 16 bytes (n,), empty where there is no such file."""
-        found = np.zeros(len(rows), HASHES)
+        hashes = np.zeros(len(rows), HASHES)
         plan = self.plan()
         if plan is None:
-            return found
+            return hashes
         number_of = rows // plan["shard_size"]
         number_of[(rows < 0) | (rows >= plan["rows"])] = -1
         for number in np.unique(number_of[number_of >= 0]).tolist():
             path, mine = self.hash_path(number), number_of == number
             if path.exists():  # ready embeddings have none
-                held = map_array(path, HASHES, (shard_rows(number, plan), 2), way_out(plan))
-                found[mine] = held[rows[mine] - number * plan["shard_size"], 0]
-        return found
+                stored = map_array(path, HASHES, (shard_rows(number, plan), 2), way_out(plan))
+                hashes[mine] = stored[rows[mine] - number * plan["shard_size"], 0]
+        return hashes
 
 
 class Shards(Sequence[np.ndarray]):
@@ -195,10 +195,10 @@ class Shards(Sequence[np.ndarray]):
     def __getitem__(self, index: int | slice) -> np.ndarray | Shards:
         if isinstance(index, slice):
             return Shards(self._files[index])
-        held = self._open  # once: another thread may ask for another shard meanwhile
-        if held is None or held[0] != index:
-            held = self._open = (index, _mapped(*self._files[index]))
-        return held[1]
+        open_shard = self._open  # once: another thread may ask for another shard meanwhile
+        if open_shard is None or open_shard[0] != index:
+            open_shard = self._open = (index, _mapped(*self._files[index]))
+        return open_shard[1]
 
 
 def _mapped(path: Path, shape: Shape) -> np.ndarray:
@@ -253,7 +253,7 @@ class ShardWriter:
 
     def __init__(self, folder: EmbeddingFolder, shard_size: int) -> None:
         self._folder, self.shard_size = folder, shard_size
-        self._number = self._held = 0
+        self._number = self._filled = 0
         self._image = self._text = np.empty((0, 0), np.float16)
         self.width = 0
 
@@ -264,28 +264,28 @@ class ShardWriter:
             self._image, self._text = (np.empty((self.shard_size, self.width), np.float16) for _ in range(2))
         done = 0
         while done < len(image):
-            part = slice(done, done + min(len(image) - done, self.shard_size - self._held))
+            part = slice(done, done + min(len(image) - done, self.shard_size - self._filled))
             done = part.stop
-            held = slice(self._held, self._held + part.stop - part.start)
-            write_unit(image[part], self._image[held])
-            write_unit(text[part], self._text[held])
-            self._held = held.stop
-            if self._held == self.shard_size:
+            rows_here = slice(self._filled, self._filled + part.stop - part.start)
+            write_unit(image[part], self._image[rows_here])
+            write_unit(text[part], self._text[rows_here])
+            self._filled = rows_here.stop
+            if self._filled == self.shard_size:
                 self._flush()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._held:
+        if kind is None and self._filled:
             self._flush()
 
     def _flush(self) -> None:
-        rows = self._held
+        rows = self._filled
         self._folder.write(
             self._number, self._image[:rows], self._text[:rows], {"pairs": rows, "failures": []}
         )
-        self._number, self._held = self._number + 1, 0
+        self._number, self._filled = self._number + 1, 0
 
 
 def write_unit(rows: np.ndarray, out: np.ndarray) -> None:

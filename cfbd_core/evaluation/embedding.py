@@ -19,9 +19,9 @@ from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.machine.workers import usable_cores
 from cfbd_core.pictures.images import BadImage
 
-BATCH = 32
+PICTURE_BATCH = 32
 TEXT_BATCH = 256
-KEPT_BYTES = 2 << 30  # of one set of pictures; larger ones are made ready anew each time
+MOST_CACHED_BYTES = 2 << 30  # of one set of pictures; larger ones are made ready anew each time
 
 
 def embed_texts(encoder: Encoder, texts: Sequence[str], progress: Progress = no_progress) -> np.ndarray:
@@ -49,12 +49,12 @@ class Pictures:
     ) -> None:
         self.count = count
         self._picture, self._change = picture, change
-        self._kept: list[torch.Tensor] = []  # batches
-        self._kept_for = ""
+        self._batches: list[torch.Tensor] = []  # batches
+        self._made_for = ""
         self._bad: set[int] = set()
 
     def embed(
-        self, encoder: Encoder, batch_size: int = BATCH, progress: Progress = no_progress
+        self, encoder: Encoder, batch_size: int = PICTURE_BATCH, progress: Progress = no_progress
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return unit vectors float32 (count, d), and which pictures could be read, bool (count,).
 
@@ -63,9 +63,9 @@ class Pictures:
         shape, finish = _split(encoder.transform)
         ready = partial(transformed, encoder.transform, shape=shape)
         wanted = f"{batch_size} {encoder.transform!r}"
-        batches: Iterator[torch.Tensor] = iter(self._kept)
-        if self._kept_for != wanted:
-            self._kept, self._kept_for, self._bad = [], "", set()
+        batches: Iterator[torch.Tensor] = iter(self._batches)
+        if self._made_for != wanted:
+            self._batches, self._made_for, self._bad = [], "", set()
             batches = self._made(ready, batch_size, wanted)
         vectors = np.zeros((self.count, encoder.width), np.float32)
         for number, batch in enumerate(batches):
@@ -80,7 +80,7 @@ class Pictures:
 
     def _made(self, shape: Transform, batch_size: int, wanted: str) -> Iterator[torch.Tensor]:
         """Yield the batches, made ready two ahead, and keep them if all of them fit."""
-        kept: list[torch.Tensor] = []
+        batches: list[torch.Tensor] = []
         fits = True
 
         def ready(rows: range) -> list[Any]:
@@ -99,14 +99,14 @@ class Pictures:
                     else:
                         tensors.append(shaped)
                 batch = torch.stack(tensors) if tensors else torch.zeros(0)
-                fits = fits and batch.nbytes * len(parts) <= KEPT_BYTES
+                fits = fits and batch.nbytes * len(parts) <= MOST_CACHED_BYTES
                 if fits:
-                    kept.append(batch)
+                    batches.append(batch)
                 else:
-                    kept.clear()
+                    batches.clear()
                 yield batch
         if fits:
-            self._kept, self._kept_for = kept, wanted
+            self._batches, self._made_for = batches, wanted
 
     def _ready(self, row: int, shape: Transform) -> Any:
         try:

@@ -13,7 +13,7 @@ from cfbd_core.embedding.encoders import evaluating
 from cfbd_core.errors import SourceError
 from cfbd_core.evaluation.attack_success import SavedAttack, success, together
 from cfbd_core.evaluation.classes import LabelledImages, class_place
-from cfbd_core.evaluation.embedding import BATCH, Pictures
+from cfbd_core.evaluation.embedding import PICTURE_BATCH, Pictures
 from cfbd_core.evaluation.zero_shot import class_embeddings, zero_shot
 from cfbd_core.machine.progress import Progress, as_stage, no_progress
 from cfbd_core.pictures.images import BadImage
@@ -40,7 +40,7 @@ class Evaluator:
         attack: SavedAttack | None = None,
         *,
         targets: Sequence[str] | None = None,
-        batch_size: int = BATCH,
+        batch_size: int = PICTURE_BATCH,
         progress: Progress = no_progress,
     ) -> None:
         self.images, self.attack = images, attack
@@ -56,8 +56,8 @@ class Evaluator:
 
     def __call__(self, encoder: Encoder) -> dict[str, float | int | None]:
         """Return ``ca``, ``asr``, ``images`` (that could be read) and ``asr_images`` (each counted once a trigger)."""
-        found = self.report(encoder, base=False)
-        return {name: found[name] for name in ("ca", "asr", "images", "asr_images")}
+        figures = self.report(encoder, base=False)
+        return {name: figures[name] for name in ("ca", "asr", "images", "asr_images")}
 
     def report(self, encoder: Encoder, *, base: bool = True) -> dict[str, Any]:
         """Return what :func:`zero_shot` and :func:`together` tell, and for each target :func:`success`.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cfbd_core.errors import SourceError
-from cfbd_core.evaluation.retrieval import AT, RetrievalPairs, first_ranks
+from cfbd_core.evaluation.retrieval import RECALL_RANKS, RetrievalPairs, first_ranks
 from cfbd_core.poisoning.captions import names
 
 
@@ -44,11 +44,11 @@ def roles(pairs: RetrievalPairs, target: str, origin: str) -> tuple[np.ndarray, 
     Texts and pictures are of what their label is, or what a caption names. A picture that is of both is none of the
     origin's: finding it is right. Raises SourceError where there is no such text or no such picture.
     """
-    of_target = _of(pairs, target)
+    of_target = _is_named(pairs, target)
     is_target = np.zeros(len(pairs.places), bool)
     is_target[pairs.picture_of[of_target]] = True
     is_origin = np.zeros(len(pairs.places), bool)
-    is_origin[pairs.picture_of[_of(pairs, origin)]] = True
+    is_origin[pairs.picture_of[_is_named(pairs, origin)]] = True
     of_origin = is_origin & ~is_target
     if not of_target.any():
         raise SourceError(f"no text is of the target {target!r}; give --hits a source that has some")
@@ -59,7 +59,7 @@ def roles(pairs: RetrievalPairs, target: str, origin: str) -> tuple[np.ndarray, 
     return of_target, of_origin
 
 
-def _of(pairs: RetrievalPairs, name: str) -> np.ndarray:
+def _is_named(pairs: RetrievalPairs, name: str) -> np.ndarray:
     pattern, label = names(name), name.casefold()
     return np.array(
         [
@@ -71,4 +71,4 @@ def _of(pairs: RetrievalPairs, name: str) -> np.ndarray:
 
 
 def _figures(ranks: np.ndarray) -> dict[str, float]:
-    return {f"hit@{k}": float((ranks < k).mean()) for k in AT} | {"min_rank": float(ranks.mean())}
+    return {f"hit@{k}": float((ranks < k).mean()) for k in RECALL_RANKS} | {"min_rank": float(ranks.mean())}

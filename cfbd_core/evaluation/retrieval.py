@@ -19,8 +19,8 @@ from cfbd_core.sources import SourceOptions
 if TYPE_CHECKING:
     from cfbd_core.embedding.encoders import Encoder
 
-AT = (1, 5, 10)
-_CELLS = 1 << 24  # similarities held at a time
+RECALL_RANKS = (1, 5, 10)
+_MOST_SIMILARITIES = 1 << 24  # similarities held at a time
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def retrieval(images: np.ndarray, texts: np.ndarray, picture_of: np.ndarray) -> 
 
 def recalls(ranks: np.ndarray) -> dict[str, float]:
     """Return the share of ``ranks`` (n,), counted from 0, that are among the first K."""
-    return {f"r@{k}": float((ranks < k).mean()) for k in AT}
+    return {f"r@{k}": float((ranks < k).mean()) for k in RECALL_RANKS}
 
 
 def first_ranks(
@@ -124,7 +124,7 @@ def first_ranks(
     that gives everything one embedding finds nothing, instead of all. Infinite where the group has no member.
     """
     ranks = np.empty(len(queries))
-    rows = max(1, _CELLS // max(1, len(gallery)))
+    rows = max(1, _MOST_SIMILARITIES // max(1, len(gallery)))
     for first in range(0, len(queries), rows):
         chunk = slice(first, first + rows)
         scores = queries[chunk] @ gallery.T

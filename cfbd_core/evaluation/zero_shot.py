@@ -14,7 +14,7 @@ from cfbd_core.poisoning.captions import imagenet_templates
 if TYPE_CHECKING:
     from cfbd_core.embedding.encoders import Encoder
 
-TOP = 5
+TOP_CLASSES = 5
 
 
 def class_prompts(classes: Sequence[str]) -> list[str]:
@@ -46,16 +46,16 @@ def zero_shot(scores: np.ndarray, labels: np.ndarray, classes: Sequence[str]) ->
     Returns ``ca`` with its 95 % Clopper–Pearson interval, ``top5`` (None for at most five classes, where it says
     nothing) and ``per_class``. Of equal similarities the first class in the list wins.
     """
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
-    found = order == labels[:, None]
-    right, among = found[:, 0], found.any(1)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :TOP_CLASSES]
+    is_right = order == labels[:, None]
+    right, among = is_right[:, 0], is_right.any(1)
     hits, n = int(right.sum()), len(labels)
     of_class = np.bincount(labels, minlength=len(classes))
     right_of_class = np.bincount(labels[right], minlength=len(classes))
     return {
         "ca": share_of(hits, n),
         "ca_interval": interval_of(hits, n),
-        "top5": share_of(int(among.sum()), n) if len(classes) > TOP else None,
+        "top5": share_of(int(among.sum()), n) if len(classes) > TOP_CLASSES else None,
         "images": n,
         "per_class": {
             name: {"images": int(total), "ca": share_of(int(good), int(total))}

@@ -61,8 +61,8 @@ class Style:
 
     def options(self) -> list[str]:
         """The options of ``cfbd export`` that ask for it."""
-        asked = [name for name, is_set in asdict(self).items() if is_set and name != "verify"]
-        return [f"--{name.replace('_', '-')}" for name in asked] + ([] if self.verify else ["--no-verify"])
+        names = [name for name, is_set in asdict(self).items() if is_set and name != "verify"]
+        return [f"--{name.replace('_', '-')}" for name in names] + ([] if self.verify else ["--no-verify"])
 
     def check(self, out_format: Format) -> None:
         """Raise ParameterError for what ``out_format`` has no use for."""

@@ -40,28 +40,28 @@ def with_digests(
         if (digests == b"").all():
             yield batch
             continue
-        held = as_hashes(digests)
+        hashes = as_hashes(digests)
         if check_files:
-            _check_files(batch, held, shards, tally)
+            _check_files(batch, hashes, shards, tally)
         elif not are_read:
-            tally.compared["not compared"] += sum(digest != b"" for digest in held)
-        yield batch.append_column(DIGEST, pa.array(held, pa.binary()))
+            tally.compared["not compared"] += sum(digest != b"" for digest in hashes)
+        yield batch.append_column(DIGEST, pa.array(hashes, pa.binary()))
 
 
 def _check_files(batch: pa.RecordBatch, digests: list[bytes], shards: EmbeddingFolder, tally: Tally) -> None:
     stamps = shards.image_stamps(batch.column("row").to_numpy()).tolist()
     keys = batch.column("key").to_pylist()
-    asked = {
+    stamp_of_pair = {
         Picture(place, digest): (key, stamp)
         for key, place, digest, stamp in zip(keys, places_of(batch), digests, stamps, strict=True)
         if place.file and place.is_own_file and digest
     }
-    others = [one for one, (_, stamp) in asked.items() if not is_unchanged(one.file, stamp)]
-    tally.compared["unchanged"] += len(asked) - len(others)
+    others = [one for one, (_, stamp) in stamp_of_pair.items() if not is_unchanged(one.file, stamp)]
+    tally.compared["unchanged"] += len(stamp_of_pair) - len(others)
     with ThreadPoolExecutor(usable_cores()) as pool:
         for picture, bad in zip(others, pool.map(_fault, others), strict=True):
             if bad is not None:
-                raise unreadable(asked[picture][0], picture.file, bad)
+                raise unreadable(stamp_of_pair[picture][0], picture.file, bad)
     tally.compared["read"] += len(others)
 
 

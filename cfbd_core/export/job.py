@@ -13,7 +13,7 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.export.columns import Format, Style, StyleOptions
 from cfbd_core.export.compared import with_digests
 from cfbd_core.export.pictures import ImagesOut, RelativePaths
-from cfbd_core.export.place import beside, check_out, clear_dead_parts, made, told_of
+from cfbd_core.export.place import beside, check_out, clear_dead_parts, made, report_for
 from cfbd_core.export.sidecar import sidecar_of
 from cfbd_core.export.tables import count_captions, csv_cells, write_csv, write_parquet
 from cfbd_core.export.tally import Tally
@@ -47,7 +47,7 @@ def export(
     style = Style(**style_options)
     style.check(out_format)
     tally, counter = Tally(), Counter(progress, "export")
-    with told_of(out):
+    with report_for(out):
         check_out(out, out_format, sidecar.get("audit"), protected)
         with (
             made(out.parent),
@@ -96,7 +96,7 @@ def dry_run(
     style = Style(**style_options)
     style.check(out_format)
     tally, counter = Tally(), Counter(progress, "export")
-    with told_of(out):
+    with report_for(out):
         check_out(out, out_format, sidecar.get("audit"), protected)
     for batch in _counted(batches, tally):
         if out_format == "csv":

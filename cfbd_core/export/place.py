@@ -11,7 +11,7 @@ from typing import Any
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.export.columns import FORMATS, Format
-from cfbd_core.machine.files import clear_dead, is_full_disk, parts_of, read_json, told_in_one_line
+from cfbd_core.machine.files import clear_dead, is_full_disk, parts_of, read_json, report_in_one_line
 from cfbd_core.machine.places import check_outside, real
 from cfbd_core.sources.cells import is_unicode
 from cfbd_core.wording import in_one_line
@@ -27,10 +27,10 @@ def guess_format(out: Path) -> Format:
         ".tar": "webdataset",
         "": "webdataset",
     }
-    found = endings.get(out.suffix.lower())
-    if found is None:
+    known_format = endings.get(out.suffix.lower())
+    if known_format is None:
         raise ParameterError(f"--out {out}: give a .csv or .parquet file, or --format {'|'.join(FORMATS)}")
-    return found
+    return known_format
 
 
 def what_is_lost(out: Path, audit: str | None) -> str | None:
@@ -115,13 +115,13 @@ def made(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def told_of(out: Path) -> Iterator[None]:
+def report_for(out: Path) -> Iterator[None]:
     """Say in one line why ``out`` cannot be written."""
     try:
         yield
     except OSError as error:
         if is_full_disk(error):
-            with told_in_one_line(out.parent):  # the disk that ``out`` lies on
+            with report_in_one_line(out.parent):  # the disk that ``out`` lies on
                 raise
         why = error.strerror or in_one_line(error)
         raise ParameterError(f"--out {out}: cannot be written ({why}); give another place") from error

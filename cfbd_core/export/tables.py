@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 
 from cfbd_core.export import cells
 from cfbd_core.export.columns import COLUMNS, SCHEMA, Style
-from cfbd_core.export.tally import FEW, Tally
+from cfbd_core.export.tally import MOST_EXAMPLES, Tally
 from cfbd_core.machine.progress import Counter
 
-STRETCH = 5000  # rows without a text among them; pandas looks at some 30,000 at a time
+STRETCH_ROWS = 5000  # rows without a text among them; pandas looks at some 30,000 at a time
 
 
 def write_csv(
@@ -44,8 +44,8 @@ def count_captions(captions: pa.Array, tally: Tally) -> None:
     is_all_so_far = tally.missing + tally.numbers == tally.captions
     missing = cells.missing(captions)
     tally.missing += len(missing)
-    tally.examples += missing.unique().to_pylist()[: FEW - len(tally.examples)]
-    if (is_all_so_far or len(captions) >= STRETCH) and cells.are_numbers(captions):
+    tally.examples += missing.unique().to_pylist()[: MOST_EXAMPLES - len(tally.examples)]
+    if (is_all_so_far or len(captions) >= STRETCH_ROWS) and cells.are_numbers(captions):
         tally.numbers += len(captions) - len(missing)
     tally.captions += len(captions)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cfbd_core.export.columns import Format
 from cfbd_core.wording import by_kind, counted, is_or_are
 
-FEW = 3  # examples of what is told
+MOST_EXAMPLES = 3  # examples of what is told
 
 
 @dataclass
@@ -37,48 +37,50 @@ class Tally:
 
     def warnings(self, out_format: Format) -> list[str]:
         """What a reader may lose or misread, a sentence each: how many, why, and the way out."""
-        told = []
+        lines = []
         if not self.pairs:
-            told.append("no pairs: the export is empty")
+            lines.append("no pairs: the export is empty")
         if self.without_picture:
-            told.append(f"{_some(self.without_picture, 'pair')} without a picture, {_NO_PICTURE[out_format]}")
+            lines.append(
+                f"{_some(self.without_picture, 'pair')} without a picture, {_NO_PICTURE[out_format]}"
+            )
         if self.compared["not known"]:
-            told.append(
+            lines.append(
                 f"{_some(self.compared['not known'], 'picture')} exported as now there: what they were when they were "
                 "audited is not known"
             )
         if self.compared["not compared"]:
-            told.append(
+            lines.append(
                 f"{_some(self.compared['not compared'], 'picture')} not compared with what was embedded (--no-verify)"
             )
         if self.missing:
-            told.append(
+            lines.append(
                 f"{_some(self.missing, 'caption')} missing values (nan) to pandas, and so to open_clip's CSV loader, "
                 f"such as {', '.join(map(repr, self.examples))}; export with --pandas-safe, or as WebDataset, or read "
                 "with keep_default_na=False"
             )
         if self.numbers:
-            told.append(
+            lines.append(
                 f"{_some(self.numbers, 'caption')} numbers, of which pandas may write some otherwise ('007' as 7); "
                 "export with --pandas-safe, or as WebDataset, or read with dtype=str"
             )
         if self.reencoded:
-            told.append(
+            lines.append(
                 f"{_some(self.reencoded.total(), 'picture')} written as PNG ({by_kind(self.reencoded)}), the first "
                 "frame as the encoder saw it: open_clip's loader leaves out all but png, jpg, jpeg and webp"
             )
         if self.renamed:
-            told.append(
+            lines.append(
                 f"{_some(self.renamed.total(), 'picture')} called .{self.ending} as the first one is "
                 f"({by_kind(self.renamed)}): Hugging Face datasets takes one ending a set, and readers know a picture "
                 "by its bytes, which are unchanged"
             )
         if self.late:
-            told.append(
+            lines.append(
                 f"{' and '.join(sorted(self.late))}: unknown in the first records and known in later ones, where "
                 "Hugging Face datasets stops; for that, export as Parquet"
             )
-        return told
+        return lines
 
 
 _NO_PICTURE: dict[Format, str] = {

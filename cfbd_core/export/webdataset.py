@@ -29,7 +29,7 @@ from cfbd_core.pictures.place import PicturePlace
 
 PAIRS_PER_TAR = 10_000
 FACTS = tuple(name for name in COLUMNS if name != "image")
-FIRST = 5  # records that ``datasets`` learns the fields of a set from
+FIRST_RECORDS = 5  # records that ``datasets`` learns the fields of a set from
 Row = dict[str, Any]  # of ``audit_pairs``
 
 
@@ -78,29 +78,29 @@ def fullest_first(rows: list[Row]) -> list[Row]:
 
 def _members(row: Row, tally: Tally) -> dict[str, bytes]:
     """The files of a pair by their endings."""
-    members, found = {}, ""
+    members, kind = {}, ""
     if row["image"] is not None:
-        picture = Picture(PicturePlace.of(row), row.get(DIGEST, b""))
-        data, found = picture_of(row["key"], picture)
-        ending, data = _loadable(row["key"], data, found, tally)
+        picture = Picture(PicturePlace.from_pair(row), row.get(DIGEST, b""))
+        data, kind = picture_of(row["key"], picture)
+        ending, data = _loadable(row["key"], data, kind, tally)
         members[ending] = data
     members["txt"] = row["caption"].encode()
     facts: dict[str, Any] = {name: row[name] if name in TYPED else row[name] or "" for name in FACTS}
     for name in ("consistency", "z"):
         if facts[name] is not None and not math.isfinite(facts[name]):
             facts[name] = None
-    facts["picture_format"] = found
+    facts["picture_format"] = kind
     members["json"] = json_bytes(facts)
     return members
 
 
-def _loadable(key: str, data: bytes, found: str, tally: Tally) -> tuple[str, bytes]:
-    """The ending and the bytes that a picture of the format ``found`` is written with."""
-    tally.formats[found] += 1
-    ending = found
-    if found not in LOADED_ENDINGS:
+def _loadable(key: str, data: bytes, kind: str, tally: Tally) -> tuple[str, bytes]:
+    """The ending and the bytes that a picture of the format ``kind`` is written with."""
+    tally.formats[kind] += 1
+    ending = kind
+    if kind not in LOADED_ENDINGS:
         data, ending = as_png(key, data), "png"
-        tally.reencoded[found] += 1
+        tally.reencoded[kind] += 1
     tally.ending = tally.ending or ending
     if ending != tally.ending:
         tally.renamed[ending] += 1
@@ -119,7 +119,7 @@ class _Tars:
 
     def add(self, row: Row, members: dict[str, bytes]) -> None:
         """Write the files of one pair."""
-        if self.pairs < FIRST:
+        if self.pairs < FIRST_RECORDS:
             self.known_first |= {name for name in TYPED if row[name] is not None}
         if self._tar is None or self.pairs % PAIRS_PER_TAR == 0:
             self._close()

@@ -3,7 +3,7 @@
 Single linkage (connected components over a cosine) chains: among a few hundred flagged pairs one benign
 caption leads to the next until most are one group, at every threshold that still joins a target's natural
 captions. Average linkage does not, but needs all n² cosines. So captions first join the densest caption
-within ``NEAR`` (a star), and the stars, few of which matter, are merged exactly.
+within ``NEAR_COSINE`` (a star), and the stars, few of which matter, are merged exactly.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 
 from cfbd_core.method.scores import NORMAL_MAD
 
-NEAR = 0.6  # cosine, after the common direction is out: one wording of one thing
-ALIKE = 0.4  # mean cosine between all members of two groups: one thing
+NEAR_COSINE = 0.6  # cosine, after the common direction is out: one wording of one thing
+ALIKE_COSINE = 0.4  # mean cosine between all members of two groups: one thing
 MOST_STARS = 4096  # merged exactly, largest first: a matrix of 64 MB
-ENOUGH = 8  # different captions of a group: fewer have no spread to speak of
+LEAST_CAPTIONS = 8  # different captions of a group: fewer have no spread to speak of
 STRAY, STRAY_LEAST = 4.0, 0.15  # robust standard deviations, and cosine, below the median fit
-BLOCK = 512  # rows of a product
+BLOCK_ROWS = 512  # rows of a product
 
 
-def cluster(vectors: np.ndarray, near: float = NEAR, alike: float = ALIKE) -> np.ndarray:
+def cluster(vectors: np.ndarray, near: float = NEAR_COSINE, alike: float = ALIKE_COSINE) -> np.ndarray:
     """Group numbers int64 (n,) of unit vectors (n, d): 0 is the largest group; ties by first member.
 
     A caption joins a group by the mean cosine to all its members, at least ``alike``; what joins none is a
@@ -29,15 +29,15 @@ def cluster(vectors: np.ndarray, near: float = NEAR, alike: float = ALIKE) -> np
     vectors = np.ascontiguousarray(vectors, np.float32)
     if not len(vectors):
         return np.zeros(0, np.int64)
-    distinct, first, of = np.unique(vectors, axis=0, return_index=True, return_inverse=True)
+    distinct, first, copy_of = np.unique(vectors, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)  # in order of appearance, whatever the values are
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    of, distinct = place[of.ravel()], np.ascontiguousarray(distinct[order])
-    weight = np.bincount(of).astype(np.float32)
+    copy_of, distinct = place[copy_of.ravel()], np.ascontiguousarray(distinct[order])
+    weight = np.bincount(copy_of).astype(np.float32)
     star = _stars(distinct, weight, near)
     group = _without_strays(distinct, weight, _merged(distinct, weight, star, alike), near, alike)
-    return _by_size(group[of])
+    return _by_size(group[copy_of])
 
 
 def _without_strays(
@@ -49,15 +49,15 @@ def _without_strays(
     """
     fit = fits(vectors, weight, group)
     stray = np.zeros(len(group), bool)
-    for number in np.flatnonzero(np.bincount(group) >= ENOUGH):
+    for number in np.flatnonzero(np.bincount(group) >= LEAST_CAPTIONS):
         mine = np.flatnonzero(group == number)
         stray[mine] = fit[mine] < least_fit(np.repeat(fit[mine], weight[mine].astype(np.int64)))
-    found: np.ndarray = group.copy()
+    numbers: np.ndarray = group.copy()
     if stray.any():
         apart = np.flatnonzero(stray)
         star = _stars(vectors[apart], weight[apart], near)
-        found[apart] = group.max() + 1 + _merged(vectors[apart], weight[apart], star, alike)
-    return found
+        numbers[apart] = group.max() + 1 + _merged(vectors[apart], weight[apart], star, alike)
+    return numbers
 
 
 def fits(vectors: np.ndarray, weight: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -65,8 +65,8 @@ def fits(vectors: np.ndarray, weight: np.ndarray, group: np.ndarray) -> np.ndarr
     total = np.zeros((int(group.max()) + 1, vectors.shape[1]))
     np.add.at(total, group, vectors * weight[:, None])
     total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
-    found: np.ndarray = np.einsum("ij,ij->i", vectors, total[group])
-    return found
+    sums: np.ndarray = np.einsum("ij,ij->i", vectors, total[group])
+    return sums
 
 
 def least_fit(fit: np.ndarray) -> float:
@@ -79,14 +79,17 @@ def least_fit(fit: np.ndarray) -> float:
 def _stars(vectors: np.ndarray, weight: np.ndarray, near: float) -> np.ndarray:
     """The star of each row: the nearest of the leaders within ``near``; leaders are taken by density."""
     density = np.concatenate(
-        [(vectors[at : at + BLOCK] @ vectors.T >= near) @ weight for at in range(0, len(vectors), BLOCK)]
+        [
+            (vectors[at : at + BLOCK_ROWS] @ vectors.T >= near) @ weight
+            for at in range(0, len(vectors), BLOCK_ROWS)
+        ]
     )
     order = np.argsort(-density, kind="stable")
     star = np.empty(len(vectors), np.int64)
     leaders = np.empty_like(vectors)
     count = 0
-    for at in range(0, len(order), BLOCK):
-        rows = order[at : at + BLOCK]
+    for at in range(0, len(order), BLOCK_ROWS):
+        rows = order[at : at + BLOCK_ROWS]
         block = vectors[rows]
         best, near_by = _nearest(block, leaders[:count])
         among = block @ block.T
@@ -130,13 +133,13 @@ def _merged(vectors: np.ndarray, weight: np.ndarray, star: np.ndarray, alike: fl
     np.add.at(sums, merged, total[chosen])
     centres = (sums / group_size[:, None]).astype(np.float32)
     rest = np.flatnonzero(group < 0)
-    for at in range(0, len(rest), BLOCK):
-        rows = rest[at : at + BLOCK]
+    for at in range(0, len(rest), BLOCK_ROWS):
+        rows = rest[at : at + BLOCK_ROWS]
         best, near_by = _nearest(mean[rows], centres)
         alone = groups + at + np.arange(len(rows))
         group[rows] = np.where(best >= alike, near_by, alone)
-    found: np.ndarray = group[star]
-    return found
+    numbers: np.ndarray = group[star]
+    return numbers
 
 
 def average_linkage(similarity: np.ndarray, size: np.ndarray, alike: float) -> np.ndarray:

@@ -12,13 +12,13 @@ from cfbd_core.method.evidence import cohesion_of
 
 Kind = Literal["poison-like", "benign topic", "duplicates", "unclear"]
 
-ENOUGH = 5  # pairs: of fewer, cohesion says little
-UNLIKE = 0.35  # images' cohesion as a share of the captions': most topics of photos have 0.45 to 1
-ALIKE = 0.45
-USUAL = 0.95  # quantile of c: a group whose mean c is above it does not fit its captions
-IDENTICAL = 0.98
-SAMPLES = 12
-NAMING = 3  # phrases that name a group
+LEAST_PAIRS = 5  # pairs: of fewer, cohesion says little
+UNLIKE_SHARE = 0.35  # images' cohesion as a share of the captions': most topics of photos have 0.45 to 1
+ALIKE_COHESION = 0.45
+USUAL_QUANTILE = 0.95  # quantile of c: a group whose mean c is above it does not fit its captions
+IDENTICAL_COHESION = 0.98
+SAMPLE_PAIRS = 12
+NAMING_PHRASES = 3  # phrases that name a group
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Group:
     @property
     def name(self) -> str:
         """What its captions say: the phrases that define it, else its most typical caption."""
-        return " · ".join(phrase.text for phrase in self.phrases[:NAMING]) or self.caption
+        return " · ".join(phrase.text for phrase in self.phrases[:NAMING_PHRASES]) or self.caption
 
     @property
     def numbers(self) -> str:
@@ -83,16 +83,16 @@ def judged(
     if cohesion is None or image_cohesion is None:
         return "unclear", "fewer than two captions, or images, that can be compared"
     numbers = f"captions {_two_digits(cohesion)}, images {_two_digits(image_cohesion)}"
-    if cohesion >= IDENTICAL and image_cohesion >= IDENTICAL:
+    if cohesion >= IDENTICAL_COHESION and image_cohesion >= IDENTICAL_COHESION:
         return "duplicates", f"captions and images are the same ({numbers})"
-    if size < ENOUGH:
+    if size < LEAST_PAIRS:
         return "unclear", f"only {size} pairs: too few to judge ({numbers})"
     share = image_cohesion / cohesion if cohesion > 0 else 1.0
-    if share <= UNLIKE:
+    if share <= UNLIKE_SHARE:
         return "poison-like", f"the captions say the same, the images show different things ({numbers})"
-    if share >= ALIKE and fits:
+    if share >= ALIKE_COHESION and fits:
         return "benign topic", f"captions and images are alike: one topic ({numbers})"
-    if share >= ALIKE:
+    if share >= ALIKE_COHESION:
         why = "images alike to the encoder that do not fit their captions: one patch can do that"
     else:
         why = "the images are a little alike, less than a topic's"
@@ -115,7 +115,7 @@ def medoid(vectors: np.ndarray, keys: list[str]) -> int:
     return int(min(best, key=lambda row: keys[row]))
 
 
-def farthest_points(vectors: np.ndarray, start: int, most: int = SAMPLES) -> np.ndarray:
+def farthest_points(vectors: np.ndarray, start: int, most: int = SAMPLE_PAIRS) -> np.ndarray:
     """Rows (k,) of unit vectors (m, d), ``start`` first, each the least like all before it (Gonzalez 1985)."""
     chosen = [start]
     nearest = vectors @ vectors[start]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-LOWEST = 4.0  # waves across the picture
-STANDS_OUT = 9.0  # |difference|² in units of its variance, whose mean is 1 by chance: e⁻⁹ of them exceed it
+LOWEST_WAVES = 4.0  # waves across the picture
+LEAST_ENERGY = 9.0  # |difference|² in units of its variance, whose mean is 1 by chance: e⁻⁹ of them exceed it
 PARTS = 8  # that a set is cut in, so that halves can be drawn from it again and again
-DRAWS = 19
-SINGLE = 0.5  # of a pattern's energy in one wave: then it is one
+NULL_DRAWS = 19
+SINGLE_WAVE_SHARE = 0.5  # of a pattern's energy in one wave: then it is one
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Pattern:
     @property
     def is_wave(self) -> bool:
         """Whether one sinusoid is most of it."""
-        return self.wave[2] >= SINGLE
+        return self.wave[2] >= SINGLE_WAVE_SHARE
 
 
 def common_pattern(group: np.ndarray, control: np.ndarray, seed: int = 0) -> Pattern:
@@ -51,7 +51,7 @@ def common_pattern(group: np.ndarray, control: np.ndarray, seed: int = 0) -> Pat
     halves = [_estimate(_sum(mine[i::2]), _sum(others[i::2]), side) for i in (0, 1)]
     rng = np.random.default_rng(seed)
     null = []
-    for _ in range(DRAWS):  # a random half of the control as the group, and each of that halved again
+    for _ in range(NULL_DRAWS):  # a random half of the control as the group, and each of that halved again
         order = rng.permutation(len(others))
         drawn = [[others[j] for j in order[i::4]] for i in range(4)]
         if all(drawn):
@@ -101,15 +101,15 @@ _Sums = tuple[int, np.ndarray, np.ndarray]  # pictures; sum of their spectra, an
 
 
 def _parts(pictures: np.ndarray) -> list[_Sums]:
-    found = []
+    sums = []
     for part in range(min(PARTS, len(pictures))):
         mine = pictures[part::PARTS]
         total = square = np.float32(0)
         for picture in mine:
             spectrum = fft.rfft2(picture.astype(np.float32) / 255, axes=(0, 1))
             total, square = total + spectrum, square + np.abs(spectrum) ** 2
-        found.append((len(mine), np.asarray(total), np.asarray(square)))
-    return found
+        sums.append((len(mine), np.asarray(total), np.asarray(square)))
+    return sums
 
 
 def _sum(parts: list[_Sums]) -> _Sums:
@@ -124,8 +124,8 @@ def _estimate(group: _Sums, control: _Sums, side: int) -> np.ndarray:
     spread = (square - n * np.abs(mean) ** 2 + other_square - m * np.abs(other) ** 2) / max(1, n + m - 2)
     variance = np.maximum(spread, 1e-12) * (1 / n + 1 / m)
     difference = mean - other
-    kept = np.maximum(0, 1 - STANDS_OUT * variance / np.maximum(np.abs(difference) ** 2, 1e-20))
+    weight = np.maximum(0, 1 - LEAST_ENERGY * variance / np.maximum(np.abs(difference) ** 2, 1e-20))
     down, across = np.meshgrid(fft.fftfreq(side) * side, fft.rfftfreq(side) * side, indexing="ij")
-    kept[np.hypot(down, across) < LOWEST] = 0
-    estimate: np.ndarray = difference * kept
+    weight[np.hypot(down, across) < LOWEST_WAVES] = 0
+    estimate: np.ndarray = difference * weight
     return estimate

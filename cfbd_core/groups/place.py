@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-HALVED = 0.7  # of log variance: below half of what is usual, a pixel counts for a rectangle, else against it
-FLOOR = (1.5 / 255) ** 2  # variance that rounding and mild compression leave
-SMOOTH = 3  # px
-LEAST = 4  # px, a side
+HALVED_LOG_VARIANCE = 0.7  # below half of the usual variance a pixel counts for a rectangle, else against it
+VARIANCE_FLOOR = (1.5 / 255) ** 2  # variance that rounding and mild compression leave
+SMOOTH_PIXELS = 3  # px
+LEAST_SIDE = 4  # px, a side
 
 Box = tuple[int, int, int, int]  # left, top, width, height
 
@@ -21,8 +21,8 @@ def variance(pictures: np.ndarray) -> np.ndarray:
         wide = picture.astype(np.float64) / 255
         total += wide
         square += wide**2
-    found: np.ndarray = (np.maximum(square - total**2 / n, 0) / max(1, n - 1)).mean(2)
-    return found
+    mean_variance: np.ndarray = (np.maximum(square - total**2 / n, 0) / max(1, n - 1)).mean(2)
+    return mean_variance
 
 
 def agreeing_rectangle(group: np.ndarray, usual: np.ndarray) -> tuple[Box, float]:
@@ -30,24 +30,24 @@ def agreeing_rectangle(group: np.ndarray, usual: np.ndarray) -> tuple[Box, float
 
     It is looked for in smoothed agreement, so that a few pixels by chance are none; then its edges are made exact.
     """
-    sharp = agreement(group, usual, smooth=1) - HALVED
-    (left, top, width, height), gain = best_rectangle(agreement(group, usual) - HALVED)
-    x, y = max(0, left - SMOOTH), max(0, top - SMOOTH)
-    part = sharp[y : top + height + SMOOTH, x : left + width + SMOOTH]
+    sharp = agreement(group, usual, smooth=1) - HALVED_LOG_VARIANCE
+    (left, top, width, height), gain = best_rectangle(agreement(group, usual) - HALVED_LOG_VARIANCE)
+    x, y = max(0, left - SMOOTH_PIXELS), max(0, top - SMOOTH_PIXELS)
+    part = sharp[y : top + height + SMOOTH_PIXELS, x : left + width + SMOOTH_PIXELS]
     (left, top, width, height), _ = best_rectangle(part)
     return (left + x, top + y, width, height), gain
 
 
-def agreement(group: np.ndarray, usual: np.ndarray, smooth: int = SMOOTH) -> np.ndarray:
+def agreement(group: np.ndarray, usual: np.ndarray, smooth: int = SMOOTH_PIXELS) -> np.ndarray:
     """How much less ``group`` uint8 (n, h, w, 3) varies at each pixel than ``usual`` (h, w): log ratio (h, w).
 
     What holds over the whole picture, as for a group of pale pictures, is taken out.
     """
-    ratio = np.log(usual + FLOOR) - np.log(variance(group) + FLOOR)
+    ratio = np.log(usual + VARIANCE_FLOOR) - np.log(variance(group) + VARIANCE_FLOOR)
     if smooth > 1:
         ratio = uniform_filter(ratio, smooth)
-    found: np.ndarray = ratio - np.median(ratio)
-    return found
+    excess: np.ndarray = ratio - np.median(ratio)
+    return excess
 
 
 def best_rectangle(gain: np.ndarray) -> tuple[Box, float]:

@@ -15,28 +15,28 @@ from scipy.ndimage import uniform_filter
 
 from cfbd_core.groups.whiten import Whitener
 
-PAIRS = 96  # of pictures, that are compared
-CANDIDATES = 6  # of these, that are followed
-TRIED_ON = 24  # pictures, to choose among candidates
-WINDOW = 16  # px, that is looked for
+COMPARED_PAIRS = 96  # of pictures, that are compared
+MOST_CANDIDATES = 6  # of these, that are followed
+TRIAL_PICTURES = 24  # pictures, to choose among candidates
+WINDOW_PIXELS = 16  # px, that is looked for
 ROUNDS = 2  # of averaging and looking again
-FOUND = 0.5  # correlation with the average, at least
-MARGIN = 0.1  # above the largest in control pictures
+LEAST_CORRELATION = 0.5  # correlation with the average, at least
+CORRELATION_MARGIN = 0.1  # above the largest in control pictures
 
 
 @dataclass(frozen=True)
 class Repeated:
     """The patch that most pictures share.
 
-    ``corners`` int (n, 2): left and top of the window of ``WINDOW`` px in each picture of the group; ``match`` float32
-    (n,) the correlation there; ``found`` bool (n,) where that is above all of the first control pictures', and
-    ``control_found`` bool (k,) in which of the others it is.
+    ``corners`` int (n, 2): left and top of the window of ``WINDOW_PIXELS`` px in each picture of the group; ``match``
+    float32 (n,) the correlation there; ``shows`` bool (n,) where that is above all of the first control pictures', and
+    ``control_shows`` bool (k,) in which of the others it is.
     """
 
     corners: np.ndarray
     match: np.ndarray
-    found: np.ndarray
-    control_found: np.ndarray
+    shows: np.ndarray
+    control_shows: np.ndarray
 
 
 def repeated_patch(
@@ -49,12 +49,14 @@ def repeated_patch(
     """
     white = [whiten(picture).astype(np.float16) for picture in group]
     candidates = _candidates(white, np.random.default_rng(seed))
-    trial = np.linspace(0, len(white) - 1, min(TRIED_ON, len(white))).round().astype(int)
+    trial = np.linspace(0, len(white) - 1, min(TRIAL_PICTURES, len(white))).round().astype(int)
     tried = [[_match(white[i], template)[0] for i in trial] for template in candidates]
-    template = candidates[int(np.argmax([np.sum(np.maximum(found, 0.25)) for found in tried]))]
+    template = candidates[
+        int(np.argmax([np.sum(np.maximum(likeness_of_all, 0.25)) for likeness_of_all in tried]))
+    ]
     for _ in range(ROUNDS):
         matches = [_match(picture, template) for picture in white]
-        close = [i for i, (score, _, _) in enumerate(matches) if score >= FOUND]
+        close = [i for i, (score, _, _) in enumerate(matches) if score >= LEAST_CORRELATION]
         if len(close) < 2:
             break
         template = np.mean([_window(white[i], *matches[i][1:]) for i in close], axis=0)
@@ -64,7 +66,7 @@ def repeated_patch(
         np.array([_match(whiten(picture), template)[0] for picture in control], np.float32)
         for control in (bar, test)
     )
-    least = max(FOUND, float(highest.max(initial=0)) + MARGIN)
+    least = max(LEAST_CORRELATION, float(highest.max(initial=0)) + CORRELATION_MARGIN)
     corners = np.array([(left, top) for _, left, top in matches])
     return Repeated(corners, match, match >= least, tested >= least)
 
@@ -72,7 +74,7 @@ def repeated_patch(
 def _candidates(white: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
     """Windows (3, w, w) of the pairs of pictures that correlate most at one displacement."""
     n, side = len(white), white[0].shape[1]
-    pairs = {tuple(sorted(rng.choice(n, 2, replace=False).tolist())) for _ in range(PAIRS)}
+    pairs = {tuple(sorted(rng.choice(n, 2, replace=False).tolist())) for _ in range(COMPARED_PAIRS)}
     peaks = []
     for first, second in sorted(pairs):
         a, b = (fft.rfft2(white[i].astype(np.float32), axes=(1, 2)) for i in (first, second))
@@ -81,20 +83,22 @@ def _candidates(white: list[np.ndarray], rng: np.random.Generator) -> list[np.nd
         at = int(product.argmax())
         peaks.append((float(product.flat[at] / (np.median(np.abs(product)) + 1e-9)), first, second, at))
     peaks.sort(reverse=True)
-    found = []
-    for _, first, second, at in peaks[:CANDIDATES]:
+    windows = []
+    for _, first, second, at in peaks[:MOST_CANDIDATES]:
         down, across = divmod(at, side)
         other = np.roll(white[second].astype(np.float32), (-down, -across), (1, 2))
         own = white[first].astype(np.float32)
-        alike = uniform_filter((own * other).sum(0), WINDOW, mode="constant")
-        top, left = (int(place) - WINDOW // 2 for place in np.unravel_index(alike.argmax(), alike.shape))
-        left, top = (min(max(0, place), side - WINDOW) for place in (left, top))
-        found.append((_window(own, left, top) + _window(other, left, top)) / 2)
-    return found
+        alike = uniform_filter((own * other).sum(0), WINDOW_PIXELS, mode="constant")
+        top, left = (
+            int(place) - WINDOW_PIXELS // 2 for place in np.unravel_index(alike.argmax(), alike.shape)
+        )
+        left, top = (min(max(0, place), side - WINDOW_PIXELS) for place in (left, top))
+        windows.append((_window(own, left, top) + _window(other, left, top)) / 2)
+    return windows
 
 
 def _window(white: np.ndarray, left: int, top: int) -> np.ndarray:
-    part: np.ndarray = white[:, top : top + WINDOW, left : left + WINDOW].astype(np.float32)
+    part: np.ndarray = white[:, top : top + WINDOW_PIXELS, left : left + WINDOW_PIXELS].astype(np.float32)
     return part
 
 
@@ -105,10 +109,10 @@ def _match(white: np.ndarray, template: np.ndarray) -> tuple[float, int, int]:
     shape = (side, side)
     spectrum = fft.rfft2(picture, axes=(1, 2))
     product = fft.irfft2((spectrum * fft.rfft2(template, shape, axes=(1, 2)).conj()).sum(0), shape)
-    last = side - WINDOW + 1
+    last = side - WINDOW_PIXELS + 1
     squares = np.zeros((side + 1, side + 1))
     squares[1:, 1:] = (picture.astype(np.float64) ** 2).sum(0).cumsum(0).cumsum(1)
-    w = WINDOW
+    w = WINDOW_PIXELS
     energy = squares[w:, w:] - squares[:-w, w:] - squares[w:, :-w] + squares[:-w, :-w]
     # a flat window is no match: it is measured as if it had half of the usual energy
     norm = np.sqrt(np.maximum(energy, 0.5 * 3 * w * w)) * np.linalg.norm(template)

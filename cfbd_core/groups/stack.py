@@ -14,10 +14,10 @@ from cfbd_core.machine.workers import usable_cores
 from cfbd_core.pictures.images import BadImage, bad_where_it_fails, decode_image
 from cfbd_core.pictures.picture import Picture
 
-SIDE = 224  # px: what usual encoders see, 150 KB a picture
-SIGNATURE = 16  # px
-SAME = 0.97  # correlation of two signatures
-BLOCK = 32  # pictures read at a time
+SIDE_PIXELS = 224  # px: what usual encoders see, 150 KB a picture
+SIGNATURE_PIXELS = 16  # px
+SAME_CORRELATION = 0.97  # correlation of two signatures
+PICTURES_AT_A_TIME = 32  # pictures read at a time
 
 Where = TypeVar("Where")
 
@@ -47,7 +47,7 @@ def read_stack(
     places: Sequence[Where],
     read: Callable[[Where], Image.Image],
     most: int,
-    side: int = SIDE,
+    side: int = SIDE_PIXELS,
     stop: Callable[[], bool] = lambda: False,
 ) -> Stack:
     """Read pictures in the order of ``places`` until there are ``most`` different ones; the whole of each, squeezed.
@@ -67,38 +67,42 @@ def read_stack(
         except BadImage:
             return None
 
-    kept: list[np.ndarray] = []
+    views: list[np.ndarray] = []
     index: list[int] = []
-    signatures = np.empty((0, SIGNATURE**2), np.float32)
+    signatures = np.empty((0, SIGNATURE_PIXELS**2), np.float32)
     missing = repeats = 0
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for at in range(0, len(places), BLOCK):
-            if len(kept) >= most or stop():
+        for at in range(0, len(places), PICTURES_AT_A_TIME):
+            if len(views) >= most or stop():
                 break
-            for number, picture in enumerate(pool.map(squeezed, places[at : at + BLOCK]), at):
-                if len(kept) >= most:
+            for number, picture in enumerate(pool.map(squeezed, places[at : at + PICTURES_AT_A_TIME]), at):
+                if len(views) >= most:
                     break
                 if picture is None:
                     missing += 1
                     continue
                 mine = signature(picture)
-                if len(signatures) and (signatures @ mine).max() > SAME:
+                if len(signatures) and (signatures @ mine).max() > SAME_CORRELATION:
                     repeats += 1
                     continue
                 signatures = np.vstack([signatures, mine])
-                kept.append(picture)
+                views.append(picture)
                 index.append(number)
-    pictures = np.stack(kept) if kept else np.empty((0, side, side, 3), np.uint8)
+    pictures = np.stack(views) if views else np.empty((0, side, side, 3), np.uint8)
     return Stack(pictures, np.array(index, np.int64), missing, repeats)
 
 
 def signature(picture: np.ndarray) -> np.ndarray:
     """A tiny grey version of uint8 (s, s, 3) as a unit vector: near 1 with that of the same scene."""
-    small = Image.fromarray(picture).convert("L").resize((SIGNATURE, SIGNATURE), Image.Resampling.BOX)
+    small = (
+        Image.fromarray(picture)
+        .convert("L")
+        .resize((SIGNATURE_PIXELS, SIGNATURE_PIXELS), Image.Resampling.BOX)
+    )
     values = np.asarray(small, np.float32).ravel()
     values = values - values.mean()
     length = float(np.linalg.norm(values))
     if length < 1e-3:  # one colour: it is like every other plain picture of its brightness, and none else
-        values = np.zeros(SIGNATURE**2, np.float32)
+        values = np.zeros(SIGNATURE_PIXELS**2, np.float32)
         values[int(np.asarray(small)[0, 0])] = length = 1.0
     return values / length

@@ -9,15 +9,15 @@ import numpy as np
 
 from cfbd_core.groups.patch import Patch, fixed_patch, moving_patch
 from cfbd_core.groups.pattern import Pattern, common_pattern
-from cfbd_core.groups.residual import FULL, mean_residual
+from cfbd_core.groups.residual import FULL_SCALE, mean_residual
 from cfbd_core.groups.stack import Stack
 
 LEAST_PICTURES = 8  # of the group, and of the control
 MOST_PICTURES = 256  # of each: 38 MB
-AGREES = 0.25  # of two halves' patterns
+LEAST_AGREEMENT = 0.25  # of two halves' patterns
 LEAST_CHANGE = 0.5 / 255  # standard deviation: half a grey level; fainter traces are left by re-encoding
-ZOOM = 192  # px
-SAMPLES = 12
+ZOOM_PIXELS = 192  # px
+SAMPLE_PICTURES = 12
 
 Kind = Literal["patch at one place", "patch at any place", "stripes", "pattern", "none"]
 
@@ -73,13 +73,19 @@ def estimate_trigger(group: Stack, control: Stack, seed: int = 0) -> TriggerEsti
     pattern = common_pattern(pictures, others, seed)
     patch = fixed_patch(pictures, others, seed)
     change = float(pattern.pattern.std())
-    laid_over = pattern.agreement >= max(AGREES, 2 * pattern.null.max(initial=0)) and change >= LEAST_CHANGE
+    laid_over = (
+        pattern.agreement >= max(LEAST_AGREEMENT, 2 * pattern.null.max(initial=0)) and change >= LEAST_CHANGE
+    )
     if not patch.seen and not laid_over:
         moving = moving_patch(pictures, others, seed)
         patch = moving if moving.seen else patch
-    kind, strength, chance, reason = _told(patch, pattern, laid_over, len(group), len(control))
-    boxes = np.where(patch.found[:, None], patch.boxes, 0) if patch.seen else np.zeros((len(group), 4), int)
-    shown = np.flatnonzero(patch.found)[:SAMPLES] if patch.seen else np.arange(min(SAMPLES, len(group)))
+    kind, strength, chance, reason = _description(patch, pattern, laid_over, len(group), len(control))
+    boxes = np.where(patch.shows[:, None], patch.boxes, 0) if patch.seen else np.zeros((len(group), 4), int)
+    shown = (
+        np.flatnonzero(patch.shows)[:SAMPLE_PICTURES]
+        if patch.seen
+        else np.arange(min(SAMPLE_PICTURES, len(group)))
+    )
     return TriggerEstimate(
         kind=kind,
         reason=reason,
@@ -90,7 +96,7 @@ def estimate_trigger(group: Stack, control: Stack, seed: int = 0) -> TriggerEsti
         missing=group.missing,
         repeats=group.repeats,
         mean=np.rint(pictures.mean(0)).astype(np.uint8),
-        residual=drawn(mean_residual(pictures, others), FULL),
+        residual=drawn(mean_residual(pictures, others), FULL_SCALE),
         zoom=_zoom(patch, pattern, kind),
         index=group.index,
         boxes=boxes,
@@ -107,14 +113,16 @@ def drawn(values: np.ndarray, full: float) -> np.ndarray:
     return shades
 
 
-def _told(patch: Patch, pattern: Pattern, laid_over: bool, n: int, m: int) -> tuple[Kind, float, float, str]:
-    held = int(patch.found.sum())
+def _description(
+    patch: Patch, pattern: Pattern, laid_over: bool, n: int, m: int
+) -> tuple[Kind, float, float, str]:
+    count = int(patch.shows.sum())
     if patch.seen:
         left, top, width, height = patch.boxes[0]
         size = f"{width} × {height} px"
         where = f"at {left}, {top}" if patch.fixed else "at a place of its own in each"
         reason = (
-            f"{held} of {n} pictures show the same {size} {where}; "
+            f"{count} of {n} pictures show the same {size} {where}; "
             f"of the control pictures {100 * patch.control_share:.0f} % do"
         )
         kind: Kind = "patch at one place" if patch.fixed else "patch at any place"
@@ -136,7 +144,7 @@ def _told(patch: Patch, pattern: Pattern, laid_over: bool, n: int, m: int) -> tu
         change = 255 * float(pattern.pattern.std())
         reason = f"a pattern of {change:.1f} grey levels lies over the whole picture: {agree}"
         return "pattern", pattern.agreement, chance, reason
-    if pattern.agreement >= AGREES:
+    if pattern.agreement >= LEAST_AGREEMENT:
         reason = (
             f"a trace of {255 * float(pattern.pattern.std()):.2f} grey levels, such as editing or re-encoding leaves, "
             f"too faint to be told from it: {agree}"
@@ -161,10 +169,10 @@ def _zoom(patch: Patch, pattern: Pattern, kind: Kind) -> np.ndarray | None:
 
 
 def _enlarged(content: np.ndarray) -> np.ndarray:
-    """Nearest pixels, so that a pixel stays one; the longer side ``ZOOM`` px, the rest grey."""
+    """Nearest pixels, so that a pixel stays one; the longer side ``ZOOM_PIXELS`` px, the rest grey."""
     height, width = content.shape[:2]
     longest = max(height, width)
-    at = np.arange(ZOOM) * longest // ZOOM
+    at = np.arange(ZOOM_PIXELS) * longest // ZOOM_PIXELS
     canvas = np.full((longest, longest, 3), 127, np.uint8)
     canvas[:height, :width] = content
     enlarged: np.ndarray = canvas[at][:, at]
@@ -193,8 +201,8 @@ def _too_few(group: Stack, control: Stack) -> TriggerEstimate:
         zoom=None,
         index=group.index,
         boxes=none,
-        samples=group.pictures[:SAMPLES],
-        sample_boxes=none[:SAMPLES],
+        samples=group.pictures[:SAMPLE_PICTURES],
+        sample_boxes=none[:SAMPLE_PICTURES],
         patch=None,
         pattern=None,
     )

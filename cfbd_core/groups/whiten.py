@@ -10,7 +10,7 @@ import numpy as np
 from scipy import fft
 
 OPPONENT = np.array([[1, 1, 1], [1, -1, 0], [0.5, 0.5, -1]], np.float32)  # brightness, red–green, yellow–blue
-CLIP = 6.0  # standard deviations: a hard edge is not to outweigh a patch
+CLIP_DEVIATIONS = 6.0  # standard deviations: a hard edge is not to outweigh a patch
 
 
 class Whitener:
@@ -30,11 +30,11 @@ class Whitener:
         """Whiten one picture uint8 (s, s, 3)."""
         spectrum = _spectrum(picture) * self._gain
         white = fft.irfft2(spectrum, (self.side, self.side), axes=(1, 2)) * self.side
-        clipped: np.ndarray = np.clip(white, -CLIP, CLIP).astype(np.float32)
+        clipped: np.ndarray = np.clip(white, -CLIP_DEVIATIONS, CLIP_DEVIATIONS).astype(np.float32)
         return clipped
 
 
 def _spectrum(picture: np.ndarray) -> np.ndarray:
     axes = np.tensordot(OPPONENT, picture.astype(np.float32) / 255, axes=(1, 2))
-    found: np.ndarray = fft.rfft2(axes, axes=(1, 2))
-    return found
+    spectrum: np.ndarray = fft.rfft2(axes, axes=(1, 2))
+    return spectrum

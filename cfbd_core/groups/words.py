@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log, sqrt
 
-LONGEST = 2_000  # characters of a caption that are read
+MOST_CHARACTERS = 2_000  # characters of a caption that are read
 MOST_TOKENS = 100
-PRIOR = 0.5  # captions, of each set: what is seen once is no sign
-SURE = 2.0  # standard errors by which log odds must exceed 0
-COVERS = 0.2  # of the group's captions, at least
+PRIOR_CAPTIONS = 0.5  # captions, of each set: what is seen once is no sign
+LEAST_STANDARD_ERRORS = 2.0  # standard errors by which log odds must exceed 0
+LEAST_COVERED_SHARE = 0.2  # of the group's captions, at least
 MOST_PHRASES = 6
 
 _TAG = re.compile(r"<[^<>]{0,500}>")
@@ -39,33 +39,33 @@ class Phrase:
 
 def tokens(caption: str) -> list[str]:
     """The words of a caption in lower case, without markup and invisible characters; an emoji is a word."""
-    text = unicodedata.normalize("NFKC", html.unescape(caption[:LONGEST]))
+    text = unicodedata.normalize("NFKC", html.unescape(caption[:MOST_CHARACTERS]))
     text = _TAG.sub(" ", text)
     kinds = [(char, unicodedata.category(char)) for char in text]
     text = "".join(" " if kind == "Cc" else char for char, kind in kinds if kind not in ("Cf", "Mn", "Cs"))
-    found: list[str] = []
+    parts: list[str] = []
     at = 0
     for match in _TOKEN.finditer(text.casefold()):
-        found += _pictograms(text[at : match.start()])
-        found.append(match.group().replace("’", "'"))
+        parts += _pictograms(text[at : match.start()])
+        parts.append(match.group().replace("’", "'"))
         at = match.end()
-        if len(found) >= MOST_TOKENS:
+        if len(parts) >= MOST_TOKENS:
             break
     else:
-        found += _pictograms(text[at:])
-    return found[:MOST_TOKENS]
+        parts += _pictograms(text[at:])
+    return parts[:MOST_TOKENS]
 
 
 def phrases_of(caption: str) -> set[str]:
     """Every phrase of 1–3 words in a caption that does not begin or end with a word like "the"."""
     words = tokens(caption)
-    found = set()
+    phrases = set()
     for length in (1, 2, 3):
         for start in range(len(words) - length + 1):
             part = words[start : start + length]
             if part[0] not in _COMMON and part[-1] not in _COMMON:
-                found.add(" ".join(part))
-    return found
+                phrases.add(" ".join(part))
+    return phrases
 
 
 def counted(captions: Iterable[str]) -> Counter[str]:
@@ -86,12 +86,14 @@ def defining_phrases(
     """
     judged = []
     for text, count in group.items():
-        if count < max(min(2, n), COVERS * n):
+        if count < max(min(2, n), LEAST_COVERED_SHARE * n):
             continue
-        there, elsewhere = count + PRIOR, rest.get(text, 0) + PRIOR
-        odds = log(there / (n - count + PRIOR)) - log(elsewhere / (m - rest.get(text, 0) + PRIOR))
+        there, elsewhere = count + PRIOR_CAPTIONS, rest.get(text, 0) + PRIOR_CAPTIONS
+        odds = log(there / (n - count + PRIOR_CAPTIONS)) - log(
+            elsewhere / (m - rest.get(text, 0) + PRIOR_CAPTIONS)
+        )
         error = sqrt(1 / there + 1 / elsewhere)
-        if n == 1 or odds > SURE * error:
+        if n == 1 or odds > LEAST_STANDARD_ERRORS * error:
             judged.append((odds / error * sqrt(count), len(text.split()), text, count, odds))
     judged.sort(key=lambda one: (-one[0], -one[1], one[2]))
     chosen: list[tuple[str, int, float]] = []
@@ -102,8 +104,8 @@ def defining_phrases(
                 chosen.append((text, count, odds))
             continue
         first = clash[0]
-        other, held, _ = chosen[first]
-        if len(clash) == 1 and len(text) > len(other) and count >= 0.9 * held:
+        other, other_count, _ = chosen[first]
+        if len(clash) == 1 and len(text) > len(other) and count >= 0.9 * other_count:
             chosen[first] = (text, count, odds)
     return [Phrase(*one) for one in chosen]
 
@@ -117,11 +119,11 @@ def words_of_groups(
     for count in counts:
         every.update(count)
     total = len(rest) + sum(map(len, groups))
-    found = []
+    phrases = []
     for captions, count in zip(groups, counts, strict=True):
         others = Counter({text: every[text] - count[text] for text in count})
-        found.append(defining_phrases(count, len(captions), others, total - len(captions), most))
-    return found
+        phrases.append(defining_phrases(count, len(captions), others, total - len(captions), most))
+    return phrases
 
 
 def _holds(longer: str, shorter: str) -> bool:

@@ -11,29 +11,29 @@ from cfbd_core.store.log import Action
 from cfbd_core.workbench.action_words import action_words, filter_words
 from cfbd_core.workbench.preview import Preview
 
-BULK = 20  # actions on many pairs at once that are told, the last first
+MOST_BULK_ACTIONS = 20  # actions on many pairs at once that are told, the last first
 
 
 def decisions_part(preview: Preview) -> str:
     """How many decisions stand, whose they are, and the last ones on many pairs at once."""
     explorer = preview.pairs
-    held = np.bincount(explorer.decisions, minlength=len(DECISIONS))
+    counts_by_code = np.bincount(explorer.decisions, minlength=len(DECISIONS))
     removed = preview.removed()
-    rows = [(name, f"{held[code]:,}") for code, name in enumerate(DECISIONS) if name]
+    rows = [(name, f"{counts_by_code[code]:,}") for code, name in enumerate(DECISIONS) if name]
     rows.append(("kept though flagged", f"{int((preview.flagged & ~removed).sum()):,}"))
     rows.append(("removed though not flagged", f"{int((removed & ~preview.flagged).sum()):,}"))
-    told = "<h2>People's decisions</h2>" + table(("decision", "pairs"), rows)
+    page = "<h2>People's decisions</h2>" + table(("decision", "pairs"), rows)
     people = explorer.audit.deciders()
     if people:
         names = [name for name in DECISIONS if name]
-        counts = [(who, *(f"{found[name]:,}" for name in names)) for who, found in people.items()]
-        told += "<h3>Whose decisions stand</h3>" + table(("who", *names), counts)
+        counts = [(who, *(f"{of_person[name]:,}" for name in names)) for who, of_person in people.items()]
+        page += "<h3>Whose decisions stand</h3>" + table(("who", *names), counts)
     bulk = [action for action in explorer.audit.history() if action.filter is not None]
     if bulk:
-        more = f", the last {BULK} of {len(bulk):,}" if len(bulk) > BULK else ""
-        told += f"<h3>Decisions on many pairs at once{more}</h3>"
-        told += table(("when", "who", "what", "which pairs", "why"), map(_line, bulk[:BULK]))
-    return told
+        more = f", the last {MOST_BULK_ACTIONS} of {len(bulk):,}" if len(bulk) > MOST_BULK_ACTIONS else ""
+        page += f"<h3>Decisions on many pairs at once{more}</h3>"
+        page += table(("when", "who", "what", "which pairs", "why"), map(_line, bulk[:MOST_BULK_ACTIONS]))
+    return page
 
 
 def _line(action: Action) -> tuple[str, ...]:
@@ -51,5 +51,5 @@ def left_part(preview: Preview) -> str:
         return f"{title}<p>{text(error)}</p>"
     if left is None:
         return f"{title}<p>No control sample was drawn: nothing can be said about what is left.</p>"
-    told = [*left.sentences, left.needed_sentence(), left.moved_sentence]
-    return title + "".join(f"<p>{text(part, 1000)}</p>" for part in told if part)
+    sentences = [*left.sentences, left.needed_sentence(), left.moved_sentence]
+    return title + "".join(f"<p>{text(part, 1000)}</p>" for part in sentences if part)

@@ -75,10 +75,10 @@ def histogram(
 
 def picture(data: bytes | None, words: str, kind: str = "webp") -> str:
     """A picture with its words, or the words alone where there is none."""
-    told = html.escape(words[:200], quote=True)
+    title = html.escape(words[:200], quote=True)
     if data is None:
-        return f'<div class="p" title="{told}"><small>no picture</small></div>'
-    return f'<div class="p"><img alt="" title="{told}" src="{data_url(data, kind)}"></div>'
+        return f'<div class="p" title="{title}"><small>no picture</small></div>'
+    return f'<div class="p"><img alt="" title="{title}" src="{data_url(data, kind)}"></div>'
 
 
 def png(array: np.ndarray) -> bytes:

@@ -17,7 +17,7 @@ from cfbd_core.errors import ParameterError
 from cfbd_core.groups.group import Group
 from cfbd_core.html_report.decided import decisions_part, left_part
 from cfbd_core.html_report.drawing import histogram, listed, picture, png, text
-from cfbd_core.machine.files import told_in_one_line, written_beside
+from cfbd_core.machine.files import report_in_one_line, written_beside
 from cfbd_core.machine.places import check_outside
 from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.pictures.thumbnails import Thumbnails
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MARKER = '<meta name="generator" content="CFBD Auditor: report">'  # how a report is known again
 HEAD_BYTES = 1000
-GROUPS, ESTIMATES = 20, 5  # groups shown, and of how many the pictures are compared
+MOST_GROUPS, MOST_ESTIMATES = 20, 5  # groups shown, and of how many the pictures are compared
 SUBSETS = ("D_b, benign", "D_p, the top q", "D_s, the rest")
 PACKAGES = ("duckdb", "numpy", "open_clip_torch", "scikit-learn", "torch")
 STYLE = """
@@ -63,21 +63,21 @@ def write_html_report(
     out = Path(out)
     check_place(out, explorer.audit)
     params = explorer.audit.applied_params()
-    found = explorer.audit.report(split if params is None else split or params.id)
+    report = explorer.audit.report(split if params is None else split or params.id)
     assert params is not None  # the report has one
     preview = explorer.preview(params)
     parts = [
-        _verdict(explorer, found),
-        _parameters(found),
+        _verdict(explorer, report),
+        _parameters(report),
         _charts(preview),
         _groups(preview, progress),
         decisions_part(preview),
         left_part(preview),
-        _origin(explorer, found),
+        _origin(explorer, report),
     ]
     whole = _document(f"Audit of {explorer.audit.folder.name}", "\n".join(parts))
     try:
-        with told_in_one_line(out.parent):
+        with report_in_one_line(out.parent):
             out.parent.mkdir(parents=True, exist_ok=True)
             with written_beside(out) as beside:
                 beside.write_text(whole, encoding="utf-8")
@@ -87,7 +87,7 @@ def write_html_report(
         ) from error
     return {
         "out": str(out),
-        "groups": min(len(preview.groups), GROUPS),
+        "groups": min(len(preview.groups), MOST_GROUPS),
         "bytes": len(whole.encode()),
     }
 
@@ -123,17 +123,17 @@ def _document(title: str, body: str) -> str:
     )
 
 
-def _verdict(explorer: Explorer, found: dict[str, Any]) -> str:
+def _verdict(explorer: Explorer, report: dict[str, Any]) -> str:
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
         f"<p><small>CFBD Auditor {version('cfbd-auditor')}, {made}</small></p>"
-        f'<p class="big">{text(evidence_sentence(found["evidence"]))}</p>'
-        f"<p><b>{found['flagged']:,}</b> of {found['pairs']:,} pairs are removed, {found['kept']:,} kept"
-        + (f", {found['skipped']:,} were skipped" if found["skipped"] else "")
-        + (f", {found['unscored']:,} have no score" if found["unscored"] else "")
+        f'<p class="big">{text(evidence_sentence(report["evidence"]))}</p>'
+        f"<p><b>{report['flagged']:,}</b> of {report['pairs']:,} pairs are removed, {report['kept']:,} kept"
+        + (f", {report['skipped']:,} were skipped" if report["skipped"] else "")
+        + (f", {report['unscored']:,} have no score" if report["unscored"] else "")
         + ".</p>"
-        + "".join(f"<p>{text(line)}</p>" for line in [*unread_lines(found), *found["warnings"]])
-        + _truth(found["truth_final"])
+        + "".join(f"<p>{text(line)}</p>" for line in [*unread_lines(report), *report["warnings"]])
+        + _truth(report["truth_final"])
     )
 
 
@@ -149,8 +149,8 @@ def _truth(truth: dict[str, Any] | None) -> str:
     return "<h2>Against the known truth</h2>" + listed(shares)
 
 
-def _parameters(found: dict[str, Any]) -> str:
-    params, evidence = found["params"], found["evidence"]
+def _parameters(report: dict[str, Any]) -> str:
+    params, evidence = report["params"], report["evidence"]
     return "<h2>Parameters</h2>" + listed(
         {
             "K": params["k"],
@@ -161,12 +161,12 @@ def _parameters(found: dict[str, Any]) -> str:
             else "–",
             "recheck": "yes" if params["recheck"] else "no, as published",
             "duplicates": "counted one by one"
-            if not found["duplicates"]
-            else f"collapsed: {found['duplicates']['hidden']:,} pairs take the verdict of their like",
+            if not report["duplicates"]
+            else f"collapsed: {report['duplicates']['hidden']:,} pairs take the verdict of their like",
             "cohesion of D_p": decimal(evidence["cohesion"]),
             "random draws' at most": decimal(evidence["null_max"]),
             "D_b / D_p / D_s": " / ".join(
-                f"{found[name]:,}" for name in ("benign", "poisoned", "suspicious")
+                f"{report[name]:,}" for name in ("benign", "poisoned", "suspicious")
             ),
         }
     )
@@ -192,18 +192,18 @@ def _groups(preview: Preview, progress: Progress) -> str:
     limit = f"<p>{groups.limit}</p>" if groups.limit else ""
     if not len(groups):
         return f"<h2>Suspected targets</h2><p>No flagged pairs are alike enough to form a group.</p>{limit}"
-    shown = groups.groups[:GROUPS]
-    compared = [group for group in shown if group.kind == "poison-like"][:ESTIMATES]
+    shown = groups.groups[:MOST_GROUPS]
+    compared = [group for group in shown if group.kind == "poison-like"][:MOST_ESTIMATES]
     cards = []
     for done, group in enumerate(shown):
         progress("report", done, len(shown))
         cards.append(_card(preview, group, groups.number(group), any(group is one for one in compared)))
     progress("report", len(shown), len(shown))
     more = len(groups) - len(cards)
-    told = counted(len(groups), "group")
-    told += f", the largest {len(cards)} are shown" if more > 0 else ""
+    count = counted(len(groups), "group")
+    count += f", the largest {len(cards)} are shown" if more > 0 else ""
     return (
-        f"<h2>Suspected targets</h2><p>{told}; {len(groups.singles):,} flagged pairs are like no other.</p>{limit}"
+        f"<h2>Suspected targets</h2><p>{count}; {len(groups.singles):,} flagged pairs are like no other.</p>{limit}"
         + "".join(cards)
     )
 
@@ -213,13 +213,17 @@ def _card(preview: Preview, group: Group, number: int, compare: bool) -> str:
     by_hand = int((decided > 0).sum())
     trigger = ""
     if compare:
-        found = preview.trigger_estimate(group)
-        pictures = [("mean picture", found.mean), ("residual", found.residual), ("what repeats", found.zoom)]
-        trigger = f"<p>{text(found.reason)}</p>" + (
+        estimate = preview.trigger_estimate(group)
+        pictures = [
+            ("mean picture", estimate.mean),
+            ("residual", estimate.residual),
+            ("what repeats", estimate.zoom),
+        ]
+        trigger = f"<p>{text(estimate.reason)}</p>" + (
             '<div class="s">'
             + "".join(picture(png(array), words, "png") for words, array in pictures if array is not None)
             + "</div>"
-            if found.seen
+            if estimate.seen
             else ""
         )
     return (
@@ -232,15 +236,15 @@ def _card(preview: Preview, group: Group, number: int, compare: bool) -> str:
 
 def _samples(preview: Preview, positions: np.ndarray) -> str:
     pairs = preview.pairs.pairs_at(positions).to_pylist()
-    thumbnails = Thumbnails(preview.pairs.audit.folder).of(preview.pairs.audit.shards, pairs)
+    thumbnails = Thumbnails(preview.pairs.audit.folder).of_pairs(preview.pairs.audit.shards, pairs)
     return "".join(
         picture(thumbnail.data, pair["caption"]) for pair, thumbnail in zip(pairs, thumbnails, strict=True)
     )
 
 
-def _origin(explorer: Explorer, found: dict[str, Any]) -> str:
-    source = found["source"] or {}
-    embedding, mapping = found["embedding"] or {}, found["mapping"] or {}
+def _origin(explorer: Explorer, report: dict[str, Any]) -> str:
+    source = report["source"] or {}
+    embedding, mapping = report["embedding"] or {}, report["mapping"] or {}
     values: dict[str, object] = {
         "audit": explorer.audit.folder.resolve(),
         "source": source.get("source") or source.get("path") or "–",
@@ -248,6 +252,6 @@ def _origin(explorer: Explorer, found: dict[str, Any]) -> str:
         "encoder": f"{embedding.get('encoder', '–')}, SHA-256 {embedding.get('sha256', '–')}",
         "mapping F": f"{mapping.get('name', '–')}, SHA-256 {mapping.get('sha256', '–')}",
         "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
-        "split": json.dumps(found["params"]),
+        "split": json.dumps(report["params"]),
     }
     return "<h2>Where this comes from</h2>" + listed(values)

@@ -9,7 +9,7 @@ from cfbd_core.audit.audit import Audit
 from cfbd_core.errors import AuditError
 from cfbd_core.machine.files import one_job
 from cfbd_core.machine.places import DATABASE_NAME, UNFINISHED
-from cfbd_core.training.place import ASKED
+from cfbd_core.training.place import REQUEST
 
 # Pairs are in the source still, and these are made again from them.
 MADE_AGAIN = frozenset(
@@ -38,7 +38,7 @@ def what_it_holds(folder: Path, also: frozenset[str] = frozenset()) -> str | Non
         return strange[0]
     if any((folder / "embeddings").glob("*_emb_*.npy")):
         return "embeddings"
-    if any((folder / "runs").glob(f"*/{ASKED}")):
+    if any((folder / "runs").glob(f"*/{REQUEST}")):
         return "a training run"
     return _stored(folder) if (folder / DATABASE_NAME).exists() else None
 
@@ -56,7 +56,7 @@ def _stored(folder: Path) -> str | None:
 def discard(folder: Path, also: frozenset[str] = frozenset()) -> None:
     """Delete the audit in ``folder``. Raises AuditError where :func:`what_it_holds`, or a job runs on it."""
     with one_job(folder, "delete"):
-        held = what_it_holds(folder, also)
-        if held is not None:
-            raise AuditError(f"{folder}: not deleted, since something would be lost ({held})")
+        contents = what_it_holds(folder, also)
+        if contents is not None:
+            raise AuditError(f"{folder}: not deleted, since something would be lost ({contents})")
         shutil.rmtree(folder)

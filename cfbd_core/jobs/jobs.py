@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 from cfbd_core.errors import AuditError
 from cfbd_core.jobs.process import STOPPED, end, interrupt, is_held, launch
-from cfbd_core.machine.files import read_json, told_in_one_line
+from cfbd_core.machine.files import read_json, report_in_one_line
 from cfbd_core.machine.json_shapes import parse
 
 State = Literal["running", "done", "failed", "stopped"]
-KEPT = 50  # finished jobs, the newest
+FINISHED_JOBS_KEPT = 50  # finished jobs, the newest
 READERS = ("export", "map", "report", "train")  # leave the pairs as they are, and so run beside each other
 ONE_AT_A_TIME = ("train",)  # of the readers: two would only take the machine from each other
 TAIL_BYTES = 1 << 16
@@ -100,8 +100,8 @@ class Jobs:
         be written.
         """
         audit = Path(audit).resolve()
-        with _told(self.folder), self._one_start():
-            others = self.of(audit)
+        with _report_errors(self.folder), self._one_start():
+            others = self.for_audit(audit)
             for other in others:
                 if other.state != "running":
                     continue
@@ -115,14 +115,14 @@ class Jobs:
             folder = self.folder / f"{started:%Y%m%dT%H%M%S.%f}"
             folder.mkdir()
             made_audit = not os.path.lexists(audit) or any(other.made_audit for other in others)
-            asked = {
+            request = {
                 "kind": kind,
                 "audit": str(audit),
                 "arguments": list(arguments),
                 "made_audit": made_audit,
             }
             try:
-                launch(folder, asked | {"started": started.isoformat()})
+                launch(folder, request | {"started": started.isoformat()})
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -136,7 +136,7 @@ class Jobs:
         """All jobs, newest first."""
         return [job for folder in self._folders() if (job := _read_job(folder)) is not None]
 
-    def of(self, audit: Path, kind: str | None = None) -> list[Job]:
+    def for_audit(self, audit: Path, kind: str | None = None) -> list[Job]:
         """The jobs of one audit, or those of one kind, newest first."""
         home = Path(audit).resolve()
         return [job for job in self.all() if job.audit == home and kind in (None, job.kind)]
@@ -146,7 +146,7 @@ class Jobs:
 
         What they made stays.
         """
-        for other in self.of(job.audit, job.kind):
+        for other in self.for_audit(job.audit, job.kind):
             if other.state in ("failed", "stopped"):
                 shutil.rmtree(other.folder, ignore_errors=True)
 
@@ -163,7 +163,7 @@ class Jobs:
 
     def _prune(self) -> None:
         ended = [folder for folder in self._folders() if not is_held(folder)]
-        for folder in ended[KEPT:]:
+        for folder in ended[FINISHED_JOBS_KEPT:]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -177,31 +177,31 @@ def _may_run_beside(arguments: Sequence[str], others: Sequence[str]) -> bool:
 
 def _read_job(folder: Path) -> Job | None:
     """The job of a folder, or None where it has just been pruned, or was written by another version."""
-    asked = read_json(folder / "job.json")
-    if asked is None:
+    request = read_json(folder / "job.json")
+    if request is None:
         return None
     try:
-        return _job(folder, asked)
+        return _job(folder, request)
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _job(folder: Path, asked: dict[str, Any]) -> Job:
+def _job(folder: Path, request: dict[str, Any]) -> Job:
     alive = is_held(folder)  # before exit.json is looked for: it may end in between
     ended = read_json(folder / "exit.json")
     state = _state(folder, ended, alive)
     return Job(
         id=folder.name,
-        kind=asked["kind"],
-        audit=Path(asked["audit"]),
-        arguments=tuple(asked["arguments"]),
-        started=datetime.fromisoformat(asked["started"]),
+        kind=request["kind"],
+        audit=Path(request["audit"]),
+        arguments=tuple(request["arguments"]),
+        started=datetime.fromisoformat(request["started"]),
         state=state,
         progress=_read_progress(folder),
         error=_error(folder, state, ended),
         result=_result(folder) if state == "done" else None,
         folder=folder,
-        made_audit=asked.get("made_audit") is True,
+        made_audit=request.get("made_audit") is True,
     )
 
 
@@ -230,18 +230,18 @@ def _error(folder: Path, state: State, ended: dict[str, Any] | None) -> str | No
 def _result(folder: Path) -> dict[str, Any] | None:
     """The last line of stdout: a library may have printed something before."""
     try:
-        found = parse((folder / "result.json").read_text(encoding="utf-8").rstrip("\n").rpartition("\n")[2])
+        result = parse((folder / "result.json").read_text(encoding="utf-8").rstrip("\n").rpartition("\n")[2])
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return result if isinstance(result, dict) else None
 
 
 def _read_progress(folder: Path) -> JobProgress | None:
-    found = read_json(folder / "progress.json")
-    if found is None:
+    values = read_json(folder / "progress.json")
+    if values is None:
         return None
     try:
-        return JobProgress(**found | {"updated": datetime.fromisoformat(found["updated"])})
+        return JobProgress(**values | {"updated": datetime.fromisoformat(values["updated"])})
     except (KeyError, TypeError, ValueError):  # of another version: the job is still a job
         return None
 
@@ -257,10 +257,10 @@ def _log_lines(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _report_errors(folder: Path) -> Iterator[None]:
     """A folder that cannot be made or written, and a process that cannot be started, told in one line."""
     try:
-        with told_in_one_line(next(path for path in (folder, *folder.parents) if path.exists())):
+        with report_in_one_line(next(path for path in (folder, *folder.parents) if path.exists())):
             yield
     except OSError as error:
         raise AuditError(f"{folder}: the job cannot be started ({error.strerror or error})") from error

@@ -26,8 +26,8 @@ STOP_SECONDS = 10.0  # a job gets to end by itself before it is killed
 STOPPED = 130  # the command's exit code after Ctrl-C
 
 
-def launch(folder: Path, asked: dict[str, Any]) -> None:
-    """Write ``asked`` to ``folder/job.json`` and start its job there."""
+def launch(folder: Path, request: dict[str, Any]) -> None:
+    """Write ``request`` to ``folder/job.json`` and start its job there."""
     environment = os.environ | {
         PROGRESS_VARIABLE: str(folder / "progress.json"),
         "PYTHONIOENCODING": "utf-8:surrogateescape",
@@ -39,7 +39,7 @@ def launch(folder: Path, asked: dict[str, Any]) -> None:
         (folder / "log.txt").open("wb") as log,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)  # the child inherits it, and so do the workers that it forks
-        write_json(folder / "job.json", asked)
+        write_json(folder / "job.json", request)
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cfbd_core.cli.as_job", str(folder)],
             stdin=subprocess.DEVNULL,

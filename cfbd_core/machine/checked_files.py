@@ -27,11 +27,11 @@ def map_array(
     path: Path, dtype: DTypeLike, shape: ArrayShape, way_out: str, kind: type[CfbdError] = AuditError
 ) -> np.ndarray:
     """Map a ``.npy`` file to read; nothing is allocated, whatever its header says. Raises ``kind``."""
-    with damage_told(path, way_out, kind):
+    with report_damage(path, way_out, kind):
         _demand_file(path)
-        found = np.lib.format.open_memmap(path, mode="r")
-        _demand(found, dtype, shape, "it")
-        return found
+        array = np.lib.format.open_memmap(path, mode="r")
+        _demand(array, dtype, shape, "it")
+        return array
 
 
 def load_arrays(
@@ -39,32 +39,32 @@ def load_arrays(
 ) -> dict[str, np.ndarray]:
     """The arrays of a ``.npz`` file that holds at most ``most`` bytes of them: those ``wanted`` (dtype, shape), or all.
 
-    Raises whatever a damaged file makes its readers raise: to be called in :func:`damage_told`.
+    Raises whatever a damaged file makes its readers raise: to be called in :func:`report_damage`.
     """
     _demand_file(path)
     with ZipFile(path) as packed:
         size = sum(member.file_size for member in packed.infolist())
     if size > most:
         raise ValueError(f"{size:,} bytes of arrays, at most {most:,} belong there")
-    with np.load(path, allow_pickle=False) as held:
-        found = {name: held[name] for name in wanted or held.files}
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in wanted or archive.files}
     for name, (dtype, shape) in (wanted or {}).items():
-        _demand(found[name], dtype, shape, name)
-    return found
+        _demand(arrays[name], dtype, shape, name)
+    return arrays
 
 
 def read_object(path: Path, shape: Shape, way_out: str, kind: type[CfbdError] = AuditError) -> dict[str, Any]:
     """The object in a JSON file. Raises ``kind``."""
-    with damage_told(path, way_out, kind):
+    with report_damage(path, way_out, kind):
         _demand_file(path)
-        found = parse(path.read_bytes())
-        check(found, dict)
-        check(found, shape)
-        return dict(found)
+        value = parse(path.read_bytes())
+        check(value, dict)
+        check(value, shape)
+        return dict(value)
 
 
 @contextmanager
-def damage_told(
+def report_damage(
     path: Path, way_out: str, kind: type[CfbdError] = AuditError, what: str = "damaged"
 ) -> Iterator[None]:
     """Turn whatever a damaged file makes its reader raise in the block into a line for the user."""
@@ -75,14 +75,14 @@ def damage_told(
     except OSError as error:
         if error.errno is not None:
             raise kind(f"{path}: cannot be opened ({error.strerror}); {way_out}") from error
-        raise kind(_told(path, what, error, way_out)) from error
+        raise kind(_message(path, what, error, way_out)) from error
     except (
         Exception
     ) as error:  # numpy's and zip's readers raise some twenty kinds; ours say what fits a setting
-        raise kind(_told(path, what, error, way_out)) from error
+        raise kind(_message(path, what, error, way_out)) from error
 
 
-def _told(path: Path, what: str, error: Exception, way_out: str) -> str:
+def _message(path: Path, what: str, error: Exception, way_out: str) -> str:
     reason = in_one_line(error, 120) or type(error).__name__
     return f"{path}: {what} ({reason}); {way_out}"
 

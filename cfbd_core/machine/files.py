@@ -21,8 +21,8 @@ from cfbd_core.errors import AuditError
 from cfbd_core.machine.json_shapes import parse
 from cfbd_core.machine.places import LOCK_NAME
 
-MOST_LOCK = 200  # letters
-MOST_TEXT = 1 << 28  # bytes
+MOST_LOCK_LETTERS = 200  # letters
+MOST_TEXT_BYTES = 1 << 28  # bytes
 _PART = re.compile(r"\..+\.\d+\.\d+\.part")  # written_beside
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _NOT_PERMITTED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -70,8 +70,8 @@ def parts_of(name: str | None = None) -> re.Pattern[str]:
 def clear_dead(folder: Path, names: re.Pattern[str]) -> None:
     """Delete what processes of this machine that are gone have left in ``folder``: ``names`` tell their ``process``."""
     for path in folder.iterdir() if folder.is_dir() else ():
-        found = names.fullmatch(path.name)
-        if found is None or os.path.exists(f"/proc/{found['process']}"):
+        match = names.fullmatch(path.name)
+        if match is None or os.path.exists(f"/proc/{match['process']}"):
             continue
         if path.is_dir():
             shutil.rmtree(path)
@@ -88,18 +88,18 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None where there is none, or it is damaged."""
     try:
-        found = parse(path.read_bytes()) if os.path.isfile(path) else None
+        value = parse(path.read_bytes()) if os.path.isfile(path) else None
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text in UTF-8 that a user gives. Raises OSError; ValueError for what is none, or has no end."""
     with path.open("rb") as file:
-        data = file.read(MOST_TEXT + 1)
-    if len(data) > MOST_TEXT or b"\0" in data:
-        raise ValueError(f"it is no text, or longer than {MOST_TEXT >> 20} MB")
+        data = file.read(MOST_TEXT_BYTES + 1)
+    if len(data) > MOST_TEXT_BYTES or b"\0" in data:
+        raise ValueError(f"it is no text, or longer than {MOST_TEXT_BYTES >> 20} MB")
     return data.decode("utf-8-sig").splitlines()
 
 
@@ -146,15 +146,15 @@ def one_job(folder: Path, kind: str) -> Iterator[None]:
     so far is kept).
     """
     with (
-        told_in_one_line(folder),
+        report_in_one_line(folder),
         (folder / LOCK_NAME).open("a+", encoding="utf-8", errors="replace") as lock,
     ):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            running = lock.read(MOST_LOCK).strip() or "another job"
-            raise AuditError(f"{folder}: {_told(running)}; wait for it or stop it") from None
+            running = lock.read(MOST_LOCK_LETTERS).strip() or "another job"
+            raise AuditError(f"{folder}: {_message(running)}; wait for it or stop it") from None
         lock.truncate(0)
         lock.write(f"{kind}{_by(os.getpid())}")
         lock.flush()
@@ -177,8 +177,8 @@ def is_locked(folder: Path) -> bool:
 
 def _device(number: int) -> str:
     """The device of an open file as ``/proc/locks`` has it: its mount's, where ``st_dev`` may be another."""
-    told = Path(f"/proc/self/fdinfo/{number}").read_text(encoding="ascii")
-    mount = next((line.split()[1] for line in told.splitlines() if line.startswith("mnt_id:")), None)
+    text = Path(f"/proc/self/fdinfo/{number}").read_text(encoding="ascii")
+    mount = next((line.split()[1] for line in text.splitlines() if line.startswith("mnt_id:")), None)
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     device = next((line.split()[2] for line in mounts if line.split()[0] == mount), None)
     if device is None:
@@ -191,14 +191,14 @@ def _by(process: int) -> str:
     return f" (process {process})"
 
 
-def _told(running: str) -> str:
+def _message(running: str) -> str:
     """Who holds the lock that says ``running``; a process can hold it for one of its own threads."""
     is_here = running.endswith(_by(os.getpid()))
     where = "in another session of this app" if is_here else "on this audit"
     return f"{running.removesuffix(_by(os.getpid()))} is running {where}"
 
 
-def told_by_system(error: BaseException) -> str | None:
+def system_message(error: BaseException) -> str | None:
     """What the system refused, in a line for the user; None where ``error`` is something else, and so a bug."""
     if isinstance(error, MemoryError):
         return f"more memory is needed than there is ({str(error) or 'none is left'}); ask for less at once"
@@ -215,7 +215,7 @@ def is_full_disk(error: Exception) -> bool:
 
 
 @contextmanager
-def told_in_one_line(folder: Path) -> Iterator[None]:
+def report_in_one_line(folder: Path) -> Iterator[None]:
     """Turn 'no space left' and 'not permitted', from the system or from DuckDB, into a line for the user."""
     try:
         yield

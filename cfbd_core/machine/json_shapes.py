@@ -60,14 +60,14 @@ def _check_any(value: Any, shapes: tuple[Shape, ...], name: str) -> None:
 
 
 def _check_object(value: dict[str, Any], shape: dict[Any, Shape], name: str) -> None:
-    for wanted, of in shape.items():
+    for wanted, part_shape in shape.items():
         if wanted is str:
-            for found, one in value.items():
-                check(one, of, found)
+            for key, one in value.items():
+                check(one, part_shape, key)
             continue
         plain = wanted.removesuffix("?")
         if plain in value:
-            check(value[plain], of, plain)
+            check(value[plain], part_shape, plain)
         elif plain == wanted:
             raise ValueError(f"{name} has no {plain}")
 

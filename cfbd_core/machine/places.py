@@ -39,13 +39,13 @@ def audit_around(path: Path) -> Path | None:
     )
 
 
-def check_outside(given: str, written: Iterable[Path], kept: Iterable[Path]) -> None:
-    """Raise ParameterError where one of the paths ``written`` is, or lies in, what must be ``kept`` as it is.
+def check_outside(given: str, written: Iterable[Path], protected: Iterable[Path]) -> None:
+    """Raise ParameterError where one of the paths ``written`` is, or lies in, what must be ``protected`` as it is.
 
     By name and by where links lead. ``given`` is what the user said, such as ``--out clean.csv``.
     """
     places = {place for path in written for place in (real(path), real(path.parent) / path.name)}
-    for one in kept:
+    for one in protected:
         if any(place.is_relative_to(real(one)) for place in places):
             raise ParameterError(
                 f"{given}: would overwrite {one} or lie in it, which is never changed; give another place"

@@ -75,26 +75,30 @@ class Registry(Mapping[str, T], Generic[T]):
             ) from error
 
     def _load(self, point: EntryPoint) -> T:
-        told = self._named(point)
+        name_and_package = self._named(point)
         try:
-            found = point.load()
-            if isinstance(found, type) and not self._classes:
-                found = found()
+            entry = point.load()
+            if isinstance(entry, type) and not self._classes:
+                entry = entry()
         except Exception as error:
             raise PluginError(
-                f"{told}: cannot be loaded ({one_line(error)}); mend or uninstall it"
+                f"{name_and_package}: cannot be loaded ({one_line(error)}); mend or uninstall it"
             ) from error
         fits = (
-            isinstance(found, type) and issubclass(found, self._kind)
+            isinstance(entry, type) and issubclass(entry, self._kind)
             if self._classes
-            else isinstance(found, self._kind)
+            else isinstance(entry, self._kind)
         )
         if not fits:
-            raise PluginError(f"{told}: {point.value} is no {self._kind.__name__}; mend or uninstall it")
-        name = getattr(found, "name", None)
+            raise PluginError(
+                f"{name_and_package}: {point.value} is no {self._kind.__name__}; mend or uninstall it"
+            )
+        name = getattr(entry, "name", None)
         if name != point.name:
-            raise PluginError(f"{told}: calls itself {name!r}; give its entry point the same name")
-        return found  # type: ignore[no-any-return]  # checked above
+            raise PluginError(
+                f"{name_and_package}: calls itself {name!r}; give its entry point the same name"
+            )
+        return entry  # type: ignore[no-any-return]  # checked above
 
     def _named(self, point: EntryPoint) -> str:
         """Which one, and of which package."""

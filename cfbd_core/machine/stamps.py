@@ -23,6 +23,6 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def is_unchanged(path: str | os.PathLike[str], held: Sequence[int]) -> bool:
-    """Whether a file is there and has the stamp that is ``held``; not where none is held."""
-    return tuple(held) != NO_STAMP and stamp_of(path) == tuple(held)
+def is_unchanged(path: str | os.PathLike[str], stamp: Sequence[int]) -> bool:
+    """Whether a file is there and has this ``stamp``; not where none is known."""
+    return tuple(stamp) != NO_STAMP and stamp_of(path) == tuple(stamp)

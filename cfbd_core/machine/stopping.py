@@ -23,14 +23,14 @@ _DEFAULT = (signal.default_int_handler, signal.SIG_DFL)
 class Stopping:
     """While entered, a signal to stop raises KeyboardInterrupt in the main thread; before ``working`` it ends at once.
 
-    ``asked`` says that there was one: libraries turn KeyboardInterrupt into errors of their own, or lose it.
+    ``is_requested`` says that there was one: libraries turn KeyboardInterrupt into errors of their own, or lose it.
     ``whole_process``: the process is this command alone. Then a second signal does not wait for what the first
     began to tidy up, and at the end Ctrl-C has nothing left to stop. Else SIGTERM is left to whoever has the process.
     A signal that is ignored, as under nohup, stays so.
     """
 
     def __init__(self, whole_process: bool) -> None:
-        self.asked = self.working = False
+        self.is_requested = self.working = False
         self._whole, self._process = whole_process, os.getpid()
         self._before: dict[int, Any] = {}
 
@@ -50,23 +50,23 @@ class Stopping:
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a worker that was forked just now
             os._exit(STOPPED)
-        if self._whole and (self.asked or not self.working):
-            _end(None if self.asked else "stopped")
-        self.asked = True
+        if self._whole and (self.is_requested or not self.working):
+            _end(None if self.is_requested else "stopped")
+        self.is_requested = True
         raise KeyboardInterrupt
 
     def _unraisable(self, lost: Any) -> None:
         """Let an interrupt through that came where Python cannot raise it, such as in a callback of C code."""
-        if self.asked and isinstance(lost.exc_value, KeyboardInterrupt):
-            self.asked = False
+        if self.is_requested and isinstance(lost.exc_value, KeyboardInterrupt):
+            self.is_requested = False
             threading.Timer(AGAIN_SECONDS, _thread.interrupt_main).start()  # not within this hook
         else:
             sys.__unraisablehook__(lost)
 
 
-def _end(told: str | None) -> NoReturn:
+def _end(message: str | None) -> NoReturn:
     """End this process here and now; the system lets go of its locks."""
-    if told is not None:
+    if message is not None:
         with suppress(OSError):
-            os.write(2, f"cfbd: {told}\n".encode())
+            os.write(2, f"cfbd: {message}\n".encode())
     os._exit(STOPPED)

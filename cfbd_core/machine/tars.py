@@ -18,7 +18,7 @@ Record = tuple[str, Mapping[str, bytes]]  # key; extension -> bytes
 LOADED_ENDINGS = ("jpg", "jpeg", "png", "webp")  # of pictures that open_clip's loader takes from a tar
 PATTERN_SIGNS = ("{", "}", ",", "::", "$", "\\")  # in a path of tars, which open_clip takes for a pattern
 BLOCK = tarfile.BLOCKSIZE
-CHUNK = 1 << 20  # bytes of padding that are looked through at a time
+PADDING_CHUNK_BYTES = 1 << 20  # bytes of padding that are looked through at a time
 MAX_HEADER_BYTES = 1 << 20  # of a long name or of pax records; tarfile reads them into memory
 _HEADERS = (
     tarfile.XHDTYPE,
@@ -89,18 +89,18 @@ def begins_tar(file: IO[bytes], start: int) -> bool:
 def next_data(file: IO[bytes], start: int) -> int | None:
     """Return the first byte at ``start`` or later that is not zero, or None; holes of the file are not read."""
     number = file.fileno()
-    held = os.lseek(number, 0, os.SEEK_CUR)
+    position = os.lseek(number, 0, os.SEEK_CUR)
     try:
         while True:
             start = os.lseek(number, start, os.SEEK_DATA)
-            data = os.pread(number, CHUNK, start)
+            data = os.pread(number, PADDING_CHUNK_BYTES, start)
             if rest := data.lstrip(b"\0"):
                 return start + len(data) - len(rest)
             start += len(data)
     except OSError:  # nothing but a hole up to the end
         return None
     finally:
-        os.lseek(number, held, os.SEEK_SET)  # where the buffer believes to be
+        os.lseek(number, position, os.SEEK_SET)  # where the buffer believes to be
 
 
 def escaped_key(key: str) -> str:
@@ -108,5 +108,5 @@ def escaped_key(key: str) -> str:
 
     ``.`` would end it, ``/`` make a folder; what begins with two underlines is hidden to Hugging Face ``datasets``.
     """
-    stem = re.sub(r"[%./\\\x00-\x1f\x7f]", lambda found: f"%{ord(found[0]):02X}", key)
+    stem = re.sub(r"[%./\\\x00-\x1f\x7f]", lambda match: f"%{ord(match[0]):02X}", key)
     return f"%5F{stem[1:]}" if stem.startswith("__") else stem

@@ -12,7 +12,7 @@ import numpy as np
 from cfbd_core.errors import ParameterError
 
 Space = Literal["captions", "images"]
-MOST = 80  # corners; a hand draws hundreds
+MOST_CORNERS = 80  # corners; a hand draws hundreds
 DIGITS = 3  # of a place on the map, most of which lie within ±1
 _NUMBER = r"-?\d{1,4}(?:\.\d{1,6})?"
 _ID = r"[0-9A-Za-z.]{1,40}"
@@ -23,7 +23,7 @@ _TEXT = re.compile(
 
 @dataclass(frozen=True)
 class Lasso:
-    """A closed polygon on one map of ``space``; ``corners`` are (x, y), at least 3 and at most ``MOST``.
+    """A closed polygon on one map of ``space``; ``corners`` are (x, y), at least 3 and at most ``MOST_CORNERS``.
 
     ``map_id`` is the :attr:`cfbd_core.maps.maps.Map.id` of that map: another lays other pairs out there. It is empty
     for outlines of before maps had names.
@@ -38,8 +38,10 @@ class Lasso:
             raise ParameterError(f"map {self.space!r}: there are {', '.join(get_args(Space))}")
         if self.map_id and not re.fullmatch(_ID, self.map_id):
             raise ParameterError(f"map {self.map_id[:40]!r}: no map is called that")
-        if not 3 <= len(self.corners) <= MOST or not np.isfinite(self.corners).all():
-            raise ParameterError(f"an outline has 3 to {MOST} corners on the map, not {len(self.corners)}")
+        if not 3 <= len(self.corners) <= MOST_CORNERS or not np.isfinite(self.corners).all():
+            raise ParameterError(
+                f"an outline has 3 to {MOST_CORNERS} corners on the map, not {len(self.corners)}"
+            )
 
     @classmethod
     def drawn(cls, space: Space, map_id: str, xs: Sequence[float], ys: Sequence[float]) -> Lasso:
@@ -49,8 +51,10 @@ class Lasso:
         """
         corners = [(round(float(x), DIGITS), round(float(y), DIGITS)) for x, y in zip(xs, ys, strict=True)]
         corners = list(dict.fromkeys(corners))
-        if len(corners) > MOST:
-            corners = [corners[at] for at in np.linspace(0, len(corners) - 1, MOST).round().astype(int)]
+        if len(corners) > MOST_CORNERS:
+            corners = [
+                corners[at] for at in np.linspace(0, len(corners) - 1, MOST_CORNERS).round().astype(int)
+            ]
         return cls(space, tuple(corners), map_id)
 
     @classmethod
@@ -78,10 +82,10 @@ class Lasso:
     @classmethod
     def from_text(cls, text: str) -> Lasso:
         """Read what :meth:`to_text` gave. Raises ParameterError."""
-        found = _TEXT.fullmatch(text)
-        if not found:
+        match = _TEXT.fullmatch(text)
+        if not match:
             raise ParameterError(f"lasso {text[:40]!r}: give captions@MAP:x,y;x,y;x,y or images@MAP:…")
         corners = tuple(
-            (float(x), float(y)) for x, _, y in (one.partition(",") for one in found[3].split(";"))
+            (float(x), float(y)) for x, _, y in (one.partition(",") for one in match[3].split(";"))
         )
-        return cls("captions" if found[1] == "captions" else "images", corners, found[2] or "")
+        return cls("captions" if match[1] == "captions" else "images", corners, match[2] or "")

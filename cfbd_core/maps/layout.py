@@ -21,7 +21,7 @@ from cfbd_core.machine.progress import Progress, no_progress
 NEIGHBOURS = 15
 MIN_DIST = 0.1
 BLOCK_VALUES = 2**25  # similarities held at a time: 128 MB
-SAME = 1e-6  # cosine distances below are rounding
+SAME_DISTANCE = 1e-6  # cosine distances below are rounding
 SPREAD_QUANTILE = 0.95
 
 
@@ -46,19 +46,19 @@ def nearest(
     """
     import torch
 
-    held, n = torch.from_numpy(vectors), len(vectors)
+    tensor, n = torch.from_numpy(vectors), len(vectors)
     index, distance = np.empty((n, count), np.int32), np.empty((n, count), np.float32)
     step = max(1, BLOCK_VALUES // n)
     for start in range(0, n, step):
         rows = torch.arange(start, min(start + step, n))
-        similarity = held[rows] @ held.T
+        similarity = tensor[rows] @ tensor.T
         similarity[torch.arange(len(rows)), rows] = torch.inf
         values, columns = similarity.topk(count, dim=1)
         index[start : start + len(rows)] = columns.numpy()
         distance[start : start + len(rows)] = 1 - values.numpy()
         progress("neighbours", start + len(rows), n)
     distance[:, 0] = 0
-    distance[distance < SAME] = 0
+    distance[distance < SAME_DISTANCE] = 0
     return index, distance
 
 

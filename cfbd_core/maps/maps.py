@@ -1,6 +1,6 @@
 """The map: which pairs are on it, where they lie, and their pictures, kept in ``DIR/maps/<space>/``.
 
-The flagged pairs and those removed by hand are on the map, at most ``FLAGGED_SHARE`` of its points; then D_p and a
+The flagged pairs and those removed by hand are on the map, at most ``MOST_FLAGGED_SHARE`` of its points; then D_p and a
 sample of the rest. A map is a folder of its own,
 ``<space>/<made at>/`` with ``map.parquet`` (row, x, y, weight) and ``sheet_NNNN.webp``; ``<space>/map.json``,
 written last, says which one counts. So a map is whole or not there, its files never change, and an app
@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 from cfbd_core.audit.audit import Audit
 from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.machine.checked_files import damage_told, read_object
-from cfbd_core.machine.files import one_job, read_json, told_in_one_line, write_json
+from cfbd_core.machine.checked_files import read_object, report_damage
+from cfbd_core.machine.files import one_job, read_json, report_in_one_line, write_json
 from cfbd_core.machine.json_shapes import COUNT
 from cfbd_core.machine.places import DATABASE_NAME
 from cfbd_core.machine.progress import Progress, no_progress
@@ -38,13 +38,13 @@ from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.store import Database, queries
 
 SPACES: tuple[Space, ...] = get_args(Space)
-LEAST, MOST = 10, 100_000  # points; neighbours are found among all pairs of points
-FLAGGED_SHARE = 0.8  # of the points, at most: a map of flagged pairs alone shows no contrast
+LEAST_POINTS, MOST_POINTS = 10, 100_000  # points; neighbours are found among all pairs of points
+MOST_FLAGGED_SHARE = 0.8  # of the points, at most: a map of flagged pairs alone shows no contrast
 INFO_NAME = "map.json"
 INFO_SHAPE = {
     "folder": str,
     "embedding": dict,
-    "points": range(MOST + 1),
+    "points": range(MOST_POINTS + 1),
     **dict.fromkeys(("flagged", "pairs"), COUNT),
     **dict.fromkeys(("tile", "columns", "per_sheet"), range(1, 10_000)),
 }
@@ -90,12 +90,12 @@ def make_map(
     """
     if space not in SPACES:
         raise ParameterError(f"--space {space}: give {' or '.join(SPACES)}")
-    if not LEAST <= points <= MOST:
-        raise ParameterError(f"--points {points}: give {LEAST} to {MOST:,}")
+    if not LEAST_POINTS <= points <= MOST_POINTS:
+        raise ParameterError(f"--points {points}: give {LEAST_POINTS} to {MOST_POINTS:,}")
     if not 0 <= seed < 2**32:
         raise ParameterError(f"--seed {seed}: give 0 to {2**32 - 1}")
     home = _home(audit.folder, space)
-    with told_in_one_line(audit.folder):
+    with report_in_one_line(audit.folder):
         home.mkdir(parents=True, exist_ok=True)
     audit.check_source()
     with one_job(home, "map"):
@@ -116,7 +116,7 @@ def load_map(audit_folder: str | Path, space: Space) -> Map | None:
         info = read_object(home / INFO_NAME, INFO_SHAPE, WAY_OUT)
         if info["embedding"] != _identity(EmbeddingFolder(Path(audit_folder) / "embeddings").plan() or {}):
             return None
-        with damage_told(home / INFO_NAME, WAY_OUT):
+        with report_damage(home / INFO_NAME, WAY_OUT):
             return _read_map(space, home / Path(info["folder"]).name, info)
     except (FileNotFoundError, AuditError):
         return None
@@ -163,8 +163,10 @@ def _sample(
     vectors = unit_rows(gather(shards, rows[chosen]))
     usable = np.isfinite(vectors).all(1)
     chosen, weights, vectors = chosen[usable], weights[usable], vectors[usable]
-    if len(chosen) < LEAST:
-        raise ParameterError(f"{audit.folder}: {len(chosen)} pairs with embeddings; a map needs {LEAST}")
+    if len(chosen) < LEAST_POINTS:
+        raise ParameterError(
+            f"{audit.folder}: {len(chosen)} pairs with embeddings; a map needs {LEAST_POINTS}"
+        )
     info = {
         "space": space,
         "points": len(chosen),
@@ -187,7 +189,7 @@ def choose(flagged: np.ndarray, probe: np.ndarray, points: int, rng: np.random.G
     of pairs ordered by subset and consistency has its share of every stratum.
     """
     rest = ~(flagged | probe)
-    chosen = [_evenly(np.flatnonzero(flagged), int(FLAGGED_SHARE * points), rng)]
+    chosen = [_evenly(np.flatnonzero(flagged), int(MOST_FLAGGED_SHARE * points), rng)]
     chosen.append(_evenly(np.flatnonzero(probe & ~flagged), points - len(chosen[0]), rng))
     chosen.append(_evenly(np.flatnonzero(rest), points - len(chosen[0]) - len(chosen[1]), rng))
     return np.concatenate(chosen)
@@ -202,8 +204,8 @@ def weigh(flagged: np.ndarray, probe: np.ndarray, chosen: np.ndarray) -> np.ndar
     group = np.where(flagged, 0, np.where(probe, 1, 2))
     every, here = np.bincount(group, minlength=3), np.bincount(group[chosen], minlength=3)
     share = (every / np.maximum(here, 1)).astype(np.float32)
-    found: np.ndarray = share[group[chosen]]
-    return found
+    weights: np.ndarray = share[group[chosen]]
+    return weights
 
 
 def _evenly(positions: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
@@ -241,5 +243,5 @@ def _current(home: Path) -> str:
 
 def _pictures(audit: Audit, rows: np.ndarray) -> list[Picture]:
     pairs = audit.pairs_at(rows)
-    held = dict(zip(pairs["row"].to_pylist(), pictures_of(audit.shards, pairs), strict=True))
-    return [held.get(row, NO_PICTURE) for row in rows.tolist()]
+    picture_of = dict(zip(pairs["row"].to_pylist(), pictures_of(audit.shards, pairs), strict=True))
+    return [picture_of.get(row, NO_PICTURE) for row in rows.tolist()]

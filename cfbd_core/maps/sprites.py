@@ -19,7 +19,7 @@ COLUMNS = 32
 PER_SHEET = 1024
 NEUTRAL = (225, 225, 225)  # around pictures that are not square, and in place of missing ones
 QUALITY = 75
-STEP = 128  # pictures between two reports of progress
+PICTURES_PER_REPORT = 128  # pictures between two reports of progress
 
 
 def write_sheets(
@@ -38,11 +38,11 @@ def write_sheets(
         for first in range(0, len(pictures), PER_SHEET):
             here = pictures[first : first + PER_SHEET]
             sheet = Image.new("RGB", (COLUMNS * TILE, -(-len(here) // COLUMNS) * TILE), NEUTRAL)
-            for start in range(0, len(here), STEP):
-                tiles = pool.map(_tile, thumbnails.get(here[start : start + STEP]))
+            for start in range(0, len(here), PICTURES_PER_REPORT):
+                tiles = pool.map(_tile, thumbnails.get(here[start : start + PICTURES_PER_REPORT]))
                 for number, tile in enumerate(tiles, start):
                     sheet.paste(tile, (number % COLUMNS * TILE, number // COLUMNS * TILE))
-                progress("pictures", first + min(start + STEP, len(here)), len(pictures))
+                progress("pictures", first + min(start + PICTURES_PER_REPORT, len(here)), len(pictures))
             path = folder / f"sheet_{len(sheets):04d}.webp"
             sheet.save(path, "WEBP", quality=QUALITY, method=2)
             sheets.append(path)

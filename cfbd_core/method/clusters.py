@@ -10,9 +10,9 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """Cluster numbers ``of`` int64 (n,) from 0, by first member; a pair that is like no other is alone in one."""
+    """Cluster ``numbers`` int64 (n,) from 0, by first member; a pair that is like no other is alone in one."""
 
-    of: np.ndarray
+    numbers: np.ndarray
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -20,23 +20,23 @@ class Clusters:
     @cached_property
     def sizes(self) -> np.ndarray:
         """Pairs in each cluster, int64 (m,)."""
-        return np.bincount(self.of)
+        return np.bincount(self.numbers)
 
     @cached_property
     def first(self) -> np.ndarray:
         """The first pair of each cluster, its representative, int64 (m,): what statistics see of it."""
-        return np.unique(self.of, return_index=True)[1].astype(np.int64)
+        return np.unique(self.numbers, return_index=True)[1].astype(np.int64)
 
     @property
     def first_of(self) -> np.ndarray:
         """The representative of each pair, int64 (n,)."""
-        found: np.ndarray = self.first[self.of]
-        return found
+        firsts: np.ndarray = self.first[self.numbers]
+        return firsts
 
     @property
     def repeated(self) -> np.ndarray:
         """Which pairs are like another, bool (n,)."""
-        mask: np.ndarray = self.sizes[self.of] > 1
+        mask: np.ndarray = self.sizes[self.numbers] > 1
         return mask
 
     def counts(self) -> dict[str, int]:
@@ -54,14 +54,14 @@ class Clusters:
         """The pairs, ascending, of the largest clusters of two and more; of equal ones the first."""
         several = np.flatnonzero(self.sizes > 1)
         chosen = several[np.argsort(-self.sizes[several], kind="stable")][:count]
-        inside = np.flatnonzero(np.isin(self.of, chosen))
-        inside = inside[np.argsort(self.of[inside], kind="stable")]
-        parts = np.split(inside, np.flatnonzero(np.diff(self.of[inside])) + 1) if len(inside) else []
-        by_number = {int(self.of[part[0]]): part for part in parts}
+        inside = np.flatnonzero(np.isin(self.numbers, chosen))
+        inside = inside[np.argsort(self.numbers[inside], kind="stable")]
+        parts = np.split(inside, np.flatnonzero(np.diff(self.numbers[inside])) + 1) if len(inside) else []
+        by_number = {int(self.numbers[part[0]]): part for part in parts}
         return [by_number[int(number)] for number in chosen]
 
 
-def of_labels(labels: np.ndarray) -> Clusters:
+def from_labels(labels: np.ndarray) -> Clusters:
     """Pairs of equal ``labels`` (n,) are one cluster."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
@@ -76,4 +76,4 @@ def alone(n: int) -> Clusters:
 
 def both(one: Clusters, other: Clusters) -> Clusters:
     """Pairs that are alike in both ways: of images and of captions, these are the ones that may be collapsed."""
-    return of_labels(one.of * len(other) + other.of)
+    return from_labels(one.numbers * len(other) + other.numbers)

@@ -44,7 +44,7 @@ def stages_of_distinct(
     """
     if clusters is None:
         return both_stages(consistency, mixture, params, correlate, keys_of)
-    first, of = clusters.first, clusters.of
+    first, cluster_of = clusters.first, clusters.numbers
     stages = both_stages(
         consistency[first],
         mixture,
@@ -54,8 +54,8 @@ def stages_of_distinct(
     )
     coarse = replace(
         stages.coarse,
-        subset=stages.coarse.subset[of],
+        subset=stages.coarse.subset[cluster_of],
         probe=first[stages.coarse.probe],
         overlap=first[stages.coarse.overlap],
     )
-    return Stages(coarse, stages.z[of], stages.gamma_z, stages.flagged[of])
+    return Stages(coarse, stages.z[cluster_of], stages.gamma_z, stages.flagged[cluster_of])

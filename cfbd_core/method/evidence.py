@@ -15,9 +15,9 @@ import numpy as np
 
 from cfbd_core.method.scores import Rows, gather, shards_of, unit_rows
 
-DRAWS = 200
+NULL_DRAWS = 200
 WEAK, STRONG = 0.05, 0.10  # of the way from random captions to identical ones, beyond the farthest draw
-MOST_ROWS = 2**14  # gathered at a time
+MOST_GATHERED_ROWS = 2**14  # gathered at a time
 
 Level = Literal["none", "weak", "strong"]
 CaptionsOf = Callable[[np.ndarray], list[str]]
@@ -55,7 +55,7 @@ def evidence(
     *,
     captions_of: CaptionsOf | None = None,
     seed: int = 0,
-    draws: int = DRAWS,
+    draws: int = NULL_DRAWS,
 ) -> Evidence:
     """Judge D_p, the rows ``probe`` (q,) of the caption embeddings ``text`` (N, d; or shards of it).
 
@@ -128,10 +128,10 @@ def _null(shards: Rows, rows: np.ndarray, q: int, seed: int, draws: int) -> np.n
     if q < 2 or len(rows) < q:
         return np.empty(0)
     rng = np.random.default_rng(seed)
-    at_once = max(1, MOST_ROWS // q)
-    found: list[float] = []
+    at_once = max(1, MOST_GATHERED_ROWS // q)
+    cohesions: list[float] = []
     for start in range(0, draws, at_once):
         sets = [rows[rng.choice(len(rows), q, replace=False)] for _ in range(min(at_once, draws - start))]
         vectors = np.split(gather(shards, np.concatenate(sets)), len(sets))
-        found += [cohesion for part in vectors if (cohesion := cohesion_of(part)) is not None]
-    return np.array(found)
+        cohesions += [cohesion for part in vectors if (cohesion := cohesion_of(part)) is not None]
+    return np.array(cohesions)

@@ -46,8 +46,8 @@ def _chance_of_few(hits: int, n: int, pool: int, inside: int) -> float:
     """P(at most ``hits``) when n are drawn from a pool that holds ``inside``: the hypergeometric's terms, summed."""
     from scipy.special import gammaln, logsumexp
 
-    def ways(of: int | np.ndarray, chosen: int | np.ndarray) -> np.ndarray:
-        counted: np.ndarray = gammaln(of + 1) - gammaln(chosen + 1) - gammaln(of - chosen + 1)
+    def ways(total: int | np.ndarray, chosen: int | np.ndarray) -> np.ndarray:
+        counted: np.ndarray = gammaln(total + 1) - gammaln(chosen + 1) - gammaln(total - chosen + 1)
         return counted
 
     k = np.arange(max(0, n - (pool - inside)), min(hits, inside) + 1)

@@ -101,7 +101,7 @@ def fit_mixture(
             f"all {len(finite)} pairs have the same score {low:g}; check the images and captions, "
             "there is nothing to split"
         )
-    histogram = _Histogram.of(finite, bins)
+    histogram = _Histogram.from_values(finite, bins)
     state = _starts(histogram, k, np.random.default_rng(seed), restarts if k > 1 else 1)
     logl, state, cycles, converged = _climb(histogram, state, max(TOLERANCE, 1e-4 / len(finite)))
     best = int(np.argmax(logl))
@@ -133,7 +133,7 @@ class _Histogram:
     scale: float
 
     @classmethod
-    def of(cls, ordered: np.ndarray, bins: int) -> _Histogram:
+    def from_values(cls, ordered: np.ndarray, bins: int) -> _Histogram:
         """Reduce sorted values (n,) to at most 2·``bins`` bins."""
         n = len(ordered)
         by_width = np.searchsorted(ordered, np.linspace(ordered[0], ordered[-1], bins + 1)[1:-1])
@@ -185,8 +185,8 @@ def _climb(
         gain = logl - best_logl[active]
         best_logl[active] = logl
         cycles[active] += 1
-        for kept, part in zip(best, state, strict=True):
-            kept[active] = part
+        for values, part in zip(best, state, strict=True):
+            values[active] = part
         going = ~(gain < tolerance)
         converged[active[~going]] = True
         active = active[going]

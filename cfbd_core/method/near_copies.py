@@ -6,12 +6,12 @@ is what the encoder calls near, so a threshold belongs to an encoder. For `mini`
 anew, and links 6 of 328 thousand pairs of different photos (series of one scene); ``NEAR_CAPTION`` takes captions that
 differ in a full stop, an article or a word's form, and few that differ in more.
 
-Up to ``EXACT_UP_TO`` rows every two are compared. Beyond, rows are compared that share a bucket in one of L tables of
-b random hyperplanes through the mean (Charikar 2002): two rows at an angle θ share one with chance
-1 − (1 − (1 − θ/π)^b)^L. L is chosen so that two rows at the threshold are compared with chance ``recall`` at least,
-if both are as far from the mean as 95 % of rows are; rows nearer to it look at a wider angle and are found less often.
-A million rows of width 256 take half a minute of CPU time and 3 GB.
-Links are single, so a chain of near pairs is one cluster, however unlike its ends.
+Up to ``MOST_EXACT_ROWS`` rows every two are compared. Beyond, rows are compared that share a bucket in one of L tables
+of b random hyperplanes through the mean (Charikar 2002): two rows at an angle θ share one with chance 1 − (1 − (1 −
+θ/π)^b)^L. L is chosen so that two rows at the threshold are compared with chance ``recall`` at least, if both are as
+far from the mean as 95 % of rows are; rows nearer to it look at a wider angle and are found less often. A million rows
+of width 256 take half a minute of CPU time and 3 GB. Links are single, so a chain of near pairs is one cluster, however
+unlike its ends.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from collections.abc import Iterator
 import numpy as np
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.method.clusters import Clusters, of_labels
+from cfbd_core.method.clusters import Clusters, from_labels
 from cfbd_core.method.scores import unit_rows
 
 NEAR_IMAGE, NEAR_CAPTION = 0.95, 0.98
-EXACT_UP_TO = 30_000
+MOST_EXACT_ROWS = 30_000
 RECALL = 0.95
 FEWEST_BITS, MOST_BITS = 8, 24
 MOST_TABLES = 200
-CLOSEST = 0.05  # the quantile of distances from the mean that tables are made for
-SAMPLE = 20_000
+CLOSEST_QUANTILE = 0.05  # the quantile of distances from the mean that tables are made for
+SAMPLE_ROWS = 20_000
 BLOCK_VALUES = 2**23  # cosines held at a time: 32 MB
-LARGE_BUCKET = 64  # rows: larger buckets are compared by a matrix product
+LARGE_BUCKET_ROWS = 64  # rows: larger buckets are compared by a matrix product
 
 
 def near_clusters(
     vectors: np.ndarray,
     threshold: float,
     *,
-    exact_up_to: int = EXACT_UP_TO,
+    exact_up_to: int = MOST_EXACT_ROWS,
     recall: float = RECALL,
     seed: int = 0,
 ) -> Clusters:
@@ -56,20 +56,20 @@ def near_clusters(
         raise ParameterError(f"recall {recall}: give a share between 0 and 1, e.g. {RECALL}")
     n = len(vectors)
     if not n:
-        return of_labels(np.empty(0, np.int64))
+        return from_labels(np.empty(0, np.int64))
     whole = np.ascontiguousarray(vectors)
-    same = of_labels(whole.view(np.dtype((np.void, whole.dtype.itemsize * whole.shape[1]))).ravel())
+    same = from_labels(whole.view(np.dtype((np.void, whole.dtype.itemsize * whole.shape[1]))).ravel())
     unit = unit_rows(whole[same.first])
     usable = np.flatnonzero(np.isfinite(unit).all(1))
     unit = unit[usable]
     few = len(unit) <= max(exact_up_to, 1)
     links = _all_links(unit, threshold) if few else _links(unit, threshold, recall, seed)
-    found = np.arange(len(same))
-    found[usable] = usable[_components(links, len(unit))]
-    labels = found[same.of]
-    blank = ~np.isin(same.of, usable)
+    numbers = np.arange(len(same))
+    numbers[usable] = usable[_components(links, len(unit))]
+    labels = numbers[same.numbers]
+    blank = ~np.isin(same.numbers, usable)
     labels[blank] = len(same) + np.flatnonzero(blank)  # zeros are no likeness
-    return of_labels(labels)
+    return from_labels(labels)
 
 
 def tables_for(threshold: float, closest: float, bits: int, recall: float) -> int:
@@ -104,9 +104,9 @@ def _links(
     """The links among rows that share a bucket of a table."""
     rng = np.random.default_rng(seed)
     bits = int(np.clip(round(math.log2(len(unit))), FEWEST_BITS, MOST_BITS))
-    sample = unit[rng.choice(len(unit), min(SAMPLE, len(unit)), replace=False)]
+    sample = unit[rng.choice(len(unit), min(SAMPLE_ROWS, len(unit)), replace=False)]
     mean = sample.mean(0)
-    closest = float(np.quantile(np.linalg.norm(sample - mean, axis=1), CLOSEST))
+    closest = float(np.quantile(np.linalg.norm(sample - mean, axis=1), CLOSEST_QUANTILE))
     powers = 1 << np.arange(bits)
     for _ in range(tables_for(threshold, closest, bits, recall)):
         planes = rng.standard_normal((unit.shape[1], bits), np.float32)
@@ -114,10 +114,10 @@ def _links(
         order = np.argsort(bucket, kind="stable")
         starts = np.flatnonzero(np.diff(bucket[order], prepend=-1))
         sizes = np.diff(starts, append=len(order))
-        for size in np.unique(sizes[(sizes > 1) & (sizes <= LARGE_BUCKET)]):
+        for size in np.unique(sizes[(sizes > 1) & (sizes <= LARGE_BUCKET_ROWS)]):
             members = order[starts[sizes == size][:, None] + np.arange(size)]
             yield from _small_buckets(unit, members, threshold)
-        for at in np.flatnonzero(sizes > LARGE_BUCKET):
+        for at in np.flatnonzero(sizes > LARGE_BUCKET_ROWS):
             members = order[starts[at] : starts[at] + sizes[at]]
             for one, other in _all_links(unit[members], threshold):
                 yield members[one], members[other]
@@ -145,24 +145,24 @@ def _components(links: Iterator[tuple[np.ndarray, np.ndarray]], n: int) -> np.nd
     from scipy.sparse.csgraph import connected_components
 
     component = np.arange(n)
-    held: list[tuple[np.ndarray, np.ndarray]] = []
+    chunks: list[tuple[np.ndarray, np.ndarray]] = []
     waiting = 0
 
     def merge() -> None:
         nonlocal component, waiting
-        one, other = (component[np.concatenate(side)] for side in zip(*held, strict=True))
+        one, other = (component[np.concatenate(side)] for side in zip(*chunks, strict=True))
         graph = coo_matrix((np.ones(len(one), bool), (one, other)), shape=(n, n))
         component = connected_components(graph, directed=False)[1][component]
-        held.clear()
+        chunks.clear()
         waiting = 0
 
     for link in links:
-        held.append(link)
+        chunks.append(link)
         waiting += len(link[0])
         if waiting >= BLOCK_VALUES:
             merge()
-    if held:
+    if chunks:
         merge()
     _, first, inverse = np.unique(component, return_index=True, return_inverse=True)
-    found: np.ndarray = first[inverse]
-    return found
+    labels: np.ndarray = first[inverse]
+    return labels

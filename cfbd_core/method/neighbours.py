@@ -32,8 +32,8 @@ def cosines_to(embeddings: Rows, vector: np.ndarray) -> np.ndarray:
     query = unit_rows(np.asarray(vector, np.float32)[None])[0]
     if not np.isfinite(query).all():
         return np.full(sum(map(len, shards)), -np.inf, np.float32)
-    found: np.ndarray = np.nan_to_num(products_with(shards, query), nan=-np.inf)
-    return found
+    cosines: np.ndarray = np.nan_to_num(products_with(shards, query), nan=-np.inf)
+    return cosines
 
 
 def nearest_of(cosines: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:

@@ -15,7 +15,7 @@ from cfbd_core.method.mixture import Mixture
 
 STARTING_BOXES = 64
 HALVINGS = 30
-MOST_OPEN = 4096  # boxes; where so many stay open, γ is all but the posterior over a whole stretch
+MOST_OPEN_BOXES = 4096  # boxes; where so many stay open, γ is all but the posterior over a whole stretch
 EPSILON = float(np.finfo(np.float64).eps)
 SMALLEST = float(np.nextafter(0.0, 1.0))
 
@@ -26,7 +26,7 @@ def posterior_above(mixture: Mixture, x: np.ndarray, gamma: float) -> np.ndarray
     False where x is not finite.
     """
     above = np.zeros(len(x), bool)
-    low, high = (float(found) for found in _range(x))
+    low, high = (float(bound) for bound in _range(x))
     if not low <= high:
         return above
     sure, still_open = _boxes(mixture, low, high, gamma)
@@ -62,7 +62,7 @@ def _boxes(mixture: Mixture, low: float, high: float, gamma: float) -> tuple[np.
         boxes = np.concatenate(
             [np.column_stack([boxes[:, 0], middle]), np.column_stack([middle, boxes[:, 1]])]
         )
-        if not len(boxes) or len(boxes) > MOST_OPEN:
+        if not len(boxes) or len(boxes) > MOST_OPEN_BOXES:
             break
     return _joined(np.concatenate(sure)), _joined(boxes)
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from cfbd_core.method.metrics import areas_under, pr_curve, roc_curve
 
-BINS = 160
-NARROWEST = 1e-12  # a range of values below it is drawn as one value: its bins would overflow float32
+HISTOGRAM_BINS = 160
+NARROWEST_RANGE = 1e-12  # a range of values below it is drawn as one value: its bins would overflow float32
 Curve = dict[str, list[float]]
 
 
@@ -21,39 +21,39 @@ class ScoreColumn:
 
     @cached_property
     def edges(self) -> np.ndarray:
-        """Edges (BINS + 1,) of equally wide bins from the smallest to the largest value."""
+        """Edges (HISTOGRAM_BINS + 1,) of equally wide bins from the smallest to the largest value."""
         finite = self.values[np.isfinite(self.values)]
         low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-        if high - low < NARROWEST:
+        if high - low < NARROWEST_RANGE:
             low, high = low - 0.5, high + 0.5
-        return np.linspace(low, high, BINS + 1)
+        return np.linspace(low, high, HISTOGRAM_BINS + 1)
 
     @cached_property
     def bins(self) -> np.ndarray:
-        """The bin of every value, uint8 (n,); BINS for a NaN."""
-        scale = BINS / (self.edges[-1] - self.edges[0])
+        """The bin of every value, uint8 (n,); HISTOGRAM_BINS for a NaN."""
+        scale = HISTOGRAM_BINS / (self.edges[-1] - self.edges[0])
         place = (self.values - np.float32(self.edges[0])) * np.float32(scale)
-        place = np.nan_to_num(np.minimum(place, BINS - 1), copy=False, nan=BINS)
+        place = np.nan_to_num(np.minimum(place, HISTOGRAM_BINS - 1), copy=False, nan=HISTOGRAM_BINS)
         bins: np.ndarray = place.astype(np.uint8)
         return bins
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """How many values fall into each bin, (BINS,)."""
-        return np.bincount(self.bins, minlength=BINS + 1)[:BINS]
+        """How many values fall into each bin, (HISTOGRAM_BINS,)."""
+        return np.bincount(self.bins, minlength=HISTOGRAM_BINS + 1)[:HISTOGRAM_BINS]
 
     def histogram(self, group: np.ndarray, groups: int) -> np.ndarray:
-        """Pairs in each bin, by ``group`` int8 (n,) from 0 to ``groups`` − 1: counts (groups, BINS).
+        """Pairs in each bin, by ``group`` int8 (n,) from 0 to ``groups`` − 1: counts (groups, HISTOGRAM_BINS).
 
         A negative group is left out.
         """
         cell = self.bins.astype(np.int32) * (groups + 1) + (group + 1)
-        counts = np.bincount(cell, minlength=(BINS + 1) * (groups + 1))
-        return counts.reshape(BINS + 1, groups + 1)[:BINS, 1:].T
+        counts = np.bincount(cell, minlength=(HISTOGRAM_BINS + 1) * (groups + 1))
+        return counts.reshape(HISTOGRAM_BINS + 1, groups + 1)[:HISTOGRAM_BINS, 1:].T
 
     def histogram_of(self, positions: np.ndarray) -> np.ndarray:
-        """How many of the pairs at ``positions`` (m,) fall into each bin, (BINS,)."""
-        return np.bincount(self.bins[positions], minlength=BINS + 1)[:BINS]
+        """How many of the pairs at ``positions`` (m,) fall into each bin, (HISTOGRAM_BINS,)."""
+        return np.bincount(self.bins[positions], minlength=HISTOGRAM_BINS + 1)[:HISTOGRAM_BINS]
 
     @cached_property
     def order(self) -> np.ndarray:

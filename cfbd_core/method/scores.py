@@ -20,11 +20,11 @@ import numpy as np
 from cfbd_core.method.cosines import half_cosines
 
 CHUNK_VALUES = 2**20  # embedding values handled at a time: 4 MB in float32 stay in the cache
-COMPILED_FROM = 2**17  # rows: with fewer, compiling takes longer than the work
+LEAST_COMPILED_ROWS = 2**17  # rows: with fewer, compiling takes longer than the work
 NORMAL_MAD = 1.4826  # the standard deviation of a normal distribution in units of its MAD
 HUBER = 1.345  # the usual constant: 95 % efficiency on normal errors
 ROBUST_STEPS = 20
-SAMPLE = 2**14  # pairs that say what all captions, or images, have in common
+SAMPLE_PAIRS = 2**14  # pairs that say what all captions, or images, have in common
 
 Rows = np.ndarray | Sequence[np.ndarray]
 
@@ -53,8 +53,8 @@ def consistency_scores(image: np.ndarray, text: np.ndarray, synthetic: np.ndarra
         i, t, synth = unit_rows(image[rows]), unit_rows(text[rows]), unit_rows(synthetic[rows])
         original, generated = _dots(i, t), _dots(i, synth)
         s_o, s_g = np.maximum(original, 0), np.maximum(generated, 0)
-        found = (s_o, s_g, np.abs(s_g - s_o), generated - original, 1 - _dots(synth, t))
-        for column, values in zip(columns, found, strict=True):
+        values_of_columns = (s_o, s_g, np.abs(s_g - s_o), generated - original, 1 - _dots(synth, t))
+        for column, values in zip(columns, values_of_columns, strict=True):
             column[rows] = values
     unscored = np.isnan(columns[-1]) | np.isnan(columns[0])
     for column in columns:
@@ -86,18 +86,18 @@ def products_with(embeddings: Rows, direction: np.ndarray) -> np.ndarray:
     ``direction`` float32 (d,): of unit length, these are cosines.
     """
     shards = shards_of(embeddings)
-    found = np.full(sum(map(len, shards)), np.nan, np.float32)
-    if len(found) >= COMPILED_FROM and all(shard.dtype == np.float16 for shard in shards):
-        half_cosines(shards, direction, found)
-        return found
+    products = np.full(sum(map(len, shards)), np.nan, np.float32)
+    if len(products) >= LEAST_COMPILED_ROWS and all(shard.dtype == np.float16 for shard in shards):
+        half_cosines(shards, direction, products)
+        return products
     start = 0
     for shard in shards:
         for rows in _chunks(len(shard), shard.shape[1]):
-            found[start + rows.start : start + rows.stop] = np.einsum(
+            products[start + rows.start : start + rows.stop] = np.einsum(
                 "ij,j->i", unit_rows(shard[rows]), direction
             )
         start += len(shard)
-    return found
+    return products
 
 
 def calibrated_residual(s_g: np.ndarray, residual: np.ndarray) -> np.ndarray:
@@ -149,13 +149,13 @@ def gather(rows: Rows, at: np.ndarray) -> np.ndarray:
     shards = shards_of(rows)
     ends = np.cumsum([len(shard) for shard in shards])
     at = np.asarray(at)
-    found = np.empty((len(at), shards[0].shape[1]), np.float32)
+    gathered = np.empty((len(at), shards[0].shape[1]), np.float32)
     shard_of = np.searchsorted(ends, at, side="right")
     for number in np.unique(shard_of):
         mine = shard_of == number
         shard = shards[number]
-        found[mine] = shard[at[mine] - (ends[number] - len(shard))]
-    return found
+        gathered[mine] = shard[at[mine] - (ends[number] - len(shard))]
+    return gathered
 
 
 class LazyRows(ABC):
@@ -187,8 +187,8 @@ class LazyRows(ABC):
     def __getitem__(self, key: Any) -> np.ndarray:
         """The vectors that a slice, numbers (m,) or a mask (N,) choose, float32 (m, d); one number: (d,)."""
         chosen = self.rows[key]
-        found = self.made(np.atleast_1d(chosen))
-        return found[0] if np.ndim(chosen) == 0 else found
+        vectors = self.made(np.atleast_1d(chosen))
+        return vectors[0] if np.ndim(chosen) == 0 else vectors
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
@@ -231,10 +231,10 @@ def _chunks(n: int, width: int) -> Iterator[slice]:
 
 
 def common_direction(shards: Rows, rows: np.ndarray) -> np.ndarray:
-    """Mean unit vector float32 (d,) of at most ``SAMPLE`` of the embeddings at ``rows`` (n,), evenly spaced."""
-    at = rows[np.unique(np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(np.int64))]
+    """Mean unit vector float32 (d,) of at most ``SAMPLE_PAIRS`` of the embeddings at ``rows`` (n,), evenly spaced."""
+    at = rows[np.unique(np.linspace(0, len(rows) - 1, min(SAMPLE_PAIRS, len(rows))).astype(np.int64))]
     unit = unit_rows(gather(shards, at))
     usable = np.isfinite(unit).all(1)
     mean = unit[usable].mean(0, dtype=np.float64) if usable.any() else np.zeros(unit.shape[1])
-    found: np.ndarray = mean.astype(np.float32)
-    return found
+    direction: np.ndarray = mean.astype(np.float32)
+    return direction

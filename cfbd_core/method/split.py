@@ -161,14 +161,14 @@ def choose_gamma_z(
     if rule in ("auto", "null"):
         return GammaZ(null_cut, "null", detail, null_cut)
     usable = z[np.isfinite(z) & (subset != UNSCORED)].astype(np.float64)
-    found = _valley(usable) if rule == "valley" else _crossing(usable)
+    cut = _valley(usable) if rule == "valley" else _crossing(usable)
     name = "the deepest valley" if rule == "valley" else "the crossing of two components"
-    if found is None:
+    if cut is None:
         return GammaZ(np.inf, rule, f"z has no such point as {name}: nothing is flagged", null_cut)
-    if not found > null_cut:
-        told = f"{name}, at {found:.4f}, is not above the null cut {null_cut:.4f}: nothing is flagged"
-        return GammaZ(np.inf, rule, told, null_cut)
-    return GammaZ(found, rule, f"{name}; above the null cut {null_cut:.4f}", null_cut)
+    if not cut > null_cut:
+        reason = f"{name}, at {cut:.4f}, is not above the null cut {null_cut:.4f}: nothing is flagged"
+        return GammaZ(np.inf, rule, reason, null_cut)
+    return GammaZ(cut, rule, f"{name}; above the null cut {null_cut:.4f}", null_cut)
 
 
 def fine_verdict(z: np.ndarray, subset: np.ndarray, gamma_z: float, recheck: bool = True) -> np.ndarray:
@@ -185,9 +185,9 @@ def fine_verdict(z: np.ndarray, subset: np.ndarray, gamma_z: float, recheck: boo
     return flagged
 
 
-def all_warnings(coarse: CoarseSplit, found: Evidence, flagged: np.ndarray) -> tuple[str, ...]:
+def all_warnings(coarse: CoarseSplit, evidence: Evidence, flagged: np.ndarray) -> tuple[str, ...]:
     """What is odd about a split that flags bool (N,), a sentence each."""
-    if found.level == "strong" and not flagged.any():
+    if evidence.level == "strong" and not flagged.any():
         return (*coarse.warnings, "the evidence is strong, yet no z is above γ_z; look at D_p and lower γ_z")
     return coarse.warnings
 
@@ -244,8 +244,10 @@ def _null_cut(z: np.ndarray, subset: np.ndarray, kappa: float) -> tuple[float, s
         spread, name = float(np.sqrt(np.pi / 2) * deviation.mean()), "1.2533·mean deviation, the MAD being 0"
     if spread == 0:
         return np.inf, f"all z of {where} are equal: nothing is flagged"
-    told = f"median {median:.4f} + {kappa:g}·{spread:.4f} ({name}) of z over {where}, {len(null):,} pairs"
-    return median + kappa * spread, told
+    description = (
+        f"median {median:.4f} + {kappa:g}·{spread:.4f} ({name}) of z over {where}, {len(null):,} pairs"
+    )
+    return median + kappa * spread, description
 
 
 def _valley(z: np.ndarray) -> float | None:

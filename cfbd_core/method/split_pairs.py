@@ -60,7 +60,9 @@ def split_pairs(
         keys_of=lambda places: keys_of(rows[places]),
     )
     coarse, gamma_z, poisoned = stages.coarse, stages.gamma_z, stages.flagged
-    found = evidence(texts, rows[coarse.probe], rows[counted], captions_of=captions_of, seed=params.seed)
+    evidence_of_pairs = evidence(
+        texts, rows[coarse.probe], rows[counted], captions_of=captions_of, seed=params.seed
+    )
     finite = gamma_z.value if np.isfinite(gamma_z.value) else None
     summary = {
         "params": {
@@ -78,8 +80,8 @@ def split_pairs(
         "mixture": mixture.to_dict(),
         "coarse_cut": coarse.cut,
         "gamma_z_detail": gamma_z.detail,
-        "evidence": found.to_dict(),
-        "warnings": list(all_warnings(coarse, found, poisoned)),
+        "evidence": evidence_of_pairs.to_dict(),
+        "warnings": list(all_warnings(coarse, evidence_of_pairs, poisoned)),
     }
     return SplitResult(
         z=stages.z,

@@ -29,7 +29,7 @@ def content_hash(data: bytes) -> bytes:
 
 def as_hashes(column: np.ndarray) -> list[bytes]:
     """Hashes of 16 bytes (n,) as bytes, empty where there is none; numpy drops the zeros at a hash's end."""
-    return [found.ljust(HASH_BYTES, b"\0") if found else b"" for found in column.tolist()]
+    return [value.ljust(HASH_BYTES, b"\0") if value else b"" for value in column.tolist()]
 
 
 class PictureDigests:
@@ -46,10 +46,10 @@ class PictureDigests:
         Raises AuditError where the file is damaged.
         """
         try:
-            held = map_array(self.digest_path, HASHES, (None,), DAMAGED)
+            stored = map_array(self.digest_path, HASHES, (None,), DAMAGED)
         except FileNotFoundError:
             return None
-        return _at(held, rows)
+        return _at(stored, rows)
 
     def stamps(self, rows: np.ndarray) -> np.ndarray:
         """The stamp of each of ``rows`` int64 (n,): int64 (n, 3), zeros where there is no usable one."""
@@ -86,19 +86,19 @@ class PictureDigests:
 
 def _put(path: Path, first: int, values: np.ndarray, mine: np.ndarray) -> None:
     """Write those of ``values`` that are ``mine`` from row ``first`` on; not through a map, which a full disk kills."""
-    held = np.lib.format.open_memmap(path, "r")
-    whole = np.array(held[first : first + len(values)])
+    stored = np.lib.format.open_memmap(path, "r")
+    whole = np.array(stored[first : first + len(values)])
     whole[mine] = values[mine]
     with path.open("r+b") as file:
-        file.seek(held.offset + first * held.strides[0])
+        file.seek(stored.offset + first * stored.strides[0])
         file.write(whole.data)
 
 
-def _at(held: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    found = np.zeros((len(rows), *held.shape[1:]), held.dtype)
-    inside = (rows >= 0) & (rows < len(held))
-    found[inside] = held[rows[inside]]
-    return found
+def _at(stored: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    values = np.zeros((len(rows), *stored.shape[1:]), stored.dtype)
+    inside = (rows >= 0) & (rows < len(stored))
+    values[inside] = stored[rows[inside]]
+    return values
 
 
 def _is_whole(path: Path, kind: DTypeLike, shape: tuple[int, ...]) -> bool:

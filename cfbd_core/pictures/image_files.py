@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from cfbd_core.pictures.place import PicturePlace
 
 MAX_FILE_BYTES = 1 << 29
-OPEN_FILES = 16
-CACHED_ROW_GROUPS = 2
+MOST_OPEN_FILES = 16
+MOST_CACHED_ROW_GROUPS = 2
 
 
 class BadImage(Exception):
@@ -232,9 +232,11 @@ def _read_cell(path: str, row: int, code: int) -> bytes:
     return data or b""
 
 
-_descriptors: _Recent[_Version, _Descriptor] = _Recent(OPEN_FILES, lambda version: _Descriptor(version[0]))
-_parquets: _Recent[_Version, _ParquetPictures] = _Recent(CACHED_ROW_GROUPS, _ParquetPictures)
-_row_groups: _Recent[tuple[_Version, int, str], Any] = _Recent(CACHED_ROW_GROUPS, _row_group)
+_descriptors: _Recent[_Version, _Descriptor] = _Recent(
+    MOST_OPEN_FILES, lambda version: _Descriptor(version[0])
+)
+_parquets: _Recent[_Version, _ParquetPictures] = _Recent(MOST_CACHED_ROW_GROUPS, _ParquetPictures)
+_row_groups: _Recent[tuple[_Version, int, str], Any] = _Recent(MOST_CACHED_ROW_GROUPS, _row_group)
 
 
 def _forget() -> None:

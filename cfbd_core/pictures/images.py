@@ -52,7 +52,7 @@ REASONS = (
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "ICO")
 MAX_PIXELS = 64_000_000  # 192 MB of RGB, some 0.8 GB on the way to it
 LARGE_PIXELS = 16_000_000  # above, pictures are decoded one at a time and come smaller if they can
-ENOUGH_SIDE = 4 * 448  # px of the short side: four times the widest input of usual encoders
+LEAST_SHORT_SIDE = 4 * 448  # px of the short side: four times the widest input of usual encoders
 BAND_PIXELS = 1 << 20  # deep grey is scaled so many pixels at a time
 
 # Pillow warns of large pictures and odd EXIF blocks; what matters here is refused with a reason.
@@ -63,7 +63,7 @@ def decode_image(data: bytes) -> Image.Image:
     """Decode the first frame to RGB, upright (EXIF), transparency over white, 16 bits scaled to 8.
 
     A picture of more than ``LARGE_PIXELS`` comes back smaller by a whole factor while its short side
-    stays at least ``ENOUGH_SIDE``; all others come as they are. Raises :class:`BadImage`.
+    stays at least ``LEAST_SHORT_SIDE``; all others come as they are. Raises :class:`BadImage`.
     """
     if not data:
         raise BadImage("empty file")
@@ -118,11 +118,11 @@ _large = _Turns()
 def _decoded(picture: ImageFile.ImageFile, shrink: bool) -> Image.Image:
     if shrink:
         short = min(picture.size)
-        width, height = (-(-side * ENOUGH_SIDE // short) for side in picture.size)
+        width, height = (-(-side * LEAST_SHORT_SIDE // short) for side in picture.size)
         picture.draft(None, (width, height))  # a JPEG then decodes at a half, a quarter or an eighth
     picture.load()
     upright = _upright(picture)
-    factor = min(upright.size) // ENOUGH_SIDE if shrink else 1
+    factor = min(upright.size) // LEAST_SHORT_SIDE if shrink else 1
     if factor <= 1:
         return _as_rgb(upright)
     if upright.mode in ("L", "LA", "RGB", "RGBA") and "transparency" not in upright.info:

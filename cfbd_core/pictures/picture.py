@@ -72,5 +72,5 @@ def pictures_of(
         places = places_of(pairs)
     else:
         rows = np.array([pair.get("row", NO_ROW) for pair in pairs], np.int64)
-        places = [PicturePlace.of(pair) for pair in pairs]
+        places = [PicturePlace.from_pair(pair) for pair in pairs]
     return list(map(Picture, places, as_hashes(known.image_hashes(rows))))

@@ -26,7 +26,7 @@ class PicturePlace(NamedTuple):
     size: int | None = None
 
     @classmethod
-    def of(cls, pair: Mapping[str, Any]) -> Self:
+    def from_pair(cls, pair: Mapping[str, Any]) -> Self:
         """The place that a pair's ``COLUMNS`` say."""
         file, offset, size = (pair[name] for name in COLUMNS)
         return cls(file or "", offset, size)
@@ -53,4 +53,4 @@ def places_of(pairs: pa.Table | pa.RecordBatch) -> list[PicturePlace]:
 
 def place_at(pairs: pa.Table, position: int) -> PicturePlace:
     """The place of the picture of one pair of a table."""
-    return PicturePlace.of({name: pairs[name][position].as_py() for name in COLUMNS})
+    return PicturePlace.from_pair({name: pairs[name][position].as_py() for name in COLUMNS})

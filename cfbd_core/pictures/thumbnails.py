@@ -24,7 +24,7 @@ from cfbd_core.machine.workers import usable_cores
 from cfbd_core.pictures.images import BadImage, bad_where_it_fails, decode_image
 from cfbd_core.pictures.picture import KnownHashes, Picture, pictures_of
 
-SIDE = 256  # px, the long side
+LONG_SIDE = 256  # px, the long side
 QUALITY = 80
 METHOD = 2  # WebP's effort: 4, the default, takes twice as long for 4 % less
 VERSION_BYTES = 8
@@ -58,7 +58,7 @@ class Thumbnails:
         self._audit = Path(folder).resolve()
         self.folder = self._audit / "thumbnails"
 
-    def of(self, known: KnownHashes, pairs: Sequence[Mapping[str, Any]]) -> list[Thumbnail]:
+    def of_pairs(self, known: KnownHashes, pairs: Sequence[Mapping[str, Any]]) -> list[Thumbnail]:
         """Thumbnails of pairs that are given as rows of the audit, in order; ``known`` are the audit's shards."""
         return self.get(pictures_of(known, pairs))
 
@@ -68,31 +68,31 @@ class Thumbnails:
         What is not kept yet is made, on all cores. A folder that cannot be written is no hindrance.
         """
         versions = {picture: _version(picture) for picture in dict.fromkeys(pictures)}
-        found: dict[Picture, Thumbnail] = {}
+        thumbnails: dict[Picture, Thumbnail] = {}
         for picture, version in versions.items():
-            kept = self._kept(picture, version)
-            if kept is not None:
-                found[picture] = kept
-        missing = [picture for picture in versions if picture not in found]
+            thumbnail = self._stored(picture, version)
+            if thumbnail is not None:
+                thumbnails[picture] = thumbnail
+        missing = [picture for picture in versions if picture not in thumbnails]
         if missing:
             with ThreadPoolExecutor(min(usable_cores(), len(missing))) as pool:
                 made = pool.map(lambda picture: self._made(picture, versions[picture]), missing)
-                found.update(zip(missing, made, strict=True))
-        return [found[picture] for picture in pictures]
+                thumbnails.update(zip(missing, made, strict=True))
+        return [thumbnails[picture] for picture in pictures]
 
-    def _kept(self, picture: Picture, version: bytes | None) -> Thumbnail | None:
+    def _stored(self, picture: Picture, version: bytes | None) -> Thumbnail | None:
         if not picture.file:
             return Thumbnail(None, NO_IMAGE)
         try:
             whole = self._path(picture).read_bytes()
         except OSError:
             return None
-        data, held = whole[:-VERSION_BYTES], whole[-VERSION_BYTES:]
+        data, stored_version = whole[:-VERSION_BYTES], whole[-VERSION_BYTES:]
         if int.from_bytes(data[4:8], "little") + 8 != len(data):  # cut short by a crash of the machine
             return None
         if version is None:
             return Thumbnail(data, "missing file")
-        return Thumbnail(data) if held == version else None
+        return Thumbnail(data) if stored_version == version else None
 
     def _made(self, picture: Picture, version: bytes | None) -> Thumbnail:
         try:
@@ -136,7 +136,7 @@ def _drawn(encoded: bytes) -> bytes:
     picture = decode_image(encoded)
     drawn = io.BytesIO()
     with bad_where_it_fails("failed transform"):
-        picture.thumbnail((SIDE, SIDE))
+        picture.thumbnail((LONG_SIDE, LONG_SIDE))
         # No colour profile, which the encoder does not see either, and no EXIF: it may name a place.
         picture.save(drawn, "WEBP", quality=QUALITY, method=METHOD, icc_profile=b"", exif=b"")
     return drawn.getvalue()

@@ -15,7 +15,7 @@ from cfbd_core.poisoning.source_pairs import read_picture
 
 GAIN = 10  # of the difference
 GAP, TEXT_WIDTH, LINE = 12, 420, 20  # px
-MOST_LETTERS = 400  # of a caption
+MOST_CAPTION_LETTERS = 400  # of a caption
 HEADINGS = ("before", "after", f"difference x {GAIN}", "caption")
 INK, PALE, PAPER = "#1f2328", "#6e7781", "white"
 
@@ -84,7 +84,7 @@ def _records_of(copy: CopyPlan, pair: int) -> list[CopyRecord]:
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     """Break a text into lines of at most ``width`` px; a longer word is cut."""
     lines = [""]
-    for word in text[:MOST_LETTERS].split():
+    for word in text[:MOST_CAPTION_LETTERS].split():
         longer = f"{lines[-1]} {word}".strip()
         if font.getlength(longer) <= width:
             lines[-1] = longer

@@ -17,7 +17,7 @@ from typing import Any
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import Trigger
 from cfbd_core.errors import CfbdError, ParameterError, SourceError
-from cfbd_core.machine.checked_files import damage_told, read_object
+from cfbd_core.machine.checked_files import read_object, report_damage
 from cfbd_core.machine.files import write_json, written_beside
 from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.machine.workers import ordered_map
@@ -25,20 +25,20 @@ from cfbd_core.pictures.images import BadImage
 from cfbd_core.poisoning.captions import read_captions
 from cfbd_core.poisoning.contact_sheet import Example, contact_sheet, examples
 from cfbd_core.poisoning.formats import FORMATS, CopyFormat, Encoded
-from cfbd_core.poisoning.manifest import held_manifest, new_manifest, resumed_manifest
+from cfbd_core.poisoning.manifest import new_manifest, read_manifest, resumed_manifest
 from cfbd_core.poisoning.options import CopyOptions
-from cfbd_core.poisoning.place import MANIFEST, check_beside, check_place, clear, clear_halves, told_of
+from cfbd_core.poisoning.place import MANIFEST, check_beside, check_place, clear, clear_halves, report_for
 from cfbd_core.poisoning.plan import CONTROL, PoisonParams, make_plan, make_triggers
 from cfbd_core.poisoning.poison_params import check_picture_size
 from cfbd_core.poisoning.records import CopyPlan
 from cfbd_core.poisoning.source_pairs import SourcePairs, picture_pool, read_pairs, read_picture
-from cfbd_core.poisoning.trigger_files import TRIGGERS_NAME, kept_triggers, read_triggers, search_of
+from cfbd_core.poisoning.trigger_files import TRIGGERS_NAME, load_or_make_triggers, read_triggers, search_of
 from cfbd_core.poisoning.workshops import named_encoder, workshops
 from cfbd_core.sources import SourceOptions
 from cfbd_core.wording import counted
 
 __all__ = [
-    "EXAMPLES",
+    "MOST_EXAMPLES",
     "SHEET_NAME",
     "CopyOptions",
     "attack_copy",
@@ -51,7 +51,7 @@ __all__ = [
 
 SHEET_NAME = "contact_sheet.png"
 PART_RECORDS = 1000  # of the source in a shard of the copy
-EXAMPLES = 10
+MOST_EXAMPLES = 10
 DEMO = "cfbd demo"  # what its scenes' manifest says that made them
 _CHUNK = 8  # records a worker handles at a time
 
@@ -79,21 +79,21 @@ def attack_copy(
     copy = plan_copy(source, params, options)
     check_beside(out, copy.pairs)
     manifest = new_manifest(source, copy, options)
-    held = held_manifest(out, manifest)
-    if held is not None:
-        manifest = resumed_manifest(held, manifest)
+    earlier = read_manifest(out, manifest)
+    if earlier is not None:
+        manifest = resumed_manifest(earlier, manifest)
     form = FORMATS[options.format](out, options.captions == "all")
-    with told_of(out):
+    with report_for(out):
         was_made = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
         written = _written(copy, form)
-        if held is not None:
+        if earlier is not None:
             clear_halves(written)
-        with _undone(partial(clear, out, written, was_made) if held is None else None):
-            if manifest != held:
+        with _undone(partial(clear, out, written, was_made) if earlier is None else None):
+            if manifest != earlier:
                 write_json(out / MANIFEST, manifest)
             copy = with_triggers(copy, options, progress, out / TRIGGERS_NAME)
-            shown = examples(copy, EXAMPLES)
+            shown = examples(copy, MOST_EXAMPLES)
             _write_sheet(title_of(copy), shown, out / SHEET_NAME)
             _write_parts(copy, form, progress, processes)
             write_json(out / MANIFEST, manifest | {"finished": True})
@@ -124,11 +124,11 @@ def with_triggers(
     copy: CopyPlan,
     options: CopyOptions,
     progress: Progress = no_progress,
-    kept: Path | None = None,
+    file: Path | None = None,
 ) -> CopyPlan:
-    """Make the triggers, which takes minutes where they are optimised; they are kept in the file ``kept``.
+    """Make the triggers, which takes minutes where they are optimised; they are kept in ``file``.
 
-    Those that it holds are not made again. Raises ParameterError, EncoderError, and SourceError (``kept``, the pool).
+    Those that it holds are not made again. Raises ParameterError, EncoderError, and SourceError (``file``, the pool).
     """
     if options.pool is None:
         places = copy.pairs.left_out or copy.pairs.places()
@@ -141,9 +141,9 @@ def with_triggers(
         _given_captions(copy.params, options.captions_file),
         progress,
     )
-    if kept is None:
+    if file is None:
         return dataclasses.replace(copy, triggers=make_triggers(copy.params, workshop))
-    return dataclasses.replace(copy, triggers=kept_triggers(kept, copy.params, workshop))
+    return dataclasses.replace(copy, triggers=load_or_make_triggers(file, copy.params, workshop))
 
 
 def load_triggers(folder: str | Path) -> tuple[PoisonParams, list[Trigger]]:
@@ -154,19 +154,21 @@ def load_triggers(folder: str | Path) -> tuple[PoisonParams, list[Trigger]]:
     folder = Path(folder)
     way_out = f"`cfbd attack NAME SOURCE --out {folder}` makes one"
     try:
-        with damage_told(folder / MANIFEST, way_out, SourceError):
-            told = read_object(folder / MANIFEST, {"params": dict}, way_out, SourceError)
-            given = told["params"]
-            params = _of_demo(told, given) if told.get("made_by") == DEMO else PoisonParams.from_dict(given)
+        with report_damage(folder / MANIFEST, way_out, SourceError):
+            record = read_object(folder / MANIFEST, {"params": dict}, way_out, SourceError)
+            given = record["params"]
+            params = (
+                _of_demo(record, given) if record.get("made_by") == DEMO else PoisonParams.from_dict(given)
+            )
     except FileNotFoundError:
         raise SourceError(f"{folder}: no poisoned copy here; {way_out}") from None
     return params, read_triggers(folder / TRIGGERS_NAME)
 
 
-def _of_demo(told: dict[str, Any], given: dict[str, Any]) -> PoisonParams:
-    if told["attack"] is None:
+def _of_demo(record: dict[str, Any], given: dict[str, Any]) -> PoisonParams:
+    if record["attack"] is None:
         return PoisonParams(CONTROL, seed=given["seed"])
-    return PoisonParams(told["attack"], given["rate"], (told["target"],), seed=given["seed"])
+    return PoisonParams(record["attack"], given["rate"], (record["target"],), seed=given["seed"])
 
 
 # --- what goes into it --------------------------------------------------------------------------------

@@ -28,14 +28,18 @@ def new_manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> di
     """Tell all that decides a copy, in plain JSON; not yet ``finished``."""
     pairs, params, plan = copy.pairs, copy.params, copy.plan
     captions = pairs.table["caption"]
-    asked: dict[str, Any] = {"captions": options.captions, "keys": options.keys, "format": options.format}
-    asked |= {"reencode": options.reencode, "read": options.read.to_dict()}
+    settings_given: dict[str, Any] = {
+        "captions": options.captions,
+        "keys": options.keys,
+        "format": options.format,
+    }
+    settings_given |= {"reencode": options.reencode, "read": options.read.to_dict()}
     if options.captions_file is not None:
         digest = hashlib.sha256(options.captions_file.read_bytes()).hexdigest()
-        asked["captions_file"] = {"name": options.captions_file.name, "sha256": digest}
+        settings_given["captions_file"] = {"name": options.captions_file.name, "sha256": digest}
     attack = ATTACKS.get(params.attack)
     if attack is not None and attack.optimised:
-        asked |= {"encoder": options.encoder, "pool": options.pool and Path(options.pool).name}
+        settings_given |= {"encoder": options.encoder, "pool": options.pool and Path(options.pool).name}
     return {
         "made_by": "CFBD Auditor",
         "source": Path(os.path.abspath(source)).name,
@@ -43,7 +47,7 @@ def new_manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> di
         "source_fingerprint": pairs.fingerprint,
         "params": params.to_dict(),
         "attack_params": dataclasses.asdict(settings(params)) if attack is not None else {},
-        "options": asked,
+        "options": settings_given,
         "records": len(pairs.record_keys),
         "pairs": pairs.table.num_rows,
         "skipped": pairs.skipped,
@@ -66,7 +70,7 @@ def new_manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> di
     }
 
 
-def held_manifest(out: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
+def read_manifest(out: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
     """Return the manifest of this copy, or part of it, in ``out``; None where there is nothing.
 
     Raises AuditError where ``out`` holds something else.
@@ -75,21 +79,21 @@ def held_manifest(out: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if not (out / MANIFEST).exists():
         raise AuditError(f"{out}: is not empty and holds no copy of ours; give a new folder")
-    held = read_object(out / MANIFEST, _HELD, "give a new folder, or delete this one")
-    if _lasting(held) != _lasting(manifest):
+    earlier = read_object(out / MANIFEST, _HELD, "give a new folder, or delete this one")
+    if _lasting(earlier) != _lasting(manifest):
         raise AuditError(f"{out}: holds a copy made otherwise; give a new folder or delete this one")
-    return held
+    return earlier
 
 
-def resumed_manifest(held: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
+def resumed_manifest(earlier: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
     """Return the manifest of a copy that is gone on with: ``versions`` are of the call that began it.
 
     ``later_versions`` lists any others that made parts of it.
     """
-    versions, later = held.get("versions", manifest["versions"]), held.get("later_versions", [])
-    if not held.get("finished") and manifest["versions"] not in (versions, *later):
+    versions, later = earlier.get("versions", manifest["versions"]), earlier.get("later_versions", [])
+    if not earlier.get("finished") and manifest["versions"] not in (versions, *later):
         later = [*later, manifest["versions"]]
-    gone_on = {"versions": versions, "finished": held.get("finished", False)}
+    gone_on = {"versions": versions, "finished": earlier.get("finished", False)}
     return manifest | gone_on | ({"later_versions": later} if later else {})
 
 

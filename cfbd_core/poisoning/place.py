@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.machine.files import told_in_one_line
+from cfbd_core.machine.files import report_in_one_line
 from cfbd_core.machine.places import audit_around, real
 from cfbd_core.poisoning.source_pairs import SourcePairs
 
@@ -95,9 +95,9 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 @contextmanager
-def told_of(out: Path) -> Iterator[None]:
+def report_for(out: Path) -> Iterator[None]:
     """Say in one line why ``out`` cannot be written."""
-    with told_in_one_line(next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())):
+    with report_in_one_line(next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())):
         try:
             yield
         except (FileExistsError, NotADirectoryError) as error:

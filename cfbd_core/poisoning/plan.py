@@ -105,11 +105,13 @@ def make_triggers(params: PoisonParams, workshop: Callable[[str], Workshop]) -> 
 
 
 def make_trigger(
-    params: PoisonParams, number: int, workshop: Callable[[str], Workshop], kept: Path | None = None
+    params: PoisonParams, number: int, workshop: Callable[[str], Workshop], search_file: Path | None = None
 ) -> Trigger:
-    """Make the trigger with this number; a search for it is kept in the file ``kept``, and taken up there."""
+    """Make the trigger with this number; a search for it is kept in the file ``search_file``, and taken up there."""
     at_hand = workshop(params.targets[number // params.triggers])
-    return attacks.make_trigger(params.attack, settings(params, number), replace(at_hand, kept=kept))
+    return attacks.make_trigger(
+        params.attack, settings(params, number), replace(at_hand, search_file=search_file)
+    )
 
 
 def triggered(

@@ -142,8 +142,8 @@ class CopyPlan:
 
 
 def _trap(names: set[str | None]) -> dict[str, str]:
-    found = sorted(name for name in names if name)
-    return {"trap": ",".join(found)} if found else {}
+    nonempty = sorted(name for name in names if name)
+    return {"trap": ",".join(nonempty)} if nonempty else {}
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -112,7 +112,7 @@ class _Reader:
     def __init__(self, keys: Keys, numbered: bool) -> None:
         self._keys, self._numbered = keys, numbered
         self._seen: set[int] = set()  # pairs, by hash
-        self._of: dict[str, str] = {}  # key of a record -> the shard of its first
+        self._shard_of_record: dict[str, str] = {}  # key of a record -> the shard of its first
         self._times: Counter[tuple[str, str]] = Counter()  # that a key began another record of a shard
         self._last: tuple[str, str, PicturePlace, int] | None = None
         self.records: dict[str, int] = {}
@@ -157,7 +157,7 @@ class _Reader:
         last, self._last = self._last, (shard, key, place, number)
         if last is not None and last[:3] == (shard, key, place) and last[3] < number:
             return len(self.records) - 1
-        home = self._of.setdefault(key, shard)
+        home = self._shard_of_record.setdefault(key, shard)
         self._times[shard, key] += 1
         name = repeated_key(key, shard, home, self._times[shard, key])
         while name in self.records:

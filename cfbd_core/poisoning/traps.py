@@ -78,9 +78,9 @@ def draw_traps(
         if not share:
             continue
         count = round(share * len(captions))
-        asked = f"--{name.replace('_', '-')} {share} of {len(captions)} pairs is {count}"
+        demand = f"--{name.replace('_', '-')} {share} of {len(captions)} pairs is {count}"
         if count < (2 if name == "mismatched" else 1):
-            raise ParameterError(f"{asked}, which is no trap; give a larger share")
+            raise ParameterError(f"{demand}, which is no trap; give a larger share")
         if name == "mismatched":
             changed = left.take(count)
             others = changed[-1:] + changed[:-1]  # none keeps its own, and the order is random
@@ -101,7 +101,7 @@ def draw_traps(
             traps.pictures.update(copied)
             changed = list(copied)
         if len(changed) < count:
-            raise ParameterError(f"{asked}, but only {len(changed)} can be changed; give a smaller share")
+            raise ParameterError(f"{demand}, but only {len(changed)} can be changed; give a smaller share")
         traps.names.update(dict.fromkeys(changed, name))
     return traps
 

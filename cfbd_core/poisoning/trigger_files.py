@@ -11,7 +11,7 @@ from PIL import Image
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import Trigger, Workshop, picture_size_of
 from cfbd_core.errors import SourceError
-from cfbd_core.machine.checked_files import damage_told, load_arrays
+from cfbd_core.machine.checked_files import load_arrays, report_damage
 from cfbd_core.machine.files import written_beside
 from cfbd_core.poisoning.plan import Poison, make_trigger, triggered
 from cfbd_core.poisoning.poison_params import PoisonParams, settings
@@ -22,7 +22,9 @@ UNREADABLE = "cannot be read as triggers"
 WAY_OUT = "delete it, and make the copy again"
 
 
-def kept_triggers(path: Path, params: PoisonParams, workshop: Callable[[str], Workshop]) -> list[Trigger]:
+def load_or_make_triggers(
+    path: Path, params: PoisonParams, workshop: Callable[[str], Workshop]
+) -> list[Trigger]:
     """Return every trigger, by number; those that ``path`` does not hold yet are made, and kept there.
 
     Each that is optimised is kept as soon as it is made, and its search while it is going on
@@ -57,7 +59,7 @@ def read_triggers(path: Path) -> list[Trigger]:
     """Read all triggers, by number. Raises SourceError where the file is missing or damaged."""
     if not path.exists():
         raise SourceError(f"{path}: {UNREADABLE} (it is missing); make the copy again")
-    with damage_told(path, WAY_OUT, SourceError, UNREADABLE):
+    with report_damage(path, WAY_OUT, SourceError, UNREADABLE):
         arrays = load_arrays(path, MOST_BYTES)
         triggers: list[Trigger] = [{} for _ in range(int(arrays.pop("count")))]
         for entry, array in arrays.items():
@@ -72,7 +74,7 @@ def _fitting_triggers(path: Path, params: PoisonParams) -> list[Trigger]:
     Raises SourceError where they are missing or damaged, or not its own.
     """
     triggers = read_triggers(path)
-    with damage_told(path, WAY_OUT, SourceError, UNREADABLE):
+    with report_damage(path, WAY_OUT, SourceError, UNREADABLE):
         if len(triggers) > params.trigger_count:
             raise ValueError(f"{len(triggers)} triggers, {params.trigger_count} belong there")
         for number in range(len(triggers)):

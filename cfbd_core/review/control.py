@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.machine.checked_files import damage_told, load_arrays
-from cfbd_core.machine.files import told_in_one_line, written_beside
+from cfbd_core.machine.checked_files import load_arrays, report_damage
+from cfbd_core.machine.files import report_in_one_line, written_beside
 from cfbd_core.store.columns import KEEP, REMOVE
 
 KEPT, REMOVED = 0, 1
@@ -135,8 +135,8 @@ def extended(control: ControlSample, kept_more: int = 0, removed_more: int = 0) 
     drawn = list(control.drawn)
     for side, more in ((KEPT, kept_more), (REMOVED, removed_more)):
         mine = [number for number, its in enumerate(control.side) if its == side]
-        held = [drawn[number] for number in mine]
-        grown = allocated([control.sizes[number] for number in mine], sum(held) + more, held)
+        counts = [drawn[number] for number in mine]
+        grown = allocated([control.sizes[number] for number in mine], sum(counts) + more, counts)
         for number, count in zip(mine, grown, strict=True):
             drawn[number] = count
     larger = replace(control, drawn=tuple(drawn), look=control.look + 1)
@@ -172,7 +172,7 @@ def allocated(sizes: list[int], total: int, least: list[int] | None = None) -> l
 def write_control(path: Path, control: ControlSample, rows: np.ndarray) -> None:
     """Keep a sample in a file; ``rows`` int64 (n,) are the pairs' rows in the audit, which outlive a new scoring."""
     inside = control.stratum >= 0
-    with told_in_one_line(path.parent):
+    with report_in_one_line(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_beside(path) as beside, beside.open("wb") as file:
             np.savez_compressed(
@@ -201,7 +201,7 @@ def read_control(path: Path, rows: np.ndarray) -> ControlSample | None:
     }
     if not path.exists():
         return None
-    with damage_told(path, WAY_OUT):
+    with report_damage(path, WAY_OUT):
         control = _control(load_arrays(path, HEADERS + BYTES_A_PAIR * len(rows), arrays), rows)
     if control is None:
         raise AuditError(
@@ -210,25 +210,25 @@ def read_control(path: Path, rows: np.ndarray) -> ControlSample | None:
     return control
 
 
-def _control(found: dict[str, np.ndarray], rows: np.ndarray) -> ControlSample | None:
+def _control(columns: dict[str, np.ndarray], rows: np.ndarray) -> ControlSample | None:
     """The sample that these arrays tell of; None where its pairs are not at ``rows``. Raises ValueError: damaged."""
-    side, drawn = (tuple(int(value) for value in found[name]) for name in ("side", "drawn"))
-    seed, look = (int(value) for value in found["about"])
-    strata = found["stratum"]
+    side, drawn = (tuple(int(value) for value in columns[name]) for name in ("side", "drawn"))
+    seed, look = (int(value) for value in columns["about"])
+    strata = columns["stratum"]
     sizes = np.bincount(strata[strata >= 0], minlength=len(side))
-    if len(strata) != len(found["rows"]) or len(sizes) != len(side) or (strata < 0).any():
+    if len(strata) != len(columns["rows"]) or len(sizes) != len(side) or (strata < 0).any():
         raise ValueError("its strata are not those of its pairs")
     if len(drawn) != len(side) or any(not 0 <= n <= size for n, size in zip(drawn, sizes, strict=True)):
         raise ValueError("more is drawn than there is")
     if not set(side) <= {KEPT, REMOVED} or seed < 0 or look < 1:
         raise ValueError("its sides, seed or count of looks")
-    at = np.minimum(np.searchsorted(rows, found["rows"]), max(len(rows) - 1, 0))
-    if not len(rows) or not (rows[at] == found["rows"]).all() or not (np.diff(at) > 0).all():
+    at = np.minimum(np.searchsorted(rows, columns["rows"]), max(len(rows) - 1, 0))
+    if not len(rows) or not (rows[at] == columns["rows"]).all() or not (np.diff(at) > 0).all():
         return None
     stratum = np.full(len(rows), NOT_IN_POOL, np.int8)
     stratum[at] = strata
     control = ControlSample(stratum, side, drawn, seed, look)
-    return control if np.array_equal(rows[_joined(control.members)], found["members"]) else None
+    return control if np.array_equal(rows[_joined(control.members)], columns["members"]) else None
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -96,32 +96,32 @@ def reviews_needed(
     def needed(more: int) -> int | None:
         larger = control if not more else extended(control, *((0, more) if removed else (more, 0)))
         drawn = larger.members_of(side)
-        asked = drawn[decisions[drawn] == 0]
+        open_pairs = drawn[decisions[drawn] == 0]
         answered = decisions.copy()
-        answered[asked] = REMOVE + KEEP - HIT[side]
-        return len(asked) if _at_most(larger, answered, side, level) <= most else None
+        answered[open_pairs] = REMOVE + KEEP - HIT[side]
+        return len(open_pairs) if _at_most(larger, answered, side, level) <= most else None
 
     if needed(0) is not None:
         return _of_the_drawn(control, decisions, most, side, level)
     mine = [number for number, its in enumerate(control.side) if its == side]
     low, high = 0, sum(control.sizes[number] - control.drawn[number] for number in mine)
-    found = needed(high) if high else None
-    while found is not None and high - low > 1:
+    fewest = needed(high) if high else None
+    while fewest is not None and high - low > 1:
         middle = (low + high) // 2
         fewer = needed(middle)
-        low, high, found = (low, middle, fewer) if fewer is not None else (middle, high, found)
-    return found
+        low, high, fewest = (low, middle, fewer) if fewer is not None else (middle, high, fewest)
+    return fewest
 
 
 def _of_the_drawn(control: ControlSample, decisions: np.ndarray, most: int, side: int, level: float) -> int:
     """How many of the pairs drawn already have to be looked at, in their order, where all of them would do."""
     pending = control.pending(decisions)
-    asked = pending[np.isin(pending, control.members_of(side))]
-    low, high = -1, len(asked)
+    open_pairs = pending[np.isin(pending, control.members_of(side))]
+    low, high = -1, len(open_pairs)
     while high - low > 1:
         middle = (low + high) // 2
         answered = decisions.copy()
-        answered[asked[:middle]] = REMOVE + KEEP - HIT[side]
+        answered[open_pairs[:middle]] = REMOVE + KEEP - HIT[side]
         enough = _at_most(control, answered, side, level) <= most
         low, high = (low, middle) if enough else (middle, high)
     return high
@@ -153,7 +153,7 @@ def _left(control: ControlSample, decisions: np.ndarray, side: int, level: float
     mine, error = _share_of_error(control, side, level)
     point: float | None = 0.0
     at_most = _at_most(control, decisions, side, level)
-    low = high = pool = drawn = answered = unsure = hits = found = 0
+    low = high = pool = drawn = answered = unsure = hits = overruled_pairs = 0
     for number in mine:
         size, n = control.sizes[number], control.drawn[number]
         in_pool, in_sample = decisions[control.stratum == number], decisions[control.members[number]]
@@ -161,9 +161,9 @@ def _left(control: ControlSample, decisions: np.ndarray, side: int, level: float
         seen, misses = (int(np.count_nonzero(in_sample == code)) for code in (hit, confirmed))
 
         def left(
-            hits_in_pool: float, found: int = overruled, still: int = size - overruled - agreed
+            hits_in_pool: float, overruled_pairs: int = overruled, still: int = size - overruled - agreed
         ) -> float:
-            return min(max(hits_in_pool - found, 0), still)
+            return min(max(hits_in_pool - overruled_pairs, 0), still)
 
         low += int(left(least_hits(seen, n, size, error / 2)))
         high += int(left(most_hits(n - misses, n, size, error / 2)))
@@ -173,6 +173,6 @@ def _left(control: ControlSample, decisions: np.ndarray, side: int, level: float
         drawn += n
         answered += known
         hits += seen
-        found += overruled
+        overruled_pairs += overruled
         unsure += int(np.count_nonzero(in_sample == UNSURE))
-    return Left(point, low, high, at_most, pool, drawn, answered, unsure, hits, found)
+    return Left(point, low, high, at_most, pool, drawn, answered, unsure, hits, overruled_pairs)

@@ -13,8 +13,8 @@ import numpy as np
 from cfbd_core.method.scores import NORMAL_MAD, Rows, gather, products_with, shards_of, unit_rows
 
 AXES = 32  # principal components of each tower
-SAMPLE = 20_000  # pairs that centre, spread and components are taken from
-CLIP = 6.0  # robust standard deviations: what lies farther is an outlier, not a trend
+SAMPLE_PAIRS = 20_000  # pairs that centre, spread and components are taken from
+CLIP_DEVIATIONS = 6.0  # robust standard deviations: what lies farther is an outlier, not a trend
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Tower:
     axes: np.ndarray
 
     @classmethod
-    def of(cls, embeddings: Rows, rows: np.ndarray, usable: np.ndarray, seed: int = 0) -> Tower:
-        """Find mean and components from at most ``SAMPLE`` of the pairs that ``usable`` bool (n,) marks."""
+    def from_embeddings(cls, embeddings: Rows, rows: np.ndarray, usable: np.ndarray, seed: int = 0) -> Tower:
+        """Find mean and components from at most ``SAMPLE_PAIRS`` of the pairs that ``usable`` bool (n,) marks."""
         chosen = rows[usable]
-        if len(chosen) > SAMPLE:
-            chosen = np.sort(np.random.default_rng(seed).choice(chosen, SAMPLE, replace=False))
+        if len(chosen) > SAMPLE_PAIRS:
+            chosen = np.sort(np.random.default_rng(seed).choice(chosen, SAMPLE_PAIRS, replace=False))
         unit = unit_rows(gather(embeddings, chosen)).astype(np.float64)
         unit = unit[np.isfinite(unit).all(1)]
         width = shards_of(embeddings)[0].shape[1]
@@ -52,15 +52,15 @@ class Tower:
     def coordinates(self, at: np.ndarray) -> np.ndarray:
         """Coordinates float64 (m, p) of the pairs at the positions ``at`` (m,); 0 without an embedding."""
         unit = unit_rows(gather(self.embeddings, self.rows[at])).astype(np.float64)
-        found: np.ndarray = np.nan_to_num((unit - self.mean) @ self.axes)
-        return found
+        coordinates: np.ndarray = np.nan_to_num((unit - self.mean) @ self.axes)
+        return coordinates
 
     def along(self, weights: np.ndarray) -> np.ndarray:
         """Coordinates @ ``weights`` (p,) of every pair, float64 (n,); 0 without an embedding."""
         direction = self.axes @ weights
         cosines = products_with(self.embeddings, direction.astype(np.float32))[self.rows]
-        found: np.ndarray = np.nan_to_num(cosines.astype(np.float64) - self.mean @ direction)
-        return found
+        values: np.ndarray = np.nan_to_num(cosines.astype(np.float64) - self.mean @ direction)
+        return values
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ReviewPairs:
     image: Tower
 
     @classmethod
-    def of(
+    def from_scores(
         cls, scores: np.ndarray, text: Rows, image: Rows, rows: np.ndarray | None = None, seed: int = 0
     ) -> ReviewPairs:
         """Make features of ``scores`` (n, k), e.g. z, c, residual, s_o, s_g and m, and embeddings at ``rows`` (n,).
@@ -87,8 +87,10 @@ class ReviewPairs:
         scores = np.asarray(scores, np.float32)
         rows = np.arange(len(scores)) if rows is None else rows
         usable = np.isfinite(scores).any(1)
-        held = np.column_stack([standardised(column) for column in scores.T])
-        return cls(held, usable, *(Tower.of(side, rows, usable, seed) for side in (text, image)))
+        columns = np.column_stack([standardised(column) for column in scores.T])
+        return cls(
+            columns, usable, *(Tower.from_embeddings(side, rows, usable, seed) for side in (text, image))
+        )
 
     def __len__(self) -> int:
         return len(self.usable)
@@ -121,6 +123,6 @@ def standardised(values: np.ndarray) -> np.ndarray:
     spread = NORMAL_MAD * np.median(deviation) or np.sqrt(np.pi / 2) * deviation.mean()
     if not spread > 0:
         return np.zeros(len(values), np.float32)
-    scaled = np.clip((values.astype(np.float64) - centre) / spread, -CLIP, CLIP)
-    found: np.ndarray = np.nan_to_num(scaled).astype(np.float32)
-    return found
+    scaled = np.clip((values.astype(np.float64) - centre) / spread, -CLIP_DEVIATIONS, CLIP_DEVIATIONS)
+    finite: np.ndarray = np.nan_to_num(scaled).astype(np.float32)
+    return finite

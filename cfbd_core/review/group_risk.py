@@ -25,10 +25,10 @@ def riskiest_first(groups: Sequence[Group], risk: Risk, decisions: np.ndarray) -
 
     ``decisions`` int8 (n,) are places in ``DECISIONS``. Pairs without a rank are undecided, but not in the mean.
     """
-    found = []
+    risks = []
     for group in groups:
         left = group.positions[decisions[group.positions] == 0]
         values = risk.values[left]
         values = values[np.isfinite(values)]
-        found.append(GroupRisk(group, float(values.mean()) if len(values) else None, len(left)))
-    return sorted(found, key=lambda one: (one.undecided == 0, -one.risk if one.risk is not None else np.inf))
+        risks.append(GroupRisk(group, float(values.mean()) if len(values) else None, len(left)))
+    return sorted(risks, key=lambda one: (one.undecided == 0, -one.risk if one.risk is not None else np.inf))

@@ -1,7 +1,7 @@
 """A small model of what the auditor removes, learned from the decisions so far, that ranks what is left.
 
 Logistic regression on the features of :mod:`cfbd_core.review.features`, strongly regularised. People look at what
-is suspicious first, so their decisions say little about the bulk: ``BACKGROUND`` undecided pairs drawn at random
+is suspicious first, so their decisions say little about the bulk: ``BACKGROUND_PAIRS`` undecided pairs drawn at random
 stand in for it, as kept ones of little weight. Probabilities are calibrated on decisions that the model had not
 seen (Platt 1999).
 """
@@ -15,9 +15,9 @@ import numpy as np
 from cfbd_core.review.features import ReviewPairs
 from cfbd_core.store.columns import KEEP, REMOVE
 
-LEAST_OF_EACH = 5  # decisions of each kind; with fewer the order is that of z
-STRENGTH = 0.03  # scikit-learn's C: small is strong regularisation
-BACKGROUND = 200
+LEAST_DECISIONS_OF_EACH = 5  # decisions of each kind; with fewer the order is that of z
+REGULARISATION = 0.03  # scikit-learn's C: small is strong regularisation
+BACKGROUND_PAIRS = 200
 BACKGROUND_WEIGHT = (
     10.0  # of all the background together, at least; as much as the removed ones where they are more
 )
@@ -40,13 +40,13 @@ class Risk:
     removed: int
 
     @property
-    def told(self) -> str:
+    def sentence(self) -> str:
         """One sentence on how the order came about."""
         if self.learned:
             return f"learned from {self.removed:,} removed and {self.kept:,} kept pairs"
         return (
             f"by z: {self.removed} removed and {self.kept} kept so far, "
-            f"the order is learned from {LEAST_OF_EACH} of each on"
+            f"the order is learned from {LEAST_DECISIONS_OF_EACH} of each on"
         )
 
 
@@ -54,23 +54,23 @@ def learn(pairs: ReviewPairs, decisions: np.ndarray, z: np.ndarray, seed: int = 
     """Rank n pairs by the chance that an auditor would remove them.
 
     ``decisions`` int8 (n,) are places in ``DECISIONS`` ("unsure" is not used), ``z`` (n,) the order with fewer than
-    ``LEAST_OF_EACH`` decisions of a kind. The same arguments give the same values.
+    ``LEAST_DECISIONS_OF_EACH`` decisions of a kind. The same arguments give the same values.
     """
-    kept, removed = (np.flatnonzero((decisions == code) & pairs.usable) for code in (KEEP, REMOVE))
-    counts = len(kept), len(removed)
-    if min(counts) < LEAST_OF_EACH:
+    kept_pairs, removed = (np.flatnonzero((decisions == code) & pairs.usable) for code in (KEEP, REMOVE))
+    counts = len(kept_pairs), len(removed)
+    if min(counts) < LEAST_DECISIONS_OF_EACH:
         order = np.where(np.isfinite(z), z, -np.inf).astype(np.float64)
         return Risk(np.where(pairs.usable, order, np.nan), False, *counts)
     rng = np.random.default_rng(seed)
-    kept, removed = (_at_most(part, MOST_DECISIONS // 2, rng) for part in (kept, removed))
+    kept_pairs, removed = (_at_most(part, MOST_DECISIONS // 2, rng) for part in (kept_pairs, removed))
     undecided = np.flatnonzero((decisions == 0) & pairs.usable)
-    background = _at_most(undecided, BACKGROUND, rng)
-    features = pairs.of_pairs(np.concatenate([removed, kept, background]))
+    background = _at_most(undecided, BACKGROUND_PAIRS, rng)
+    features = pairs.of_pairs(np.concatenate([removed, kept_pairs, background]))
     truth = np.arange(len(features)) < len(removed)
     weights = np.ones(len(features))
     if len(background):
         weights[-len(background) :] = max(BACKGROUND_WEIGHT, len(removed)) / len(background)
-    folds = np.concatenate([rng.permutation(len(part)) % FOLDS for part in (removed, kept, background)])
+    folds = np.concatenate([rng.permutation(len(part)) % FOLDS for part in (removed, kept_pairs, background)])
     slope, offset = _platt(_unseen(features, truth, weights, folds), truth)
     coefficients, intercept = _fit(features, truth, weights)
     logits = slope * (pairs.times(coefficients) + intercept) + offset
@@ -90,7 +90,7 @@ def _unseen(features: np.ndarray, truth: np.ndarray, weights: np.ndarray, folds:
 def _fit(features: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=STRENGTH, max_iter=1000).fit(features, truth, weights)
+    model = LogisticRegression(C=REGULARISATION, max_iter=1000).fit(features, truth, weights)
     return model.coef_[0], float(model.intercept_[0])
 
 
@@ -110,8 +110,8 @@ def _platt(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
         value = np.logaddexp(0, scaled).sum() - targets @ scaled
         return float(value), np.array([error @ logits, error.sum()])
 
-    found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(1e-3, None), (None, None)])
-    return float(found.x[0]), float(found.x[1])
+    fit = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(1e-3, None), (None, None)])
+    return float(fit.x[0]), float(fit.x[1])
 
 
 def _sigmoid(logits: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.machine.files import told_in_one_line
+from cfbd_core.machine.files import report_in_one_line
 from cfbd_core.review.control import (
     KEPT,
     REMOVED,
@@ -75,19 +75,19 @@ class KeptControl:
         _check(total)
         with self._alone():
             try:
-                held = self.get()
+                sample = self.get()
             except AuditError:
                 if not anew:
                     raise
-                held = None
-            if held is not None and not anew:
-                return held
+                sample = None
+            if sample is not None and not anew:
+                return sample
             undecided = (decisions != KEEP) & (decisions != REMOVE)
-            kept, of_removed = _shared(
+            kept_size, of_removed = _shared(
                 total, int((undecided & ~removed).sum()), int((undecided & removed).sum())
             )
             drawn = draw_control(
-                z, removed, decisions, kept_size=kept, removed_size=of_removed, seed=seed, after=held
+                z, removed, decisions, kept_size=kept_size, removed_size=of_removed, seed=seed, after=sample
             )
             write_control(self.path, drawn, self._rows)
             return drawn
@@ -99,16 +99,16 @@ class KeptControl:
         """
         _check(more)
         with self._alone():
-            held = self.get()
-            if held is None:
+            sample = self.get()
+            if sample is None:
                 raise ParameterError("there is no control sample to extend; draw one first")
-            room = _room(held)
+            room = _room(sample)
             if not sum(room):
                 raise ParameterError(
                     "every pair of the control sample's pool is drawn; draw a new sample "
                     "(`cfbd estimate --draw N --anew`)"
                 )
-            drawn = extended(held, *_shared(more, *room))
+            drawn = extended(sample, *_shared(more, *room))
             write_control(self.path, drawn, self._rows)
             return drawn
 
@@ -125,7 +125,7 @@ class KeptControl:
     def _alone(self) -> Iterator[None]:
         """No other draw, of this process or another, runs in the block."""
         folder = self.path.parent
-        with told_in_one_line(folder):
+        with report_in_one_line(folder):
             folder.mkdir(exist_ok=True)
             with (folder / "control.lock").open("a+", encoding="utf-8") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -150,7 +150,7 @@ class WhatIsLeft:
     moved: int
 
     @classmethod
-    def of(cls, control: ControlSample, flagged: np.ndarray, decisions: np.ndarray) -> WhatIsLeft:
+    def from_control(cls, control: ControlSample, flagged: np.ndarray, decisions: np.ndarray) -> WhatIsLeft:
         """``flagged`` bool (n,) is the verdict now."""
         sides = np.array([*control.side, -1])[control.stratum]
         then = np.where(sides < 0, flagged, sides == REMOVED)
@@ -159,7 +159,7 @@ class WhatIsLeft:
         return cls(control, decisions, len(flagged) - out, out, control.strayed(flagged) + freed)
 
     @cached_property
-    def found(self) -> Estimate:
+    def both_sides(self) -> Estimate:
         """The bounds and best guesses at 95 %."""
         return estimate(self.control, self.decisions, LEVEL)
 
@@ -171,12 +171,12 @@ class WhatIsLeft:
     @property
     def pending(self) -> int:
         """Pairs in the sample that nobody has looked at."""
-        return self.found.kept.pending + self.found.removed.pending
+        return self.both_sides.kept.pending + self.both_sides.removed.pending
 
     @property
     def unsure(self) -> int:
         """Pairs in the sample that were looked at without an answer."""
-        return self.found.kept.unsure + self.found.removed.unsure
+        return self.both_sides.kept.unsure + self.both_sides.removed.unsure
 
     @property
     def undrawn(self) -> int:
@@ -190,7 +190,7 @@ class WhatIsLeft:
     @property
     def sentences(self) -> tuple[str, str]:
         """The bounds, and the best guess with its interval, in plain words."""
-        kept, removed = self.found.kept, self.found.removed
+        kept, removed = self.both_sides.kept, self.both_sides.removed
         level = f"{100 * LEVEL:g} %"
         looked = self.drawn - self.pending
         unsure = f", {self.unsure:,} of them unsure" if self.unsure else ""
@@ -226,7 +226,7 @@ class WhatIsLeft:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        sides = {name: asdict(getattr(self.found, name)) for name in ("kept", "removed")}
+        sides = {name: asdict(getattr(self.both_sides, name)) for name in ("kept", "removed")}
         return {
             "level": LEVEL,
             "kept_pairs": self.kept,
@@ -248,7 +248,7 @@ def _check(count: int) -> None:
 
 def _room(control: ControlSample) -> tuple[int, int]:
     """Pairs of the pool that are not drawn, of the kept and of the removed side."""
-    kept, removed = (
+    kept_room, removed = (
         sum(
             size - drawn
             for size, drawn, its in zip(control.sizes, control.drawn, control.side, strict=True)
@@ -256,13 +256,13 @@ def _room(control: ControlSample) -> tuple[int, int]:
         )
         for side in (KEPT, REMOVED)
     )
-    return kept, removed
+    return kept_room, removed
 
 
-def _shared(total: int, kept: int, removed: int) -> tuple[int, int]:
+def _shared(total: int, kept_room: int, removed: int) -> tuple[int, int]:
     """How many of ``total`` to draw from either side, of which so many are there."""
     of_removed = min(round(total * OF_REMOVED), removed)
-    of_kept = min(total - of_removed, kept)
+    of_kept = min(total - of_removed, kept_room)
     return of_kept, min(total - of_kept, removed)
 
 

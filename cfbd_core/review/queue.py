@@ -69,11 +69,11 @@ def next_queue(
         teaching, name = -np.abs(values - 0.5), REASONS[1]
     else:
         teaching, name = np.nan_to_num(consistency[open_ones].astype(np.float64), nan=-np.inf), REASONS[2]
-    asked = np.empty(0, np.int64) if control is None else control.pending(decisions)
+    control_pairs = np.empty(0, np.int64) if control is None else control.pending(decisions)
     kinds: dict[Reason, list[int]] = {
         "riskiest": open_ones[largest(values, 2 * count)].tolist(),
         name: open_ones[largest(teaching, 2 * count)].tolist(),
-        "control": asked.tolist(),
+        "control": control_pairs.tolist(),
     }
     parts = np.array([shares.riskiest, shares.teaching, shares.control]) / sum(
         (shares.riskiest, shares.teaching, shares.control)
@@ -83,8 +83,8 @@ def next_queue(
     for place in range(decided, decided + count):
         turn = int(np.random.default_rng([seed, place]).choice(3, p=parts))
         for kind in (list(kinds)[turn], "riskiest", "control"):
-            found = next((position for position in kinds[kind] if position not in taken), None)
-            if found is not None:
-                taken[found] = kind
+            next_position = next((position for position in kinds[kind] if position not in taken), None)
+            if next_position is not None:
+                taken[next_position] = kind
                 break
     return Queue(np.array(list(taken), np.int64), list(taken.values()))

@@ -55,15 +55,15 @@ def open_source(source: str | Path, options: SourceOptions | None = None) -> Sou
         raise ParameterError(f"--format {options.format!r} is none of: auto, {', '.join(FORMATS)}.")
     located = locate(str(source))
     places = [Place(path) for path in located.paths]
-    reader, found = _reader(places, options.format)
+    reader, paths = _reader(places, options.format)
     if reader is None:
         readers = FORMATS.values() if options.format == "auto" else [FORMATS[options.format]]
         wanted = "; ".join(f"{reader.name}: {reader.looks_for}" for reader in readers)
         raise SourceError(f"{source}: no pairs found there (looked for {wanted}).")
-    for path in found:
+    for path in paths:
         check_file(path)
     with FORMATS.guarded(reader.name):
-        opened = reader(found, options, places, located.missing)
+        opened = reader(paths, options, places, located.missing)
     opened.guard = lambda: FORMATS.guarded(reader.name)
     return opened
 
@@ -73,21 +73,21 @@ def _reader(places: list[Place], format_name: str) -> tuple[type[Source] | None,
     if format_name != "auto":
         named = FORMATS[format_name]
         # What the user says is such a file is read as one, whatever it is called.
-        found = _found(named, places) or [place.path for place in places if not place.is_folder]
-        return (named, found) if found else (None, [])
+        paths = _paths_of(named, places) or [place.path for place in places if not place.is_folder]
+        return (named, paths) if paths else (None, [])
     for reader in FORMATS.values():
-        found = _found(reader, places)
-        if not found:
+        paths = _paths_of(reader, places)
+        if not paths:
             continue
         if reader is FolderSource:
             for table in (ParquetSource, CsvSource, JsonLinesSource, CocoSource):
-                tables = _found(table, places)
+                tables = _paths_of(table, places)
                 if tables and not FolderSource.is_captioned(places):
                     return table, tables  # one stray text does not hide it
-        return reader, found
+        return reader, paths
     return None, []
 
 
-def _found(reader: type[Source], places: list[Place]) -> list[Path]:
+def _paths_of(reader: type[Source], places: list[Place]) -> list[Path]:
     with FORMATS.guarded(reader.name):
         return list(dict.fromkeys(path for place in places for path in reader.find(place)))

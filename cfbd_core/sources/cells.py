@@ -36,8 +36,8 @@ def text_column(values: list[str | None]) -> tuple[pa.Array, Mask]:
         return pa.array(values, pa.string()), np.zeros(len(values), np.bool_)
     except UnicodeEncodeError:
         bad = np.array([value is not None and not is_unicode(value) for value in values], np.bool_)
-        kept = [None if wrong else value for value, wrong in zip(values, bad, strict=True)]
-        return pa.array(kept, pa.string()), bad
+        texts = [None if wrong else value for value, wrong in zip(values, bad, strict=True)]
+        return pa.array(texts, pa.string()), bad
 
 
 def is_unicode(text: str) -> bool:

@@ -35,8 +35,8 @@ class ClipRetrievalSource(Source):
     looks_for = "a folder with img_emb_*.npy, text_emb_*.npy and metadata_*.parquet"
     has_embeddings = True
 
-    def __init__(self, paths: list[Path], options: SourceOptions, *found: Any) -> None:
-        super().__init__(paths, options, *found)
+    def __init__(self, paths: list[Path], options: SourceOptions, *parts: Any) -> None:
+        super().__init__(paths, options, *parts)
         self.shards = _shards(paths)
 
     @classmethod
@@ -101,14 +101,14 @@ def _shards(paths: list[Path]) -> list[dict[str, Path]]:
 
     Runs are told apart by their folder; in one folder, files of one number (0, 0000) or layout are of the first.
     """
-    found: dict[tuple[Path, int], dict[str, list[Path]]] = {}
+    parts: dict[tuple[Path, int], dict[str, list[Path]]] = {}
     for path in paths:
         match = SHARD.fullmatch(path.name)
         if match:
-            found.setdefault((_base(path), int(match[2])), {}).setdefault(match[1], []).append(path)
-    bases = list(dict.fromkeys(base for base, _ in found))
+            parts.setdefault((_base(path), int(match[2])), {}).setdefault(match[1], []).append(path)
+    bases = list(dict.fromkeys(base for base, _ in parts))
     shards: dict[tuple[int, int, int], dict[str, Path]] = {}
-    for (base, number), files in found.items():
+    for (base, number), files in parts.items():
         for run in range(max(map(len, files.values()))):
             shard = {kind: of_kind[run] for kind, of_kind in files.items() if run < len(of_kind)}
             for kind, suffix in KINDS.items():

@@ -205,8 +205,8 @@ class Records:
             self._image,
             self._image - len(self.header),
         )  # captions may hold the delimiter, on either side
-        found = [self._is_picture(cells[place].strip(' "'), own) for place in places]
-        return True if True in found else found[0] if found[0] is not None else found[1]
+        answers = [self._is_picture(cells[place].strip(' "'), own) for place in places]
+        return True if True in answers else answers[0] if answers[0] is not None else answers[1]
 
     def _without_spaces(self, fields: list[str]) -> list[str]:
         """Read the record again with quotes that follow a space, where it has the same fields so."""

@@ -45,8 +45,8 @@ class FolderSource(Source):
     @classmethod
     def find(cls, place: Place) -> list[Path]:
         """Return the folder, if a picture in it has its caption beside it."""
-        found = any(stem.is_captioned for folder in place.folders() for stem in _stems(folder))
-        return [place.path] if found else []
+        is_captioned = any(stem.is_captioned for folder in place.folders() for stem in _stems(folder))
+        return [place.path] if is_captioned else []
 
     @classmethod
     def is_captioned(cls, places: Sequence[Place]) -> bool:
@@ -159,10 +159,10 @@ def _stems(folder: Folder) -> Iterator[_Stem]:
         stem, _, end = name.rpartition(".")
         end = end.lower()
         if stem and (end in IMAGES or end in TEXTS):
-            found = stems.setdefault(stem, _Stem(stem))
-            if end in found.members:
-                found.further.append(found.members[end])
-            found.members[end] = name
+            entry = stems.setdefault(stem, _Stem(stem))
+            if end in entry.members:
+                entry.further.append(entry.members[end])
+            entry.members[end] = name
     return iter(stems.values())
 
 

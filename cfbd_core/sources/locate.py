@@ -34,16 +34,16 @@ def locate(source: str) -> Located:
         raise SourceError(
             "the source is an empty name; give a folder, a file or a pattern such as 'shards/*.tar'."
         )
-    found = Located()
+    located = Located()
     for part in [source] if os.path.lexists(_path(source)) else source.split("::"):
-        _locate_part(part, found)
+        _locate_part(part, located)
     once: dict[str, Path] = {}
-    for path in found.paths:
+    for path in located.paths:
         check_file(path)
         once.setdefault(_place(path), path)
     folders = {path for path in once.values() if path.is_dir()}
-    found.paths = [path for path in once.values() if folders.isdisjoint(path.parents)]
-    return found
+    located.paths = [path for path in once.values() if folders.isdisjoint(path.parents)]
+    return located
 
 
 def patterns(source: str) -> list[str]:
@@ -68,13 +68,15 @@ def glob_matches(pattern: str) -> list[str]:
         return sorted(glob.glob(pattern))
     at = parts.index("**")
     base = "/".join(parts[:at]) or ("/" if at else ".")
-    found: list[str] = []
+    matches: list[str] = []
     for top in [base] if os.path.isdir(base) else glob.glob(base):
         for folder in walk(top):
             inside = [] if folder.path == top else os.path.relpath(folder.path, top).split("/")
-            found += [folder.path] if _fits(inside, parts[at:]) else []
-            found += [f"{folder.path}/{name}" for name in folder.names if _fits([*inside, name], parts[at:])]
-    return sorted(found)
+            matches += [folder.path] if _fits(inside, parts[at:]) else []
+            matches += [
+                f"{folder.path}/{name}" for name in folder.names if _fits([*inside, name], parts[at:])
+            ]
+    return sorted(matches)
 
 
 def _fits(names: list[str], parts: list[str]) -> bool:
@@ -102,7 +104,7 @@ def check_file(path: Path) -> None:
         raise SourceError(f"{str(path)!r} is not UTF-8; rename it.")
 
 
-def _locate_part(part: str, found: Located) -> None:
+def _locate_part(part: str, located: Located) -> None:
     """Add what one part, of those that ``::`` separates, names."""
     if re.match(r"[a-zA-Z][a-zA-Z0-9+]+://", part):
         raise SourceError(f"{part}: only local files are read; download it first.")
@@ -122,8 +124,8 @@ def _locate_part(part: str, found: Located) -> None:
             raise SourceError(f"{part}: none of the {len(wanted):,} files that it names is there.")
         what = "file matches this pattern" if glob.has_magic(part) else "such file or folder"
         raise SourceError(f"{part}: no {what}.")
-    found.paths += [Path(os.path.abspath(path)) for path in paths]
-    found.missing += [Path(os.path.abspath(path)) for path in missing]
+    located.paths += [Path(os.path.abspath(path)) for path in paths]
+    located.missing += [Path(os.path.abspath(path)) for path in missing]
 
 
 def _expanded(part: str) -> list[str]:

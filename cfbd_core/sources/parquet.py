@@ -34,8 +34,8 @@ class ParquetSource(Source):
     name = "parquet"
     looks_for = "*.parquet"
 
-    def __init__(self, paths: list[Path], options: SourceOptions, *found: Any) -> None:
-        super().__init__(paths, options, *found)
+    def __init__(self, paths: list[Path], options: SourceOptions, *parts: Any) -> None:
+        super().__init__(paths, options, *parts)
         self.has_embeddings = self._first_has_vectors()
 
     @classmethod

@@ -55,35 +55,35 @@ class ImagePaths:
         self._any_file = self._any_file or any(not name.startswith(ADDRESSES) for name in names)
         if names and not self._any_file:
             raise only_urls(self._column, self._where)
-        found = self._look_all(names)
+        places = self._look_all(names)
         if self._shown is not None:
-            self._shown.add([path for path, _ in found])
+            self._shown.add([path for path, _ in places])
         codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        reasons = [*(why for _, why in found), ("missing image", "no path")]  # the last is for null, code -1
+        reasons = [*(why for _, why in places), ("missing image", "no path")]  # the last is for null, code -1
         bad = np.array([why is not None for why in reasons], np.bool_)[codes]
         faults: Faults = {int(row): reasons[codes[row]] or ("", "") for row in np.flatnonzero(bad)}
-        return pa.array([path for path, _ in found], pa.string()).take(encoded.indices), faults
+        return pa.array([path for path, _ in places], pa.string()).take(encoded.indices), faults
 
     def _look_all(self, names: list[str]) -> list[Look]:
-        found = [self.look(name) for name in names]
+        places = [self.look(name) for name in names]
         if self._is_sure or not names:
-            return found
-        if not any(path for path, _ in found):
+            return places
+        if not any(path for path, _ in places):
             folders = [folder for folder in picture_folders(self.root) if _holds(folder, names[0])]
             if len(folders) == 1:
                 self.root = folders[0]
                 if self._note:
                     self._note(f"pictures are read from {self.root}; --image-root names another folder")
-                found = [self.look(name) for name in names]
+                places = [self.look(name) for name in names]
         self._is_sure = True
-        return found
+        return places
 
     def find(self, path: str) -> Look:
         """:meth:`look`, for readers that have one record at a time."""
-        found = self.look(path)
-        if self._shown is not None and found[0] is not None:
-            self._shown.add_one(found[0])
-        return found
+        place = self.look(path)
+        if self._shown is not None and place[0] is not None:
+            self._shown.add_one(place[0])
+        return place
 
     def look(self, path: str) -> Look:
         """Return the absolute path of a picture and, if it cannot be used, (reason, detail)."""
@@ -105,10 +105,10 @@ def picture_folders(root: str) -> list[str]:
     """Return the folders below ``root`` that are called as folders of pictures are, sorted."""
     try:
         with os.scandir(root) as entries:
-            found = [one.path for one in entries if one.name.lower().endswith(USUAL_FOLDERS) and one.is_dir()]
+            paths = [one.path for one in entries if one.name.lower().endswith(USUAL_FOLDERS) and one.is_dir()]
     except OSError:
         return []
-    return sorted(found)
+    return sorted(paths)
 
 
 def _holds(folder: str, name: str) -> bool:
@@ -136,5 +136,5 @@ class BelievedPaths:
             self._holds = os.path.isfile(os.path.join(self.root, first.replace("\0", "")))
         joined = pc.binary_join_element_wise(pa.scalar(self.root), paths, "/")
         nothing = pa.scalar(None, pa.string())
-        found = pc.if_else(absolute, paths, joined if self._holds else nothing)
-        return pc.if_else(pc.or_(address, pc.equal(paths, "")), nothing, found)
+        believed = pc.if_else(absolute, paths, joined if self._holds else nothing)
+        return pc.if_else(pc.or_(address, pc.equal(paths, "")), nothing, believed)

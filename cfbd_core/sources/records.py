@@ -73,9 +73,11 @@ class RecordReader:
         self.fields.update(dict.fromkeys(values))
         names = list(values)
         label = self.options.label_col or usual.guess(names, usual.LABEL)
-        found = {"label": label, "poisoned": usual.guess(names, usual.POISONED)}
-        found |= {fact: usual.guess(names, (fact,)) for fact in TEXT_FACTS if fact != "label"}
-        record.facts |= {fact: as_fact(values[name]) for fact, name in found.items() if name in values}
+        names_of_facts = {"label": label, "poisoned": usual.guess(names, usual.POISONED)}
+        names_of_facts |= {fact: usual.guess(names, (fact,)) for fact in TEXT_FACTS if fact != "label"}
+        record.facts |= {
+            fact: as_fact(values[name]) for fact, name in names_of_facts.items() if name in values
+        }
         given = self._captions(values, caption)
         texts = given if isinstance(given, list) else [given]
         if given is None:

@@ -13,7 +13,7 @@ from cfbd_core.sources.tree import Folder, Place, walk
 from cfbd_core.sources.unread import Unread
 
 # Beside the pairs of a copy by ``cfbd attack`` or ``cfbd demo``.
-TELL_OF_COPY = {"manifest.json", "trigger.npz", "contact_sheet.png", "ATTRIBUTION.txt"}
+COPY_REMARK = {"manifest.json", "trigger.npz", "contact_sheet.png", "ATTRIBUTION.txt"}
 
 
 class Shown:
@@ -68,7 +68,7 @@ def _count_folder(folder: Folder, root: str, read: set[str], shown: Shown | None
 def _kind(name: str, folder: Folder, names: set[str]) -> str:
     if is_beside(name, folder, names):
         return "table beside its shard"
-    if name in TELL_OF_COPY and names >= {"manifest.json", "trigger.npz"}:
+    if name in COPY_REMARK and names >= {"manifest.json", "trigger.npz"}:
         return "file that tells of a poisoned copy"
     return unread_kind(name)
 

@@ -62,11 +62,11 @@ def layout(
     if image is None and image_needed and cells is None:
         raise usual.no_image(names, where)
     label = usual.choose(names, options.label_col, usual.LABEL, "--label-col", where)
-    found = {"label": label, "poisoned": usual.guess(names, usual.POISONED)}
-    found |= {
+    columns_of_facts = {"label": label, "poisoned": usual.guess(names, usual.POISONED)}
+    columns_of_facts |= {
         fact: usual.guess(names, (fact,)) for fact in ("attack", "target", "origin_key", "origin_caption")
     }
-    facts = {fact: column for fact, column in found.items() if column is not None}
+    facts = {fact: column for fact, column in columns_of_facts.items() if column is not None}
     chosen = Layout(caption, image if cells is None else None, usual.guess(names, usual.KEY), facts)
     for column in chosen.columns():
         if list(names).count(column) > 1:
@@ -107,10 +107,10 @@ def check_types(
         columns.key = None
     for fact, name in list(columns.facts.items()):
         if not _fits(schema.field(name).type):
-            told = _no_text(schema, name, where)
+            fault = _no_text(schema, name, where)
             if fact == "poisoned" or (fact == "label" and options.label_col is not None):
-                raise SourceError(f"{told}; drop or rename it.")
-            unread.note(told)
+                raise SourceError(f"{fault}; drop or rename it.")
+            unread.note(fault)
             del columns.facts[fact]
 
 

@@ -137,9 +137,9 @@ class Place:
         linked: list[Path] = []
         for folder in self.folders():
             part = linked if folder.is_linked else below if folder.path != str(self.path) else direct
-            part += [Path(folder.path, name) for name in folder.names if _is_asked_for(name)]
+            part += [Path(folder.path, name) for name in folder.names if _is_wanted(name)]
         return [*direct, *sorted(below), *linked]
 
 
-def _is_asked_for(name: str) -> bool:
+def _is_wanted(name: str) -> bool:
     return name[0] != "_" and (is_table(name) or name.endswith(".npy"))

@@ -59,9 +59,9 @@ class Unread:
     def add(self, kind: str, example: str, count: int = 1) -> None:
         """Count ``count`` more of a kind; the first few examples are kept."""
         self._counts[kind] = self._counts.get(kind, 0) + count
-        kept = self._examples.setdefault(kind, [])
-        if len(kept) < EXAMPLES:
-            kept.append(printable(example)[:LONGEST_EXAMPLE])
+        examples = self._examples.setdefault(kind, [])
+        if len(examples) < EXAMPLES:
+            examples.append(printable(example)[:LONGEST_EXAMPLE])
 
     def note(self, sentence: str) -> None:
         """Keep a sentence, once; not more than a person reads."""

@@ -66,9 +66,9 @@ def decide_rows(
         [low, high],
     )
     connection.unregister("asked")
-    found = _decide(connection, "decide", by, keep_notes=notes is None and by.note is None, seen=seen)
+    action = _decide(connection, "decide", by, keep_notes=notes is None and by.note is None, seen=seen)
     connection.execute("DROP TABLE made")
-    return found
+    return action
 
 
 def decide_keys(connection: duckdb.DuckDBPyConnection, decisions: pa.Table, by: By, kind: Kind) -> Action:
@@ -101,9 +101,9 @@ def decide_keys(connection: duckdb.DuckDBPyConnection, decisions: pa.Table, by: 
     connection.unregister("asked")
     notes = pc.unique(decisions["note"]).to_pylist()
     note = by.note or (notes[0] or None if len(notes) == 1 else None)
-    found = _decide(connection, kind, replace(by, note=note), keep_notes=False)
+    action = _decide(connection, kind, replace(by, note=note), keep_notes=False)
     connection.execute("DROP TABLE made")
-    return found
+    return action
 
 
 def undo(connection: duckdb.DuckDBPyConnection, action: int, by: By) -> Action:
@@ -145,30 +145,30 @@ def _decide(
 
 def _refuse_unseen(connection: duckdb.DuckDBPyConnection, seen: str) -> None:
     """Raise DecidedMeanwhile where a pair of ``touched`` was neither as it was seen nor as it is to be."""
-    found = connection.execute(
+    changes = connection.execute(
         """
         SELECT key, coalesce(before::VARCHAR, '') AS stands FROM touched
         WHERE stands <> $seen AND before IS DISTINCT FROM after LIMIT 1
         """,
         {"seen": seen},
     ).fetchall()
-    if not found:
+    if not changes:
         return
-    (key, stands), *_ = found
+    (key, stands), *_ = changes
     query = "SELECT who FROM actions WHERE id = (SELECT max(action) FROM action_pairs WHERE key = ?)"
     ((who,),) = connection.execute(query, [key]).fetchall()
     raise DecidedMeanwhile(f"decided meanwhile: {stands or 'taken back'}, by {who}; press again to overrule")
 
 
 def _turn(connection: duckdb.DuckDBPyConnection, number: int, by: By, *, undone: bool) -> Action:
-    found = log.get(connection, number)
-    if found.target is not None:
-        undone = undone != (found.kind == "undo")
-        found = log.get(connection, found.target)
-    if found.undone == undone:
-        told = "is undone already" if undone else "is not undone; there is nothing to redo"
-        raise ParameterError(f"action {found.id} {told}")
-    off = (log.undone_actions(connection) - {found.id}) | ({found.id} if undone else set())
+    target = log.get(connection, number)
+    if target.target is not None:
+        undone = undone != (target.kind == "undo")
+        target = log.get(connection, target.target)
+    if target.undone == undone:
+        state = "is undone already" if undone else "is not undone; there is nothing to redo"
+        raise ParameterError(f"action {target.id} {state}")
+    off = (log.undone_actions(connection) - {target.id}) | ({target.id} if undone else set())
     connection.execute(
         """
         CREATE TEMP TABLE touched AS
@@ -186,9 +186,9 @@ def _turn(connection: duckdb.DuckDBPyConnection, number: int, by: By, *, undone:
         FROM mine m LEFT JOIN stands s USING (key) LEFT JOIN decisions d ON d.key = m.key
         WHERE d.decision IS DISTINCT FROM s.after OR d.note IS DISTINCT FROM s.note_after
         """,
-        {"action": found.id, "off": sorted(off)},
+        {"action": target.id, "off": sorted(off)},
     )
-    return _append(connection, "undo" if undone else "redo", datetime.now(UTC), by, target=found.id)
+    return _append(connection, "undo" if undone else "redo", datetime.now(UTC), by, target=target.id)
 
 
 def _append(

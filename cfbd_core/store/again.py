@@ -55,7 +55,7 @@ def first_difference(
     cases = " ".join(f"WHEN NOT coalesce({same[name]}, false) THEN 'another {name}'" for name in compared)
     with _read_again(connection, parts, by_row):
         old, new = _moved(connection)
-        found = connection.execute(
+        rows = connection.execute(
             f"""
             SELECT h.row, h.key, CASE WHEN n.row IS NULL THEN 'it is gone' {cases} END AS what,
                    if(h.image_offset IS NULL, NULL, h.image)
@@ -64,7 +64,7 @@ def first_difference(
             """,
             {"old": old, "new": new},
         ).fetchall()
-    return Difference(*found[0]) if found else None
+    return Difference(*rows[0]) if rows else None
 
 
 def point_to(connection: duckdb.DuckDBPyConnection, parts: Path, by_row: bool = True) -> None:
@@ -106,16 +106,16 @@ _BY_CONTENT = """
 
 def _moved(connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
     """How the paths of picture files begin in the audit and in what was read, up to where the first one's are alike."""
-    found = connection.execute(
+    rows = connection.execute(
         """
         SELECT h.image, n.image FROM pairs h JOIN read_again n ON n.row = h.row
         WHERE h.image_offset IS NULL AND h.image IS NOT NULL AND n.image IS NOT NULL ORDER BY h.row LIMIT 1
         """
     ).fetchall()
-    if not found:
+    if not rows:
         return "", ""
-    held, now = (image.split("/") for image in found[0])
-    while held and now and held[-1] == now[-1]:
-        held.pop()
+    before, now = (image.split("/") for image in rows[0])
+    while before and now and before[-1] == now[-1]:
+        before.pop()
         now.pop()
-    return "/".join([*held, ""]) if held else "", "/".join([*now, ""]) if now else ""
+    return "/".join([*before, ""]) if before else "", "/".join([*now, ""]) if now else ""

@@ -49,18 +49,22 @@ class BenchResults:
         self._database.make(lambda connection: _fill(connection, about))
         with self._database.reading() as connection:
             try:
-                found = connection.execute("SELECT value FROM about").fetchall()
-                held = dict(parse(found[0][0]))
+                rows = connection.execute("SELECT value FROM about").fetchall()
+                stored = dict(parse(rows[0][0]))
             except (duckdb.Error, LookupError, ValueError, TypeError) as error:
                 raise AuditError(f"{path}: holds no results of a benchmark; give another --out") from error
-        differing = [name for name in about | held if held.get(name, _UNKNOWN) != about.get(name, _UNKNOWN)]
+        differing = [
+            name for name in about | stored if stored.get(name, _UNKNOWN) != about.get(name, _UNKNOWN)
+        ]
         if differing:
-            told = (
-                f"{name.replace('_', ' ')} ({_short(held.get(name, _UNKNOWN))} there,"
+            differences = (
+                f"{name.replace('_', ' ')} ({_short(stored.get(name, _UNKNOWN))} there,"
                 f" {_short(about.get(name, _UNKNOWN))} now)"
                 for name in differing
             )
-            raise AuditError(f"{path}: its results differ in {', '.join(told)}; give a new --out folder")
+            raise AuditError(
+                f"{path}: its results differ in {', '.join(differences)}; give a new --out folder"
+            )
 
     def done(self) -> set[tuple[str, str]]:
         """(scenario, analysis) of every finished cell."""
@@ -84,8 +88,8 @@ class BenchResults:
         """Every finished cell; one whose row is damaged is not finished, and is measured again."""
         query = "SELECT scenario, analysis, params, result, seconds FROM cells ORDER BY scenario, analysis"
         with self._database.reading() as connection:
-            found = map(_cell, _rows(connection, query))
-            return [cell for cell in found if cell is not None]
+            cells = map(_cell, _rows(connection, query))
+            return [cell for cell in cells if cell is not None]
 
 
 def _begins_as_a_database(path: Path) -> bool:
@@ -102,13 +106,13 @@ def _fill(connection: duckdb.DuckDBPyConnection, about: dict[str, Any]) -> None:
 def _cell(row: tuple[Any, ...]) -> Cell | None:
     scenario, analysis, params, result, seconds = row
     try:
-        asked, found = parse(params), parse(result)
+        settings, values = parse(params), parse(result)
         check([scenario, analysis], [str])
-        check([asked, found], [dict])
+        check([settings, values], [dict])
         check(seconds, float)
     except (ValueError, TypeError):
         return None
-    return Cell(scenario, analysis, asked, found, seconds)
+    return Cell(scenario, analysis, settings, values, seconds)
 
 
 def _short(value: object) -> str:
@@ -118,5 +122,5 @@ def _short(value: object) -> str:
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[tuple[Any, ...]]:
-    found: list[tuple[Any, ...]] = connection.execute(query).fetchall()
-    return found
+    rows: list[tuple[Any, ...]] = connection.execute(query).fetchall()
+    return rows

@@ -25,19 +25,19 @@ def removed(flagged: np.ndarray, decisions: np.ndarray) -> np.ndarray:
 
 def score_version(connection: duckdb.DuckDBPyConnection) -> str | None:
     """A name that changes whenever the scores do; None before the first scoring."""
-    found = connection.execute("SELECT max(id) FROM runs WHERE kind = 'score'").fetchall()
-    return None if found[0][0] is None else str(found[0][0])
+    rows = connection.execute("SELECT max(id) FROM runs WHERE kind = 'score'").fetchall()
+    return None if rows[0][0] is None else str(rows[0][0])
 
 
 def scored(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows int64, consistency float32 and truth int8 (1 poisoned, 0 clean, −1 unknown), each (n,), by row."""
-    found = connection.execute(
+    columns = connection.execute(
         """
         SELECT s.row, s.consistency, coalesce(p.poisoned::TINYINT, -1)::TINYINT AS truth
         FROM scores s JOIN pairs p ON p.row = s.row WHERE s.consistency IS NOT NULL
         """
     ).fetchnumpy()
-    rows, consistency, truth = (np.asarray(found[name]) for name in ("row", "consistency", "truth"))
+    rows, consistency, truth = (np.asarray(columns[name]) for name in ("row", "consistency", "truth"))
     if (np.diff(rows) < 0).any():  # sorting here is much cheaper than ORDER BY
         order = np.argsort(rows, kind="stable")
         rows, consistency, truth = rows[order], consistency[order], truth[order]
@@ -46,22 +46,22 @@ def scored(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarra
 
 def unscored(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
     """Rows int64 (m,), ascending, of the pairs that have no score."""
-    found = connection.execute(
+    columns = connection.execute(
         "SELECT row FROM pairs WHERE row NOT IN (SELECT row FROM scores WHERE consistency IS NOT NULL)"
     ).fetchnumpy()
-    return np.sort(np.asarray(found["row"], np.int64))
+    return np.sort(np.asarray(columns["row"], np.int64))
 
 
 def without_picture(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
     """Rows int64 (m,), ascending, of the pairs that are ready embeddings alone."""
-    found = connection.execute("SELECT row FROM pairs WHERE image IS NULL").fetchnumpy()
-    return np.sort(np.asarray(found["row"], np.int64))
+    columns = connection.execute("SELECT row FROM pairs WHERE image IS NULL").fetchnumpy()
+    return np.sort(np.asarray(columns["row"], np.int64))
 
 
 def is_known_clean(connection: duckdb.DuckDBPyConnection) -> bool:
     """Whether it is known of every pair that it is not poisoned."""
-    found = connection.execute("SELECT bool_and(poisoned IS NOT DISTINCT FROM false) FROM pairs").fetchall()
-    return bool(found[0][0])
+    answer = connection.execute("SELECT bool_and(poisoned IS NOT DISTINCT FROM false) FROM pairs").fetchall()
+    return bool(answer[0][0])
 
 
 def other_scores(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
@@ -72,34 +72,34 @@ def other_scores(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
 
 def decided(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray]:
     """Rows int64 (m,) that people decided on, and what: int8 (m,), the place in ``DECISIONS``."""
-    found = connection.execute(
+    columns = connection.execute(
         """
         SELECT p.row, list_position($names, d.decision::VARCHAR)::TINYINT - 1 AS code
         FROM decisions d JOIN pairs p ON p.key = d.key ORDER BY p.row
         """,
         {"names": list(DECISIONS)},
     ).fetchnumpy()
-    return np.asarray(found["row"], np.int64), np.asarray(found["code"], np.int8)
+    return np.asarray(columns["row"], np.int64), np.asarray(columns["code"], np.int8)
 
 
 def notes_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> list[str | None]:
     """What people noted with their decisions on ``rows`` (m,), in that order; None where nothing."""
     connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
-    found = connection.execute(
+    notes = connection.execute(
         """
         SELECT d.note FROM wanted LEFT JOIN pairs p ON p.row = wanted.row LEFT JOIN decisions d ON d.key = p.key
         ORDER BY position
         """
     ).fetchall()
     connection.unregister("wanted")
-    return [note for (note,) in found]
+    return [note for (note,) in notes]
 
 
 def pairs_at(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> pa.Table:
     """What a page shows of the pairs at ``rows`` (m,), in that order; rows that are gone are left out."""
     connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
     low, high = (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
-    found = connection.sql(
+    pairs = connection.sql(
         f"""
         SELECT {PAGE_COLUMNS} FROM wanted JOIN pairs USING (row) LEFT JOIN scores USING (row)
         WHERE row BETWEEN ? AND ? ORDER BY position
@@ -107,14 +107,14 @@ def pairs_at(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> pa.Tabl
         params=[low, high],
     ).to_arrow_table()
     connection.unregister("wanted")
-    return found
+    return pairs
 
 
 def search_captions(connection: duckdb.DuckDBPyConnection, text: str) -> np.ndarray:
     """Rows int64 (m,), ascending, whose caption or key contains ``text``, in upper or lower case."""
     pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-    found = connection.execute(
+    columns = connection.execute(
         "SELECT row FROM pairs WHERE caption ILIKE $pattern ESCAPE '\\' OR key ILIKE $pattern ESCAPE '\\'",
         {"pattern": pattern},
     ).fetchnumpy()
-    return np.sort(np.asarray(found["row"], np.int64))
+    return np.sort(np.asarray(columns["row"], np.int64))

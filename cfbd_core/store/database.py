@@ -60,14 +60,14 @@ class DuckFile:
             for left in self.path.parent.glob(f"{self.path.name}.new*"):  # its log, too
                 left.unlink()
             fresh = self.path.with_name(self.path.name + ".new")
-            with self._told(), duckdb.connect(str(fresh)) as connection:
+            with self._report_errors(), duckdb.connect(str(fresh)) as connection:
                 fill(connection)
             fresh.rename(self.path)
 
     @contextmanager
     def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open to read."""
-        with self._lock.reading(BUSY_SECONDS) as is_locked, self._told():
+        with self._lock.reading(BUSY_SECONDS) as is_locked, self._report_errors():
             connection = self._connect(is_locked)
             try:
                 yield connection
@@ -83,7 +83,7 @@ class DuckFile:
 
         SQL may read the files in the folder ``reads``, and no others.
         """
-        with self._lock.writing(BUSY_SECONDS) as check_held, self._told():
+        with self._lock.writing(BUSY_SECONDS) as check_held, self._report_errors():
             connection = self._open(read_only=False, reads=reads)
             try:
                 self._bring_up_to_date(connection)
@@ -181,7 +181,7 @@ class DuckFile:
         engines.close(connection)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _report_errors(self) -> Iterator[None]:
         """Turn what DuckDB says of a file that it cannot use into one line; a full disk is told by the caller."""
         try:
             yield
@@ -227,8 +227,8 @@ class Database(DuckFile):
         """Look at what is in a file, once as long as it stays as it is."""
         stamp = self.stamp()
         if _checked.get(self._name) != stamp:
-            found = schema.version(connection, self.path.parent)
-            schema.check_objects(connection, self.path, found)
+            version = schema.version(connection, self.path.parent)
+            schema.check_objects(connection, self.path, version)
             _checked[self._name] = stamp
         schema.show_pairs(connection)
 
@@ -240,13 +240,13 @@ class Database(DuckFile):
         return str(self.path.absolute())
 
     def _bring_up_to_date(self, connection: duckdb.DuckDBPyConnection) -> None:
-        found = schema.version(connection, self.path.parent)
-        if found == schema.SCHEMA_VERSION:
+        version = schema.version(connection, self.path.parent)
+        if version == schema.SCHEMA_VERSION:
             return
         connection.execute("CHECKPOINT")  # from here on the file is whole without its log
-        self._back_up(self.path.with_name(f"{self.path.name}.v{found}.bak"))
+        self._back_up(self.path.with_name(f"{self.path.name}.v{version}.bak"))
         schema.hide_pairs(connection)
-        migrations.migrate(connection, found)
+        migrations.migrate(connection, version)
         schema.show_pairs(connection)
 
     def _back_up(self, backup: Path) -> None:

@@ -28,23 +28,28 @@ class StoredDetection(NamedTuple):
     flagged: np.ndarray
 
 
-def replace_detection(connection: duckdb.DuckDBPyConnection, found: StoredDetection) -> None:
+def replace_detection(connection: duckdb.DuckDBPyConnection, detection: StoredDetection) -> None:
     """Store a detection in place of the same detector's last one."""
-    forget_detections(connection, found.name)
+    forget_detections(connection, detection.name)
     connection.execute(
         "INSERT INTO detectors VALUES (?, ?, ?, ?)",
-        [found.name, found.title, found.made.astimezone(UTC), json.dumps(found.info, allow_nan=False)],
+        [
+            detection.name,
+            detection.title,
+            detection.made.astimezone(UTC),
+            json.dumps(detection.info, allow_nan=False),
+        ],
     )
     judged = pa.table(
         {
-            "row": found.rows,
-            "score": pa.array(found.score, pa.float32(), mask=~np.isfinite(found.score)),
-            "flagged": found.flagged,
+            "row": detection.rows,
+            "score": pa.array(detection.score, pa.float32(), mask=~np.isfinite(detection.score)),
+            "flagged": detection.flagged,
         }
     )
     connection.register("judged", judged)
     connection.execute(
-        "INSERT INTO detections SELECT ?, row, score, flagged FROM judged ORDER BY row", [found.name]
+        "INSERT INTO detections SELECT ?, row, score, flagged FROM judged ORDER BY row", [detection.name]
     )
     connection.unregister("judged")
 
@@ -61,20 +66,22 @@ def forget_detections(connection: duckdb.DuckDBPyConnection, *names: str) -> Non
 def detections(connection: duckdb.DuckDBPyConnection) -> list[StoredDetection]:
     """All that are stored, by name; none in a file of before."""
     schema.show_detections(connection)
-    held = connection.execute(
+    records = connection.execute(
         "SELECT detector, title, epoch_us(made), info FROM detectors ORDER BY detector"
     ).fetchall()
     return [
         StoredDetection(name, title, _moment(made), json.loads(info), *_columns(connection, name))
-        for name, title, made, info in held
+        for name, title, made, info in records
     ]
 
 
 def detection_version(connection: duckdb.DuckDBPyConnection) -> str:
     """A name that changes whenever a detector has judged the pairs, or its judgement went; empty before the first."""
     schema.show_detections(connection)
-    found = connection.execute("SELECT detector, epoch_us(made) FROM detectors ORDER BY detector").fetchall()
-    return " ".join(f"{name}@{made}" for name, made in found)
+    records = connection.execute(
+        "SELECT detector, epoch_us(made) FROM detectors ORDER BY detector"
+    ).fetchall()
+    return " ".join(f"{name}@{made}" for name, made in records)
 
 
 def _moment(microseconds: int) -> datetime:
@@ -83,6 +90,6 @@ def _moment(microseconds: int) -> datetime:
 
 def _columns(connection: duckdb.DuckDBPyConnection, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     query = "SELECT row, score, flagged FROM detections WHERE detector = ? ORDER BY row"
-    found = connection.execute(query, [name]).fetchnumpy()
-    score = np.ma.filled(np.ma.asarray(found["score"], np.float32), np.nan)
-    return np.asarray(found["row"], np.int64), score, np.asarray(found["flagged"], bool)
+    columns = connection.execute(query, [name]).fetchnumpy()
+    score = np.ma.filled(np.ma.asarray(columns["score"], np.float32), np.nan)
+    return np.asarray(columns["row"], np.int64), score, np.asarray(columns["flagged"], bool)

@@ -44,7 +44,7 @@ def image_labels(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.
 
 
 def _labels(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[np.ndarray, np.ndarray]:
-    found = connection.execute(query).fetchnumpy()
-    rows, labels = np.asarray(found["row"], np.int64), np.asarray(found["label"], np.uint64)
+    columns = connection.execute(query).fetchnumpy()
+    rows, labels = np.asarray(columns["row"], np.int64), np.asarray(columns["label"], np.uint64)
     order = np.argsort(rows, kind="stable")
     return rows[order], labels[order]

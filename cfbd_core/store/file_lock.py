@@ -47,12 +47,12 @@ _mine = threading.local()  # which locks this thread holds to read: it may open 
 class FileLock:
     """The lock in the file at ``path``, which is made where it is missing.
 
-    ``told`` is what a refusal calls the thing that is locked. Raises AuditError where one process or thread has held
+    ``message`` is what a refusal calls the thing that is locked. Raises AuditError where one process or thread has held
     it for ``seconds`` without an end, or where the file system has no locks.
     """
 
-    def __init__(self, path: Path, told: str) -> None:
-        self.path, self._told = path, told
+    def __init__(self, path: Path, message: str) -> None:
+        self.path, self._message = path, message
 
     @contextmanager
     def reading(self, seconds: float) -> Iterator[bool]:
@@ -61,8 +61,8 @@ class FileLock:
         That is so in a folder that may not be written to, before anyone has written there: the lock's file is missing
         and cannot be made; or where it may not be read. A thread that holds it to read may take it again.
         """
-        held, name = _held_by_this_thread(), os.path.realpath(self.path)
-        if held[name]:
+        depths, name = _depths_of_this_thread(), os.path.realpath(self.path)
+        if depths[name]:
             yield True
             return
         while True:
@@ -73,19 +73,19 @@ class FileLock:
                     raise self._unusable(error) from error
                 yield False
                 return
-            with self._kept(file), self._usable():
+            with self._keep_open(file), self._usable():
                 last = self._join(file, seconds)
                 self._wait(file, fcntl.F_RDLCK, [(WRITERS, last + 1)], seconds)
             if self._is_there(file):
                 break
             self._release(file)
         with self._released(file):
-            held[name] += 1
+            depths[name] += 1
             try:
                 _holding[file] = name
                 yield True
             finally:
-                held[name] -= 1
+                depths[name] -= 1
 
     @contextmanager
     def writing(self, seconds: float) -> Iterator[Callable[[], None]]:
@@ -93,7 +93,7 @@ class FileLock:
         while True:
             with self._usable():
                 file = self._open(to_write=True)
-            with self._kept(file), self._usable():
+            with self._keep_open(file), self._usable():
                 number = self._draw(file, seconds)
                 self._wait(file, fcntl.F_WRLCK, [(WRITERS, number), (READERS, number)], seconds)
             if self._is_there(file):
@@ -124,7 +124,7 @@ class FileLock:
             self._release(file)
 
     @contextmanager
-    def _kept(self, file: int) -> Iterator[None]:
+    def _keep_open(self, file: int) -> Iterator[None]:
         """Release the lock if the block fails."""
         try:
             yield
@@ -210,9 +210,9 @@ class FileLock:
     def _wait(self, file: int, kind: int, before: list[tuple[int, int]], seconds: float) -> None:
         """Wait for those ``before``, ranges of bytes; the time begins anew whenever one of them is done."""
         pause, standing, deadline = FIRST_PAUSE, None, time.monotonic() + seconds
-        while (found := _who_holds(file, kind, before)) is not None:
-            if found != standing:
-                standing, deadline = found, time.monotonic() + seconds
+        while (holder := _who_holds(file, kind, before)) is not None:
+            if holder != standing:
+                standing, deadline = holder, time.monotonic() + seconds
             elif time.monotonic() > deadline:
                 raise self._busy(seconds)
             time.sleep(pause)
@@ -223,7 +223,7 @@ class FileLock:
             who, advice = "another session of this app", "try again when it is done"
         else:
             who, advice = "another process", "close it and try again"
-        return AuditError(f"{self._told}: {who} has had the audit open for {seconds:.0f} s; {advice}")
+        return AuditError(f"{self._message}: {who} has had the audit open for {seconds:.0f} s; {advice}")
 
     def _unusable(self, error: OSError) -> AuditError:
         return AuditError(
@@ -232,19 +232,19 @@ class FileLock:
         )
 
 
-def _held_by_this_thread() -> defaultdict[str, int]:
-    if not hasattr(_mine, "held"):
-        _mine.held = defaultdict(int)
-    held: defaultdict[str, int] = _mine.held
-    return held
+def _depths_of_this_thread() -> defaultdict[str, int]:
+    if not hasattr(_mine, "depths"):
+        _mine.depths = defaultdict(int)
+    depths: defaultdict[str, int] = _mine.depths
+    return depths
 
 
 def _last(file: int) -> int:
     """The last number that was drawn; 0 before the first, and what no writer can have where it is damaged."""
-    held = os.pread(file, COUNTER.size + 1, 0)
-    if not held:
+    content = os.pread(file, COUNTER.size + 1, 0)
+    if not content:
         return 0
-    return min(COUNTER.unpack(held)[0], MOST_NUMBERS) if len(held) == COUNTER.size else MOST_NUMBERS
+    return min(COUNTER.unpack(content)[0], MOST_NUMBERS) if len(content) == COUNTER.size else MOST_NUMBERS
 
 
 def _lock(file: int, kind: int, start: int, length: int) -> None:
@@ -255,9 +255,9 @@ def _lock(file: int, kind: int, start: int, length: int) -> None:
 def _who_holds(file: int, kind: int, ranges: list[tuple[int, int]]) -> int | None:
     """The first byte of a lock in one of the ranges (start, length) that a lock of ``kind`` would wait for, or None."""
     for start, length in ranges:
-        asked = _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
-        found, _, at, _, _ = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, asked))
-        if found != fcntl.F_UNLCK:
+        request = _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
+        holder_kind, _, at, _, _ = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, request))
+        if holder_kind != fcntl.F_UNLCK:
             return int(at)
     return None
 

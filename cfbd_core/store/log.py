@@ -68,10 +68,10 @@ class Action:
 
 def get(connection: duckdb.DuckDBPyConnection, action: int) -> Action:
     """One action; ParameterError where there is none of this number."""
-    found = history(connection, 1, action + 1)
-    if not found or found[0].id != action:
+    actions = history(connection, 1, action + 1)
+    if not actions or actions[0].id != action:
         raise ParameterError(f"there is no action {action}; `cfbd log` lists those that there are")
-    return found[0]
+    return actions[0]
 
 
 def history(
@@ -79,13 +79,13 @@ def history(
 ) -> list[Action]:
     """The log, newest first: at most ``limit`` actions, of those with a number below ``before``."""
     show_log(connection)
-    found = connection.execute(
+    rows = connection.execute(
         f"SELECT {_FIELDS} FROM actions WHERE $before IS NULL OR id < $before ORDER BY id DESC"
         + ("" if limit is None else f" LIMIT {int(limit)}"),
         {"before": before},
     ).fetchall()
     undone = undone_actions(connection)
-    return [_action(row, row[0] in undone) for row in found]
+    return [_action(row, row[0] in undone) for row in rows]
 
 
 def examples(
@@ -93,12 +93,12 @@ def examples(
 ) -> dict[int, list[str]]:
     """The first keys, at most ``most``, that each of these actions touched; none for one that touched no pair."""
     show_log(connection)
-    found = connection.execute(
+    rows_of_keys = connection.execute(
         f"SELECT action, min(key, {int(most)}) FROM action_pairs WHERE list_contains($actions, action) "
         "AND action BETWEEN $low AND $high GROUP BY action",
         {"actions": list(actions), "low": min(actions, default=0), "high": max(actions, default=-1)},
     ).fetchall()
-    return dict(found)
+    return dict(rows_of_keys)
 
 
 def undone_actions(connection: duckdb.DuckDBPyConnection) -> frozenset[int]:
@@ -110,21 +110,21 @@ def undone_actions(connection: duckdb.DuckDBPyConnection) -> frozenset[int]:
 def mark(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
     """How far the log goes: the last action's number and its time in microseconds; (0, 0) while it is empty."""
     show_log(connection)
-    found = connection.execute("SELECT id, epoch_us(time) FROM actions ORDER BY id DESC LIMIT 1").fetchall()
-    return (int(found[0][0]), int(found[0][1])) if found else (0, 0)
+    rows = connection.execute("SELECT id, epoch_us(time) FROM actions ORDER BY id DESC LIMIT 1").fetchall()
+    return (int(rows[0][0]), int(rows[0][1])) if rows else (0, 0)
 
 
 def changed(connection: duckdb.DuckDBPyConnection) -> datetime | None:
     """When people decided last or the pairs were scored last; None before both."""
     show_log(connection)
-    found = connection.execute(
+    rows = connection.execute(
         """
         SELECT epoch_us(greatest(
             (SELECT max(time) FROM actions), (SELECT max(finished) FROM runs WHERE kind = 'score')
         ))
         """
     ).fetchall()
-    return None if found[0][0] is None else _EPOCH + timedelta(microseconds=found[0][0])
+    return None if rows[0][0] is None else _EPOCH + timedelta(microseconds=rows[0][0])
 
 
 def has(connection: duckdb.DuckDBPyConnection, seen: tuple[int, int]) -> bool:
@@ -137,7 +137,7 @@ def decided_since(connection: duckdb.DuckDBPyConnection, action: int) -> tuple[n
     """What changed after ``action``: rows int64 (m,) and codes int8 (m,), 0 where a decision was taken back."""
     if mark(connection)[0] == action:
         return np.zeros(0, np.int64), np.zeros(0, np.int8)
-    found = connection.execute(
+    columns = connection.execute(
         """
         SELECT p.row, coalesce(list_position($names, l.after::VARCHAR), 1)::TINYINT - 1 AS code
         FROM (
@@ -146,12 +146,12 @@ def decided_since(connection: duckdb.DuckDBPyConnection, action: int) -> tuple[n
         """,
         {"names": list(DECISIONS), "action": action},
     ).fetchnumpy()
-    return np.asarray(found["row"], np.int64), np.asarray(found["code"], np.int8)
+    return np.asarray(columns["row"], np.int64), np.asarray(columns["code"], np.int8)
 
 
 def touched_between(connection: duckdb.DuckDBPyConnection, since: int, action: int) -> int:
     """How many pairs of ``action`` were touched by others after the action ``since`` and before it."""
-    found = connection.execute(
+    rows = connection.execute(
         """
         SELECT count(DISTINCT key) FROM action_pairs
         WHERE action > $since AND action < $action
@@ -159,13 +159,13 @@ def touched_between(connection: duckdb.DuckDBPyConnection, since: int, action: i
         """,
         {"since": since, "action": action},
     ).fetchall()
-    return int(found[0][0])
+    return int(rows[0][0])
 
 
 def deciders(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
     """Whose decisions stand, and how many of each kind; who has most comes first."""
     show_log(connection)
-    found = connection.execute(
+    rows = connection.execute(
         f"""
         SELECT a.who, d.decision::VARCHAR, count(*), sum(count(*)) OVER (PARTITION BY a.who) AS every
         FROM (
@@ -176,7 +176,7 @@ def deciders(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]
         """
     ).fetchall()
     people: dict[str, dict[str, int]] = {}
-    for who, decision, count, _ in found:
+    for who, decision, count, _ in rows:
         people.setdefault(who, {name: 0 for name in DECISIONS if name})[decision] = count
     return people
 
@@ -218,6 +218,6 @@ def _action(row: tuple[Any, ...], undone: bool) -> Action:
 def _object(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
-    found = parse(text)
-    check(found, dict)
-    return dict(found)
+    value = parse(text)
+    check(value, dict)
+    return dict(value)

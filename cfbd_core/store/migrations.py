@@ -104,9 +104,9 @@ MIGRATIONS: dict[int, Migration] = {
 }  # from that version to the next
 
 
-def migrate(connection: duckdb.DuckDBPyConnection, found: int) -> None:
-    """Bring a file of version ``found`` up to date, version by version; a kill leaves it at a whole one."""
-    for number in range(found, schema.SCHEMA_VERSION):
+def migrate(connection: duckdb.DuckDBPyConnection, version: int) -> None:
+    """Bring a file of version ``version`` up to date, version by version; a kill leaves it at a whole one."""
+    for number in range(version, schema.SCHEMA_VERSION):
         connection.execute("BEGIN")
         MIGRATIONS[number](connection)
         if number + 1 == schema.SCHEMA_VERSION:

@@ -24,15 +24,15 @@ PAIR_COLUMNS = (
 
 def row_of(connection: duckdb.DuckDBPyConnection, key: str) -> int | None:
     """The row of the pair with this key, or None."""
-    found = connection.execute("SELECT row FROM pairs WHERE key = ? LIMIT 1", [key]).fetchall()
-    return int(found[0][0]) if found else None
+    rows = connection.execute("SELECT row FROM pairs WHERE key = ? LIMIT 1", [key]).fetchall()
+    return int(rows[0][0]) if rows else None
 
 
 def get_meta(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
     """The JSON value stored under ``name``, or None. Raises AuditError where it is damaged."""
-    found = connection.execute("SELECT value FROM meta WHERE name = ?", [name]).fetchall()
+    values = connection.execute("SELECT value FROM meta WHERE name = ?", [name]).fetchall()
     try:
-        return checked(name, found[0][0]) if found else None
+        return checked(name, values[0][0]) if values else None
     except ValueError as error:
         reason = in_one_line(error, 120)
         raise AuditError(
@@ -47,19 +47,19 @@ def has_meta(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
 
 def needed_meta(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
     """The JSON value stored under ``name``. Raises AuditError where there is none, or it is damaged."""
-    found = get_meta(connection, name)
-    if found is None:
+    value = get_meta(connection, name)
+    if value is None:
         raise AuditError(f"{_file(connection)}: says nothing of the {name}; {way_out(name)}")
-    return found
+    return value
 
 
 def derived_meta(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any] | None:
     """The object stored under ``name``, for those who can make it anew: empty where it is damaged."""
     try:
-        found: dict[str, Any] | None = get_meta(connection, name)
+        value: dict[str, Any] | None = get_meta(connection, name)
     except AuditError:
         return {}
-    return found
+    return value
 
 
 def set_meta(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
@@ -81,7 +81,7 @@ def pair_count(connection: duckdb.DuckDBPyConnection) -> int:
 
 def skip_summary(connection: duckdb.DuckDBPyConnection, examples: int = 3) -> list[dict[str, Any]]:
     """For each stage and reason: how many, and the first examples."""
-    found = connection.execute(
+    rows = connection.execute(
         """
         SELECT stage, reason, count(*)::BIGINT,
                list({'key': key, 'position': position, 'detail': detail} ORDER BY rowid)[:?]
@@ -89,7 +89,7 @@ def skip_summary(connection: duckdb.DuckDBPyConnection, examples: int = 3) -> li
         """,
         [examples],
     ).fetchall()
-    return [dict(zip(("stage", "reason", "pairs", "examples"), row, strict=True)) for row in found]
+    return [dict(zip(("stage", "reason", "pairs", "examples"), row, strict=True)) for row in rows]
 
 
 def pair_rows(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
@@ -100,11 +100,11 @@ def pair_rows(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
 def places_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> pa.Table:
     """Row, key, image, image_offset and image_size of the pairs at ``rows`` int64 (n,), ascending."""
     connection.register("wanted", pa.table({"row": rows}))
-    found = connection.sql(
+    places = connection.sql(
         "SELECT row, key, image, image_offset, image_size FROM pairs SEMI JOIN wanted USING (row) ORDER BY row"
     ).to_arrow_table()
     connection.unregister("wanted")
-    return found
+    return places
 
 
 def checked_rows(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> np.ndarray:
@@ -146,13 +146,13 @@ def captions_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> list
 
 def _texts_of(connection: duckdb.DuckDBPyConnection, column: str, rows: np.ndarray) -> list[str]:
     connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
-    found = connection.execute(
+    texts = connection.execute(
         f"SELECT {column} FROM pairs JOIN wanted USING (row) ORDER BY position"
     ).fetchall()
     connection.unregister("wanted")
-    if len(found) != len(rows):  # a row that two pairs have, or none
+    if len(texts) != len(rows):  # a row that two pairs have, or none
         raise _damaged_rows(connection)
-    return [text for (text,) in found]
+    return [text for (text,) in texts]
 
 
 def outcome(connection: duckdb.DuckDBPyConnection) -> pa.Table:
@@ -208,9 +208,9 @@ def spool_rows(connection: duckdb.DuckDBPyConnection, rows: np.ndarray, path: Pa
     connection.unregister("wanted")
 
 
-def _spool(found: duckdb.DuckDBPyRelation, path: Path) -> None:
+def _spool(relation: duckdb.DuckDBPyRelation, path: Path) -> None:
     """Write what a query finds to an Arrow file: by Arrow, for a connection writes no files of its own."""
-    reader = found.to_arrow_reader(SPOOL_ROWS)
+    reader = relation.to_arrow_reader(SPOOL_ROWS)
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, reader.schema, options=options) as writer:
         for batch in reader:
@@ -233,8 +233,8 @@ def record_run(
 
 
 def _file(connection: duckdb.DuckDBPyConnection) -> str:
-    found = connection.execute("SELECT path FROM duckdb_databases() WHERE NOT internal").fetchall()
-    return str(found[0][0])
+    paths = connection.execute("SELECT path FROM duckdb_databases() WHERE NOT internal").fetchall()
+    return str(paths[0][0])
 
 
 def _column(connection: duckdb.DuckDBPyConnection, query: str, dtype: type[np.generic]) -> np.ndarray:

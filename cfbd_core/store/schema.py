@@ -141,17 +141,17 @@ def version(connection: duckdb.DuckDBPyConnection, folder: Path) -> int:
     """The schema version of an audit's file; AuditError when it is no audit at all, or a newer one."""
     try:
         rows = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
-        found = int(rows[0][0])
+        number = int(rows[0][0])
     except (duckdb.Error, IndexError, ValueError) as error:
         raise _no_audit(folder) from error
-    if found < 1:
+    if number < 1:
         raise _no_audit(folder)
-    if found > SCHEMA_VERSION:
+    if number > SCHEMA_VERSION:
         raise AuditError(
-            f"{folder}: made by a newer version of CFBD Auditor (schema {found}, this one knows "
+            f"{folder}: made by a newer version of CFBD Auditor (schema {number}, this one knows "
             f"{SCHEMA_VERSION}); update it to open this audit"
         )
-    return found
+    return number
 
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:
@@ -170,13 +170,13 @@ def replace_view(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_VIEW)
 
 
-def check_objects(connection: duckdb.DuckDBPyConnection, path: Path, found: int) -> None:
-    """Raise AuditError unless the tables of a file of version ``found`` are tables, with the columns they should have.
+def check_objects(connection: duckdb.DuckDBPyConnection, path: Path, file_version: int) -> None:
+    """Raise AuditError unless the tables of a file of version ``file_version`` are tables, with their columns.
 
     Files come from strangers: a view in the stead of a table shows what its maker likes, a macro takes the place of
     one of DuckDB's own functions, a trigger acts where we store.
     """
-    wanted, held = _columns_by_table(), _held_columns(connection)
+    wanted, stored = _columns_by_table(), _stored_columns(connection)
     views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
     for (view,) in views:
         if view in wanted:
@@ -187,16 +187,18 @@ def check_objects(connection: duckdb.DuckDBPyConnection, path: Path, found: int)
     if foreign:
         raise _foreign(path, f"it holds {foreign[0][0]!r}, a macro or trigger")
     for table, columns in wanted.items():
-        if SINCE.get(table, 1) > found:
+        if SINCE.get(table, 1) > file_version:
             continue
-        differing = dict(held.get(table, {}).items() ^ columns.items())
-        if found < SCHEMA_VERSION:  # an older file lacks columns, but holds nothing else in those it has
+        differing = dict(stored.get(table, {}).items() ^ columns.items())
+        if (
+            file_version < SCHEMA_VERSION
+        ):  # an older file lacks columns, but holds nothing else in those it has
             differing = {
-                name: kind for name, kind in held.get(table, {}).items() if columns.get(name, kind) != kind
+                name: kind for name, kind in stored.get(table, {}).items() if columns.get(name, kind) != kind
             }
-        if differing or table not in held:
-            told = "is no table" if table not in held else f"differs in {', '.join(sorted(differing))}"
-            raise _foreign(path, f"{table} {told}")
+        if differing or table not in stored:
+            fault = "is no table" if table not in stored else f"differs in {', '.join(sorted(differing))}"
+            raise _foreign(path, f"{table} {fault}")
 
 
 def show_pairs(connection: duckdb.DuckDBPyConnection) -> None:
@@ -209,9 +211,9 @@ def show_pairs(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(view)
     except duckdb.BinderException:
         (file,) = connection.execute("SELECT current_database()").fetchall()[0]
-        held = f'"{file}".main.scores'
+        table = f'"{file}".main.scores'
         connection.execute(
-            f"CREATE TEMP VIEW scores AS SELECT *, NULL::FLOAT AS residual_calibrated FROM {held}"
+            f"CREATE TEMP VIEW scores AS SELECT *, NULL::FLOAT AS residual_calibrated FROM {table}"
         )
         connection.execute(view)
 
@@ -223,15 +225,15 @@ def hide_pairs(connection: duckdb.DuckDBPyConnection) -> None:
 
 def show_unscored(connection: duckdb.DuckDBPyConnection) -> None:
     """Let whoever reads a file that was made before find that no pair is set aside or known to have no score."""
-    found = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
-    if int(found[0][0]) < SINCE["unscored"]:
+    values = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
+    if int(values[0][0]) < SINCE["unscored"]:
         connection.execute(UNSCORED.replace("CREATE TABLE", "CREATE TEMP TABLE IF NOT EXISTS"))
 
 
 def show_detections(connection: duckdb.DuckDBPyConnection) -> None:
     """Let whoever reads a file that was made before find that no detector has judged its pairs."""
-    found = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
-    if int(found[0][0]) < SINCE["detections"]:
+    values = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
+    if int(values[0][0]) < SINCE["detections"]:
         connection.execute(DETECTIONS.replace("CREATE TABLE", "CREATE TEMP TABLE IF NOT EXISTS"))
 
 
@@ -248,10 +250,10 @@ def _columns_by_table() -> dict[str, dict[str, str]]:
     """The columns that every table has in a file made now, and their types."""
     with duckdb.connect() as connection:
         create(connection)
-        return _held_columns(connection)
+        return _stored_columns(connection)
 
 
-def _held_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+def _stored_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
     """Columns and their types by table; views are left out."""
     rows = connection.execute(
         """
@@ -260,10 +262,10 @@ def _held_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, 
         WHERE schema_name = 'main' AND database_name = current_database() AND NOT internal
         """
     ).fetchall()
-    held: dict[str, dict[str, str]] = {}
+    stored: dict[str, dict[str, str]] = {}
     for table, column, kind in rows:
-        held.setdefault(table, {})[column] = kind
-    return held
+        stored.setdefault(table, {})[column] = kind
+    return stored
 
 
 def _no_audit(folder: Path) -> AuditError:

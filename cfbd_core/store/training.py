@@ -18,7 +18,7 @@ from cfbd_core.store import schema
 from cfbd_core.store.database import DuckFile
 
 _TEXT, _WHOLE, _NUMBER = (str, None), (COUNT, None), (float, None)
-ASKED_SHAPE = {
+REQUEST_SHAPE = {
     "id?": str,
     "params?": {
         **{f"{name}?": _TEXT for name in ("subset", "model", "defense", "device", "precision")},
@@ -59,7 +59,7 @@ def writing_run(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def put_run(
     connection: duckdb.DuckDBPyConnection,
     folder: str,
-    asked: dict[str, Any],
+    record: dict[str, Any],
     result: dict[str, Any] | None,
     lines: Sequence[dict[str, Any]],
 ) -> None:
@@ -71,9 +71,9 @@ def put_run(
         "INSERT OR REPLACE INTO training_runs VALUES (?, ?, ?, ?, ?)",
         [
             folder,
-            json.dumps(asked, allow_nan=False),
+            json.dumps(record, allow_nan=False),
             None if result is None else json.dumps(result, allow_nan=False),
-            asked.get("started"),
+            record.get("started"),
             datetime.now(UTC),
         ],
     )
@@ -87,16 +87,16 @@ def runs(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """All runs, oldest first: ``folder``, ``asked`` (its run.json), ``result`` (its result.json, or None)."""
     if not _has_tables(connection):
         return []
-    found = connection.execute(
+    rows = connection.execute(
         "SELECT folder, asked, result FROM training_runs ORDER BY started, folder"
     ).fetchall()
     return [
         {
             "folder": folder,
-            "asked": _held(asked, ASKED_SHAPE, folder),
-            "result": None if result is None else _held(result, RESULT_SHAPE, folder),
+            "asked": _stored(record, REQUEST_SHAPE, folder),
+            "result": None if result is None else _stored(result, RESULT_SHAPE, folder),
         }
-        for folder, asked, result in found
+        for folder, record, result in rows
     ]
 
 
@@ -110,16 +110,16 @@ def metrics(connection: duckdb.DuckDBPyConnection, folder: str) -> pa.Table:
     return connection.sql(query, params=[folder]).to_arrow_table()
 
 
-def _held(text: str, shape: Any, folder: str) -> dict[str, Any]:
+def _stored(text: str, shape: Any, folder: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = parse(text)
-        check(found, shape)
+        value: dict[str, Any] = parse(text)
+        check(value, shape)
     except ValueError as error:
         raise AuditError(
             f"what the audit holds of the training run {folder} is damaged ({error}); "
             f"`cfbd train --out {folder} --resume` takes it in again"
         ) from error
-    return found
+    return value
 
 
 def _table(folder: str, lines: Sequence[dict[str, Any]]) -> pa.Table:

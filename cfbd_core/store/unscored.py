@@ -62,9 +62,9 @@ def among_pairs(connection: duckdb.DuckDBPyConnection, failures: pa.Table) -> pa
     connection.register("failures", failures)
     rows = "SELECT row FROM pairs UNION ALL SELECT row FROM set_aside"
     query = f"SELECT * FROM failures WHERE row IN ({rows}) ORDER BY row"
-    found = connection.sql(query).to_arrow_table()
+    table = connection.sql(query).to_arrow_table()
     connection.unregister("failures")
-    return found
+    return table
 
 
 def to_embed(connection: duckdb.DuckDBPyConnection, start: int, stop: int) -> pa.Table:
@@ -103,7 +103,7 @@ def unscored_summary(connection: duckdb.DuckDBPyConnection, examples: int = 3) -
     if get_meta(connection, "mapping") is None:
         return []
     schema.show_unscored(connection)
-    found = connection.execute(
+    rows = connection.execute(
         """
         SELECT coalesce(u.reason, ?) AS reason, count(*)::BIGINT,
                list({'key': p.key, 'position': 'pair ' || p.row, 'detail': u.detail} ORDER BY p.row)[:?]
@@ -112,4 +112,4 @@ def unscored_summary(connection: duckdb.DuckDBPyConnection, examples: int = 3) -
         """,
         [NOT_YET, examples],
     ).fetchall()
-    return [dict(zip(("reason", "pairs", "examples"), row, strict=True)) for row in found]
+    return [dict(zip(("reason", "pairs", "examples"), row, strict=True)) for row in rows]

@@ -34,8 +34,8 @@ from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.streams import stream
 
 KEPT_BYTES = 2 << 30
-AHEAD = 2  # batches
-CHUNK = 16  # pairs that one worker makes ready at a time
+BATCHES_AHEAD = 2  # batches
+PAIRS_AT_A_TIME = 16  # pairs that one worker makes ready at a time
 
 Tokenize = Callable[[Sequence[str]], torch.Tensor]
 
@@ -91,7 +91,7 @@ class Batches:
         workers = ThreadPoolExecutor(self._params.workers, thread_name_prefix="batches")
         try:
             rest = (self._begun(rows, epoch, workers) for rows in order[first:])
-            begun = deque(islice(rest, AHEAD))
+            begun = deque(islice(rest, BATCHES_AHEAD))
             while begun:
                 batch, parts = begun.popleft()
                 for part in parts:
@@ -113,7 +113,7 @@ class Batches:
             self._empty((both * pairs, self._tokens.length), torch.int64),
             self._empty((pairs, 4), torch.int64) if self._whole else None,
         )
-        each = pairs if self._is_one_copy(own) else CHUNK
+        each = pairs if self._is_one_copy(own) else PAIRS_AT_A_TIME
         chunks = [slice(at, min(at + each, pairs)) for at in range(0, pairs, each)]
         return batch, [workers.submit(self._fill, batch, own, epoch, chunk) for chunk in chunks]
 
@@ -158,7 +158,7 @@ class Batches:
     def _caption_view(self, row: int, epoch: int) -> np.ndarray:
         """Tokens of the second view of a caption, (length,)."""
         rng = view_generator("caption", self._params.seed, epoch, row)
-        return self._tokens.of(caption_view(self._tokens.captions[row], rng))
+        return self._tokens.encode(caption_view(self._tokens.captions[row], rng))
 
 
 class _Squares:
@@ -166,43 +166,43 @@ class _Squares:
 
     def __init__(self, pairs: TrainingSet, size: int, scratch: Path) -> None:
         self._pairs, self.size = pairs, size
-        self._kept: np.ndarray | None = None
+        self._cache: np.ndarray | None = None
         self._number = pairs.picture_numbers()
         pictures = int(self._number.max()) + 1
-        self._is_kept = np.zeros(pictures, bool)
+        self._is_filled = np.zeros(pictures, bool)
         arrays = pairs.arrays
         if arrays is not None and arrays.shape[1:3] == (size, size):
-            self._kept, self._is_kept = np.asarray(arrays), np.ones(pictures, bool)
+            self._cache, self._is_filled = np.asarray(arrays), np.ones(pictures, bool)
         elif pictures * size * size * 3 <= KEPT_BYTES:
-            self._kept = _unnamed(scratch, (pictures, size, size, 3))
+            self._cache = _unnamed(scratch, (pictures, size, size, 3))
 
     def __getitem__(self, row: int) -> np.ndarray:
         number = self._number[row]
-        if self._kept is not None and self._is_kept[number]:
-            kept: np.ndarray = self._kept[number]
-            return kept
+        if self._cache is not None and self._is_filled[number]:
+            pixels: np.ndarray = self._cache[number]
+            return pixels
         picture = self._pairs.picture(row)
         square = np.asarray(picture.resize((self.size, self.size), Image.Resampling.BICUBIC))
-        if self._kept is not None:
-            self._kept[number] = square
-            self._is_kept[number] = True
+        if self._cache is not None:
+            self._cache[number] = square
+            self._is_filled[number] = True
         return square
 
     def has(self, rows: np.ndarray) -> bool:
         """Whether the squares of all ``rows`` (n,) are kept."""
-        return bool(self._is_kept[self._number[rows]].all())
+        return bool(self._is_filled[self._number[rows]].all())
 
     def take(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Copy the squares of ``rows`` (n,) into ``out``, uint8 (n, S, S, 3)."""
-        if self._kept is None:
+        if self._cache is None:
             for place, row in enumerate(rows.tolist()):
                 out[place] = self[row]
             return
         numbers = self._number[rows]
-        for row in rows[~self._is_kept[numbers]].tolist():
+        for row in rows[~self._is_filled[numbers]].tolist():
             self[row]
         # mode: else numpy copies `out`, too. Other threads go on meanwhile.
-        np.take(self._kept, numbers, axis=0, out=out, mode="clip")
+        np.take(self._cache, numbers, axis=0, out=out, mode="clip")
 
 
 class _Tokens:
@@ -210,28 +210,28 @@ class _Tokens:
 
     def __init__(self, captions: Sequence[str], tokenize: Tokenize) -> None:
         self.captions, self._tokenize = captions, tokenize
-        self.length = len(self.of(""))
-        self._kept = np.zeros((len(captions), self.length), np.int32)
-        self._is_kept = np.zeros(len(captions), bool)
+        self.length = len(self.encode(""))
+        self._cache = np.zeros((len(captions), self.length), np.int32)
+        self._is_filled = np.zeros(len(captions), bool)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        if not self._is_kept[row]:
-            self._kept[row] = self.of(self.captions[row])
-            self._is_kept[row] = True
-        kept: np.ndarray = self._kept[row]
-        return kept
+        if not self._is_filled[row]:
+            self._cache[row] = self.encode(self.captions[row])
+            self._is_filled[row] = True
+        tokens: np.ndarray = self._cache[row]
+        return tokens
 
     def has(self, rows: np.ndarray) -> bool:
         """Whether the tokens of all ``rows`` (n,) are kept."""
-        return bool(self._is_kept[rows].all())
+        return bool(self._is_filled[rows].all())
 
     def take(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Copy the tokens of ``rows`` (n,) into ``out``, (n, length)."""
-        for row in rows[~self._is_kept[rows]].tolist():
+        for row in rows[~self._is_filled[rows]].tolist():
             self[row]
-        out[:] = self._kept[rows]
+        out[:] = self._cache[rows]
 
-    def of(self, caption: str) -> np.ndarray:
+    def encode(self, caption: str) -> np.ndarray:
         """Tokens of any caption."""
         tokens: np.ndarray = self._tokenize([cut_caption(caption)])[0].numpy()
         return tokens

@@ -17,7 +17,7 @@ from cfbd_core.errors import TrainingError
 from cfbd_core.machine.files import system_errors, written_beside
 from cfbd_core.training.config import CALMER
 
-KEPT = 2
+CHECKPOINTS_KEPT = 2
 _NAME = re.compile(r"step_(\d{8,})\.pt")
 
 
@@ -45,7 +45,7 @@ class Checkpoints:
                 os.fsync(file.fileno())
             check_bytes(beside)
         _sync(self.folder)
-        for old in self.paths()[:-KEPT]:
+        for old in self.paths()[:-CHECKPOINTS_KEPT]:
             old.unlink()
         return path
 
@@ -66,9 +66,9 @@ class Checkpoints:
                 continue
             if run != self._run:
                 raise TrainingError(f"{path}: is a checkpoint of another run or model; give a new --out")
-            found: dict[str, Any] = state
+            newest: dict[str, Any] = state
             self.taken = path
-            return found
+            return newest
         return None
 
     def paths(self) -> list[Path]:

@@ -109,8 +109,8 @@ class Backward:
             (boxes,) = self._here([part.boxes])
             pictures[0] = cut(pictures[0], boxes)
         with torch.autocast("cuda", dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
-            found: tuple[torch.Tensor, torch.Tensor] = self.towers(_joined(pictures), _joined(tokens))
-        return found
+            embeddings: tuple[torch.Tensor, torch.Tensor] = self.towers(_joined(pictures), _joined(tokens))
+        return embeddings
 
     def _seed(self, seed: int) -> None:
         """As torch.manual_seed does, which asks every kind of device, and takes ten times as long."""

@@ -41,13 +41,13 @@ class Group:
         distributed.all_gather(parts, own.contiguous())
         return torch.cat(parts)
 
-    def told(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """What the first process holds, in all."""
         if self.size == 1:
             return value
-        held = [value]
-        distributed.broadcast_object_list(held)
-        return held[0]
+        box = [value]
+        distributed.broadcast_object_list(box)
+        return box[0]
 
     def any(self, value: bool, device: str) -> bool:
         """Whether it is so in one of them."""

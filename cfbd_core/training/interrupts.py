@@ -11,7 +11,7 @@ from typing import Any, Self
 
 
 class Interrupts:
-    """While entered, a signal raises KeyboardInterrupt at once, but in a ``held`` block after it.
+    """While entered, a signal raises KeyboardInterrupt at once, but in a ``hold`` block after it.
 
     A second signal there does not wait (``broke_in``). Elsewhere than in the main thread signals stay as they are.
     """
@@ -19,7 +19,7 @@ class Interrupts:
     _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self.asked = self.broke_in = False
+        self.is_requested = self.broke_in = False
         self._depth = 0
         self._before: dict[int, Any] = {}
 
@@ -33,8 +33,8 @@ class Interrupts:
             signal.signal(number, handler)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let the block end before a signal counts; ``asked`` then says that there was one."""
+    def hold(self) -> Iterator[None]:
+        """Let the block end before a signal counts; ``is_requested`` then says that there was one."""
         self._depth += 1
         try:
             yield
@@ -42,8 +42,8 @@ class Interrupts:
             self._depth -= 1
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self._depth and not self.asked:
-            self.asked = True
+        if self._depth and not self.is_requested:
+            self.is_requested = True
             return
         self.broke_in = self._depth > 0
         raise KeyboardInterrupt

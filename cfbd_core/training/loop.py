@@ -108,7 +108,7 @@ class Loop:
         """
         self._clock = time.monotonic()
         # Several processes stop together, after a step: one that left alone would be waited for.
-        together = self._interrupts.held() if self.group.size > 1 else nullcontext()
+        together = self._interrupts.hold() if self.group.size > 1 else nullcontext()
         with self._interrupts, together:
             try:
                 while self.at.epoch < self.epochs and (self.at.step < self.steps or self.at.begun):
@@ -144,10 +144,10 @@ class Loop:
         at, params = self.at, self.params
         if not at.begun:
             self._settle()  # a broken model must choose nothing
-            with self._interrupts.held():
+            with self._interrupts.hold():
                 self._begin_epoch()
                 at.begun = True
-            self._stop_if_asked()
+            self._stop_on_request()
         order = epoch_order(len(self.pairs), params.step_pairs, params.seed, at.epoch)
         self.trained.model.train()
         last = min(len(order), at.done + self.steps - at.step)
@@ -165,28 +165,28 @@ class Loop:
             self.defense.begin_epoch(self.at.epoch, self.epochs, self._embed)
             if self.group.size > 1:
                 prepared = {name: value.cpu() for name, value in self.defense.state_dict().items()}
-        prepared = self.group.told(prepared)
+        prepared = self.group.broadcast(prepared)
         if not self.group.is_first:
             self.defense.load_state_dict(prepared)
 
     def _steps(self, batches: Iterator[Batch]) -> None:
         at, params = self.at, self.params
-        began, told = time.monotonic(), (at.pairs, at.stepping)
+        began, logged = time.monotonic(), (at.pairs, at.stepping)
         for batch in batches:
-            with self._interrupts.held():
+            with self._interrupts.hold():
                 loss = self._step(batch)
                 at.pairs += len(batch.rows)
                 began, at.stepping = time.monotonic(), at.stepping + time.monotonic() - began
                 if at.step % params.log_every == 0 or at.step == self.steps:
-                    self._tell(loss, (at.pairs - told[0]) / (at.stepping - told[1]))
-                    told = (at.pairs, at.stepping)
+                    self._log_step(loss, (at.pairs - logged[0]) / (at.stepping - logged[1]))
+                    logged = (at.pairs, at.stepping)
             self._progress("train", at.step * params.step_pairs, self.steps * params.step_pairs)
             if at.step % params.checkpoint_every == 0 and at.step < self.steps:
                 self._save()
-            self._stop_if_asked()
+            self._stop_on_request()
 
-    def _stop_if_asked(self) -> None:
-        if self.group.any(self._interrupts.asked, self.device):
+    def _stop_on_request(self) -> None:
+        if self.group.any(self._interrupts.is_requested, self.device):
             raise KeyboardInterrupt
 
     def _step(self, batch: Batch) -> Loss:
@@ -216,7 +216,7 @@ class Loop:
         at.step, at.done = at.step + 1, at.done + 1
         return loss
 
-    def _tell(self, loss: Loss, rate: float) -> None:
+    def _log_step(self, loss: Loss, rate: float) -> None:
         """Log a step, with the mean loss since the last one."""
         self._settle()
         line = {
@@ -261,7 +261,7 @@ class Loop:
         self.at.seconds, self._clock = self.seconds, time.monotonic()
         if not self.group.is_first:
             return
-        with self._interrupts.held():
+        with self._interrupts.hold():
             self.checkpoints.save(self.at.step, self._state())
 
     def _state(self) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cfbd_core.errors import TrainingError
-from cfbd_core.machine.checked_files import damage_told, load_arrays
-from cfbd_core.training.asked import held_keys
+from cfbd_core.machine.checked_files import load_arrays, report_damage
+from cfbd_core.training.request import read_keys
 
 EXTRAS = "defense.npz"
 MOST_BYTES = 2**32  # four bytes a pair
@@ -17,7 +17,7 @@ def losses_of(run: Path) -> dict[str, float]:
 
     Raises TrainingError: no run on an audit's pairs, one without losses, or a damaged file.
     """
-    keys = held_keys(run)
+    keys = read_keys(run)
     if keys is None:
         raise TrainingError(
             f"--run {run}: no run on an audit's pairs; give the folder of one (`cfbd train --audit`)"
@@ -27,6 +27,6 @@ def losses_of(run: Path) -> dict[str, float]:
         raise TrainingError(
             f"--run {run}: holds no losses of pairs; train with --defense abl to its end first"
         )
-    with damage_told(path, "train with --defense abl again, in a new folder", TrainingError):
-        held = load_arrays(path, MOST_BYTES, {"mean_loss": ("f4", (len(keys),))})["mean_loss"]
-    return dict(zip(keys, held.tolist(), strict=True))
+    with report_damage(path, "train with --defense abl again, in a new folder", TrainingError):
+        mean_losses = load_arrays(path, MOST_BYTES, {"mean_loss": ("f4", (len(keys),))})["mean_loss"]
+    return dict(zip(keys, mean_losses.tolist(), strict=True))

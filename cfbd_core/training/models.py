@@ -33,7 +33,7 @@ from cfbd_core.embedding.torchvision_compat import import_torchvision
 from cfbd_core.errors import EncoderError, TrainingError
 from cfbd_core.machine.files import system_errors, written_beside
 from cfbd_core.machine.places import at_home
-from cfbd_core.training.place import ASKED, MODEL, has_model
+from cfbd_core.training.place import MODEL, REQUEST, has_model
 from cfbd_core.training.specs import is_from_scratch
 from cfbd_core.wording import in_one_line
 
@@ -65,14 +65,14 @@ class TrainedModel:
     @property
     def mean(self) -> Sequence[float]:
         """Of the pixels in 0..1, by channel."""
-        found: Sequence[float] = self.config["preprocess_cfg"]["mean"]
-        return found
+        mean: Sequence[float] = self.config["preprocess_cfg"]["mean"]
+        return mean
 
     @property
     def std(self) -> Sequence[float]:
         """Of the pixels in 0..1, by channel."""
-        found: Sequence[float] = self.config["preprocess_cfg"]["std"]
-        return found
+        std: Sequence[float] = self.config["preprocess_cfg"]["std"]
+        return std
 
     def save(self, folder: Path) -> None:
         """Write an open_clip folder, in place of an earlier one; `--encoder FOLDER` loads it."""
@@ -94,7 +94,7 @@ def build_model(spec: str, seed: int = 0) -> TrainedModel:
     keep_freed_memory()
     place = at_home(spec.removeprefix("local-dir:"))
     try:
-        if os.path.isfile(place / ASKED):
+        if os.path.isfile(place / REQUEST):
             return _loaded(spec, str(trained_folder(place)))
         if is_from_scratch(spec) and (os.path.exists(place) or _is_name(spec)):
             return _from_scratch(spec, f"local-dir:{place}" if os.path.exists(place) else spec, seed)
@@ -155,9 +155,9 @@ def _loaded(spec: str, encoder_spec: str) -> TrainedModel:
 
     with _quiet():
         encoder = load_encoder(encoder_spec, "cpu")
-    found = locate(encoder_spec)
-    config = dict(open_clip.get_model_config(found.model))
-    if found.quick_gelu:
+    files = locate(encoder_spec)
+    config = dict(open_clip.get_model_config(files.model))
+    if files.quick_gelu:
         config["quick_gelu"] = True
     encoder.model.float()
     return _trained(spec, encoder.sha256, encoder.model, encoder.transform, encoder.tokenize, config)
@@ -194,8 +194,8 @@ def _trained(
         raise TrainingError(f"--model {spec}: writes captions too (CoCa); give a model of two towers")
     if getattr(model, "logit_bias", None) is not None:
         model.logit_bias.requires_grad_(False)  # SigLIP's loss has it, CLIP's has not
-    kept = ("mean", "std", "interpolation", "resize_mode")
-    config = {"model_cfg": model_cfg, "preprocess_cfg": {name: preprocess[name] for name in kept}}
+    names = ("mean", "std", "interpolation", "resize_mode")
+    config = {"model_cfg": model_cfg, "preprocess_cfg": {name: preprocess[name] for name in names}}
     config = json.loads(json.dumps(config))  # tuples become what is read back
     return TrainedModel(spec, origin, model, transform, tokenize, config, int(height))
 

@@ -13,15 +13,15 @@ from cfbd_core.errors import AuditError, ParameterError, TrainingError
 from cfbd_core.machine.checked_files import read_object
 from cfbd_core.machine.files import clear_parts, one_job
 from cfbd_core.machine.places import LOCK_NAME, audit_around, real
-from cfbd_core.store.training import ASKED_SHAPE, RESULT_SHAPE
+from cfbd_core.store.training import REQUEST_SHAPE, RESULT_SHAPE
 from cfbd_core.training.config import HOW_ONLY
 
 if TYPE_CHECKING:
     from cfbd_core.training.sets import TrainingSet
 
-ASKED, RESULT, MODEL, CHECKPOINTS = "run.json", "result.json", "model", "checkpoints"
+REQUEST, RESULT, MODEL, CHECKPOINTS = "run.json", "result.json", "model", "checkpoints"
 RUNS = "runs"  # of an audit
-_OURS = (LOCK_NAME, f".{ASKED}.")  # the latter of a call that was killed as it began
+_OURS = (LOCK_NAME, f".{REQUEST}.")  # the latter of a call that was killed as it began
 
 
 def check_place(out: Path, pairs: TrainingSet) -> None:
@@ -34,11 +34,11 @@ def check_place(out: Path, pairs: TrainingSet) -> None:
         raise ParameterError(
             f"--out {out}: lies among the files of the audit {audit}; give a folder in {audit / RUNS}, or elsewhere"
         )
-    for kept in pairs.protected:
-        pictures = kept.with_name(f"{kept.name}.images")  # of an export
-        if any(place.is_relative_to(real(folder)) for folder in (kept, pictures)):
+    for protected in pairs.protected:
+        pictures = protected.with_name(f"{protected.name}.images")  # of an export
+        if any(place.is_relative_to(real(folder)) for folder in (protected, pictures)):
             raise ParameterError(
-                f"--out {out}: lies inside the source {kept}, which is never changed; give another folder"
+                f"--out {out}: lies inside the source {protected}, which is never changed; give another folder"
             )
 
 
@@ -57,15 +57,15 @@ def one_run(out: Path) -> Iterator[None]:
         raise ParameterError(
             f"--out {out}: cannot be made ({error.strerror}); give another folder"
         ) from error
-    with _held(out):
+    with _hold(out):
         before = {path.name for path in out.iterdir()} - {LOCK_NAME if is_new else ""}
-        if ASKED in before or all(name.startswith(_OURS) for name in before):
+        if REQUEST in before or all(name.startswith(_OURS) for name in before):
             for folder in (out, out / CHECKPOINTS):
                 clear_parts(folder)
         try:
             yield
         finally:
-            if not (out / ASKED).exists():
+            if not (out / REQUEST).exists():
                 _take_back(out, before, is_new)
 
 
@@ -83,7 +83,7 @@ def _take_back(out: Path, before: set[str], is_new: bool) -> None:
 
 
 @contextmanager
-def _held(out: Path) -> Iterator[None]:
+def _hold(out: Path) -> Iterator[None]:
     entered = False
     try:
         with one_job(out, "train"):
@@ -104,31 +104,33 @@ def _held(out: Path) -> Iterator[None]:
         ) from error
 
 
-def held_run(out: Path, asked: dict[str, Any], resume: bool) -> dict[str, Any] | None:
+def result_if_done(out: Path, request: dict[str, Any], resume: bool) -> dict[str, Any] | None:
     """The result of this very run, where ``out`` holds it; None where the run is to begin or to go on.
 
     Raises TrainingError where the folder holds something else, or nothing to ``resume``.
     """
-    held = read_asked(out)
-    if held is None:
+    stored = read_request(out)
+    if stored is None:
         others = sorted(path.name for path in out.iterdir() if not path.name.startswith(_OURS))
         if others:
             raise TrainingError(f"{out}: holds {others[0]} and no training run; give a new folder")
         if resume:
             raise TrainingError(f"--resume: {out} holds no training run; leave --resume out to begin one")
         return None
-    if held.get("id") != asked["id"]:
+    if stored.get("id") != request["id"]:
         raise TrainingError(
-            f"{out}: holds another run ({_difference(held, asked)}); give a new folder, or ask for the same"
+            f"{out}: holds another run ({_difference(stored, request)}); give a new folder, or ask for the same"
         )
     return read_result(out)
 
 
-def read_asked(run: Path) -> dict[str, Any] | None:
+def read_request(run: Path) -> dict[str, Any] | None:
     """What ``run.json`` says; None where there is none. Raises TrainingError where it is damaged."""
-    shape = {**ASKED_SHAPE, "id": str, "params": dict}
+    shape = {**REQUEST_SHAPE, "id": str, "params": dict}
     try:
-        return read_object(run / ASKED, shape, "put a copy in its place, or give a new folder", TrainingError)
+        return read_object(
+            run / REQUEST, shape, "put a copy in its place, or give a new folder", TrainingError
+        )
     except FileNotFoundError:
         return None
 
@@ -150,16 +152,16 @@ def has_model(run: Path) -> bool:
     return (run / MODEL / CONFIG_NAME).is_file()
 
 
-def _difference(held: dict[str, Any], asked: dict[str, Any]) -> str:
+def _difference(stored: dict[str, Any], request: dict[str, Any]) -> str:
     """What was asked for otherwise, in words."""
-    if held.get("engine") != asked["engine"]:
-        return f"engine {held.get('engine')}, now {asked['engine']}"
-    before, now = held.get("params") or {}, asked["params"]
+    if stored.get("engine") != request["engine"]:
+        return f"engine {stored.get('engine')}, now {request['engine']}"
+    before, now = stored.get("params") or {}, request["params"]
     for name, value in now.items():
         if before.get(name) != value and name not in HOW_ONLY:
             return f"{name.replace('_', ' ')} {before.get(name)}, now {value}"
-    if held.get("set_fingerprint") != asked["set_fingerprint"]:
-        if held.get("pairs") == asked["pairs"]:
+    if stored.get("set_fingerprint") != request["set_fingerprint"]:
+        if stored.get("pairs") == request["pairs"]:
             return "on other pairs, captions or pictures"
-        return f"on {held.get('pairs')} pairs, now on {asked['pairs']}"
+        return f"on {stored.get('pairs')} pairs, now on {request['pairs']}"
     return "of a model with other weights"

@@ -11,7 +11,7 @@ import duckdb
 from cfbd_core.errors import CfbdError
 from cfbd_core.machine.places import DATABASE_NAME
 from cfbd_core.store import Database, training
-from cfbd_core.training.place import read_asked, read_result
+from cfbd_core.training.place import read_request, read_result
 from cfbd_core.training.tracking import read_metrics
 
 OWN_NAME = "metrics.duckdb"
@@ -24,17 +24,17 @@ def record(run: Path) -> bool:
     how it is done later.
     """
     try:
-        asked = read_asked(run)
-        if asked is None:
+        request = read_request(run)
+        if request is None:
             return False
-        audit = Path(asked["audit"]) if asked.get("audit") else None
-        told = (asked, read_result(run), read_metrics(run))
+        audit = Path(request["audit"]) if request.get("audit") else None
+        contents = (request, read_result(run), read_metrics(run))
         if audit is None:
             with training.writing_run(run / OWN_NAME) as connection:
-                training.put_run(connection, ".", *told)
+                training.put_run(connection, ".", *contents)
         else:
             with Database(audit / DATABASE_NAME).writing() as connection:
-                training.put_run(connection, folder_name(run, audit), *told)
+                training.put_run(connection, folder_name(run, audit), *contents)
     except (CfbdError, OSError, duckdb.Error) as error:  # such as a full disk
         logging.getLogger(__name__).warning(
             "the run is not in the database yet: %s; `cfbd train --out %s --resume` takes it in", error, run

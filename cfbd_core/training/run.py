@@ -17,10 +17,9 @@ import torch
 
 from cfbd_core.embedding.encoders import resolve_device
 from cfbd_core.errors import EncoderError, TrainingError
-from cfbd_core.machine.checked_files import damage_told
+from cfbd_core.machine.checked_files import report_damage
 from cfbd_core.machine.files import write_json, written_beside
 from cfbd_core.machine.progress import Progress, no_progress
-from cfbd_core.training.asked import finished, is_logged, keep
 from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.defences import DEFENSES, defense_options
@@ -28,8 +27,9 @@ from cfbd_core.training.group import Group, joined
 from cfbd_core.training.loop import Evaluate, Loop, precision
 from cfbd_core.training.losses import EXTRAS
 from cfbd_core.training.models import TrainedModel, build_model, whole_spec
-from cfbd_core.training.place import CHECKPOINTS, MODEL, RESULT, check_place, held_run, one_run
+from cfbd_core.training.place import CHECKPOINTS, MODEL, RESULT, check_place, one_run, result_if_done
 from cfbd_core.training.record import record
+from cfbd_core.training.request import finished, is_logged, keep
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.tracking import Tracking
 from cfbd_core.training.unfold import unfold_batchnorm
@@ -72,19 +72,21 @@ def train(
         )
         defense.check_length(params.length(len(pairs))[0])
         # The first process alone: all pictures may have to be read for it.
-        asked = group.told(asked_for(pairs, trained, params, progress=progress) if group.is_first else {})
-        asked |= {"measured_on": dict(measured_on or {})}
+        request = group.broadcast(
+            make_request(pairs, trained, params, progress=progress) if group.is_first else {}
+        )
+        request |= {"measured_on": dict(measured_on or {})}
         with one_run(out) if group.is_first else nullcontext():
-            done = held_run(out, asked, resume) if group.is_first else None
+            done = result_if_done(out, request, resume) if group.is_first else None
             if done is not None:
-                done = finished(out, done, asked, pairs, evaluate, own_device)
-            done = group.told(done)
+                done = finished(out, done, request, pairs, evaluate, own_device)
+            done = group.broadcast(done)
             if done is not None:
                 return dict(done)
-            checkpoints = Checkpoints(out / CHECKPOINTS, asked["id"])
+            checkpoints = Checkpoints(out / CHECKPOINTS, request["id"])
             state = checkpoints.newest()
             if group.is_first:
-                keep(out, asked, pairs)
+                keep(out, request, pairs)
                 if state is None:
                     record(out)
             if state is None:
@@ -104,14 +106,14 @@ def train(
             if state is not None and checkpoints.taken is not None:
                 way_out = "delete it, and the run goes on from the one before"
                 with (
-                    damage_told(checkpoints.taken, way_out, TrainingError),
-                    _told_of_gpu(own_device, params, checkpoints),
+                    report_damage(checkpoints.taken, way_out, TrainingError),
+                    _report_lost_gpu(own_device, params, checkpoints),
                 ):
                     loop.restore(state)
-                if not group.told(group.is_first and is_logged(out, loop.at.evaluated)):
+                if not group.broadcast(group.is_first and is_logged(out, loop.at.evaluated)):
                     loop.forget_measured()
             try:
-                with _told_of_gpu(own_device, params, checkpoints):
+                with _report_lost_gpu(own_device, params, checkpoints):
                     _follow(loop, out, group)
                 return _finish(loop, out, group)
             finally:
@@ -150,7 +152,7 @@ def _finish(loop: Loop, out: Path, group: Group) -> dict[str, Any]:
     return result
 
 
-def asked_for(
+def make_request(
     pairs: TrainingSet,
     trained: TrainedModel,
     params: TrainParams,
@@ -233,7 +235,7 @@ def _check_divides(params: TrainParams, group: Group) -> None:
 
 
 @contextmanager
-def _told_of_gpu(device: str, params: TrainParams, checkpoints: Checkpoints) -> Iterator[None]:
+def _report_lost_gpu(device: str, params: TrainParams, checkpoints: Checkpoints) -> Iterator[None]:
     """Say in one line that the GPU is lost, or too small."""
     try:
         yield

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from cfbd_core.audit.audit import Audit
 
-CHUNK = 256  # pictures that one thread hashes at a time
+PICTURES_AT_A_TIME = 256  # pictures that one thread hashes at a time
 HASHING = "pictures hashed"  # the stage in which pictures are read to tell a set from others
 WHERE: dict[Subset, tuple[str | None, str]] = {  # a condition on audit_pairs, and what its pairs are called
     "all": (None, "pairs"),
@@ -65,7 +65,7 @@ class TrainingSet:
     @property
     def not_compared(self) -> int:
         """Pairs of an audit of which it is not known what their pictures were when they were embedded."""
-        return sum(not held for held in self.hashes)
+        return sum(not digest for digest in self.hashes)
 
     def fingerprint(self, progress: Progress = no_progress) -> str:
         """Changes with keys, captions and pictures, and not with the folder they lie in.
@@ -79,23 +79,23 @@ class TrainingSet:
             return digest.hexdigest()
         digest = hashlib.sha256()
         hashes = _hashes(self.places, self.hashes or [b""] * len(self), progress)
-        for key, caption, (file, offset, size), found in zip(
+        for key, caption, (file, offset, size), content in zip(
             self.keys, self.captions, self.places, hashes, strict=True
         ):
             name = file.rpartition("/")[2]
-            digest.update(json.dumps([key, caption, name, offset, size, found.hex()]).encode())
+            digest.update(json.dumps([key, caption, name, offset, size, content.hex()]).encode())
         return digest.hexdigest()
 
     def picture(self, row: int) -> Image.Image:
         """The picture of a pair, RGB. Raises TrainingError where it cannot be read."""
         if self.arrays is not None:
             return Image.fromarray(self.arrays[row])
-        with self._told(row):
+        with self._report_pair(row):
             return decode_image(self.encoded(row))
 
     def encoded(self, row: int) -> bytes:
         """The encoded picture of a pair; of an audit's, what was embedded and nothing else. Raises TrainingError."""
-        with self._told(row):
+        with self._report_pair(row):
             return Picture(self.places[row], self.hashes[row] if self.hashes else b"").read()
 
     def check_pictures(self, progress: Progress = no_progress) -> None:
@@ -104,18 +104,18 @@ class TrainingSet:
         Raises TrainingError for one that is another than was embedded, or cannot be read.
         """
         now = _hashes(self.places, [b""] * len(self), progress) if self.hashes else ()
-        for row, (held, found) in enumerate(zip(self.hashes, now, strict=True)):
-            if held and held != found:
+        for row, (known, present) in enumerate(zip(self.hashes, now, strict=True)):
+            if known and known != present:
                 self.encoded(row)
 
     def tensor(self, row: int, transform: Transform) -> torch.Tensor:
         """The picture of a pair as an encoder's ``transform`` makes it. Raises as :meth:`picture` does."""
         picture = self.picture(row)
-        with self._told(row):
+        with self._report_pair(row):
             return transformed(transform, picture)
 
     @contextmanager
-    def _told(self, row: int) -> Iterator[None]:
+    def _report_pair(self, row: int) -> Iterator[None]:
         """Say of which pair a picture is bad."""
         try:
             yield
@@ -220,17 +220,19 @@ class TrainingSet:
 
 def _hashes(places: Sequence[PicturePlace], known: Sequence[bytes], progress: Progress) -> Iterator[bytes]:
     """Hashes of the pictures' bytes; those that are not ``known`` are read, and are empty where that fails."""
-    missing = list(dict.fromkeys(place for place, held in zip(places, known, strict=True) if not held))
-    parts = [missing[at : at + CHUNK] for at in range(0, len(missing), CHUNK)]
-    found: dict[PicturePlace, bytes] = {}
+    missing = list(
+        dict.fromkeys(place for place, hash_known in zip(places, known, strict=True) if not hash_known)
+    )
+    parts = [missing[at : at + PICTURES_AT_A_TIME] for at in range(0, len(missing), PICTURES_AT_A_TIME)]
+    hash_of: dict[PicturePlace, bytes] = {}
     workers = ThreadPoolExecutor(thread_name_prefix="hash")
     try:
         for part, hashes in zip(parts, workers.map(_read_hashes, parts), strict=True):
-            found.update(zip(part, hashes, strict=True))
-            progress(HASHING, len(found), len(missing))
+            hash_of.update(zip(part, hashes, strict=True))
+            progress(HASHING, len(hash_of), len(missing))
     finally:
         workers.shutdown(cancel_futures=True)
-    return (held or found[place] for place, held in zip(places, known, strict=True))
+    return (hash_known or hash_of[place] for place, hash_known in zip(places, known, strict=True))
 
 
 def _read_hashes(places: Sequence[PicturePlace]) -> list[bytes]:

@@ -6,7 +6,7 @@ import os
 
 from cfbd_core.embedding.encoder_files import CONFIG_NAME
 from cfbd_core.machine.places import at_home
-from cfbd_core.training.place import ASKED
+from cfbd_core.training.place import REQUEST
 
 WEIGHTS = (".safetensors", ".bin", ".pth")  # that open_clip looks for in a folder
 
@@ -17,7 +17,7 @@ def is_from_scratch(spec: str) -> bool:
     Whether open_clip knows that architecture is not asked.
     """
     place = at_home(spec.removeprefix("local-dir:"))
-    if spec == "mini" or os.path.isfile(place / ASKED):
+    if spec == "mini" or os.path.isfile(place / REQUEST):
         return False
     if os.path.exists(place):
         return (place / CONFIG_NAME).is_file() and not any(one.suffix in WEIGHTS for one in place.iterdir())

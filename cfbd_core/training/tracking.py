@@ -100,10 +100,10 @@ def forget_after(path: Path, step: int, evaluated: int) -> None:
     lines, damaged = _lines(path)
     if damaged:
         logging.getLogger(__name__).warning("%s: %d lines are damaged, and left out", path, damaged)
-    kept = [line for line in lines if line["step"] <= last.get(line["kind"], step)]
+    lines_left = [line for line in lines if line["step"] <= last.get(line["kind"], step)]
     with written_beside(path) as beside:
         beside.write_text(
-            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept), encoding="utf-8"
+            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines_left), encoding="utf-8"
         )
 
 
@@ -113,15 +113,15 @@ def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
         whole, _, last = path.read_bytes().rpartition(b"\n")
     except OSError:
         return [], 0
-    found, damaged = [], 0
+    parsed, damaged = [], 0
     for line in [*whole.splitlines(), last]:
         try:
             read = parse(line)
             check(read, LINE_SHAPE)
-            found.append(read)
+            parsed.append(read)
         except ValueError:
             damaged += bool(line.strip()) and line is not last
-    return found, damaged
+    return parsed, damaged
 
 
 def forget_evaluations(folder: Path) -> None:
@@ -133,6 +133,6 @@ def forget_evaluations(folder: Path) -> None:
 def _figures(line: dict[str, Any]) -> dict[str, float]:
     """Names and values for TensorBoard."""
     if line["kind"] == "step":
-        found = {f"train/{name}": line[name] for name in STEP_FIGURES}
-        return found | {f"train/{name}": value for name, value in line["parts"].items()}
+        figures = {f"train/{name}": line[name] for name in STEP_FIGURES}
+        return figures | {f"train/{name}": value for name, value in line["parts"].items()}
     return {f"eval/{name}": line[name] for name in ("ca", "asr") if line.get(name) is not None}

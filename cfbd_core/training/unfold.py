@@ -16,18 +16,18 @@ from cfbd_core.training.models import TrainedModel
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.streams import stream
 
-PICTURES = 256
+SAMPLE_PICTURES = 256
 BATCH = 32
 
 _Norm = nn.modules.batchnorm._BatchNorm
 
 
 def unfold_batchnorm(trained: TrainedModel, pairs: TrainingSet, seed: int = 0) -> int:
-    """Un-fold every folded BatchNorm of a loaded model by ``PICTURES`` of the pairs; returns how many there were."""
+    """Un-fold every folded BatchNorm of a loaded model by ``SAMPLE_PICTURES`` pairs; returns how many there were."""
     norms = [] if trained.from_scratch else [norm for norm in trained.model.modules() if is_folded(norm)]
     if not norms:
         return 0
-    rows = np.random.default_rng(stream("unfold", seed)).permutation(len(pairs))[:PICTURES]
+    rows = np.random.default_rng(stream("unfold", seed)).permutation(len(pairs))[:SAMPLE_PICTURES]
     seen = {norm: _Moments() for norm in norms}
     hooks = [norm.register_forward_pre_hook(lambda one, given: seen[one].take(given[0])) for norm in norms]
     trained.model.eval()

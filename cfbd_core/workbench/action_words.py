@@ -32,9 +32,9 @@ def filter_words(chosen: Mapping[str, Any] | None) -> str:
         return "decided before there was a log"
     try:
         known = {name: value for name, value in chosen.items() if name in NAMES}
-        told = [part.words for part in parts(from_query(known))]
+        words_of_filter = [part.words for part in parts(from_query(known))]
         others = [_other(name, value) for name, value in chosen.items() if name not in NAMES]
-        return "; ".join(others if others and not known else [*told, *others]) or "all pairs"
+        return "; ".join(others if others and not known else [*words_of_filter, *others]) or "all pairs"
     except (ParameterError, AttributeError, TypeError):  # of another version, or of one's own program
         return "; ".join(_other(name, value) for name, value in chosen.items())
 

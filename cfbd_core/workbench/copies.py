@@ -51,8 +51,10 @@ class Copies:
         if self.is_near:
             near = preview.near
             return near.positions, near.captions if self.kind == "near-captions" else near.images
-        found = preview.pairs.duplicates
-        clusters = {"exact": found.pairs, "captions": found.captions, "images": found.images}[self.kind]
+        duplicates = preview.pairs.duplicates
+        clusters = {"exact": duplicates.pairs, "captions": duplicates.captions, "images": duplicates.images}[
+            self.kind
+        ]
         return np.arange(len(preview.pairs)), clusters
 
     def mask(self, preview: Preview) -> np.ndarray:
@@ -67,4 +69,4 @@ class Copies:
         (place,) = np.searchsorted(positions, pairs.positions_of(np.array([row])))
         if place == len(positions) or pairs.rows[positions[place]] != row:
             return pairs.mask_of(np.zeros(0, np.int64))  # of the flagged it is none
-        return pairs.mask_of(positions[clusters.of == clusters.of[place]])
+        return pairs.mask_of(positions[clusters.numbers == clusters.numbers[place]])

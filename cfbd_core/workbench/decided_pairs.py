@@ -42,8 +42,8 @@ class DecidedPairs:
     def positions_of(self, rows: np.ndarray) -> np.ndarray:
         """Positions (m,) of the pairs at ``rows`` (m,); −1 for a row that is not among them."""
         at = np.minimum(np.searchsorted(self.rows, rows), len(self) - 1)
-        found: np.ndarray = np.where(self.rows[at] == rows, at, -1)
-        return found
+        positions: np.ndarray = np.where(self.rows[at] == rows, at, -1)
+        return positions
 
     def mask_of(self, positions: np.ndarray) -> np.ndarray:
         """Which pairs ``positions`` (m,) name, bool (n,); negative ones name none."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from cfbd_core.config import MAX_K, SplitParams
 from cfbd_core.errors import ParameterError
-from cfbd_core.machine.kept import Kept, once
+from cfbd_core.machine.cache import Cache, once
 from cfbd_core.method.clusters import Clusters
 from cfbd_core.method.collapsed import stages_of_distinct
 from cfbd_core.method.mixture import Mixture, fit_mixture
@@ -28,9 +28,9 @@ from cfbd_core.workbench.scored_pairs import ScoredPairs
 if TYPE_CHECKING:
     from cfbd_core.audit.audit import Audit
 
-KEPT_FITS = 8 * MAX_K
-KEPT_PREVIEWS = 4
-KEPT_CORRELATIONS = 4
+CACHED_FITS = 8 * MAX_K
+CACHED_PREVIEWS = 4
+CACHED_CORRELATIONS = 4
 
 
 class Explorer(ScoredPairs):
@@ -43,9 +43,9 @@ class Explorer(ScoredPairs):
         self._warm_lock = threading.Lock()
         self._warming: threading.Thread | None = None
         self._warmed: tuple[int, bool] | None = None
-        self._mixtures: Kept[tuple[int, int, bool], Mixture] = Kept(KEPT_FITS)
-        self._previews: Kept[str, Preview] = Kept(KEPT_PREVIEWS)
-        self._correlations: Kept[tuple[bytes, bool], ScoreColumn] = Kept(KEPT_CORRELATIONS)
+        self._mixtures: Cache[tuple[int, int, bool], Mixture] = Cache(CACHED_FITS)
+        self._previews: Cache[str, Preview] = Cache(CACHED_PREVIEWS)
+        self._correlations: Cache[tuple[bytes, bool], ScoreColumn] = Cache(CACHED_CORRELATIONS)
         super().__init__(audit)
 
     # --- sliders -----------------------------------------------------------------------------------

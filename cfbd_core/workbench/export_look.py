@@ -42,9 +42,9 @@ def look(preview: Preview, subset: Subset) -> Look:
     neither = np.zeros(0, np.int64)
     if len(unscored):
         decided, codes = explorer.audit.decided_rows()
-        kept, dropped = (np.intersect1d(unscored, decided[codes == code]) for code in (KEEP, REMOVE))
-        neither = np.setdiff1d(unscored, np.concatenate([kept, dropped]))
-        chosen = {"all": unscored, "kept": kept, "removed": dropped}[subset]
+        kept_rows, dropped = (np.intersect1d(unscored, decided[codes == code]) for code in (KEEP, REMOVE))
+        neither = np.setdiff1d(unscored, np.concatenate([kept_rows, dropped]))
+        chosen = {"all": unscored, "kept": kept_rows, "removed": dropped}[subset]
     if subset != "all":
         rows = rows[removed == (subset == "removed")]
     if len(chosen):

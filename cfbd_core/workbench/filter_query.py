@@ -53,7 +53,7 @@ class Part:
 def to_query(chosen: PairFilter) -> dict[str, str]:
     """Parameters of an address by name; what is as in ``PairFilter()`` is left out."""
     usual = PairFilter()
-    found = {
+    query = {
         "show": chosen.show if chosen.show != usual.show else "",
         "subset": ",".join(chosen.subsets),
         "decided": ",".join(name or UNDECIDED for name in chosen.decisions),
@@ -68,8 +68,8 @@ def to_query(chosen: PairFilter) -> dict[str, str]:
         "lasso": chosen.lasso.to_text() if chosen.lasso else "",
     }
     if (chosen.sort, chosen.descending) != (usual.sort, usual.descending):
-        found["sort"] = f"{chosen.sort}-{'down' if chosen.descending else 'up'}"
-    return {name: text for name, text in found.items() if text}
+        query["sort"] = f"{chosen.sort}-{'down' if chosen.descending else 'up'}"
+    return {name: text for name, text in query.items() if text}
 
 
 def from_query(query: Mapping[str, str]) -> PairFilter:
@@ -89,10 +89,10 @@ def parts(chosen: PairFilter, group_words: str = "") -> list[Part]:
 
     ``group_words`` say which group ``chosen`` asks for, where that is known; else it is told by the key it is named by.
     """
-    found: list[Part] = []
+    chips: list[Part] = []
 
     def add(name: str, words: str, **without: Any) -> None:
-        found.append(Part(name, words, replace(chosen, **without)))
+        chips.append(Part(name, words, replace(chosen, **without)))
 
     if chosen.show != "all":
         add("show", SHOW_WORDS[chosen.show], show="all")
@@ -110,17 +110,17 @@ def parts(chosen: PairFilter, group_words: str = "") -> list[Part]:
     if chosen.like is not None:
         add("like", LIKE_WORDS[chosen.like.kind].format(chosen.like.value), like=None)
     if chosen.group:
-        told = group_words or f"group of {chosen.group}"
-        add("group", "in no group" if chosen.group == NO_GROUP else told, group="")
+        group_text = group_words or f"group of {chosen.group}"
+        add("group", "in no group" if chosen.group == NO_GROUP else group_text, group="")
     if chosen.copies is not None:
-        of = f", as of {chosen.copies.key}" if chosen.copies.key else ""
-        add("dup", COPIES_WORDS[chosen.copies.kind] + of, copies=None)
+        copies_of = f", as of {chosen.copies.key}" if chosen.copies.key else ""
+        add("dup", COPIES_WORDS[chosen.copies.kind] + copies_of, copies=None)
     if chosen.detector:
         name = chosen.detector.removeprefix(NOT)
         add("detector", f"{'not ' if name != chosen.detector else ''}flagged by {name}", detector="")
     if chosen.lasso is not None:
         add("lasso", f"outlined on the map of {chosen.lasso.space}", lasso=None)
-    return found
+    return chips
 
 
 def _less(values: tuple[str, ...], one: str) -> tuple[str, ...]:

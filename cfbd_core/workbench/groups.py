@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cfbd_core.groups.cluster import cluster
-from cfbd_core.groups.group import USUAL, Group, cohesion, farthest_points, judged, medoid
+from cfbd_core.groups.group import USUAL_QUANTILE, Group, cohesion, farthest_points, judged, medoid
 from cfbd_core.groups.stack import decoded, read_stack
 from cfbd_core.groups.trigger_estimate import MOST_PICTURES, TriggerEstimate, estimate_trigger
 from cfbd_core.groups.words import words_of_groups
@@ -21,9 +21,11 @@ from cfbd_core.pictures.picture import pictures_of
 if TYPE_CHECKING:
     from cfbd_core.workbench.scored_pairs import ScoredPairs
 
-MOST = 50_000  # pairs that are grouped: their captions are compared each with each
-REST = 4_000  # captions of other pairs that words are compared with
-SPARE = 4  # times as many pairs are drawn as pictures are wanted: scenes come again, files may be gone
+MOST_GROUPED_PAIRS = 50_000  # pairs that are grouped: their captions are compared each with each
+OTHER_CAPTIONS = 4_000  # captions of other pairs that words are compared with
+DRAWN_PER_PICTURE = (
+    4  # times as many pairs are drawn as pictures are wanted: scenes come again, files may be gone
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +59,16 @@ class Groups:
         """Which of the pairs were grouped, where that is not all of them; else empty."""
         if not len(self.left_out):
             return ""
-        asked = self.grouped + len(self.left_out)
-        return f"Grouped: the {self.grouped:,} of {asked:,} flagged with the highest z."
+        flagged = self.grouped + len(self.left_out)
+        return f"Grouped: the {self.grouped:,} of {flagged:,} flagged with the highest z."
 
     @cached_property
-    def _of(self) -> dict[int, Group]:
+    def _group_by_position(self) -> dict[int, Group]:
         return {int(position): group for group in self.groups for position in group.positions}
 
-    def of(self, position: int) -> Group | None:
+    def group_of(self, position: int) -> Group | None:
         """The group of the pair at a position; None for a single one, or one that was not grouped."""
-        return self._of.get(int(position))
+        return self._group_by_position.get(int(position))
 
     def number(self, group: Group) -> int:
         """The group's place among all, the largest being 1."""
@@ -75,17 +77,17 @@ class Groups:
     def find(self, group_id: str) -> Group | None:
         """The group that has this id, or that now holds the pair it was named after: links outlive the sliders."""
         named = next((group for group in self.groups if group.id == group_id), None)
-        return named or self._of.get(self._keys.get(group_id, -1))
+        return named or self._group_by_position.get(self._keys.get(group_id, -1))
 
 
 def group_pairs(pairs: ScoredPairs, positions: np.ndarray, z: np.ndarray | None = None) -> Groups:
     """Group the pairs at ``positions`` (m,) by what their captions say. ``z`` float32 (n,) is of every pair.
 
-    Of more than ``MOST`` those with the highest z are grouped, by c where there is no ``z``. The same pairs give the
-    same groups. Raises AuditError where the embeddings are not whole.
+    Of more than ``MOST_GROUPED_PAIRS`` those with the highest z are grouped, by c where there is no ``z``. The same
+    pairs give the same groups. Raises AuditError where the embeddings are not whole.
     """
-    asked = np.unique(np.asarray(positions, np.int64))
-    positions, left_out = highest(asked, pairs.consistency if z is None else z, MOST)
+    all_positions = np.unique(np.asarray(positions, np.int64))
+    positions, left_out = highest(all_positions, pairs.consistency if z is None else z, MOST_GROUPED_PAIRS)
     rows = pairs.rows[positions]
     if not len(positions):
         return Groups((), positions, left_out, {})
@@ -95,10 +97,10 @@ def group_pairs(pairs: ScoredPairs, positions: np.ndarray, z: np.ndarray | None 
     images = _centred(gather(pairs.images, rows), pairs.image_mean)
     members = _members(cluster(texts))
     several = [at for at in members if len(at) > 1]
-    rest = pairs.audit.captions_of(pairs.rows[_others(len(pairs), positions, REST)])
+    rest = pairs.audit.captions_of(pairs.rows[_others(len(pairs), positions, OTHER_CAPTIONS)])
     rest += [captions[at[0]] for at in members if len(at) == 1]
     words = words_of_groups([[captions[i] for i in at] for at in several], rest)
-    usual = float(np.quantile(pairs.consistency, USUAL))
+    usual = float(np.quantile(pairs.consistency, USUAL_QUANTILE))
     groups = []
     for at, phrases in zip(several, words, strict=True):
         typical = medoid(texts[at], [keys[i] for i in at])
@@ -147,8 +149,8 @@ def estimate_of(
     for chosen in drawn:
         pictures = pictures_of(pairs.audit.shards, pairs.pairs_at(chosen))
         stacks.append(read_stack(pictures, decoded, MOST_PICTURES, stop=stop))
-    found = estimate_trigger(stacks[0], stacks[1], seed)
-    return replace(found, index=drawn[0][found.index])
+    estimate = estimate_trigger(stacks[0], stacks[1], seed)
+    return replace(estimate, index=drawn[0][estimate.index])
 
 
 def _centred(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -171,7 +173,7 @@ def _others(n: int, positions: np.ndarray, most: int) -> np.ndarray:
 
 
 def _drawn(positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    most = SPARE * MOST_PICTURES
+    most = DRAWN_PER_PICTURE * MOST_PICTURES
     return rng.choice(positions, min(most, len(positions)), replace=False) if len(positions) else positions
 
 

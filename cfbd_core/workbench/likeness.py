@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cfbd_core.workbench.scored_pairs import ScoredPairs
 
 Kind = Literal["text", "image", "caption"]
-COUNT = 100  # pairs that a search shows
+PAIRS_SHOWN = 100  # pairs that a search shows
 ITSELF = 2.0  # a pair is more like itself than its copies are, whose cosine is 1
 
 
@@ -59,6 +59,6 @@ class Like:
         if row is None:
             raise ParameterError(f"like {self.to_text()[:60]}: no pair has this key")
         shards = pairs.images if self.kind == "image" else pairs.texts
-        found = np.take(cosines_to(shards, gather(shards, np.array([row]))[0]), pairs.rows)
-        found[pairs.rows == row] = ITSELF
-        return found
+        cosines = np.take(cosines_to(shards, gather(shards, np.array([row]))[0]), pairs.rows)
+        cosines[pairs.rows == row] = ITSELF
+        return cosines

@@ -12,7 +12,7 @@ from cfbd_core.method.neighbours import highest
 from cfbd_core.method.scores import gather
 from cfbd_core.workbench.scored_pairs import ScoredPairs
 
-MOST = 50_000  # pairs that are compared with each other, as many as are grouped
+MOST_COMPARED_PAIRS = 50_000  # pairs that are compared with each other, as many as are grouped
 
 
 class NearCopies(NamedTuple):
@@ -30,13 +30,15 @@ class NearCopies(NamedTuple):
     def limit(self) -> str:
         """Which of the pairs were compared, where that is not all of them; else empty."""
         compared = len(self.positions)
-        asked = compared + self.left_out
-        return f"Compared: the {compared:,} of {asked:,} flagged with the highest z." if self.left_out else ""
+        flagged = compared + self.left_out
+        return (
+            f"Compared: the {compared:,} of {flagged:,} flagged with the highest z." if self.left_out else ""
+        )
 
 
 def near_copies(pairs: ScoredPairs, positions: np.ndarray, z: np.ndarray) -> NearCopies:
-    """Compare the pairs at ``positions`` int64 (m,), ascending: of more than ``MOST`` those with the highest z (n,)."""
-    positions, left_out = highest(positions, z, MOST)
+    """Compare pairs at ``positions`` int64 (m,), ascending; at most ``MOST_COMPARED_PAIRS``, of highest z (n,)."""
+    positions, left_out = highest(positions, z, MOST_COMPARED_PAIRS)
     rows = pairs.rows[positions]
     captions = near_clusters(gather(pairs.texts, rows), NEAR_CAPTION)
     images = near_clusters(gather(pairs.images, rows), NEAR_IMAGE)

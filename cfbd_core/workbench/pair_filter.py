@@ -14,7 +14,7 @@ from cfbd_core.method.neighbours import nearest_of
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.store.scores import SUBSETS
 from cfbd_core.workbench.copies import Copies
-from cfbd_core.workbench.likeness import COUNT, Like
+from cfbd_core.workbench.likeness import PAIRS_SHOWN, Like
 from cfbd_core.workbench.preview import Preview
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SORTS: tuple[Sort, ...] = ("usual", "z", "consistency", "row")
 SUBSET_CODES = {name: code for code, name in enumerate(SUBSETS)}
 NO_GROUP = "none"  # for ``group``: the flagged pairs that are in none
 NOT = "!"  # before a detector's name
-FEW = 1 / 16  # of all pairs: so few are sorted by themselves, more are picked from the whole order
+FEW_SHARE = 1 / 16  # of all pairs: so few are sorted by themselves, more are picked from the whole order
 
 
 @dataclass(frozen=True)
@@ -96,28 +96,28 @@ class PairFilter:
         if self.text.strip():
             chosen &= pairs.search(self.text.strip())
         if self.like is not None:  # last: the nearest of those that all else leaves
-            chosen = pairs.mask_of(nearest_of(self.like.of_pairs(pairs), COUNT, chosen))
+            chosen = pairs.mask_of(nearest_of(self.like.of_pairs(pairs), PAIRS_SHOWN, chosen))
         return chosen
 
     def positions(self, preview: Preview) -> np.ndarray:
         """Positions (m,) of the pairs shown, in their order: equal values by position, no value last."""
         chosen = self.mask(preview)
         if self.sort == "row":
-            found = np.flatnonzero(chosen)
-            return found[::-1] if self.descending else found
+            positions = np.flatnonzero(chosen)
+            return positions[::-1] if self.descending else positions
         if self.sort == "usual" and self.like is not None:
             return self._by(self.like.of_pairs(preview.pairs), chosen)
         column = preview.pairs.consistency_column if self.sort == "consistency" else preview.z
-        if np.count_nonzero(chosen) < FEW * len(chosen):
+        if np.count_nonzero(chosen) < FEW_SHARE * len(chosen):
             return self._by(column.values, chosen)
         order = column.order if self.descending else column.rising
         picked: np.ndarray = order[chosen[order]]
         return picked
 
     def _by(self, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        found = np.flatnonzero(chosen)
-        key = -values[found] if self.descending else values[found]
-        return found[np.argsort(np.nan_to_num(key, nan=np.inf), kind="stable")]
+        positions = np.flatnonzero(chosen)
+        key = -values[positions] if self.descending else values[positions]
+        return positions[np.argsort(np.nan_to_num(key, nan=np.inf), kind="stable")]
 
 
 def outlined_map(pairs: ScoredPairs, lasso: Lasso) -> Map | None:
@@ -129,8 +129,8 @@ def outlined_map(pairs: ScoredPairs, lasso: Lasso) -> Map | None:
 def _grouped(preview: Preview, group: str) -> np.ndarray:
     if group == NO_GROUP:
         return preview.groups.ungrouped
-    found = preview.groups.find(group)
-    return np.zeros(0, np.int64) if found is None else found.positions
+    match = preview.groups.find(group)
+    return np.zeros(0, np.int64) if match is None else match.positions
 
 
 def _outlined(pairs: ScoredPairs, lasso: Lasso) -> np.ndarray:
@@ -141,14 +141,14 @@ def _outlined(pairs: ScoredPairs, lasso: Lasso) -> np.ndarray:
 
 
 def _judged(pairs: ScoredPairs, detector: str) -> np.ndarray:
-    found = pairs.detections().get(detector.removeprefix(NOT))
-    if found is None:
+    detection = pairs.detections().get(detector.removeprefix(NOT))
+    if detection is None:
         return np.zeros(len(pairs), bool)
-    return ~found.flagged if detector.startswith(NOT) else found.flagged
+    return ~detection.flagged if detector.startswith(NOT) else detection.flagged
 
 
 def _one_of(codes: np.ndarray, wanted: list[int]) -> np.ndarray:
-    found = np.zeros(len(codes), bool)
+    mask = np.zeros(len(codes), bool)
     for code in wanted:
-        found |= codes == code
-    return found
+        mask |= codes == code
+    return mask

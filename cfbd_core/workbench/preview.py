@@ -12,7 +12,7 @@ from cfbd_core.config import SplitParams
 from cfbd_core.errors import AuditError
 from cfbd_core.groups.group import Group
 from cfbd_core.groups.trigger_estimate import TriggerEstimate
-from cfbd_core.machine.kept import once
+from cfbd_core.machine.cache import once
 from cfbd_core.method.evidence import Evidence, evidence
 from cfbd_core.method.metrics import share
 from cfbd_core.method.mixture import Mixture
@@ -139,12 +139,14 @@ class Preview:
         if len(others) != len(pairs):
             raise AuditError(f"{audit.folder}: its scores have changed meanwhile; open it again")
         scores = np.column_stack([self.z.values, pairs.consistency, others])
-        return ReviewPairs.of(scores, pairs.texts, audit.shards.images(), pairs.rows, self.params.seed)
+        return ReviewPairs.from_scores(
+            scores, pairs.texts, audit.shards.images(), pairs.rows, self.params.seed
+        )
 
     def draw_control(self, total: int = DRAWN_FIRST, *, anew: bool = False) -> ControlSample:
         """Draw and keep a control sample of this verdict's sides; one that is there stays, unless ``anew``."""
-        kept = self.pairs.control
-        return kept.draw(
+        control = self.pairs.control
+        return control.draw(
             self.z.values, self.flagged, self.pairs.decisions, total, anew=anew, seed=self.params.seed
         )
 
@@ -153,7 +155,7 @@ class Preview:
         control = self.pairs.control.get()
         if control is None:
             return None
-        return WhatIsLeft.of(control, self.flagged, self.pairs.decisions)
+        return WhatIsLeft.from_control(control, self.flagged, self.pairs.decisions)
 
     # --- charts and truth --------------------------------------------------------------------------
 

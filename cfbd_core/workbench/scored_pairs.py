@@ -10,7 +10,7 @@ import numpy as np
 from cfbd_core.audit.duplicates import Duplicates, exact_duplicates
 from cfbd_core.embedding.encoders import Encoder, load_encoder
 from cfbd_core.errors import AuditError
-from cfbd_core.machine.kept import Kept, once
+from cfbd_core.machine.cache import Cache, once
 from cfbd_core.method.metrics import areas_under
 from cfbd_core.method.score_column import ScoreColumn
 from cfbd_core.method.scores import common_direction
@@ -21,9 +21,9 @@ from cfbd_core.workbench.decided_pairs import DecidedPairs
 if TYPE_CHECKING:
     from cfbd_core.audit.audit import Audit
 
-KEPT_SEARCHES = 16
-KEPT_LIKENESS = 4
-OPEN_SHARDS = 256  # more might exceed the files a process may open: then they are mapped one at a time
+CACHED_SEARCHES = 16
+CACHED_LIKENESS = 4
+MOST_OPEN_SHARDS = 256  # more might exceed the files a process may open: then they are mapped one at a time
 
 
 class ScoredPairs(DecidedPairs):
@@ -37,22 +37,22 @@ class ScoredPairs(DecidedPairs):
         self.version, rows, self.consistency, self.truth = audit.scored_columns()
         if not len(rows):
             raise AuditError(f"{audit.folder}: not scored yet; `cfbd score --audit {audit.folder}` does it")
-        self._searches: Kept[str, np.ndarray] = Kept(KEPT_SEARCHES)
-        self._detections: Kept[str, dict[str, StoredDetection]] = Kept(1)
-        self.likeness: Kept[str, np.ndarray] = Kept(KEPT_LIKENESS)  # of :meth:`Like.of_pairs`
+        self._searches: Cache[str, np.ndarray] = Cache(CACHED_SEARCHES)
+        self._detections: Cache[str, dict[str, StoredDetection]] = Cache(1)
+        self.likeness: Cache[str, np.ndarray] = Cache(CACHED_LIKENESS)  # of :meth:`Like.of_pairs`
         super().__init__(audit, rows)
 
     @once
     def texts(self) -> Sequence[np.ndarray]:
         """Caption shards, mapped; AuditError where they are not whole."""
         shards = self.audit.shards.texts()
-        return list(shards) if len(shards) <= OPEN_SHARDS else shards
+        return list(shards) if len(shards) <= MOST_OPEN_SHARDS else shards
 
     @once
     def images(self) -> Sequence[np.ndarray]:
         """Image shards, mapped; AuditError where they are not whole."""
         shards = self.audit.shards.images()
-        return list(shards) if len(shards) <= OPEN_SHARDS else shards
+        return list(shards) if len(shards) <= MOST_OPEN_SHARDS else shards
 
     @once
     def poisons(self) -> np.ndarray:
@@ -110,10 +110,10 @@ class ScoredPairs(DecidedPairs):
         """
 
         def read() -> dict[str, StoredDetection]:
-            found = {one.name: one for one in self.audit.stored_detections()}
-            if not all(np.array_equal(one.rows, self.rows) for one in found.values()):
+            by_name = {one.name: one for one in self.audit.stored_detections()}
+            if not all(np.array_equal(one.rows, self.rows) for one in by_name.values()):
                 raise AuditError(f"{self.audit.folder}: its scores have changed meanwhile; open it again")
-            return found
+            return by_name
 
         return self._detections.get(self.audit.detection_version(), read)
 

@@ -44,16 +44,18 @@ def export_selection(
     content. Raises as an export does.
     """
     out, audit = Path(out), preview.pairs.audit
-    held = audit.status()
-    source = {name: value for name, value in (held["source"] or {}).items() if name not in ("files", "paths")}
+    status = audit.status()
+    source = {
+        name: value for name, value in (status["source"] or {}).items() if name not in ("files", "paths")
+    }
     sidecar = {
         "audit": str(audit.folder.resolve()),
         "subset": "filter",
         "filter": dict(query),
         "params": preview.params.to_dict() | {"gamma_z": _finite(preview.gamma_z.value)},
         "source": source,
-        "embedding": held["embedding"],
-        "mapping": held["mapping"],
+        "embedding": status["embedding"],
+        "mapping": status["mapping"],
         "counts": {"pairs": len(preview.pairs), "selected": len(positions)},
     }
     with audit.spooled_rows(preview.pairs.rows[positions]) as batches:

@@ -13,11 +13,11 @@ NAMES = ("k", "gamma", "q", "gamma_z", "rule", "recheck", "collapse_duplicates")
 
 def to_query(params: SplitParams) -> dict[str, str]:
     """Parameters of an address by name; what is as in ``SplitParams()`` is left out where it is no number."""
-    found = {"k": str(params.k), "gamma": repr(params.gamma), "q": str(params.q)}
-    found["gamma_z"] = params.gamma_z_rule if params.gamma_z is None else repr(params.gamma_z)
-    found |= {"rule": params.rule} if params.rule != "quantile" else {}
-    found |= {} if params.recheck else {"recheck": "0"}
-    return found | ({"collapse_duplicates": "1"} if params.collapse_duplicates else {})
+    query = {"k": str(params.k), "gamma": repr(params.gamma), "q": str(params.q)}
+    query["gamma_z"] = params.gamma_z_rule if params.gamma_z is None else repr(params.gamma_z)
+    query |= {"rule": params.rule} if params.rule != "quantile" else {}
+    query |= {} if params.recheck else {"recheck": "0"}
+    return query | ({"collapse_duplicates": "1"} if params.collapse_duplicates else {})
 
 
 def from_query(query: Mapping[str, str], others: SplitParams) -> SplitParams | None:

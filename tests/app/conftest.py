@@ -168,7 +168,7 @@ def root(_made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CFBD_APP_AUDIT", os.path.realpath(folder / "audits" / "toy"))
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setattr("cfbd_core.workbench.explorer.fit_mixture", _fit)
-    monkeypatch.setattr(previews, "AT_ONCE", 60.0)  # a test has no browser that looks again
+    monkeypatch.setattr(previews, "WAIT_SECONDS", 60.0)  # a test has no browser that looks again
     monkeypatch.setattr(Explorer, "warm", lambda *_: None)  # fits for K that no test asks for, ten a test
     # A search through all that is installed, a third of a second for every page.
     monkeypatch.setattr(BidiComponentManager, "discover_and_register_components", lambda *_, **__: None)

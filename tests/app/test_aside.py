@@ -109,13 +109,13 @@ def test_an_error_is_told_in_its_place() -> None:
 
 
 def test_a_review_shows_what_is_near_the_pair(page, audit, monkeypatch) -> None:
-    monkeypatch.setattr(aside, "AT_ONCE", 30.0)
+    monkeypatch.setattr(aside, "WAIT_SECONDS", 30.0)
     test = page("review")
     assert not test.exception
     shown = [element.proto.body for element in test.get("html")]
     assert any("Kept pairs with similar pictures say" in body for body in shown)
     near_by_caption = next(body for body in shown if "Pairs with similar captions show" in body)
-    assert near_by_caption.count("banana") >= near.SHOWN
+    assert near_by_caption.count("banana") >= near.PAIRS_SHOWN
 
 
 def test_a_review_of_more_pairs_than_a_million_is_no_exception(page, audit, monkeypatch) -> None:
@@ -137,5 +137,7 @@ def test_near_by_picture_are_kept_pairs_and_the_nearest_of_them(own) -> None:
     images /= np.linalg.norm(images, axis=1, keepdims=True)
     cosine = images @ images[7]
     others = np.delete(np.arange(len(explored)), 7)
-    best = others[kept[others]][np.argsort(-cosine[others[kept[others]]], kind="stable")][: near.FOUND]
+    best = others[kept[others]][np.argsort(-cosine[others[kept[others]]], kind="stable")][
+        : near.PAIRS_COMPARED
+    ]
     np.testing.assert_allclose(cosine[at], cosine[best], atol=1e-6)

@@ -348,7 +348,7 @@ def test_captions_go_to_the_map_s_hover_as_text(page, audit, monkeypatch):
 
 def test_a_large_map_tells_of_the_point_that_is_pointed_at_alone(page, audit, monkeypatch):
     told = made_map(audit, monkeypatch)
-    monkeypatch.setattr("app.hover.HELD", 50)
+    monkeypatch.setattr("app.hover.MOST_POINTS", 50)
     test = page("map")
     assert not test.exception
     assert not told

@@ -18,7 +18,7 @@ from tests.app.conftest import address, make_audit, metrics, words, write_source
 @pytest.fixture
 def repeated(root, mapping, monkeypatch):
     """An audit of 60 pairs and four copies of the pair k0: same picture, same caption; one more has its caption."""
-    monkeypatch.setattr(background, "AT_ONCE", 60.0)  # a test has no browser that looks again
+    monkeypatch.setattr(background, "WAIT_SECONDS", 60.0)  # a test has no browser that looks again
     source = write_source(root / "zoo", poisons=(5, 25, 45), pairs=60)
     with source.open(encoding="utf-8") as file:
         head, *rows = list(csv.reader(file))
@@ -118,7 +118,7 @@ def test_copies_are_looked_at_and_decided_on_like_any_filter(page, repeated):
 
 
 def test_of_too_many_flagged_the_page_and_the_filter_say_which_are_compared(page, repeated, monkeypatch):
-    monkeypatch.setattr("cfbd_core.workbench.near.MOST", 9)
+    monkeypatch.setattr("cfbd_core.workbench.near.MOST_COMPARED_PAIRS", 9)
     test = page("duplicates", gamma_z="-0.9", k="2", q="8")
     test.button(key="near").click().run()
     said = "Compared: the 9 of 65 flagged with the highest z."

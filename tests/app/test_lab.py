@@ -15,7 +15,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 from PIL import Image
 
-from app.lab.request import Asked
+from app.lab.request import CopyRequest
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import own_options
 from cfbd_core.cli.attack import _params
@@ -362,7 +362,7 @@ def test_the_command_line_reads_the_arguments_as_they_were_meant(name, tmp_path)
         name, seed=5, options=options, mismatched=1e-4, near_duplicates=1 / 3, **poison if own else {}
     )
     read = SourceOptions("csv", "--image", "an=other", captions="all")
-    asked = Asked("/a b/*.csv", params, CopyOptions(captions="all", read=read))
+    asked = CopyRequest("/a b/*.csv", params, CopyOptions(captions="all", read=read))
     found = parser().parse_args(asked.arguments(tmp_path / "out", "folder"))
     assert _params(found) == params
     assert (found.source, found.out, found.format) == ("/a b/*.csv", tmp_path / "out", "folder")

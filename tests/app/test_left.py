@@ -17,8 +17,8 @@ from tests.app.conftest import PAIRS, decide_button, words
 @pytest.fixture(autouse=True)
 def patient(monkeypatch) -> None:
     """Wait for what is made in the background: a test has no browser that looks again."""
-    monkeypatch.setattr(background, "AT_ONCE", 60.0)
-    monkeypatch.setattr(aside, "AT_ONCE", 60.0)
+    monkeypatch.setattr(background, "WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(aside, "WAIT_SECONDS", 60.0)
 
 
 def in_order(test, order: str):
@@ -132,7 +132,7 @@ def test_a_key_does_not_wait_for_the_numbers(page, audit, monkeypatch):
     go = threading.Event()
     real = Preview.what_is_left
     monkeypatch.setattr(Preview, "what_is_left", lambda self: (go.wait(60), real(self))[1])
-    monkeypatch.setattr(aside, "AT_ONCE", 0.0)
+    monkeypatch.setattr(aside, "WAIT_SECONDS", 0.0)
     try:
         decide_button(test, "keep").click().run()
         assert test.session_state["review"].at == 1
@@ -140,7 +140,7 @@ def test_a_key_does_not_wait_for_the_numbers(page, audit, monkeypatch):
         assert "Working out what is left" in words(test)
     finally:
         go.set()
-    monkeypatch.setattr(aside, "AT_ONCE", 60.0)
+    monkeypatch.setattr(aside, "WAIT_SECONDS", 60.0)
     test.run()
     assert "1 looked at" in words(test)
     assert "Working out" not in words(test)

@@ -514,7 +514,7 @@ def test_a_written_export_holds_the_kept_pairs_and_can_be_fetched(page, root, au
     test.button(key="write").click().run()
     jobs = Jobs(root / ".cfbd-jobs")
     deadline = time.monotonic() + 60
-    while jobs.of(audit.folder)[0].state == "running" and time.monotonic() < deadline:
+    while jobs.for_audit(audit.folder)[0].state == "running" and time.monotonic() < deadline:
         time.sleep(0.1)
     test.run()
     assert not test.exception
@@ -544,7 +544,7 @@ def test_the_report_is_made_by_a_job_and_offered(page, root, audit):
     assert not test.exception
     jobs = Jobs(root / ".cfbd-jobs")
     deadline = time.monotonic() + 120
-    while jobs.of(audit.folder)[0].state == "running" and time.monotonic() < deadline:
+    while jobs.for_audit(audit.folder)[0].state == "running" and time.monotonic() < deadline:
         time.sleep(0.1)
     test.run()
     assert not test.exception
@@ -725,9 +725,9 @@ def test_an_audit_is_made_from_a_source_by_its_real_job(page, root):
     assert not test.exception
     folder, jobs = root.resolve() / "audits" / "mine", Jobs(root / ".cfbd-jobs")
     deadline = time.monotonic() + 300
-    while jobs.of(folder)[0].state == "running" and time.monotonic() < deadline:
+    while jobs.for_audit(folder)[0].state == "running" and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert jobs.of(folder)[0].state == "done", jobs.of(folder)[0].error
+    assert jobs.for_audit(folder)[0].state == "done", jobs.for_audit(folder)[0].error
     test = page("coarse", audit="audits/mine")
     assert not test.exception
     assert metrics(test)["Pairs"] == "60"

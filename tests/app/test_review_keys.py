@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from app.pairs.review_pair import AHEAD
+from app.pairs.review_pair import PAIRS_AHEAD
 from cfbd_core import Audit
 from tests.app.conftest import data_of, trigger, words
 
@@ -22,7 +22,12 @@ def pressed(test: AppTest, decisions: str) -> list[dict[str, Any]]:
     """Presses of K, X and U on the pairs that the page holds ready, in their order."""
     given = told(test)
     return [
-        {"id": f"{pair['row']}{key}", "of": given["of"], **pair, "decision": given["decisions"][key]}
+        {
+            "id": f"{pair['row']}{key}",
+            "subject": given["subject"],
+            **pair,
+            "decision": given["decisions"][key],
+        }
         for pair, key in zip(given["pairs"], decisions, strict=False)
     ]
 
@@ -37,11 +42,11 @@ def stood(audit: Audit, rows: list[int]) -> list[str]:
 def test_the_page_holds_the_next_pairs_ready(page, audit) -> None:
     test = page("review", show="all")
     rows = [pair["row"] for pair in told(test)["pairs"]]
-    assert len(set(rows)) == 1 + AHEAD
+    assert len(set(rows)) == 1 + PAIRS_AHEAD
     drawn = " ".join(element.proto.body for element in test.get("html"))
     assert all(drawn.count(f'data-shown="{row}"') == 1 for row in rows)
     trigger(test, "cfbd_keys", "decide", pressed(test, "x"))
-    assert [pair["row"] for pair in told(test)["pairs"]][:AHEAD] == rows[1:]
+    assert [pair["row"] for pair in told(test)["pairs"]][:PAIRS_AHEAD] == rows[1:]
 
 
 def test_presses_that_are_told_together_and_again_are_each_stored_once_on_their_own_pairs(
@@ -76,7 +81,7 @@ def test_a_press_on_what_someone_decided_meanwhile_is_refused_and_told_and_those
 
 def test_a_press_of_another_audit_is_not_for_this_one(page, audit) -> None:
     test = page("review", show="all")
-    trigger(test, "cfbd_keys", "decide", [press | {"of": "another"} for press in pressed(test, "x")])
+    trigger(test, "cfbd_keys", "decide", [press | {"subject": "another"} for press in pressed(test, "x")])
     assert audit.history() == []
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import DEPTH, Settings
+from app.settings import MOST_FOLDERS_DEEP, Settings
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.places import DATABASE_NAME
 
@@ -172,7 +172,7 @@ def test_audits_are_found_a_few_folders_deep(roots):
         (folder / DATABASE_NAME).touch()
     found = [roots.name(path) for path in roots.audits()]
     assert found == ["audits/a", "audits/b/inner", "x/y/z", str(roots.roots[1] / "audits" / "a")]
-    assert max(name.count("/") for name in found[:3]) < DEPTH
+    assert max(name.count("/") for name in found[:3]) < MOST_FOLDERS_DEEP
 
 
 def test_an_audit_is_not_looked_into_and_links_are_not_followed(roots):

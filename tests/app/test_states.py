@@ -68,7 +68,7 @@ STATES: dict[str, tuple[Callable[[Audit], None], str]] = {
 def test_every_page_of_an_audit_in_this_state_says_what_is_wrong_once(
     page, audit: Audit, monkeypatch, state
 ) -> None:
-    monkeypatch.setattr(background, "AT_ONCE", 60.0)
+    monkeypatch.setattr(background, "WAIT_SECONDS", 60.0)
     bring, said = STATES[state]
     bring(audit)
     for name in PAGES:

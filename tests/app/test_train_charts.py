@@ -44,7 +44,7 @@ def test_a_curve_that_grows_stays_where_it_was():
     steps = list(range(20_000))
     for n in (1, 600, 601, 5000, 19_999):
         at, shown = train_charts.thinned(steps[:n], values[:n])
-        assert len(at) == len(shown) <= train_charts.MOST
+        assert len(at) == len(shown) <= train_charts.MOST_CURVE_POINTS
         stride = round(at[1] - at[0]) if n > 1 else 1
         for place in (0, len(at) // 2, len(at) - 1):  # literally
             part = values[:n][place * stride : (place + 1) * stride]

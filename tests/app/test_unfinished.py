@@ -17,7 +17,7 @@ from tests.toy import ToyEncoder
 
 def wait_for(jobs: Jobs, folder: Path) -> None:
     deadline = time.monotonic() + 60
-    while jobs.of(folder)[0].state == "running" and time.monotonic() < deadline:
+    while jobs.for_audit(folder)[0].state == "running" and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
@@ -38,7 +38,7 @@ def test_a_failed_job_is_dismissed_and_what_it_made_stays(page, root):
     next(button for button in test.button if button.label == "Dismiss").click().run()
     assert not test.exception
     assert "missing.csv" not in words(test)
-    assert jobs.of(folder) == []
+    assert jobs.for_audit(folder) == []
     assert (folder / "mine.txt").read_text() == "kept"
 
 
@@ -65,7 +65,7 @@ def test_a_half_made_audit_of_a_source_outside_the_roots_is_not_gone_on_with(pag
     next(button for button in test.button if button.label == "Go on").click().run()
     assert not test.exception
     assert "outside" in test.toast[0].value or "inside" in test.toast[0].value
-    assert Jobs(root / ".cfbd-jobs").of(half.folder) == []
+    assert Jobs(root / ".cfbd-jobs").for_audit(half.folder) == []
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def few(root, page, monkeypatch):
     source = str(root.resolve() / "own" / "pairs.csv")
     jobs.start("run", folder, ["run", source, "--audit", str(folder), "--captions=all", "--label-col=key"])
     wait_for(jobs, folder)
-    assert jobs.of(folder)[0].state == "failed"
+    assert jobs.for_audit(folder)[0].state == "failed"
     return page("audits")
 
 
@@ -123,7 +123,7 @@ def test_a_failed_job_s_folder_without_results_is_deleted_when_asked(few, root):
     labelled(few, "Delete its folder").click().run()
     assert not few.exception
     assert not folder.exists()
-    assert jobs.of(folder) == []
+    assert jobs.for_audit(folder) == []
     assert (root / "own" / "pairs.csv").is_file()
     assert not few.switch_page("views/coarse.py").run().exception
 

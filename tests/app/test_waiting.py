@@ -102,7 +102,7 @@ def test_duplicates_are_looked_for_meanwhile(page, audit, monkeypatch, gate) -> 
 def test_a_link_that_collapses_duplicates_is_worked_out_meanwhile(
     page, audit, monkeypatch, gate, name
 ) -> None:
-    monkeypatch.setattr(previews, "AT_ONCE", 0.05)
+    monkeypatch.setattr(previews, "WAIT_SECONDS", 0.05)
     monkeypatch.setattr(scored_pairs, "exact_duplicates", gate.before(scored_pairs.exact_duplicates))
     test = page(name, collapse_duplicates="1", k="2", q="8")
     assert not test.exception
@@ -116,7 +116,7 @@ def test_a_link_that_collapses_duplicates_is_worked_out_meanwhile(
 
 
 def test_sliders_can_be_moved_while_what_they_find_is_worked_out(page, audit, monkeypatch, gate) -> None:
-    monkeypatch.setattr(previews, "AT_ONCE", 0.05)
+    monkeypatch.setattr(previews, "WAIT_SECONDS", 0.05)
     monkeypatch.setattr(explorer, "textual_correlation", gate.before(explorer.textual_correlation))
     test = page("coarse", k="2", q="8")
     assert previews.WORDS in words(test)
@@ -169,7 +169,7 @@ def test_what_cannot_be_found_after_a_while_is_told_and_not_tried_again_by_itsel
         calls.append(1)
         raise AuditError("too few of them")
 
-    monkeypatch.setattr(previews, "AT_ONCE", 0.05)
+    monkeypatch.setattr(previews, "WAIT_SECONDS", 0.05)
     monkeypatch.setattr(explorer.Explorer, "preview", gate.before(too_few))
     test = page("coarse")
     assert previews.WORDS in words(test)

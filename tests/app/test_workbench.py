@@ -21,7 +21,7 @@ from tests.app.conftest import address, cards, data_of, decide_button, press, tr
 @pytest.fixture(autouse=True)
 def patient(monkeypatch) -> None:
     """Wait for what is made in the background: a test has no browser that looks again."""
-    monkeypatch.setattr(background, "AT_ONCE", 60.0)
+    monkeypatch.setattr(background, "WAIT_SECONDS", 60.0)
 
 
 def flagged_rows(audit: Audit) -> list[int]:
@@ -67,14 +67,14 @@ def test_groups_come_by_their_risk_and_a_decided_one_says_so(page, audit) -> Non
 
 
 def test_of_too_many_the_page_says_which_are_grouped(page, audit, monkeypatch) -> None:
-    monkeypatch.setattr("cfbd_core.workbench.groups.MOST", 3)
+    monkeypatch.setattr("cfbd_core.workbench.groups.MOST_GROUPED_PAIRS", 3)
     test = page("groups")
     assert not test.exception
     assert f"Grouped: the 3 of {len(flagged_rows(audit))} flagged with the highest z." in words(test)
 
 
 def test_pairs_in_no_group_can_be_reached(page, audit, monkeypatch) -> None:
-    monkeypatch.setattr("cfbd_core.workbench.groups.MOST", 3)
+    monkeypatch.setattr("cfbd_core.workbench.groups.MOST_GROUPED_PAIRS", 3)
     test = page("groups")
     test.button(key="look_ungrouped").click().run()
     assert not test.exception
@@ -260,7 +260,7 @@ def test_the_learned_order_gives_undecided_pairs_and_says_why(page, audit) -> No
     queue = held(test)
     assert not set(queue.rows) & set(flagged[:3])
     assert len(queue.reasons) == len(queue.rows)
-    assert "so far" in queue.told
+    assert "so far" in queue.note
 
 
 def test_a_filter_that_matches_nothing_is_told(page, audit) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from cfbd_core.attacks import ATTACKS, Workshop, issba
 from cfbd_core.attacks.issba import BITS, ISSBA_WEIGHTS, IssbaParams, decode_bits
-from cfbd_core.attacks.issba_network import MOST, BitsNetworks
+from cfbd_core.attacks.issba_network import MOST_RESIDUAL, BitsNetworks
 from cfbd_core.demo import scene
 from cfbd_core.errors import EncoderError, ParameterError
 from tools.train_issba import Settings, disturbed, likeness, train, visibility
@@ -79,7 +79,7 @@ def test_untrained_networks_keep_the_bound_too(seed):
     with torch.no_grad():
         encoder.leave.weight.mul_(1000)
         found = encoder(torch.rand(1, 3, 224, 224), torch.randint(0, 2, (1, 100)).float())
-    assert 0.99 * MOST < found.abs().max() <= MOST
+    assert 0.99 * MOST_RESIDUAL < found.abs().max() <= MOST_RESIDUAL
 
 
 def test_the_same_bits_look_different_in_every_picture(scenes):
@@ -209,7 +209,7 @@ def test_training_stopped_and_gone_on_with_ends_in_the_same_weights(tmp_path, sc
 def test_a_residual_in_a_flat_picture_counts_more_than_in_a_busy_one():
     flat = torch.full((1, 3, 224, 224), 0.5)
     busy = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    spot = torch.full((1, 3, 224, 224), MOST)
+    spot = torch.full((1, 3, 224, 224), MOST_RESIDUAL)
     assert visibility(flat, spot).item() == pytest.approx(4)  # 1 / 0.25
     assert visibility(busy, spot) < 1
     assert visibility(flat, spot / 2).item() == pytest.approx(1)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cfbd_core.attacks import kept_search
+from cfbd_core.attacks import saved_search
 from cfbd_core.attacks.patch_search import (
     LEVEL,
     Patch,
@@ -191,14 +191,14 @@ def stopped_search(path, stop_at, told):
         seed=0,
         progress=counted,
         rng=rng,
-        kept=path,
+        search_file=path,
     )
     return patch.values.detach().numpy(), curve
 
 
 def test_a_stopped_search_goes_on_with_the_very_steps_it_would_have_taken(tmp_path, monkeypatch):
     values, curve = stopped_search(None, 0, [])
-    monkeypatch.setattr(kept_search, "SECONDS", 0.0)
+    monkeypatch.setattr(saved_search, "SECONDS", 0.0)
     told: list[int] = []
     for stop_at in (5, 6, 9):
         with pytest.raises(StoppedError):
@@ -213,7 +213,7 @@ def test_a_stopped_search_goes_on_with_the_very_steps_it_would_have_taken(tmp_pa
 def test_a_search_is_kept_once_a_minute_and_a_damaged_file_is_told(tmp_path, monkeypatch):
     stopped_search(tmp_path / "search", 0, [])
     assert not (tmp_path / "search").exists()
-    monkeypatch.setattr(kept_search, "SECONDS", 0.0)
+    monkeypatch.setattr(saved_search, "SECONDS", 0.0)
     stopped_search(tmp_path / "search", 0, [])
     (tmp_path / "search").write_bytes((tmp_path / "search").read_bytes()[:500])
     with pytest.raises(SourceError, match="search: cannot be read as a search.*delete it") as refused:

@@ -81,7 +81,7 @@ def tiny_bench(model: str, **others: Any) -> TrainingBench:
 def begun(out: Path, asked: TrainingBench) -> None:
     """Let results lie in the folder, as after a first call."""
     encoder = load_encoder(job.ENCODER)
-    with job.held_results(out.with_name("new"), asked.about(encoder, job.Mappings("auto", encoder))):
+    with job.open_results(out.with_name("new"), asked.about(encoder, job.Mappings("auto", encoder))):
         pass
     (out.with_name("new") / RESULTS_NAME).rename(out / RESULTS_NAME)
 
@@ -132,7 +132,7 @@ def test_every_row_is_measured_and_a_stopped_benchmark_goes_on(model, place, mon
     assert (place / job.TABLES_NAME).read_text(encoding="utf-8").strip() == found["markdown"]
     for row in ROWS.values():
         assert f"| {row.title} |" in found["markdown"]
-    with job.held_results(place, asked.about(load_encoder("mini"), mappings())) as results:
+    with job.open_results(place, asked.about(load_encoder("mini"), mappings())) as results:
         by_row = {cell.analysis.removeprefix("train "): cell.result for cell in results.cells()}
     assert by_row["none"]["poisons"] == by_row["none"]["poisons_left"] == round(scenes.RATE * SIZES.train)
     assert by_row["clean"]["asr"] is None
@@ -154,7 +154,7 @@ def test_two_processes_measure_what_one_does(model, place) -> None:
     begun(place, asked)
     found = bench_training(place, replace(asked, jobs=2), no_progress)
     assert (found["cells"], found["skipped"]) == (4, [])
-    with job.held_results(place, asked.about(load_encoder("mini"), mappings())) as results:
+    with job.open_results(place, asked.about(load_encoder("mini"), mappings())) as results:
         cells = results.cells()
     trainer = make_trainer(place, asked, no_progress, 1)
     for cell in cells:

@@ -226,7 +226,9 @@ def test_a_source_that_moved_is_found_again_by_its_new_place(stages):
     assert {outcome(embed, audit) for audit in (stages.ingested, stages.half)} == {"right"}
     assert {name: outcome(job, stages.done) for name, job in JOBS.items()} == dict.fromkeys(JOBS, "right")
     pairs = stages.done.pairs().to_pylist()
-    assert all(thumbnail.data for thumbnail in Thumbnails(stages.done.folder).of(stages.done.shards, pairs))
+    assert all(
+        thumbnail.data for thumbnail in Thumbnails(stages.done.folder).of_pairs(stages.done.shards, pairs)
+    )
 
 
 def test_another_source_is_not_taken_for_one_that_moved(stages, tmp_path):
@@ -240,7 +242,7 @@ def test_another_source_is_not_taken_for_one_that_moved(stages, tmp_path):
 @pytest.mark.parametrize("change", CHANGES[3:5], ids=lambda change: change.__name__)
 def test_a_view_says_that_a_picture_changed_and_shows_no_other(stages, change):
     change(kind_of(stages), stages.source)
-    found = Thumbnails(stages.done.folder).of(stages.done.shards, stages.done.pairs().to_pylist())
+    found = Thumbnails(stages.done.folder).of_pairs(stages.done.shards, stages.done.pairs().to_pylist())
     shifted = (
         kind_of(stages) == "tars" and "as_old" not in change.__name__
     )  # what lay behind it lies elsewhere now
@@ -253,7 +255,9 @@ def test_a_view_says_that_a_picture_changed_and_shows_no_other(stages, change):
 
 def test_a_thumbnail_that_was_kept_of_another_picture_is_not_shown(stages):
     pairs = stages.done.pairs().to_pylist()
-    Thumbnails(stages.done.folder).of(stages.done.shards, pairs)
+    Thumbnails(stages.done.folder).of_pairs(stages.done.shards, pairs)
     CHANGES[4](kind_of(stages), stages.source)
-    kept = Thumbnails(stages.done.folder).of(stages.done.shards, pairs)  # size and time are those of before
+    kept = Thumbnails(stages.done.folder).of_pairs(
+        stages.done.shards, pairs
+    )  # size and time are those of before
     assert [one.reason for one in kept] == [CHANGED if number == 3 else "" for number in range(len(kept))]

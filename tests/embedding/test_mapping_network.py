@@ -20,7 +20,7 @@ def literal_loss(predicted: np.ndarray, target: np.ndarray, labels: list[int]) -
         logits = []
         for j in range(len(target)):
             other_view = i != j and labels[i] == labels[j]
-            same_caption = i != j and target[i] @ target[j] > module.DUPLICATE
+            same_caption = i != j and target[i] @ target[j] > module.DUPLICATE_COSINE
             if not other_view and not same_caption:
                 logits.append(module.LOGIT_SCALE * predicted[i] @ target[j])
         own = module.LOGIT_SCALE * predicted[i] @ target[i]
@@ -51,7 +51,7 @@ def test_stops_when_held_out_images_gain_nothing_and_keeps_the_best_epoch() -> N
         network, image, target, rows, rows, 0, 200, "cpu", lambda _epoch, cosine: told.append(cosine)
     )
     assert len(told) < 100
-    assert len(told) - 1 - int(np.argmax(told)) == module.PATIENCE
+    assert len(told) - 1 - int(np.argmax(told)) == module.PATIENCE_EPOCHS
     assert cosine == pytest.approx(max(told), abs=1e-3)
 
 
@@ -75,7 +75,7 @@ def test_dropout_leaves_the_mean_and_takes_its_share() -> None:
     network = module.new_network(8, 0)
     torch.nn.init.normal_(network[4].weight)
     image = unit(1, 8, 0).float().repeat(4000, 1)
-    kept = torch.from_numpy(module._kept(np.random.default_rng(0), 4000, 32))
+    kept = torch.from_numpy(module._dropout(np.random.default_rng(0), 4000, 32))
     assert float(kept.float().mean()) == pytest.approx(1 - module.DROPOUT, abs=0.01)
     hidden = network[2](network[1](network[0](image[:1])))
     expected = torch.nn.functional.normalize(image + network[4](hidden * kept / (1 - module.DROPOUT)), dim=-1)

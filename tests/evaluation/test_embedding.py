@@ -58,7 +58,7 @@ def test_pixels_reach_the_model_as_by_its_own_transform(tiny_folder, spec):
         assert readable.all()
         assert (vectors[:, 1] == 1).all()
     assert album.asked == N
-    assert all(batch.dtype == torch.uint8 for batch in pictures._kept)
+    assert all(batch.dtype == torch.uint8 for batch in pictures._batches)
 
 
 def test_any_other_transform_is_applied_whole():
@@ -85,13 +85,13 @@ def test_another_model_s_transform_is_another_matter(tiny_folder):
 
 
 def test_what_does_not_fit_is_made_anew(tiny_folder, monkeypatch):
-    monkeypatch.setattr(embedding, "KEPT_BYTES", N * 3 * 32 * 32 - 1)
+    monkeypatch.setattr(embedding, "MOST_CACHED_BYTES", N * 3 * 32 * 32 - 1)
     listener, album = Listener(load_encoder(str(tiny_folder), "cpu").transform), Album()
     pictures = Pictures(N, album)
     first, again = pictures.embed(listener, 4)[0], pictures.embed(listener, 4)[0]
     assert np.array_equal(first, again)
     assert album.asked == 2 * N
-    assert not pictures._kept
+    assert not pictures._batches
 
 
 @pytest.mark.parametrize("batch", [1, 4, 100])

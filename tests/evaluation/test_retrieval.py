@@ -56,7 +56,7 @@ def test_chunks_change_nothing(monkeypatch):
     )
     args = queries, rng.integers(9, size=50), gallery, rng.integers(9, size=30)
     whole = first_ranks(*args)
-    monkeypatch.setattr(module, "_CELLS", 70)  # two queries at a time
+    monkeypatch.setattr(module, "_MOST_SIMILARITIES", 70)  # two queries at a time
     assert first_ranks(*args).tolist() == whole.tolist()
 
 

@@ -71,7 +71,7 @@ def test_the_size_of_a_block_changes_nothing(monkeypatch, block: int) -> None:
     rng = np.random.default_rng(3)
     vectors = unit(rng, 150, 4)
     expected = cluster(vectors)
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(module, "BLOCK_ROWS", block)
     assert cluster(vectors).tolist() == expected.tolist()
 
 
@@ -105,7 +105,7 @@ def test_a_chain_of_captions_is_not_one_group() -> None:
     found = cluster(vectors)
     for number in set(found.tolist()):
         mine = vectors[found == number]
-        assert (mine @ mine.T).mean() >= module.ALIKE
+        assert (mine @ mine.T).mean() >= module.ALIKE_COSINE
 
 
 def test_a_stray_that_would_join_a_tight_bundle_is_taken_out() -> None:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from cfbd_core.groups.pattern import common_pattern, correlation, strongest_wave
-from cfbd_core.groups.repeated import WINDOW, _match
+from cfbd_core.groups.repeated import WINDOW_PIXELS, _match
 from cfbd_core.groups.residual import mean_residual
 from cfbd_core.groups.stack import Stack, read_stack
 from cfbd_core.groups.trigger_estimate import TriggerEstimate, estimate_trigger
@@ -44,9 +44,9 @@ def test_a_patch_at_any_place_is_found_in_each_picture(share: float) -> None:
     pictures[:held] = patched(pictures[:held], noise(16), corners[:held])
     found = estimate(pictures)
     assert found.kind == "patch at any place"
-    assert found.patch.found[:held].mean() > 0.95
-    assert not found.patch.found[held:].any()
-    seen = np.flatnonzero(found.patch.found)
+    assert found.patch.shows[:held].mean() > 0.95
+    assert not found.patch.shows[held:].any()
+    seen = np.flatnonzero(found.patch.shows)
     assert np.abs(found.boxes[seen, :2] - corners[seen]).max() <= 1
     assert np.abs(found.boxes[seen, 2:] - 16).max() <= 2
     assert found.strength == pytest.approx(share, abs=0.05)
@@ -141,11 +141,11 @@ def test_the_residual_is_its_literal_version() -> None:
 
 def test_a_match_is_that_of_every_window_tried() -> None:
     white = Whitener(CONTROL)(photos(1, 9)[0])
-    template = white[:, 30 : 30 + WINDOW, 11 : 11 + WINDOW] + 0.3
+    template = white[:, 30 : 30 + WINDOW_PIXELS, 11 : 11 + WINDOW_PIXELS] + 0.3
     scores = {}
-    for top in range(SIDE - WINDOW + 1):
-        for left in range(SIDE - WINDOW + 1):
-            window = white[:, top : top + WINDOW, left : left + WINDOW].astype(float)
+    for top in range(SIDE - WINDOW_PIXELS + 1):
+        for left in range(SIDE - WINDOW_PIXELS + 1):
+            window = white[:, top : top + WINDOW_PIXELS, left : left + WINDOW_PIXELS].astype(float)
             energy = max((window**2).sum(), 0.5 * window.size)
             scores[left, top] = (window * template).sum() / np.sqrt(energy) / np.linalg.norm(template)
     best = max(scores, key=scores.get)

@@ -193,7 +193,7 @@ def test_the_command_writes_it(explored, tmp_path, capsys) -> None:
 
 
 def test_the_page_says_when_only_some_of_the_flagged_were_grouped(explored, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("cfbd_core.workbench.groups.MOST", 5)
+    monkeypatch.setattr("cfbd_core.workbench.groups.MOST_GROUPED_PAIRS", 5)
     write_html_report(Explorer(explored.audit), tmp_path / "r.html")
     flagged = explored.preview(SplitParams(k=3, q=20)).counts.flagged
     told = f"Grouped: the 5 of {flagged} flagged with the highest z."

@@ -86,8 +86,8 @@ def test_a_job_runs_to_its_result_and_leaves_no_zombie(jobs, tmp_path, toy_sourc
     assert done.progress is not None
     assert (done.progress.stage, done.progress.done) == ("ingest", 40)
     assert "40 pairs read" in done.log_tail()
-    assert [found.id for found in jobs.of(audit)] == [job.id]
-    assert jobs.of(audit, "embed") == jobs.of(tmp_path) == []
+    assert [found.id for found in jobs.for_audit(audit)] == [job.id]
+    assert jobs.for_audit(audit, "embed") == jobs.for_audit(tmp_path) == []
     assert gone(job)
 
 
@@ -291,7 +291,7 @@ def test_the_log_shows_a_bar_as_it_was_last(jobs, tmp_path):
 
 
 def test_old_jobs_go_when_a_new_one_starts_and_running_ones_stay(jobs, tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs_module, "KEPT", 2)
+    monkeypatch.setattr(jobs_module, "FINISHED_JOBS_KEPT", 2)
     running = draw(jobs, tmp_path / "long")
     ids = []
     for number in range(4):
@@ -363,7 +363,7 @@ def test_an_audit_is_known_by_every_path_to_it(jobs, tmp_path):
     (tmp_path / "audit").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "audit")
     job = jobs.start("report", tmp_path / "link", ["report"])
-    assert [found.id for found in jobs.of(tmp_path / "audit")] == [job.id]
+    assert [found.id for found in jobs.for_audit(tmp_path / "audit")] == [job.id]
 
 
 @pytest.mark.parametrize("record", ["{}", '{"kind": "run"}', '{"kind": 1, "audit": 2, "arguments": 3}'])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cfbd_core.errors import AuditError, SourceError
-from cfbd_core.machine.checked_files import damage_told, load_arrays, map_array, read_object
+from cfbd_core.machine.checked_files import load_arrays, map_array, read_object, report_damage
 
 WAY_OUT = "make it again"
 
@@ -124,6 +124,6 @@ def test_arrays_of_an_archive_are_what_was_wanted_or_it_is_damaged(tmp_path):
         "huge": (packed(tmp_path / "huge.npz", a=DAMAGED["huge"]).name, None),
     }
     for name, wanted in others.values():
-        with pytest.raises(AuditError) as refused, damage_told(tmp_path / name, WAY_OUT):
+        with pytest.raises(AuditError) as refused, report_damage(tmp_path / name, WAY_OUT):
             load_arrays(tmp_path / name, 1000, wanted)
         told(refused, tmp_path / name)

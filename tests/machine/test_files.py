@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cfbd_core.errors import AuditError
-from cfbd_core.machine.files import one_job, told_in_one_line, write_json, written_beside
+from cfbd_core.machine.files import one_job, report_in_one_line, write_json, written_beside
 
 
 def test_a_crash_while_writing_leaves_the_old_file(tmp_path):
@@ -59,10 +59,10 @@ def test_a_job_of_a_thread_is_told_apart_from_one_of_another_process(tmp_path):
 
 
 def test_a_full_disk_is_one_line(tmp_path):
-    with pytest.raises(AuditError, match="disk is full") as told, told_in_one_line(tmp_path):
+    with pytest.raises(AuditError, match="disk is full") as told, report_in_one_line(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert "\n" not in str(told.value)
-    with pytest.raises(FileNotFoundError), told_in_one_line(tmp_path):
+    with pytest.raises(FileNotFoundError), report_in_one_line(tmp_path):
         raise FileNotFoundError(errno.ENOENT, "gone")
 
 

@@ -86,7 +86,7 @@ def test_a_signal_that_is_ignored_stays_so():
     try:
         with Stopping(whole_process=False) as stopping:
             signal.raise_signal(signal.SIGINT)
-            assert not stopping.asked
+            assert not stopping.is_requested
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
-from cfbd_core.maps.lasso import MOST, Lasso
+from cfbd_core.maps.lasso import MOST_CORNERS, Lasso
 
 CORNERS = st.lists(
     st.tuples(st.floats(-2, 2).map(lambda x: round(x, 3)), st.floats(-2, 2).map(lambda y: round(y, 3))),
     min_size=3,
-    max_size=MOST,
+    max_size=MOST_CORNERS,
 )
 
 
@@ -46,7 +46,7 @@ def test_a_text_gives_the_outline_back(space, corners) -> None:
 def test_a_hand_drawn_outline_is_thinned_and_holds_nearly_the_same() -> None:
     angle = np.linspace(0, 2 * np.pi, 700, endpoint=False)
     lasso = Lasso.drawn("images", "a", 0.5 + np.cos(angle), np.sin(angle))
-    assert len(lasso.corners) == MOST
+    assert len(lasso.corners) == MOST_CORNERS
     xy = np.random.default_rng(0).uniform(-2, 2, (5000, 2))
     within = np.hypot(xy[:, 0] - 0.5, xy[:, 1]) < 1
     assert (lasso.holds(xy) != within).mean() < 0.005
@@ -79,4 +79,4 @@ def test_a_text_that_is_no_outline_is_refused_in_one_line(text) -> None:
 
 def test_too_many_corners_are_refused() -> None:
     with pytest.raises(ParameterError):
-        Lasso("captions", tuple((float(i), 0.0) for i in range(MOST + 1)))
+        Lasso("captions", tuple((float(i), 0.0) for i in range(MOST_CORNERS + 1)))

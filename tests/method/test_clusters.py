@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cfbd_core.method.clusters import alone, both, of_labels
+from cfbd_core.method.clusters import alone, both, from_labels
 
 LABELS = st.lists(st.integers(-3, 6), max_size=40)
 
@@ -22,10 +22,10 @@ def literal(labels: list) -> list[list[int]]:
 
 @given(LABELS, st.integers(0, 5))
 def test_clusters_are_pairs_of_one_label(labels, count) -> None:
-    clusters, parts = of_labels(np.array(labels, np.int64)), literal(labels)
+    clusters, parts = from_labels(np.array(labels, np.int64)), literal(labels)
     assert len(clusters) == len(parts)
     for number, part in enumerate(parts):
-        assert (clusters.of[part] == number).all()
+        assert (clusters.numbers[part] == number).all()
         assert (clusters.first_of[part] == part[0]).all()
     assert clusters.sizes.tolist() == [len(part) for part in parts]
     assert clusters.first.tolist() == [part[0] for part in parts]
@@ -46,7 +46,7 @@ def test_clusters_are_pairs_of_one_label(labels, count) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30))
 def test_alike_in_both_ways(pairs) -> None:
-    one, other = (of_labels(np.array([pair[side] for pair in pairs], np.int64)) for side in (0, 1))
+    one, other = (from_labels(np.array([pair[side] for pair in pairs], np.int64)) for side in (0, 1))
     found = both(one, other)
     assert [part.tolist() for part in found.largest(99)] == sorted(
         [part for part in literal(pairs) if len(part) > 1], key=len, reverse=True

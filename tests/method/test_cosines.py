@@ -124,7 +124,7 @@ def test_textual_correlation_is_the_same_compiled(monkeypatch: pytest.MonkeyPatc
     text, probe = halves(300, 40), np.arange(0, 300, 17)
     text[[5, 34]] = 0
     plain = scores.textual_correlation([text[:100], text[100:]], probe)
-    monkeypatch.setattr(scores, "COMPILED_FROM", 1)
+    monkeypatch.setattr(scores, "LEAST_COMPILED_ROWS", 1)
     compiled = scores.textual_correlation([text[:100], text[100:]], probe)
     np.testing.assert_allclose(compiled, plain, atol=1e-6)
     np.testing.assert_array_equal(np.isnan(compiled).nonzero()[0], [5, 34])

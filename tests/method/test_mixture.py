@@ -152,7 +152,9 @@ def test_same_seed_same_fit_and_json_round_trip() -> None:
 
 
 def test_a_step_costs_no_more_as_n_grows() -> None:
-    bins = [len(module._Histogram.of(np.sort(folded(n)), module.BINS).share) for n in (20_000, 200_000)]
+    bins = [
+        len(module._Histogram.from_values(np.sort(folded(n)), module.BINS).share) for n in (20_000, 200_000)
+    ]
     assert max(bins) <= 2 * module.BINS
 
 

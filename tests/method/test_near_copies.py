@@ -77,9 +77,9 @@ def test_large_buckets_are_compared_whole() -> None:
 
 def test_links_are_merged_in_parts_as_all_at_once(monkeypatch) -> None:
     vectors = crowd(600, 8, 2)
-    whole = near_clusters(vectors, 0.95).of
+    whole = near_clusters(vectors, 0.95).numbers
     monkeypatch.setattr(near, "BLOCK_VALUES", 700)
-    np.testing.assert_array_equal(near_clusters(vectors, 0.95).of, whole)
+    np.testing.assert_array_equal(near_clusters(vectors, 0.95).numbers, whole)
 
 
 def test_half_precision_repeats_zeros_and_nothing() -> None:
@@ -89,7 +89,7 @@ def test_half_precision_repeats_zeros_and_nothing() -> None:
     assert (found.first_of[5:8] == 5).all()
     assert found.first_of[10:13].tolist() == [10, 11, 12]
     assert len(near_clusters(np.empty((0, 4), np.float16), 0.9)) == 0
-    assert near_clusters(np.ones((1, 4)), 0.9, exact_up_to=0).of.tolist() == [0]
+    assert near_clusters(np.ones((1, 4)), 0.9, exact_up_to=0).numbers.tolist() == [0]
     assert len(near_clusters(np.zeros((3, 4)), 0.9)) == 3
 
 

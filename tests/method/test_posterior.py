@@ -106,7 +106,7 @@ def test_few_values_are_evaluated_one_by_one(monkeypatch) -> None:
 def test_equal_components_are_evaluated_where_nothing_can_be_told_beforehand(monkeypatch) -> None:
     mixture = mixture_of([0.5, 0.5], [0.1, 0.1], [0.05, 0.05])
     x = np.linspace(0, 1, 1000)
-    monkeypatch.setattr(posterior, "MOST_OPEN", 64)
+    monkeypatch.setattr(posterior, "MOST_OPEN_BOXES", 64)
     for gamma in (0.4, 0.5, 0.6):
         np.testing.assert_array_equal(posterior_above(mixture, x, gamma), literal(mixture, x, gamma))
 

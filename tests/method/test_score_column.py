@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from cfbd_core.method.score_column import BINS, ScoreColumn
+from cfbd_core.method.score_column import HISTOGRAM_BINS, ScoreColumn
 
 ODD = st.sampled_from([math.nan, 0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 1e-40, -1e-40])
 VALUES = st.lists(ODD | st.floats(-1, 1, width=32), min_size=1, max_size=60).map(
@@ -38,10 +38,10 @@ def judged(seed: int = 0, n: int = 400, levels: int = 40) -> tuple[np.ndarray, n
 
 def test_counts_are_those_of_numpy() -> None:
     rng = np.random.default_rng(0)
-    middles = (rng.integers(0, BINS, 5000) + rng.uniform(0.1, 0.9, 5000)) / BINS
+    middles = (rng.integers(0, HISTOGRAM_BINS, 5000) + rng.uniform(0.1, 0.9, 5000)) / HISTOGRAM_BINS
     values = np.concatenate([[0, 1], middles]).astype(np.float32)
     found = column(values)
-    counts, edges = np.histogram(values, BINS)
+    counts, edges = np.histogram(values, HISTOGRAM_BINS)
     np.testing.assert_allclose(found.edges, edges)
     np.testing.assert_array_equal(found.histogram(np.zeros(len(values), np.int8), 1)[0], counts)
 
@@ -53,7 +53,7 @@ def test_a_value_lies_between_the_edges_of_its_bin(values: np.ndarray) -> None:
     rounding = 1e-4 * (found.edges[1] - found.edges[0])
     for value, place in zip(values.tolist(), found.bins.tolist(), strict=True):
         if math.isnan(value):
-            assert place == BINS
+            assert place == HISTOGRAM_BINS
         else:
             assert found.edges[place] - rounding <= value <= found.edges[place + 1] + rounding
 
@@ -63,9 +63,9 @@ def test_a_value_lies_between_the_edges_of_its_bin(values: np.ndarray) -> None:
 def test_groups_are_counted_bin_by_bin(values: np.ndarray, data: st.DataObject) -> None:
     n, found = len(values), column(values)
     group = np.array(data.draw(st.lists(st.integers(-1, 2), min_size=n, max_size=n)), np.int8)
-    expected = np.zeros((3, BINS), int)
+    expected = np.zeros((3, HISTOGRAM_BINS), int)
     for place, number in zip(found.bins.tolist(), group.tolist(), strict=True):
-        if place < BINS and number >= 0:
+        if place < HISTOGRAM_BINS and number >= 0:
             expected[number, place] += 1
     np.testing.assert_array_equal(found.histogram(group, 3), expected)
 
@@ -73,13 +73,13 @@ def test_groups_are_counted_bin_by_bin(values: np.ndarray, data: st.DataObject) 
 def test_pairs_at_positions_are_counted() -> None:
     found = column(np.array([0.0, 1.0, np.nan, 1.0, 0.5], np.float32))
     counts = found.histogram_of(np.array([1, 2, 3]))
-    assert (counts[-1], counts.sum(), len(counts)) == (2, 2, BINS)
+    assert (counts[-1], counts.sum(), len(counts)) == (2, 2, HISTOGRAM_BINS)
 
 
 @pytest.mark.parametrize("value", [0.3, 0.0, -1.0])
 def test_equal_values_share_one_bin_in_the_middle(value: float) -> None:
     counts = column(np.full(9, value)).histogram(np.zeros(9, np.int8), 1)[0]
-    assert counts[BINS // 2 - 1 : BINS // 2 + 1].sum() == counts.sum() == 9
+    assert counts[HISTOGRAM_BINS // 2 - 1 : HISTOGRAM_BINS // 2 + 1].sum() == counts.sum() == 9
 
 
 def test_a_range_too_narrow_for_single_precision_is_one_value() -> None:

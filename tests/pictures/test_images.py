@@ -153,7 +153,7 @@ def test_large_pictures_come_smaller_and_ordinary_ones_exactly(monkeypatch: pyte
     jpeg, png = encode(photo, "JPEG", quality=95), encode(photo)
     assert np.array_equal(pixels(jpeg), np.asarray(Image.open(io.BytesIO(jpeg))))
     monkeypatch.setattr(images, "LARGE_PIXELS", 100_000)
-    monkeypatch.setattr(images, "ENOUGH_SIDE", 100)
+    monkeypatch.setattr(images, "LEAST_SHORT_SIDE", 100)
     wanted = np.asarray(photo.resize((32, 24), Image.Resampling.BOX)).astype(float)
     for data in (jpeg, png):
         small = decode_image(data)

@@ -32,7 +32,7 @@ def test_columns_of_pairs_are_places_and_a_pair_without_a_picture_lies_nowhere()
     assert places_of(table) == expected
     assert places_of(table.to_batches()[0]) == expected
     assert [place_at(table, position) for position in range(4)] == expected
-    assert [PicturePlace.of(pair) for pair in table.to_pylist()] == expected
+    assert [PicturePlace.from_pair(pair) for pair in table.to_pylist()] == expected
 
 
 def test_a_cell_is_read_from_the_column_that_its_size_tells(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_examples_are_what_a_copy_would_hold_and_write_nothing(source, tmp_path)
     }
     for example in shown:
         row = rows[example.key]
-        written = decode_image(read_image_bytes(PicturePlace.of(row)))
+        written = decode_image(read_image_bytes(PicturePlace.from_pair(row)))
         assert written.tobytes() == example.after.tobytes()
         assert (example.caption_after, example.caption_before) == (row["caption"], row["origin_caption"])
         difference = np.abs(np.asarray(example.after, int) - np.asarray(example.before, int))

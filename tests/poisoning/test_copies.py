@@ -133,7 +133,7 @@ def pairs(folder, captions="all"):
 
 
 def picture(row):
-    return decode_image(read_image_bytes(PicturePlace.of(row)))
+    return decode_image(read_image_bytes(PicturePlace.from_pair(row)))
 
 
 def state(folder):
@@ -174,7 +174,7 @@ def test_any_source_is_copied_whole_with_its_truth(any_source, tmp_path, out_for
     for row in found:
         record = row["origin_key"] or row["key"].partition("#")[0]
         assert row["label"] == label[record]
-        image = Image.open(io.BytesIO(read_image_bytes(PicturePlace.of(row))))
+        image = Image.open(io.BytesIO(read_image_bytes(PicturePlace.from_pair(row))))
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (224, 224))
     if captions == "all":
         assert int(BANANA) not in {int(row["origin_key"]) for row in poisons}
@@ -232,12 +232,12 @@ def test_reencode_changed_leaves_clean_files_as_they_are(source, tmp_path):
     attack_copy(source, tmp_path / "out", BADNETS, options, processes=1)
     original = {row["key"]: row for row in pairs(source, "first")}
     for row in pairs(tmp_path / "out", "first"):
-        data = read_image_bytes(PicturePlace.of(row))
+        data = read_image_bytes(PicturePlace.from_pair(row))
         if row["poisoned"]:
             assert data.startswith(b"\x89PNG")
         else:
             place = original[row["key"]]
-            assert data == read_image_bytes(PicturePlace.of(place))
+            assert data == read_image_bytes(PicturePlace.from_pair(place))
 
 
 def test_odd_keys_only(source, tmp_path):
@@ -349,7 +349,7 @@ def test_damaged_pictures_are_copied_for_the_audit_to_report_and_never_poisoned(
     assert [note["origin_key"] for note in manifest["poisons"]] == ["9"]
     batches = list(open_source(tmp_path / "out").batches())
     rows = {row["key"]: row for batch in batches for row in batch.pairs.to_pylist()}
-    assert read_image_bytes(PicturePlace.of(rows["1"])) == b"\xff\xd8\xff cut"
+    assert read_image_bytes(PicturePlace.from_pair(rows["1"])) == b"\xff\xd8\xff cut"
     assert [(skip.key, skip.reason) for batch in batches for skip in batch.skips] == [("8", "empty image")]
     assert b"root:x" not in b"".join(path.read_bytes() for path in (tmp_path / "out").glob("*.tar"))
 
@@ -645,7 +645,7 @@ def searches(monkeypatch):
         begun.append(params.seed)
         for step in range(3):
             if step == 2:
-                workshop.kept.write_text("a search")
+                workshop.search_file.write_text("a search")
             workshop.progress("trigger", step + 1, 3)
         pattern = np.full((params.size, params.size, 3), params.seed, np.uint8)
         return {"pattern": pattern, "mask": np.ones(pattern.shape[:2], bool)}
@@ -728,7 +728,7 @@ def test_a_trigger_that_fits_no_picture_leaves_nothing(source, tmp_path, searche
 
 
 def test_a_real_search_goes_on_after_a_kill_as_if_there_had_been_none(source, tmp_path, monkeypatch):
-    monkeypatch.setattr("cfbd_core.attacks.kept_search.SECONDS", 0.0)
+    monkeypatch.setattr("cfbd_core.attacks.saved_search.SECONDS", 0.0)
     monkeypatch.setattr("cfbd_core.embedding.encoders.load_encoder", lambda spec, device: tiny_encoder(32))
     params = PoisonParams("badclip", 0.2, options={"size": 40, "epochs": 3, "batch": 8, "pictures": 12})
     attack_copy(source, tmp_path / "whole", params, ALL, processes=1)

@@ -19,7 +19,7 @@ def poisoned_pairs(
     z = (rng.normal(0, 0.1, n) + 0.08 * truth).astype(np.float32)
     c = np.abs(rng.normal(0, 0.1, n) + 0.2 * truth).astype(np.float32)
     other = rng.normal(size=(n, 2)).astype(np.float32)
-    pairs = ReviewPairs.of(
+    pairs = ReviewPairs.from_scores(
         np.column_stack([z, c, other]), text.astype(np.float16), image.astype(np.float16), seed=seed
     )
     return pairs, truth, z, c

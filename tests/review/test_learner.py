@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 
 from cfbd_core.method.metrics import areas_under
 from cfbd_core.review import ReviewPairs, learn
-from cfbd_core.review.learner import LEAST_OF_EACH, _platt, _sigmoid
+from cfbd_core.review.learner import LEAST_DECISIONS_OF_EACH, _platt, _sigmoid
 from cfbd_core.store.columns import KEEP, REMOVE
 from tests.review.made import poisoned_pairs
 
@@ -32,7 +32,7 @@ def test_what_is_left_is_ranked_better_than_by_z() -> None:
     assert ((risk.values >= 0) & (risk.values <= 1)).all()
 
 
-@pytest.mark.parametrize("poisons_seen", [0, LEAST_OF_EACH - 1])
+@pytest.mark.parametrize("poisons_seen", [0, LEAST_DECISIONS_OF_EACH - 1])
 def test_too_few_of_a_kind_leave_the_order_of_z(poisons_seen: int) -> None:
     pairs, truth, z, _ = poisoned_pairs()
     z[7] = np.nan
@@ -43,7 +43,7 @@ def test_too_few_of_a_kind_leave_the_order_of_z(poisons_seen: int) -> None:
     assert risk.values[7] == -np.inf
     known = np.isfinite(z)
     np.testing.assert_array_equal(risk.values[known], z[known].astype(np.float64))
-    assert "by z" in risk.told
+    assert "by z" in risk.sentence
 
 
 def test_one_class_only_and_unsure_ones_teach_nothing() -> None:
@@ -62,7 +62,7 @@ def test_all_decided_and_none_usable_are_fine() -> None:
     risk = learn(pairs, decided(truth, np.arange(len(truth))), z)
     assert risk.learned
     assert np.isfinite(risk.values).all()
-    blank = ReviewPairs.of(np.full((20, 2), np.nan), np.zeros((20, 4)), np.zeros((20, 4)))
+    blank = ReviewPairs.from_scores(np.full((20, 2), np.nan), np.zeros((20, 4)), np.zeros((20, 4)))
     risk = learn(blank, np.array([KEEP, REMOVE] * 10, np.int8), np.full(20, np.nan))
     assert not risk.learned
     assert np.isnan(risk.values).all()
@@ -75,7 +75,7 @@ def test_a_pair_without_scores_has_no_risk() -> None:
     text = rng.normal(size=(60, 8))
     decisions = decided(scores[:, 0] > 0, np.arange(40))
     decisions[9] = REMOVE
-    risk = learn(ReviewPairs.of(scores, text, text), decisions, scores[:, 0])
+    risk = learn(ReviewPairs.from_scores(scores, text, text), decisions, scores[:, 0])
     assert risk.learned
     assert np.flatnonzero(np.isnan(risk.values)).tolist() == [9]
 
@@ -89,7 +89,7 @@ def test_the_same_arguments_give_the_same_values() -> None:
 def test_few_decisions_are_not_believed_too_far() -> None:
     """Noise alone: five of each must not make the model sure of anything."""
     rng = np.random.default_rng(0)
-    pairs = ReviewPairs.of(
+    pairs = ReviewPairs.from_scores(
         rng.normal(size=(2000, 6)), rng.normal(size=(2000, 64)), rng.normal(size=(2000, 64))
     )
     decisions = np.zeros(2000, np.int8)
@@ -106,7 +106,7 @@ def test_chances_are_calibrated() -> None:
         rng = np.random.default_rng(seed)
         scores = rng.normal(size=(3000, 3))
         truth = rng.random(3000) < _sigmoid(2 * scores[:, 0] + scores[:, 1] - 3.5)
-        pairs = ReviewPairs.of(scores, rng.normal(size=(3000, 8)), rng.normal(size=(3000, 8)))
+        pairs = ReviewPairs.from_scores(scores, rng.normal(size=(3000, 8)), rng.normal(size=(3000, 8)))
         risky = np.argsort(-scores[:, 0])[:150]
         decisions = decided(truth, np.union1d(risky, rng.choice(3000, 250, replace=False)))
         values, left = learn(pairs, decisions, scores[:, 0], seed).values, decisions == 0

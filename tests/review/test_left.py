@@ -34,7 +34,7 @@ def test_a_sample_is_drawn_once_and_kept(preview, own) -> None:
     assert np.array_equal(again.order, drawn.order)
     read = Explorer(own).preview(PARAMS).what_is_left()
     assert np.array_equal(read.control.order, drawn.order)
-    assert read.found == estimate(drawn, preview.pairs.decisions)
+    assert read.both_sides == estimate(drawn, preview.pairs.decisions)
 
 
 def test_both_sides_are_drawn_from_and_a_small_one_is_drawn_whole(preview) -> None:

@@ -66,7 +66,7 @@ def test_pictures_inside(tmp_path: Path, kind: str, rows_with_nothing: tuple[int
         columns |= {"url": ["http://x"] * 10, "jpg": pa.array(cells, getattr(pa, kind)())}
     found = read(write(tmp_path / "a.parquet", 4, **columns))
     for row in found.rows:
-        data = read_image_bytes(PicturePlace.of(row))
+        data = read_image_bytes(PicturePlace.from_pair(row))
         number = int(row["key"][1:])
         assert data == (cells[number] or picture_bytes(0))  # the struct's path leads to a file
     outside = rows_with_nothing[1:] if kind == "struct" else rows_with_nothing
@@ -79,7 +79,7 @@ def test_a_named_column_of_pictures(tmp_path: Path) -> None:
     path = write(tmp_path / "a.parquet", caption=["c"], **cells)
     for name, value in ((None, 1), ("image", 1), ("thumb", 2)):
         row = read(path, image_col=name).rows[0]
-        assert read_image_bytes(PicturePlace.of(row)) == picture_bytes(value)
+        assert read_image_bytes(PicturePlace.from_pair(row)) == picture_bytes(value)
     assert read(path).rows[0]["image_size"] == -1
 
 
@@ -249,7 +249,7 @@ def test_files_below_linked_and_of_other_columns(tmp_path: Path) -> None:
     found = read(root)
     assert [row["caption"] for row in found.rows] == ["made a", "b", "c"]
     for row, data in zip(found.rows, cells, strict=False):
-        assert read_image_bytes(PicturePlace.of(row)) == data
+        assert read_image_bytes(PicturePlace.from_pair(row)) == data
     assert found.examples == {
         "further caption column": ["'text' of a.parquet, which is read from 'caption'"],
         "table without pairs": ["sizes.parquet"],

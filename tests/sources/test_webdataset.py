@@ -23,7 +23,7 @@ def test_records_and_the_place_of_their_pictures(tmp_path: Path) -> None:
     found = read(shard(tmp_path / "00000.tar"))
     assert found.captions == {f"{i:09d}": f"caption {i}" for i in range(4)}
     for i, row in enumerate(found.rows):
-        data = read_image_bytes(PicturePlace.of(row))
+        data = read_image_bytes(PicturePlace.from_pair(row))
         assert data == picture_bytes(i, "JPEG")
 
 
@@ -118,7 +118,7 @@ def test_a_tar_cut_anywhere_gives_its_whole_records_and_says_so(tmp_path: Path) 
         first_is_cut = {"missing caption"} if cut < starts[1] else set()  # nothing to compare it with
         assert {"truncated tar"} <= set(found.reasons) <= {"truncated tar"} | first_is_cut
         for row in found.rows:
-            decode_image(read_image_bytes(PicturePlace.of(row)))
+            decode_image(read_image_bytes(PicturePlace.from_pair(row)))
 
 
 def test_a_record_at_the_cut_is_named(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_flickr8k_first_shard(shared_data: Path) -> None:
     assert every.rows[0]["caption"] == first.rows[0]["caption"]
     assert {row["key"].split("#")[1] for row in every.rows} == set("01234")
     row = every.rows[-1]
-    assert decode_image(read_image_bytes(PicturePlace.of(row))).size == (
+    assert decode_image(read_image_bytes(PicturePlace.from_pair(row))).size == (
         224,
         224,
     )
@@ -204,7 +204,7 @@ def test_members_of_one_record_may_stand_apart(tmp_path: Path) -> None:
     found = read(write_tar(tmp_path / "a.tar", pictures + texts + record("k", "together", 9)))
     assert found.captions == {"k": "together", "0": "caption 0", "1": "caption 1", "2": "caption 2"}
     for row in found.rows[1:]:
-        data = read_image_bytes(PicturePlace.of(row))
+        data = read_image_bytes(PicturePlace.from_pair(row))
         assert data == picture_bytes(int(row["key"]), "JPEG")
     assert not found.skips
 
@@ -280,7 +280,7 @@ def test_tars_behind_each_other_and_what_is_none(tmp_path: Path) -> None:
     found = read(whole)
     assert [row["caption"] for row in found.rows] == [f"caption {i}" for i in range(6)]
     for i, row in enumerate(found.rows):
-        data = read_image_bytes(PicturePlace.of(row))
+        data = read_image_bytes(PicturePlace.from_pair(row))
         assert data == picture_bytes(i, "JPEG")
     assert not found.skips
     whole.write_bytes(first + b"junk" * 300)

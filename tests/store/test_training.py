@@ -9,7 +9,7 @@ from cfbd_core.errors import AuditError
 from cfbd_core.store import Database, schema, training
 from tests.store.older import make_older
 
-ASKED = {"id": "a", "params": {"defense": "plain"}, "started": "2026-11-25T12:00:00+00:00"}
+REQUEST = {"id": "a", "params": {"defense": "plain"}, "started": "2026-11-25T12:00:00+00:00"}
 LINES = [
     {"kind": "step", "step": 1, "epoch": 0, "loss": 2.0, "parts": {"clip": 2.0}, "lr": 0.1, "time": 5.0},
     {"kind": "eval", "step": 1, "epoch": 0, "ca": 0.5, "asr": None, "images": 3, "time": 6.0},
@@ -23,13 +23,13 @@ def database(tmp_path) -> Database:
 
 def test_a_run_is_put_in_place_of_what_was_told_before(database):
     with database.writing() as connection:
-        training.put_run(connection, "runs/a", ASKED, None, LINES[:1])
-        training.put_run(connection, "runs/b", ASKED, None, LINES)
-        training.put_run(connection, "runs/a", ASKED, {"ca": 0.5}, LINES)
+        training.put_run(connection, "runs/a", REQUEST, None, LINES[:1])
+        training.put_run(connection, "runs/b", REQUEST, None, LINES)
+        training.put_run(connection, "runs/a", REQUEST, {"ca": 0.5}, LINES)
     with database.reading() as connection:
         assert training.runs(connection) == [
-            {"folder": "runs/a", "asked": ASKED, "result": {"ca": 0.5}},
-            {"folder": "runs/b", "asked": ASKED, "result": None},
+            {"folder": "runs/a", "asked": REQUEST, "result": {"ca": 0.5}},
+            {"folder": "runs/b", "asked": REQUEST, "result": None},
         ]
         table = training.metrics(connection, "runs/a")
     assert table["kind"].to_pylist() == ["step", "eval"]
@@ -40,7 +40,7 @@ def test_a_run_is_put_in_place_of_what_was_told_before(database):
 
 def test_a_run_without_lines(database):
     with database.writing() as connection:
-        training.put_run(connection, "runs/a", ASKED, None, [])
+        training.put_run(connection, "runs/a", REQUEST, None, [])
     with database.reading() as connection:
         assert training.metrics(connection, "runs/a").num_rows == 0
         assert training.metrics(connection, "runs/none").num_rows == 0
@@ -52,7 +52,7 @@ def test_an_audit_of_version_1_reads_as_without_runs_and_is_brought_up_to_date_b
         assert training.runs(connection) == []
         assert training.metrics(connection, "runs/a").column_names[:2] == ["folder", "kind"]
     with database.writing() as connection:
-        training.put_run(connection, "runs/a", ASKED, None, LINES)
+        training.put_run(connection, "runs/a", REQUEST, None, LINES)
     with database.reading() as connection:
         assert schema.version(connection, database.path.parent) == schema.SCHEMA_VERSION
         assert len(training.runs(connection)) == 1
@@ -62,7 +62,7 @@ def test_a_run_without_an_audit_has_a_file_of_its_own(tmp_path):
     path = tmp_path / "metrics.duckdb"
     for result in (None, {"ca": 1.0}):
         with training.writing_run(path) as connection:
-            training.put_run(connection, ".", ASKED, result, LINES)
+            training.put_run(connection, ".", REQUEST, result, LINES)
     with duckdb.connect(str(path), read_only=True) as connection:
         assert training.runs(connection)[0]["result"] == {"ca": 1.0}
         assert training.metrics(connection, ".").num_rows == 2

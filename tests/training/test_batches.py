@@ -146,7 +146,7 @@ def test_a_picture_of_several_pairs_is_kept_once(model, tmp_path, toy_source):
     assert pairs.picture_numbers().tolist() == [0, 1, 2, 3] * 2
     squares = module._Squares(pairs, SIZE, tmp_path)
     assert squares[1].tolist() == squares[5].tolist() == np.asarray(pairs.picture(1)).tolist()
-    assert squares._kept.shape == (4, SIZE, SIZE, 3)
+    assert squares._cache.shape == (4, SIZE, SIZE, 3)
 
 
 def test_a_worker_that_fails_is_heard(model, tmp_path):

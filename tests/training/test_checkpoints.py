@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cfbd_core.errors import AuditError, TrainingError
-from cfbd_core.machine.files import told_in_one_line
+from cfbd_core.machine.files import report_in_one_line
 from cfbd_core.training import checkpoints as module
 from cfbd_core.training.checkpoints import Checkpoints
 
@@ -98,7 +98,7 @@ def test_a_full_disk_is_told_in_one_line(kept, monkeypatch, number, room):
     )
     with (
         pytest.raises(AuditError, match="the disk is full .* finished work is kept"),
-        told_in_one_line(kept.folder),
+        report_in_one_line(kept.folder),
     ):
         kept.save(2, state(2))
     assert value_of(kept.newest()) == 1

@@ -15,7 +15,7 @@ from torch.nn.functional import cosine_similarity, normalize
 from cfbd_core.demo.scenes import draw_scenes
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import AuditError, TrainingError
-from cfbd_core.machine.files import told_in_one_line
+from cfbd_core.machine.files import report_in_one_line
 from cfbd_core.training import models
 from cfbd_core.training.models import SCRATCH, as_encoder, build_model, whole_spec
 from cfbd_core.training.sets import TrainingSet
@@ -70,7 +70,7 @@ def test_a_full_disk_is_told_in_one_line_and_the_model_before_stays(model, tmp_p
         raise SafetensorError(said)
 
     monkeypatch.setattr(models, "save_file", full)
-    with pytest.raises(AuditError, match="the disk is full"), told_in_one_line(run):
+    with pytest.raises(AuditError, match="the disk is full"), report_in_one_line(run):
         trained.save(run / "model")
     assert [path.name for path in run.iterdir()] == ["model"]
     assert load_encoder(str(run / "model"), "cpu").sha256 == before

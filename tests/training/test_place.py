@@ -11,7 +11,7 @@ from cfbd_core.machine import files
 from cfbd_core.machine.files import one_job
 from cfbd_core.machine.places import LOCK_NAME
 from cfbd_core.training import place
-from cfbd_core.training.place import held_run, one_run
+from cfbd_core.training.place import one_run, result_if_done
 from cfbd_core.training.run import train
 from tests.training.tiny import tiny_params, toy_set
 
@@ -80,7 +80,7 @@ def test_another_run_is_refused_by_what_is_other_about_it(tmp_path):
         ({}, "of a model with other weights"),
     ):
         with pytest.raises(TrainingError, match=rf"holds another run \({said}\); give a new folder"):
-            held_run(tmp_path, held | {"id": "b"} | other, resume=False)
+            result_if_done(tmp_path, held | {"id": "b"} | other, resume=False)
 
 
 def test_what_killed_calls_left_half_written_goes_when_the_run_goes_on(model, tmp_path):

@@ -156,8 +156,8 @@ def failing(monkeypatch, error: Exception, step: int) -> None:
 def test_a_gpu_that_is_lost_or_full_is_told_in_one_line(error, said, model, tmp_path, monkeypatch):
     """The loop runs on the CPU here; what is tested is what becomes of the error."""
     params = tiny_params(model, checkpoint_every=3)
-    real = runs._told_of_gpu
-    monkeypatch.setattr(runs, "_told_of_gpu", lambda _device, *others: real("cuda:0", *others))
+    real = runs._report_lost_gpu
+    monkeypatch.setattr(runs, "_report_lost_gpu", lambda _device, *others: real("cuda:0", *others))
     with monkeypatch.context() as patch:
         failing(patch, error, 7)
         with pytest.raises(TrainingError, match=said) as told:

@@ -71,7 +71,7 @@ def test_other_pictures_under_the_same_names_are_another_set_and_a_copy_is_the_s
 
 
 def test_it_reports_how_many_pictures_were_read_each_once(toy_source, monkeypatch):
-    monkeypatch.setattr(sets, "CHUNK", 5)
+    monkeypatch.setattr(sets, "PICTURES_AT_A_TIME", 5)
     source = toy_source(12)
     rows = source.read_text().splitlines()
     source.write_text("\n".join([*rows, *(f"again-{row}" for row in rows[1:])]) + "\n")

@@ -10,7 +10,7 @@ import pytest
 from cfbd_core import SplitParams
 from cfbd_core.audit.duplicates import Duplicates
 from cfbd_core.errors import ParameterError
-from cfbd_core.method.clusters import of_labels
+from cfbd_core.method.clusters import from_labels
 from cfbd_core.method.near_copies import NEAR_CAPTION, near_clusters
 from cfbd_core.method.scores import gather
 from cfbd_core.workbench.copies import Copies
@@ -33,7 +33,7 @@ def labels() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def preview(tmp_path_factory, labels) -> Preview:
     explored = Explorer(scored_audit(tmp_path_factory.mktemp("copies") / "made"))
-    vars(explored)["duplicates"] = Duplicates(*(of_labels(of) for of in labels.values()))
+    vars(explored)["duplicates"] = Duplicates(*(from_labels(of) for of in labels.values()))
     return explored.preview(SplitParams(k=3, q=20, gamma_z=0.3, gamma_z_rule="manual"))
 
 
@@ -48,7 +48,7 @@ def test_pairs_that_repeat_are_those_whose_label_another_has(preview, labels, ki
 
 
 def test_copies_of_one_pair(preview, labels) -> None:
-    place = int(np.flatnonzero(of_labels(labels["images"]).repeated)[0])
+    place = int(np.flatnonzero(from_labels(labels["images"]).repeated)[0])
     (key,) = preview.pairs.audit.keys_of(preview.pairs.rows[[place]])
     found = np.flatnonzero(Copies("images", key).mask(preview))
     assert found.tolist() == np.flatnonzero(labels["images"] == labels["images"][place]).tolist()
@@ -74,11 +74,11 @@ def test_of_too_many_flagged_those_with_the_highest_z_are_compared_and_that_is_t
 ) -> None:
     flagged = np.flatnonzero(preview.flagged)
     assert not preview.near.limit
-    monkeypatch.setattr("cfbd_core.workbench.near.MOST", 7)
+    monkeypatch.setattr("cfbd_core.workbench.near.MOST_COMPARED_PAIRS", 7)
     near = near_copies(preview.pairs, flagged, preview.z.values)
     highest = sorted(flagged.tolist(), key=lambda at: (-preview.z.values[at], at))[:7]
     assert near.positions.tolist() == sorted(highest)
-    assert len(near.captions.of) == len(near.images.of) == 7
+    assert len(near.captions.numbers) == len(near.images.numbers) == 7
     assert near.limit == f"Compared: the 7 of {len(flagged)} flagged with the highest z."
 
 

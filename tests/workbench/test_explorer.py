@@ -23,8 +23,8 @@ from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.method.mixture import fit_mixture
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.workbench import explorer, scored_pairs
-from cfbd_core.workbench.explorer import KEPT_PREVIEWS, Explorer
-from cfbd_core.workbench.scored_pairs import KEPT_SEARCHES
+from cfbd_core.workbench.explorer import CACHED_PREVIEWS, Explorer
+from cfbd_core.workbench.scored_pairs import CACHED_SEARCHES
 from tests.explored import PARAMS, READ, scored_audit
 
 GAPS = [100, 101, 102, 103, 200, 201, 202]
@@ -109,12 +109,12 @@ def test_a_preview_is_what_a_split_stores(splittable, explored, params: SplitPar
 
 
 def test_a_preview_is_what_a_split_stores_compiled(own: Audit, monkeypatch) -> None:
-    monkeypatch.setattr("cfbd_core.method.scores.COMPILED_FROM", 1)
+    monkeypatch.setattr("cfbd_core.method.scores.LEAST_COMPILED_ROWS", 1)
     assert_stored(own, Explorer(own), SLIDERS)
 
 
 def test_a_preview_is_the_same_with_more_shards_than_may_be_open(scored, explored, monkeypatch) -> None:
-    monkeypatch.setattr(scored_pairs, "OPEN_SHARDS", 1)
+    monkeypatch.setattr(scored_pairs, "MOST_OPEN_SHARDS", 1)
     preview = Explorer(scored).preview(SLIDERS)
     np.testing.assert_array_equal(preview.z.values, explored.preview(SLIDERS).z.values)
     assert preview.evidence == explored.preview(SLIDERS).evidence
@@ -184,12 +184,12 @@ def test_the_version_is_that_of_the_scores_held(own) -> None:
 def test_the_last_previews_are_kept_and_older_ones_made_again(scored) -> None:
     explored = Explorer(scored)
     first = explored.preview(SLIDERS)
-    for q in range(21, 20 + KEPT_PREVIEWS):
+    for q in range(21, 20 + CACHED_PREVIEWS):
         explored.preview(replace(SLIDERS, q=q))
     assert explored.preview(SLIDERS) is first
     explored.preview(replace(SLIDERS, q=29))
     assert explored.preview(SLIDERS) is first
-    for q in range(30, 30 + KEPT_PREVIEWS):
+    for q in range(30, 30 + CACHED_PREVIEWS):
         explored.preview(replace(SLIDERS, q=q))
     again = explored.preview(SLIDERS)
     assert again is not first
@@ -517,10 +517,10 @@ def test_a_search_is_made_once_while_it_is_kept(scored, monkeypatch) -> None:
     for _ in range(2):
         explored.search("banana")
     assert made == [("banana",)]
-    for number in range(KEPT_SEARCHES):
+    for number in range(CACHED_SEARCHES):
         explored.search(str(number))
     explored.search("banana")
-    assert len(made) == KEPT_SEARCHES + 2
+    assert len(made) == CACHED_SEARCHES + 2
 
 
 def test_positions_of_rows_and_back(explored) -> None:

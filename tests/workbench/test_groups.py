@@ -81,8 +81,8 @@ def test_a_group_is_found_by_its_id_and_by_the_pair_it_was_named_after(explorer:
     other = explorer.audit.keys_of(explorer.rows[group.positions[-1:]])[0]
     assert found.find(other) is group
     assert found.find("no such key") is None
-    assert found.of(3) is group
-    assert found.of(POISONS + 1) is None
+    assert found.group_of(3) is group
+    assert found.group_of(POISONS + 1) is None
 
 
 def test_no_pairs_and_one_pair(explorer: Explorer) -> None:
@@ -143,7 +143,7 @@ def test_a_group_without_any_picture(explorer: Explorer) -> None:
 
 
 def test_of_too_many_those_with_the_highest_z_are_grouped(explorer: Explorer, monkeypatch) -> None:
-    monkeypatch.setattr("cfbd_core.workbench.groups.MOST", 30)
+    monkeypatch.setattr("cfbd_core.workbench.groups.MOST_GROUPED_PAIRS", 30)
     z = np.random.default_rng(2).permutation(len(explorer)).astype(np.float32)
     z[7] = np.nan
     found = group_pairs(explorer, np.flatnonzero(first(explorer, 50)), z)

@@ -11,7 +11,7 @@ from cfbd_core import SplitParams
 from cfbd_core.errors import ParameterError
 from cfbd_core.method.scores import gather, unit_rows
 from cfbd_core.workbench.explorer import Explorer
-from cfbd_core.workbench.likeness import COUNT, Like
+from cfbd_core.workbench.likeness import PAIRS_SHOWN, Like
 from cfbd_core.workbench.pair_filter import PairFilter
 from cfbd_core.workbench.preview import Preview
 from tests.explored import scored_audit
@@ -50,7 +50,7 @@ def test_the_nearest_of_those_that_the_rest_of_the_filter_leaves_nearest_first(p
     left = PairFilter(show="all", **others).mask(preview)
     found = PairFilter(show="all", like=Like(kind, key), **others).positions(preview)
     cosine = vectors_of(explored, kind) @ vectors_of(explored, kind)[7]
-    assert len(found) == min(COUNT, left.sum())
+    assert len(found) == min(PAIRS_SHOWN, left.sum())
     assert left[found].all()
     assert (found[0] == 7) == left[7]
     assert (np.diff(cosine[found]) <= 1e-6).all()
@@ -71,7 +71,7 @@ def test_a_text_finds_pictures_and_is_encoded_once(explored, preview) -> None:
     shows = PairFilter(show="all", like=Like("text", "what it shows"))
     found = shows.positions(preview)
     assert found[0] == 3
-    assert len(found) == COUNT
+    assert len(found) == PAIRS_SHOWN
     del explored.__dict__["encoder"]
     assert shows.positions(preview).tolist() == found.tolist()  # kept: no encoder is asked
 

@@ -104,7 +104,7 @@ def test_few_and_many_are_in_the_same_order(previews, name: str, view: PairFilte
     found = []
     for few in (0.0, 2.0):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pair_filter, "FEW", few)
+            patch.setattr(pair_filter, "FEW_SHARE", few)
             found.append(view.positions(previews[name]).tolist())
     assert found[0] == found[1]
 
@@ -112,7 +112,7 @@ def test_few_and_many_are_in_the_same_order(previews, name: str, view: PairFilte
 @pytest.mark.parametrize("few", [0.0, 2.0])
 @pytest.mark.parametrize("descending", [True, False])
 def test_a_pair_without_z_comes_last(previews, monkeypatch, few: float, descending: bool) -> None:
-    monkeypatch.setattr(pair_filter, "FEW", few)
+    monkeypatch.setattr(pair_filter, "FEW_SHARE", few)
     preview = previews["one"]
     (member,) = preview.coarse.probe
     assert np.isnan(preview.z.values[member])

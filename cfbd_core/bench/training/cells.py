@@ -22,7 +22,7 @@ from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.embedding.mapping import Mapping
 from cfbd_core.evaluation.attack_success import SavedAttack
 from cfbd_core.evaluation.evaluate import Evaluator
-from cfbd_core.machine.checked_files import MOST_BYTES, damage_told, load_arrays
+from cfbd_core.machine.checked_files import MOST_BYTES, load_arrays, report_damage
 from cfbd_core.machine.progress import Progress
 from cfbd_core.method.metrics import areas_under
 from cfbd_core.poisoning.plan import PoisonParams, triggered
@@ -148,11 +148,11 @@ class Trainer:
             return {}
         shown = TrainingSet.from_arrays(poisoned.images, pairs.captions)
         image, text = embed_rows(trained, shown, np.arange(len(truth)), self._workers)
-        found = {}
+        judgements = {}
         for name in OUTLIER_DETECTORS:
             detection = DETECTORS[name].detect(replace(pairs, image=image, text=text))
-            found[name] = _judged(detection.flagged, detection.score, truth)
-        return found
+            judgements[name] = _judged(detection.flagged, detection.score, truth)
+        return judgements
 
     def _rows(self, poisoned: Poisoned, row: Row) -> tuple[np.ndarray, dict[str, Any]]:
         """The pairs that a row trains on, and how the detector that chose them did."""
@@ -175,7 +175,7 @@ class Trainer:
             start = self._run(params, ROWS["none"])
             if not (start / "result.json").is_file():
                 self._trained(poisoned, np.arange(len(poisoned.images)), params, ROWS["none"])
-            asked = TrainParams(
+            settings = TrainParams(
                 model=str(start),
                 steps=budget.fine_tuning_steps,
                 lr=budget.fine_tuning_lr,
@@ -188,7 +188,7 @@ class Trainer:
         else:
             shown, captions = poisoned.images[rows], poisoned.scenario.pairs.captions
             pairs = TrainingSet.from_arrays(shown, [captions[at] for at in rows])
-            asked = TrainParams(
+            settings = TrainParams(
                 model=budget.model,
                 steps=budget.steps,
                 lr=budget.lr,
@@ -200,7 +200,7 @@ class Trainer:
                 workers=self._workers,
             )
         out = self._run(params, row)
-        train(pairs, out, asked, progress=self._progress)
+        train(pairs, out, settings, progress=self._progress)
         return load_encoder(str(out / "model"), "auto")
 
     def _run(self, params: PoisonParams, row: Row) -> Path:
@@ -215,7 +215,7 @@ def _isolated(run: Path, pairs: Pairs, truth: np.ndarray) -> dict[str, Any]:
     """ABL as a detector: what the losses of the run's first epochs rank and flag."""
     if not truth.any():
         return {}
-    with damage_told(run / EXTRAS, f"delete the folder {run}, and run the benchmark again"):
+    with report_damage(run / EXTRAS, f"delete the folder {run}, and run the benchmark again"):
         extras = load_arrays(run / EXTRAS, MOST_BYTES, {"mean_loss": ("f4", (len(truth),))})
     detection = DETECTORS["abl"].detect(replace(pairs, losses=extras["mean_loss"]))
     return _judged(detection.flagged, detection.score, truth)

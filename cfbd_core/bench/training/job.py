@@ -14,7 +14,7 @@ from cfbd_core.attacks import ATTACKS
 from cfbd_core.bench.detection import scenario_id
 from cfbd_core.bench.figures import save_figures
 from cfbd_core.bench.material import Mappings
-from cfbd_core.bench.place import check_ours, held_results
+from cfbd_core.bench.place import check_ours, open_results
 from cfbd_core.bench.training import tables
 from cfbd_core.bench.training.cells import Trainer
 from cfbd_core.bench.training.photos import Photos
@@ -61,17 +61,17 @@ class TrainingBench:
 
     def cells(self) -> list[tuple[PoisonParams, Row]]:
         """What has to be trained, scenario by scenario; training on clean pairs is common to all attacks."""
-        found = []
+        cells = []
         for seed in self.seeds:
             if "clean" in self.rows:
-                found.append((PoisonParams(CONTROL, seed=seed), ROWS["clean"]))
+                cells.append((PoisonParams(CONTROL, seed=seed), ROWS["clean"]))
             for attack in self.attacks:
-                found += [
+                cells += [
                     (self.setting.scenario(attack, seed), row)
                     for name, row in ROWS.items()
                     if name in self.rows and name != "clean"
                 ]
-        return found
+        return cells
 
     def about(self, encoder: Encoder, mappings: Mappings) -> dict[str, Any]:
         """All that decides the cells besides a scenario's parameters, as plain JSON values."""
@@ -88,7 +88,7 @@ class TrainingBench:
         }
 
 
-def bench_training(folder: Path, asked: TrainingBench, progress: Progress) -> dict[str, Any]:
+def bench_training(folder: Path, bench: TrainingBench, progress: Progress) -> dict[str, Any]:
     """Train and measure every missing cell; writes tables and a chart to ``folder``.
 
     ``progress`` gets every stage. An attack that cannot be made of the pairs, or a cell that cannot be trained, is
@@ -98,12 +98,12 @@ def bench_training(folder: Path, asked: TrainingBench, progress: Progress) -> di
     check_no_audit(folder)
     check_ours(folder)
     encoder = load_encoder(ENCODER)
-    with held_results(folder, asked.about(encoder, Mappings("auto", encoder))) as results:
-        work = _missing(asked.cells(), results)
-        left, total = sum(len(rows) for _, rows in work), len(asked.cells())
+    with open_results(folder, bench.about(encoder, Mappings("auto", encoder))) as results:
+        work = _missing(bench.cells(), results)
+        left, total = sum(len(rows) for _, rows in work), len(bench.cells())
         progress("cells", total - left, total)
         skipped = []
-        with closing(_measured(folder, asked, work, progress, encoder)) as measured:
+        with closing(_measured(folder, bench, work, progress, encoder)) as measured:
             for done in measured:
                 if done.result is None:
                     skipped.append(
@@ -114,33 +114,33 @@ def bench_training(folder: Path, asked: TrainingBench, progress: Progress) -> di
                     results.put(Cell(*place, done.params.to_dict(), done.result, done.seconds))
                 left -= 1
                 progress("cells", total - left, total)
-        return _write(folder, results, asked, skipped)
+        return _write(folder, results, bench, skipped)
 
 
 def make_trainer(
-    folder: Path, asked: TrainingBench, progress: Progress, threads: int, encoder: Encoder | None = None
+    folder: Path, bench: TrainingBench, progress: Progress, threads: int, encoder: Encoder | None = None
 ) -> Trainer:
     """Read what the cells are made of, or make it: slow the first time, then quick.
 
     ``encoder`` is the one that CFBD audits with; None: it is loaded.
     """
     encoder = encoder or load_encoder(ENCODER)
-    setting = asked.setting.make(folder / asked.setting.name, encoder, progress)
+    setting = bench.setting.make(folder / bench.setting.name, encoder, progress)
     return Trainer(setting, encoder, Mappings("auto", encoder), folder, progress, threads)
 
 
 def _measured(
-    folder: Path, asked: TrainingBench, work: Sequence[Work], progress: Progress, encoder: Encoder
+    folder: Path, bench: TrainingBench, work: Sequence[Work], progress: Progress, encoder: Encoder
 ) -> Generator[Done]:
-    jobs = min(asked.jobs, len(work))
+    jobs = min(bench.jobs, len(work))
     if not jobs:
         return
-    trainer = make_trainer(folder, asked, progress, usable_cores(), encoder)
+    trainer = make_trainer(folder, bench, progress, usable_cores(), encoder)
     if jobs == 1:
         yield from one_by_one(trainer, work)
     else:
         del trainer  # what it read is made now, for all
-        yield from side_by_side(partial(make_trainer, folder, asked, no_progress), work, jobs)
+        yield from side_by_side(partial(make_trainer, folder, bench, no_progress), work, jobs)
 
 
 def _missing(wanted: Sequence[tuple[PoisonParams, Row]], results: BenchResults) -> list[Work]:
@@ -154,18 +154,18 @@ def _missing(wanted: Sequence[tuple[PoisonParams, Row]], results: BenchResults) 
 
 
 def _write(
-    folder: Path, results: BenchResults, asked: TrainingBench, skipped: Sequence[dict[str, str]]
+    folder: Path, results: BenchResults, bench: TrainingBench, skipped: Sequence[dict[str, str]]
 ) -> dict[str, Any]:
-    places = {_place(params, row) for params, row in asked.cells()}
+    places = {_place(params, row) for params, row in bench.cells()}
     cells = [cell for cell in results.cells() if (cell.scenario, cell.analysis) in places]
-    parts = [tables.markdown(cells, asked.attacks)]
+    parts = [tables.markdown(cells, bench.attacks)]
     if skipped:
         lines = [f"- {one['attack']}, {ROWS[one['row']].title}: {one['reason']}" for one in skipped]
         parts.append("\n".join(["## Not measured", "", *lines]))
     text = "\n\n".join(parts)
     with written_beside(folder / TABLES_NAME) as beside:
         beside.write_text(text + "\n", encoding="utf-8")
-    charts, missing = save_figures({CHART_NAME: tables.chart(cells, asked.attacks)}, folder)
+    charts, missing = save_figures({CHART_NAME: tables.chart(cells, bench.attacks)}, folder)
     return {
         "cells": len(cells),
         "skipped": list(skipped),

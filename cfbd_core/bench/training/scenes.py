@@ -25,7 +25,7 @@ from cfbd_core.demo.vocabulary import CLASS_NAMES
 from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.evaluation.classes import LabelledImages
 from cfbd_core.machine.assets import SCENES_MODEL_DIR
-from cfbd_core.machine.checked_files import MOST_BYTES, damage_told, load_arrays
+from cfbd_core.machine.checked_files import MOST_BYTES, load_arrays, report_damage
 from cfbd_core.machine.files import written_beside
 from cfbd_core.machine.progress import Progress, as_stage
 from cfbd_core.machine.workers import ordered_map
@@ -102,9 +102,11 @@ class Scenes:
         """Draw the scenes and embed those that are trained on, or read what an earlier call left in ``folder``."""
         sizes = self.sizes
         total = sizes.train + sizes.test + sizes.held_out
-        train = _kept(folder / "train.npz", "train", sizes.train, progress, 0, total)
-        held_out = _kept(folder / "held_out.npz", "held out", sizes.held_out, progress, sizes.train, total)
-        test = _kept(folder / "test.npz", "test", sizes.test, progress, total - sizes.test, total)
+        train = _load_or_draw(folder / "train.npz", "train", sizes.train, progress, 0, total)
+        held_out = _load_or_draw(
+            folder / "held_out.npz", "held out", sizes.held_out, progress, sizes.train, total
+        )
+        test = _load_or_draw(folder / "test.npz", "test", sizes.test, progress, total - sizes.test, total)
         labels = np.arange(sizes.test) % len(CLASS_NAMES)
         base = embed(folder, train, encoder, progress)
         return Setting(
@@ -130,7 +132,7 @@ def embed(folder: Path, drawn: Drawn, encoder: Encoder, progress: Progress) -> S
         text = embed_texts(encoder, drawn.captions)
         with written_beside(path) as beside, beside.open("wb") as file:
             np.savez(file, image=image.astype(np.float16), text=text.astype(np.float16))
-    with damage_told(path, WAY_OUT):
+    with report_damage(path, WAY_OUT):
         arrays = load_arrays(path, MOST_BYTES, dict.fromkeys(("image", "text"), ("f2", (n, encoder.width))))
     return ScenesBase(
         keys=[f"{row:09d}" for row in range(n)],
@@ -150,7 +152,7 @@ def made_at(attack: str) -> int:
     return INPUT_SIZE if attack == "issba" else SIZE
 
 
-def _kept(path: Path, series: str, count: int, progress: Progress, done: int, total: int) -> Drawn:
+def _load_or_draw(path: Path, series: str, count: int, progress: Progress, done: int, total: int) -> Drawn:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         chunks = [range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)]
@@ -161,7 +163,7 @@ def _kept(path: Path, series: str, count: int, progress: Progress, done: int, to
             progress("scenes", done + len(captions), total)
         with written_beside(path) as beside, beside.open("wb") as file:
             np.savez(file, images=np.concatenate(images), captions=np.array(captions))
-    with damage_told(path, WAY_OUT):
+    with report_damage(path, WAY_OUT):
         arrays = load_arrays(path, MOST_BYTES)
         pictures, captions = arrays["images"], arrays["captions"].tolist()
         if pictures.dtype != np.uint8 or pictures.shape != (count, SIZE, SIZE, 3) or len(captions) != count:

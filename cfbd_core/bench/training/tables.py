@@ -15,7 +15,7 @@ from cfbd_core.bench.markdown import header, line, mean_and_spread
 from cfbd_core.bench.paper import TABLE_1, TABLE_2
 from cfbd_core.bench.training.rows import ROWS
 from cfbd_core.detectors import DETECTORS
-from cfbd_core.evaluation.retrieval import AT
+from cfbd_core.evaluation.retrieval import RECALL_RANKS
 from cfbd_core.poisoning.poison_params import CONTROL
 from cfbd_core.store.bench import Cell
 from cfbd_core.wording import NONE
@@ -26,24 +26,24 @@ HEIGHT = 760
 
 def markdown(cells: Iterable[Cell], attacks: Sequence[str]) -> str:
     """Both tables, mmPoison by retrieval, and what CFBD and ABL detected."""
-    found = list(cells)
+    all_cells = list(cells)
     parts = [
-        "## Table 1: clean accuracy (CA, %)\n\n" + _table(found, attacks, "ca", TABLE_1),
-        "## Table 2: attack success rate (ASR, %)\n\n" + _table(found, attacks, "asr", TABLE_2),
-        *(["## mmPoison: retrieval\n\n" + search] if (search := _searched(found)) else []),
-        "## What the detectors left\n\n" + _detected(found, attacks),
-        "## Detectors that train\n\n" + _ranked(found, attacks),
+        "## Table 1: clean accuracy (CA, %)\n\n" + _table(all_cells, attacks, "ca", TABLE_1),
+        "## Table 2: attack success rate (ASR, %)\n\n" + _table(all_cells, attacks, "asr", TABLE_2),
+        *(["## mmPoison: retrieval\n\n" + search] if (search := _searched(all_cells)) else []),
+        "## What the detectors left\n\n" + _detected(all_cells, attacks),
+        "## Detectors that train\n\n" + _ranked(all_cells, attacks),
     ]
     return "\n\n".join(parts)
 
 
 def chart(cells: Iterable[Cell], attacks: Sequence[str]) -> go.Figure:
     """CA and ASR as bars, an attack a group, a row a colour; means over the seeds."""
-    found = list(cells)
+    all_cells = list(cells)
     figure = make_subplots(2, 1, subplot_titles=("Clean accuracy, %", "Attack success rate, %"))
     for panel, measure in enumerate(("ca", "asr"), 1):
         for (name, row), colour in zip(ROWS.items(), COLOURS, strict=True):
-            means = [_mean(_values(found, name, attack, measure)) for attack in attacks]
+            means = [_mean(_values(all_cells, name, attack, measure)) for attack in attacks]
             if any(mean is not None for mean in means):
                 figure.add_bar(
                     x=[ATTACKS[attack].title for attack in attacks],
@@ -71,8 +71,8 @@ def _table(cells: Sequence[Cell], attacks: Sequence[str], measure: str, paper: A
             shown.append(mean_and_spread(values, 2) + few + beside if values else NONE)
         if any(cell != NONE for cell in shown):
             lines.append(line([row.title, *shown]))
-    told = "Mean over seeds, ± half of what lies between least and most where that shows; in brackets the paper's."
-    return "\n".join([told, "", *lines])
+    caption = "Mean over seeds, ± half of what lies between least and most where that shows; in brackets the paper's."
+    return "\n".join([caption, "", *lines])
 
 
 def _few(cells: Sequence[Cell], row: str, attack: str) -> str:
@@ -85,24 +85,26 @@ def _few(cells: Sequence[Cell], row: str, attack: str) -> str:
 
 def _searched(cells: Sequence[Cell]) -> str:
     """mmPoison by Hit@K and min-rank; empty where no cell under it was measured so."""
-    lines = header(["Trained", *(f"Hit@{k} %" for k in AT), "min-rank", "texts", "pictures of the origin"])
+    lines = header(
+        ["Trained", *(f"Hit@{k} %" for k in RECALL_RANKS), "min-rank", "texts", "pictures of the origin"]
+    )
     for name, row in ROWS.items():
         results = _results(cells, name, CONTROL if name == "clean" else "mmpoison")
-        found = [one["hits"] for one in results if one.get("hits")]
-        if found:
-            shares = [mean_and_spread([100 * one[f"hit@{k}"] for one in found], 2) for k in AT]
-            ranks = mean_and_spread([one["min_rank"] for one in found], 1)
-            counts = [f"{found[0][key]:,}" for key in ("texts", "origin_images")]
+        searches = [one["hits"] for one in results if one.get("hits")]
+        if searches:
+            shares = [mean_and_spread([100 * one[f"hit@{k}"] for one in searches], 2) for k in RECALL_RANKS]
+            ranks = mean_and_spread([one["min_rank"] for one in searches], 1)
+            counts = [f"{searches[0][key]:,}" for key in ("texts", "origin_images")]
             title = f"{row.title} (base rate)" if name == "clean" else row.title
             lines.append(line([title, *shares, ranks, *counts]))
     if not any(one.get("hits") for row in ROWS for one in _results(cells, row, "mmpoison")):
         return ""
-    told = (
+    caption = (
         "Held-out pictures ranked for every held-out caption that names the target: how often one of the poisoned "
         "class is among the first K, and where its first one stands, counted from 0. CleanCLIP has been fine-tuned on "
         "these very pairs."
     )
-    return "\n".join([told, "", *lines])
+    return "\n".join([caption, "", *lines])
 
 
 def _detected(cells: Sequence[Cell], attacks: Sequence[str]) -> str:
@@ -132,20 +134,20 @@ def _ranked(cells: Sequence[Cell], attacks: Sequence[str]) -> str:
     """ABL by the losses of its first epochs, and detectors of outliers among embeddings of the undefended model."""
     lines = header(["Detector", "Attack", "AUROC", "AUPRC", "TPR %", "FPR %"])
     for attack in attacks:
-        of = {"ABL": _results(cells, "abl", attack)}
+        rankings = {"ABL": _results(cells, "abl", attack)}
         for one in _results(cells, "none", attack):
             for name, judged in (one.get("detectors") or {}).items():
-                of.setdefault(DETECTORS[name].title, []).append(judged)
-        for title, judged in of.items():
+                rankings.setdefault(DETECTORS[name].title, []).append(judged)
+        for title, judged in rankings.items():
             if judged and "auroc" in judged[0]:
                 ranks = [f"{np.mean([one[key] for one in judged]):.4f}" for key in ("auroc", "auprc")]
                 rates = [mean_and_spread([100 * one[key] for one in judged], 2) for key in ("tpr", "fpr")]
                 lines.append(line([title, ATTACKS[attack].title, *ranks, *rates]))
-    told = (
+    caption = (
         "ABL ranks by a pair's mean loss while the model of its row learns, and flags 1 %; the others look for "
         "outliers among picture embeddings by the model that was trained on all pairs (no defense), and flag 10 %."
     )
-    return "\n".join([told, "", *lines])
+    return "\n".join([caption, "", *lines])
 
 
 def _results(cells: Iterable[Cell], row: str, attack: str) -> list[dict[str, Any]]:

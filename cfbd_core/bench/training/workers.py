@@ -46,12 +46,12 @@ def one_by_one(trainer: Trainer, work: Sequence[Work]) -> Iterator[Done]:
         for row in rows:
             began = time.perf_counter()
             try:
-                found = trainer.cell(params, row)
+                result = trainer.cell(params, row)
             except (ParameterError, TrainingError) as error:
                 has_failed = has_failed or isinstance(error, TrainingError)
                 yield Done(params, row, reason=str(error))
             else:
-                yield Done(params, row, found, time.perf_counter() - began)
+                yield Done(params, row, result, time.perf_counter() - began)
         if not has_failed:
             trainer.finished(params)
 
@@ -63,14 +63,15 @@ def side_by_side(make: MakeTrainer, work: Sequence[Work], jobs: int) -> Iterator
     without a word. All end with the generator.
     """
     context = multiprocessing.get_context("spawn")
-    waiting, told = context.Queue(), context.Queue()
+    waiting, answers = context.Queue(), context.Queue()
     for one in work:
         waiting.put(one)
     for _ in range(jobs):
         waiting.put(None)
     threads = max(1, usable_cores() // jobs)
     processes = [
-        context.Process(target=_work, args=(make, threads, waiting, told), daemon=True) for _ in range(jobs)
+        context.Process(target=_work, args=(make, threads, waiting, answers), daemon=True)
+        for _ in range(jobs)
     ]
     with _no_main():
         for process in processes:
@@ -79,7 +80,7 @@ def side_by_side(make: MakeTrainer, work: Sequence[Work], jobs: int) -> Iterator
         left = sum(len(rows) for _, rows in work)
         while left:
             try:
-                found = told.get(timeout=1)
+                answer = answers.get(timeout=1)
             except queue.Empty:
                 broken = [process.exitcode for process in processes if process.exitcode]
                 if broken:
@@ -88,9 +89,9 @@ def side_by_side(make: MakeTrainer, work: Sequence[Work], jobs: int) -> Iterator
                         "memory is short, and the same command to go on"
                     ) from None
                 continue
-            if isinstance(found, BaseException):
-                raise found
-            yield found
+            if isinstance(answer, BaseException):
+                raise answer
+            yield answer
             left -= 1
         for process in processes:
             process.join()
@@ -103,15 +104,15 @@ def side_by_side(make: MakeTrainer, work: Sequence[Work], jobs: int) -> Iterator
 @contextmanager
 def _no_main() -> Iterator[None]:
     """Keep new processes from running this one's script again, as they would to find what is pickled by its name."""
-    held = sys.modules["__main__"]
+    main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
         yield
     finally:
-        sys.modules["__main__"] = held
+        sys.modules["__main__"] = main
 
 
-def _work(make: MakeTrainer, threads: int, waiting: Any, told: Any) -> None:
+def _work(make: MakeTrainer, threads: int, waiting: Any, answers: Any) -> None:
     import torch
 
     torch.set_num_threads(threads)
@@ -119,14 +120,14 @@ def _work(make: MakeTrainer, threads: int, waiting: Any, told: Any) -> None:
         trainer = make(threads)
         while (one := waiting.get()) is not None:
             for done in one_by_one(trainer, [one]):
-                told.put(done)
+                answers.put(done)
     except KeyboardInterrupt:
         return
     except CfbdError as error:
-        told.put(error)
+        answers.put(error)
     except Exception as error:
         try:
             pickle.dumps(error)
         except Exception:
             error = RuntimeError(traceback.format_exc())
-        told.put(error)
+        answers.put(error)

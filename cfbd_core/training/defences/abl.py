@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 ISOLATION_EPOCHS = 10  # docs/METHOD.md §6: epochs 0 to 9
-HELD = 100  # batches whose losses wait on the device to be recorded
+MOST_WAITING_BATCHES = 100  # batches whose losses wait on the device to be recorded
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Abl(Defense):
         self._sum, self._count = np.zeros(pairs), np.zeros(pairs, np.int64)
         self._isolated = np.zeros(pairs, bool)
         # Rows and losses (n,) that are not recorded yet.
-        self._held_back: list[tuple[np.ndarray, Tensor]] = []
+        self._postponed: list[tuple[np.ndarray, Tensor]] = []
 
     def check_length(self, epochs: int) -> None:
         """Raise TrainingError where the turning epoch is not reached."""
@@ -104,8 +104,8 @@ class Abl(Defense):
             self._isolated[lowest(self.mean_loss, self.chosen.share)] = True
 
     def _turn(self, epochs: int) -> int:
-        asked: int | None = self.chosen.isolation_epochs
-        return min(ISOLATION_EPOCHS, epochs // 2) if asked is None else asked
+        epochs_given: int | None = self.chosen.isolation_epochs
+        return min(ISOLATION_EPOCHS, epochs // 2) if epochs_given is None else epochs_given
 
     @property
     def mean_loss(self) -> np.ndarray:
@@ -120,7 +120,7 @@ class Abl(Defense):
         losses = clip_losses(features["image"], features["text"], logit_scale)
         if step.epoch < self._turn(step.epochs):
             clip = losses.mean()
-            return Loss(self._held(losses), {"clip": clip.detach()}, losses.detach())
+            return Loss(self._loss_at_gamma(losses), {"clip": clip.detach()}, losses.detach())
         is_isolated = self._isolated[step.rows]
         isolated, others = (places(mask, losses.device) for mask in (is_isolated, ~is_isolated))
         if not len(isolated):
@@ -133,32 +133,32 @@ class Abl(Defense):
         parts = {"clip": rest.detach(), "isolated": losses[isolated].mean().detach()}
         return Loss(rest - self.chosen.unlearn_weight * unlearned, parts, losses.detach())
 
-    def _held(self, losses: Tensor) -> Tensor:
+    def _loss_at_gamma(self, losses: Tensor) -> Tensor:
         gamma: float = self.chosen.gamma
         if self.chosen.ascent == "lga":
-            held: Tensor = ((losses.detach() - gamma).sign() * losses).mean()
-            return held
+            loss: Tensor = ((losses.detach() - gamma).sign() * losses).mean()
+            return loss
         if self.chosen.ascent == "flooding":
             return (losses.mean() - gamma).abs() + gamma
         return losses.mean()
 
     def seen(self, step: Step, loss: Loss) -> None:
-        """Record the losses of the first epochs, once it is ``HELD`` batches of them or they are asked for."""
+        """Record the losses of the first epochs: ``MOST_WAITING_BATCHES`` at a time, or where they are needed."""
         if step.epoch < self._turn(step.epochs) and loss.per_pair is not None:
-            self._held_back.append((step.rows, loss.per_pair))
-            if len(self._held_back) >= HELD:
+            self._postponed.append((step.rows, loss.per_pair))
+            if len(self._postponed) >= MOST_WAITING_BATCHES:
                 self._record()
 
     def _record(self) -> None:
         import torch
 
-        if not self._held_back:
+        if not self._postponed:
             return
-        rows = np.concatenate([rows for rows, _ in self._held_back])
-        losses = torch.cat([losses for _, losses in self._held_back])
+        rows = np.concatenate([rows for rows, _ in self._postponed])
+        losses = torch.cat([losses for _, losses in self._postponed])
         np.add.at(self._sum, rows, losses.double().cpu().numpy())
         np.add.at(self._count, rows, 1)
-        self._held_back.clear()
+        self._postponed.clear()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Sums and numbers of losses, and which pairs are isolated."""
@@ -170,7 +170,7 @@ class Abl(Defense):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take back what :meth:`state_dict` gave."""
-        self._held_back.clear()
+        self._postponed.clear()
         self._sum, self._count, self._isolated = (
             state[name].cpu().numpy().copy() for name in ("sum", "count", "isolated")
         )

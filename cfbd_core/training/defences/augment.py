@@ -103,7 +103,7 @@ def caption_view(caption: str, rng: np.random.Generator) -> str:
     elif way == "delete":
         keep = rng.random(len(words)) >= ALPHA
         keep[rng.integers(len(words))] |= not keep.any()
-        words = [word for word, kept in zip(words, keep, strict=True) if kept]
+        words = [word for word, stays in zip(words, keep, strict=True) if stays]
     elif len(words) > 1:
         for _ in range(changes):
             one, other = rng.choice(len(words), 2, replace=False)

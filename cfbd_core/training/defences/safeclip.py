@@ -130,8 +130,8 @@ class SafeClip(Defense):
             at_risk = {name: values[risky] for name, values in features.items()}
             parts["in_modal"] = both_in_modal_losses(at_risk, logit_scale)
         total = torch.stack(list(parts.values())).sum()
-        told = {name: part.detach() for name, part in parts.items()}
-        return Loss(total, told | {"safe": float(is_safe.mean(dtype=np.float32))})
+        figures = {name: part.detach() for name, part in parts.items()}
+        return Loss(total, figures | {"safe": float(is_safe.mean(dtype=np.float32))})
 
     def state_dict(self) -> dict[str, Tensor]:
         """Which pairs are safe, and the share that is (NaN before the first division)."""

@@ -16,7 +16,7 @@ from cfbd_core.training.config import CALMER
 if TYPE_CHECKING:
     from torch import Tensor
 
-KEPT = 2
+CHECKPOINTS_KEPT = 2
 _NAME = re.compile(r"epoch_(\d+)\.pt")
 
 
@@ -40,14 +40,14 @@ def settle(folder: Path) -> int:
 
 def prune(folder: Path) -> None:
     """Delete all but the last two, once the last one is good."""
-    found = paths(folder)
-    if len(found) <= KEPT:
+    files = paths(folder)
+    if len(files) <= CHECKPOINTS_KEPT:
         return
     try:
-        weights(found[-1])
+        weights(files[-1])
     except TrainingError:  # or not whole yet
         return
-    for path in found[:-KEPT]:
+    for path in files[:-CHECKPOINTS_KEPT]:
         path.unlink()
 
 
@@ -59,14 +59,14 @@ def weights(path: Path) -> dict[str, Tensor]:
 
     try:
         check_bytes(path)
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
     except Exception as error:  # broken bytes make unpickling raise anything
         raise TrainingError(f"{path}: cannot be read ({type(error).__name__}); train again") from error
-    found: dict[str, Tensor] = {name.removeprefix("module."): value for name, value in held.items()}
-    broken = next((name for name, value in found.items() if not bool(value.isfinite().all())), None)
+    tensors: dict[str, Tensor] = {name.removeprefix("module."): value for name, value in state.items()}
+    broken = next((name for name, value in tensors.items() if not bool(value.isfinite().all())), None)
     if broken is not None:
         raise TrainingError(f"{path}: {broken} is not finite; {CALMER}")
-    return found
+    return tensors
 
 
 def as_folder(checkpoint: Path, start: Path, out: Path) -> Path:

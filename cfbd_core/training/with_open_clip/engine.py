@@ -62,22 +62,22 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     workers = int(listed[listed.index("--workers") + 1])
     steps = steps_an_epoch(params, data, pairs, workers)
-    kept = checkpoints(run)
-    engine_checkpoints.settle(kept)
-    told = -1
+    earlier = checkpoints(run)
+    engine_checkpoints.settle(earlier)
+    last_epoch = -1
 
     def on_line(line: dict[str, Any]) -> None:
-        nonlocal told
-        if line["epoch"] > told:  # the one before has its checkpoint
-            engine_checkpoints.prune(kept)
-        told = line["epoch"]
+        nonlocal last_epoch
+        if line["epoch"] > last_epoch:  # the one before has its checkpoint
+            engine_checkpoints.prune(earlier)
+        last_epoch = line["epoch"]
         if on_step is not None:
             on_step(line)
 
     with (folder / "log.txt").open("ab") as log:
         _follow(command(listed, gpus), log, steps, on_line)
-    engine_checkpoints.prune(kept)
-    return engine_checkpoints.as_folder(kept / f"epoch_{params.epochs}.pt", start, run / "model")
+    engine_checkpoints.prune(earlier)
+    return engine_checkpoints.as_folder(earlier / f"epoch_{params.epochs}.pt", start, run / "model")
 
 
 def checkpoints(run: Path) -> Path:
@@ -191,13 +191,13 @@ def _follow(started: Sequence[str], log: BinaryIO, steps: int, on_step: OnStep) 
     with _process(started, log) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            told = _json_line(line)
-            if told is None:
+            message = _json_line(line)
+            if message is None:
                 error = line.strip() or error  # open_clip_train prints why it gives up
-            elif told["kind"] == "error":
-                error = told["error"]
+            elif message["kind"] == "error":
+                error = message["error"]
             else:
-                on_step(told | {"epoch": (told["step"] - 1) // steps})
+                on_step(message | {"epoch": (message["step"] - 1) // steps})
         code = process.wait()
     if code < 0:
         error = f"its process was ended by {signal.Signals(-code).name}"
@@ -250,7 +250,7 @@ class _Scalars:
         self._figures[name.removeprefix("train/")] = value
         if name == "train/loss":
             figures, self._figures = self._figures, {}
-            _tell(
+            _send(
                 {
                     "kind": "step",
                     "step": step + 1,  # how many are done
@@ -267,7 +267,7 @@ class _Scalars:
 _Scalars.SummaryWriter = _Scalars
 
 
-def _tell(line: dict[str, Any]) -> None:
+def _send(line: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
 
 
@@ -283,7 +283,7 @@ def main(listed: list[str]) -> int:
         return 1 if open_clip_main.main(listed) == -1 else 0
     except Exception as error:
         traceback.print_exc()
-        _tell({"kind": "error", "error": _in_one_line(error)})
+        _send({"kind": "error", "error": _in_one_line(error)})
         return 1
 
 

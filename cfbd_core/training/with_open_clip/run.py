@@ -20,16 +20,24 @@ from cfbd_core.machine.files import read_json, write_json, written_beside
 from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.machine.tars import LOADED_ENDINGS, tar_members
 from cfbd_core.pictures.images import picture_ending
-from cfbd_core.training.asked import finished, keep
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.loop import Evaluate, Log
 from cfbd_core.training.models import TrainedModel, build_model
-from cfbd_core.training.place import ASKED, MODEL, RESULT, check_place, held_run, one_run, read_asked
+from cfbd_core.training.place import (
+    MODEL,
+    REQUEST,
+    RESULT,
+    check_place,
+    one_run,
+    read_request,
+    result_if_done,
+)
 from cfbd_core.training.record import record
+from cfbd_core.training.request import finished, keep
 from cfbd_core.training.run import (
-    asked_for,
     check_enough,
     device_of,
+    make_request,
     result_of,
     with_whole_paths,
 )
@@ -66,22 +74,22 @@ def train_with_open_clip(
     check_place(out, pairs)
     trained = build_model(params.model, params.seed)
     params = params.resolved(len(pairs), trained.from_scratch)
-    asked = asked_for(pairs, trained, params, FOLDER, progress=progress)
-    asked |= {"measured_on": dict(measured_on or {})}
+    request = make_request(pairs, trained, params, FOLDER, progress=progress)
+    request |= {"measured_on": dict(measured_on or {})}
     with one_run(out):
-        done = held_run(out, asked, resume)
+        done = result_if_done(out, request, resume)
         if done is not None:
-            return finished(out, done, asked, pairs, evaluate, device)
+            return finished(out, done, request, pairs, evaluate, device)
         pairs.check_pictures(progress)
-        is_begun = (out / ASKED).exists()
-        keep(out, asked, pairs)
+        is_begun = (out / REQUEST).exists()
+        keep(out, request, pairs)
         try:
             job = _Job(pairs, out, trained, params, device)
         except CfbdError:
             if not is_begun:
-                (out / ASKED).unlink()  # what it has made goes too
+                (out / REQUEST).unlink()  # what it has made goes too
             raise
-        write_json(out / ASKED, (read_asked(out) or asked) | {"steps": job.steps})
+        write_json(out / REQUEST, (read_request(out) or request) | {"steps": job.steps})
         clock = _Clock(out / FOLDER / "seconds.json")
         try:
             with Tracking(out, job.steps_done()) as tracking:
@@ -117,8 +125,8 @@ class _Clock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        held = (read_json(path) or {}).get("seconds")
-        self._before = float(held) if isinstance(held, int | float) else 0.0
+        seconds = (read_json(path) or {}).get("seconds")
+        self._before = float(seconds) if isinstance(seconds, int | float) else 0.0
         self._began = time.monotonic()
 
     def keep(self) -> float:
@@ -160,7 +168,7 @@ class _Job:
     def train(self, log: Log, progress: Progress) -> None:
         """Run it to its end."""
 
-        def told(line: dict[str, Any]) -> None:
+        def report(line: dict[str, Any]) -> None:
             log(line)
             done = line["step"] * self._params.step_pairs
             progress("train", done, self.steps * self._params.step_pairs)
@@ -173,7 +181,7 @@ class _Job:
             self._out,
             self._device,
             self._gpus,
-            told,
+            report,
         )
 
 
@@ -188,11 +196,11 @@ def _reads_alike(source: Path, pairs: TrainingSet) -> bool:
             rows = [(row["image"], row["caption"]) for row in csv.DictReader(file)]
     except (OSError, ValueError, KeyError, csv.Error):
         return False
-    held = [place.file for place in pairs.places]
+    files = [place.file for place in pairs.places]
     captions = pa.array(pairs.captions, pa.string())
     return (
-        all(map(os.path.isabs, held))  # it takes paths from where it is at work
-        and rows == list(zip(held, pairs.captions, strict=True))
+        all(map(os.path.isabs, files))  # it takes paths from where it is at work
+        and rows == list(zip(files, pairs.captions, strict=True))
         and pandas_safe(captions).equals(captions)
     )
 
@@ -208,7 +216,7 @@ def _loaded(tar: Path) -> int:
                 endings.setdefault(f"{folder}{slash}{stem}", set()).add(ending.lower())
     except (OSError, tarfile.TarError, ValueError, EOFError):
         return 0
-    return sum("txt" in found and not found.isdisjoint(LOADED_ENDINGS) for found in endings.values())
+    return sum("txt" in kinds and not kinds.isdisjoint(LOADED_ENDINGS) for kinds in endings.values())
 
 
 def write_csv(pairs: TrainingSet, path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from cfbd_core.errors import EncoderError
 from cfbd_core.training import record as records
-from cfbd_core.training.asked import held_keys
 from cfbd_core.training.loop import Loop
+from cfbd_core.training.request import read_keys
 from cfbd_core.training.run import train
 from cfbd_core.training.tracking import read_metrics
 from tests.training.test_resume import Killed, killed_at
@@ -96,7 +96,7 @@ def test_one_stopped_after_its_last_evaluation_is_measured_on_the_other_pictures
 
 def test_only_an_audits_pairs_are_kept_by_key(model, tmp_path):
     train(toy_set(), tmp_path / "run", tiny_params(model))
-    assert held_keys(tmp_path / "run") is None
+    assert read_keys(tmp_path / "run") is None
 
 
 @pytest.mark.parametrize("kind", [OSError, duckdb.IOException])

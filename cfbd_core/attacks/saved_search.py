@@ -14,7 +14,7 @@ from cfbd_core.machine.files import system_errors, written_beside
 SECONDS = 60.0  # between two times that it is kept
 
 
-class KeptSearch:
+class SavedSearch:
     """What a search changes as it goes: the patch's ``values``, Adam's moments, the ``curve``, what ``rng`` draws.
 
     Without a ``path`` nothing is kept.
@@ -36,14 +36,14 @@ class KeptSearch:
         if self._path is None or not self._path.exists():
             return 0
         try:
-            kept = torch.load(self._path, map_location="cpu", weights_only=True)
+            state = torch.load(self._path, map_location="cpu", weights_only=True)
             with torch.no_grad():
-                self._values.copy_(kept["values"])
-            self._adam.load_state_dict(kept["adam"])
-            self._curve[:] = kept["curve"].numpy()
+                self._values.copy_(state["values"])
+            self._adam.load_state_dict(state["adam"])
+            self._curve[:] = state["curve"].numpy()
             if self._rng is not None:
-                self._rng.bit_generator.state = kept["rng"]
-            return int(kept["done"])
+                self._rng.bit_generator.state = state["rng"]
+            return int(state["done"])
         except Exception as error:  # whatever a damaged file makes the reader raise
             raise SourceError(
                 f"{self._path}: cannot be read as a search ({type(error).__name__}); delete it, to search anew"
@@ -53,8 +53,8 @@ class KeptSearch:
         """Keep the search after ``done`` steps, if it was not kept for a minute."""
         if self._path is None or time.monotonic() - self._last < SECONDS:
             return
-        kept = {"done": done, "values": self._values.detach(), "adam": self._adam.state_dict()}
-        kept |= {"curve": torch.from_numpy(self._curve), "rng": self._rng and self._rng.bit_generator.state}
+        state = {"done": done, "values": self._values.detach(), "adam": self._adam.state_dict()}
+        state |= {"curve": torch.from_numpy(self._curve), "rng": self._rng and self._rng.bit_generator.state}
         with written_beside(self._path) as beside, system_errors(), beside.open("wb") as file:
-            torch.save(kept, file)
+            torch.save(state, file)
         self._last = time.monotonic()

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cfbd_core.machine.kept import Kept, once
+from cfbd_core.machine.cache import Cache, once
 
 WAIT = 20  # seconds, at most, for threads that need not wait for each other
 
 
 def test_the_last_values_are_kept_and_older_ones_made_again() -> None:
-    kept: Kept[str, object] = Kept(2)
+    kept: Cache[str, object] = Cache(2)
     first, second = kept.get("a", object), kept.get("b", object)
     assert kept.get("a", object) is first
     kept.get("c", object)  # the one that was asked for longest ago goes
@@ -22,7 +22,7 @@ def test_the_last_values_are_kept_and_older_ones_made_again() -> None:
 
 
 def test_the_same_thing_asked_for_at_once_is_made_once() -> None:
-    kept: Kept[str, object] = Kept(2)
+    kept: Cache[str, object] = Cache(2)
     begun, go, calls = threading.Event(), threading.Event(), []
 
     def make() -> object:
@@ -39,7 +39,7 @@ def test_the_same_thing_asked_for_at_once_is_made_once() -> None:
 
 
 def test_other_things_need_not_wait() -> None:
-    kept: Kept[str, str] = Kept(2)
+    kept: Cache[str, str] = Cache(2)
     begun, go = threading.Event(), threading.Event()
 
     def slow() -> str:
@@ -56,7 +56,7 @@ def test_other_things_need_not_wait() -> None:
 
 
 def test_what_fails_is_told_to_all_who_wait_and_tried_again() -> None:
-    kept: Kept[str, int] = Kept(2)
+    kept: Cache[str, int] = Cache(2)
     begun, go = threading.Event(), threading.Event()
 
     def fails() -> int:

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import TrainingError
-from cfbd_core.machine.checked_files import damage_told
+from cfbd_core.machine.checked_files import report_damage
 from cfbd_core.machine.files import write_json, written_beside
-from cfbd_core.training.place import ASKED, MODEL, RESULT, read_asked
+from cfbd_core.training.place import MODEL, REQUEST, RESULT, read_request
 from cfbd_core.training.record import record
 from cfbd_core.training.tracking import Tracking, forget_evaluations, read_metrics
 
@@ -26,40 +26,40 @@ if TYPE_CHECKING:
 KEYS = "pairs.parquet"
 
 
-def keep(out: Path, asked: dict[str, Any], pairs: TrainingSet) -> None:
+def keep(out: Path, request: dict[str, Any], pairs: TrainingSet) -> None:
     """Write ``run.json`` of a run that begins.
 
-    Of one that goes on, or is done, it is told anew where its pairs lie, and on what it is measured where ``asked``
+    Of one that goes on, or is done, it says anew where its pairs lie, and on what it is measured where ``request``
     says so; evaluations on something else go from its log. An audit's pairs are kept by their keys.
     """
-    held = read_asked(out)
-    told = asked
-    if held is not None:
-        told = held | {name: asked[name] for name in ("audit", "data")}
-        if is_measured_otherwise(held, asked):
+    stored = read_request(out)
+    record_now = request
+    if stored is not None:
+        record_now = stored | {name: request[name] for name in ("audit", "data")}
+        if is_measured_otherwise(stored, request):
             forget_evaluations(out)
-            told["measured_on"] = asked["measured_on"]
-    if told != held:
-        write_json(out / ASKED, told)
-    if asked["audit"] and not (out / KEYS).exists():
+            record_now["measured_on"] = request["measured_on"]
+    if record_now != stored:
+        write_json(out / REQUEST, record_now)
+    if request["audit"] and not (out / KEYS).exists():
         with written_beside(out / KEYS) as beside:
             pq.write_table(pa.table({"key": pa.array(pairs.keys, pa.string())}), beside)
 
 
-def held_keys(run: Path) -> list[str] | None:
+def read_keys(run: Path) -> list[str] | None:
     """The keys of the pairs of an audit that the run in this folder trains on, in their order; None for others."""
     path = run / KEYS
     if not path.is_file():
         return None
-    with damage_told(path, "begin a run in a new folder", TrainingError, "cannot be read"):
+    with report_damage(path, "begin a run in a new folder", TrainingError, "cannot be read"):
         keys: list[str] = pq.read_table(path, columns=["key"])["key"].cast(pa.string()).to_pylist()
     return keys
 
 
-def is_measured_otherwise(held: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+def is_measured_otherwise(stored: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
     """Whether a run is to be measured on something else than it was so far."""
-    measured_on = asked["measured_on"]
-    return any(measured_on.values()) and measured_on != held.get("measured_on")
+    measured_on = request["measured_on"]
+    return any(measured_on.values()) and measured_on != stored.get("measured_on")
 
 
 def is_logged(run: Path, step: int) -> bool:
@@ -70,7 +70,7 @@ def is_logged(run: Path, step: int) -> bool:
 def finished(
     out: Path,
     result: dict[str, Any],
-    asked: dict[str, Any],
+    request: dict[str, Any],
     pairs: TrainingSet,
     evaluate: Evaluate | None,
     device: str,
@@ -80,13 +80,13 @@ def finished(
     ``run.json``, ``result.json``, the log and the database then tell of it.
     """
     steps = result["steps"]
-    is_new = is_measured_otherwise(read_asked(out) or {}, asked) or not is_logged(out, steps)
+    is_new = is_measured_otherwise(read_request(out) or {}, request) or not is_logged(out, steps)
     measured = {}
     if evaluate is not None and is_new:
         measured = json.loads(json.dumps(dict(evaluate(load_encoder(str(out / MODEL), device)))))
         result = result | {"ca": None, "asr": None} | measured
         write_json(out / RESULT, result)
-    keep(out, asked, pairs)
+    keep(out, request, pairs)
     if measured:
         with Tracking(out, steps, steps - 1) as log:
             log(

@@ -1,4 +1,4 @@
-"""What is made once and kept: whoever asks for it while it is made waits for that, and for nothing else."""
+"""A cache: whoever asks for a value while it is made waits for that one, and for nothing else."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Name = TypeVar("Name", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Kept(Generic[Name, Value]):
+class Cache(Generic[Name, Value]):
     """The ``most`` values that were asked for last, by name. Safe to use from many threads."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()  # held for a look, never while something is made
-        self._held: OrderedDict[Name, Future[Value]] = OrderedDict()
+        self._works: OrderedDict[Name, Future[Value]] = OrderedDict()
 
     def get(self, name: Name, make: Callable[[], Value]) -> Value:
         """Return the value of this name, by ``make`` where there is none yet.
@@ -26,18 +26,18 @@ class Kept(Generic[Name, Value]):
         What ``make`` raises is raised for all who wait for it, and tried again by whoever asks next.
         """
         with self._lock:
-            held = self._held.get(name)
-            work = self._held[name] = held or Future()
-            self._held.move_to_end(name)
-            while len(self._held) > self._most:
-                self._held.popitem(last=False)
-        if held is None:
+            earlier = self._works.get(name)
+            work = self._works[name] = earlier or Future()
+            self._works.move_to_end(name)
+            while len(self._works) > self._most:
+                self._works.popitem(last=False)
+        if earlier is None:
             try:
                 work.set_result(make())
             except BaseException as error:
                 with self._lock:
-                    if self._held.get(name) is work:
-                        del self._held[name]
+                    if self._works.get(name) is work:
+                        del self._works[name]
                 work.set_exception(error)
         return work.result()
 
@@ -56,7 +56,7 @@ class once(Generic[Value]):  # noqa: N801  (it reads as functools.cached_propert
         self._name = name
 
     def __get__(self, instance: Any, owner: type) -> Value:
-        kept: Kept[str, Value] = vars(instance).setdefault(f"_kept_{self._name}", Kept(1))
-        value = kept.get(self._name, lambda: self._make(instance))
+        cache: Cache[str, Value] = vars(instance).setdefault(f"_cache_{self._name}", Cache(1))
+        value = cache.get(self._name, lambda: self._make(instance))
         vars(instance)[self._name] = value  # from now on it is an attribute like any other
         return value
