@@ -125,7 +125,7 @@ def hover_pictures(made: Map, words: list[str], index: np.ndarray) -> None:
 
 @st.fragment
 def hover_one_by_one(made: Map, content_of: ContentOf) -> None:
-    """Show what ``told(point)`` says, words and picture, of the point of the chart ``map`` that is pointed at."""
+    """Show what ``content_of(point)`` says, words and picture, of the point of the chart ``map`` that is pointed at."""
     point = (st.session_state.get("hover_point") or {}).get("point")
     one = point if type(point) is int else None
     content = None if one is None else content_of(one)

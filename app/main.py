@@ -79,7 +79,7 @@ def _addressed(page: str) -> CfbdError | None:
 
 
 def _folder() -> Path | None:
-    """The open audit; a link to one that may not be opened is told, and opens what the server began with."""
+    """The open audit; a link to one that may not be opened is reported, and opens what the server began with."""
     try:
         return state.audit_folder()
     except CfbdError as error:

@@ -46,7 +46,7 @@ def head(title: str, sentence: str) -> None:
         st.title(title, anchor=False)
         st.markdown(sentence)
         if title not in UNMARKED:
-            with suppress(CfbdError):  # the page tells of it
+            with suppress(CfbdError):  # the page reports it
                 _mark()
         hints.show(title)
 

@@ -42,5 +42,5 @@ def code(text: str) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """Text of at most ``limit`` letters; what is left out is told by an ellipsis."""
+    """Text of at most ``limit`` letters; an ellipsis stands for what is left out."""
     return text if len(text) <= limit else text[:limit].rstrip() + " …"

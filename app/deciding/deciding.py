@@ -50,7 +50,7 @@ def on_all(positions: np.ndarray, key: str, chosen: Mapping[str, Any], words: st
 
 
 def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any], since: int) -> None:
-    """Decide on all; what others did after the action ``since`` was not in the preview, and is told."""
+    """Decide on all; what others did after the action ``since`` was not in the preview, and the toast says so."""
     with toasts.report_errors():
         note = " ".join(str(st.session_state.get(f"why_{key}") or "").split()) or None
         words = f"{decision or 'clear'} {len(rows):,} pairs"

@@ -15,7 +15,7 @@ def name() -> str:
 
 
 def ask() -> None:
-    """Ask for a name, or tell the login's; in the sidebar, so on every page."""
+    """Ask for a name, or show the login's; in the sidebar, so on every page."""
     login = _login()
     if login:
         st.caption(f"The log names you {words.escaped(login, 60)}.")

@@ -31,7 +31,7 @@ KEPT: dict[str, Any] = {"persist_state": "session"}  # while other pages are loo
 
 
 def ask() -> lab.CopyRequest | None:
-    """Draw the fields. None where something is missing or wrong, which is told beside it."""
+    """Draw the fields. None where something is missing or wrong, which a line beside it says."""
     with st.container(border=True):
         source_and_options = _source()
         left, *others = st.columns([2, 1, 2, 1.4, 1])

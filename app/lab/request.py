@@ -219,7 +219,7 @@ def _is_half_written(copy: Path) -> bool:
 
 
 def counts(result: dict[str, Any]) -> dict[str, int]:
-    """The ground truth of a copy by what its job told."""
+    """The ground truth of a copy by its job's result."""
     main_counts = {"Pairs": result["pairs"], "Poisoned": result["poisons"]}
     some = {
         "Poisoned before": result.get("poisoned_before", 0),

@@ -71,17 +71,17 @@ const drawn = (card, choices, press, open, pressed) => {
 export default function ({ data, parentElement, setTriggerValue }) {
   let grid = parentElement.querySelector(".cfbd-cards");
   if (!grid) parentElement.append((grid = made("div", "cfbd-cards")));
-  // What is told last takes the place of what was told before it was heard: all that is not yet done is told each time.
+  // A message takes the place of one that was not read yet: so each one holds all that is not yet done.
   const done = new Set(data.done);
   grid.presses = (grid.presses || []).filter((one) => !done.has(one.id));
   const press = (what) => {
     grid.presses.push({ id: `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`, ...what });
-    grid.tell();
+    grid.report();
   };
   const open = (row) => setTriggerValue("open", row);
-  grid.tell = () => setTriggerValue("decide", [...grid.presses]);
-  clearTimeout(grid.again);  // what was told while the page was on its way may not have been heard
-  if (grid.presses.length) grid.again = setTimeout(() => grid.presses.length && grid.tell(), 150);
+  grid.report = () => setTriggerValue("decide", [...grid.presses]);
+  clearTimeout(grid.again);  // a message that was sent while the page was on its way may be lost
+  if (grid.presses.length) grid.again = setTimeout(() => grid.presses.length && grid.report(), 150);
   const before = grid.held || new Map(), now = new Map();
   for (const card of data.cards) {
     const text = JSON.stringify(card), held = before.get(card.row);
@@ -157,15 +157,15 @@ def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbn
 
 
 def _done() -> deque[str]:
-    """The presses that this session's cards have told and that are stored, by their ids."""
+    """The presses that this session's cards have sent and that are stored, by their ids."""
     presses: deque[str] = st.session_state.setdefault("gallery_presses", deque(maxlen=MOST_PRESSES))
     return presses
 
 
 def _decide() -> None:
-    """Store what was pressed, each press once, wherever its pair stands by now; a busy audit is told.
+    """Store what was pressed, each press once, wherever its pair stands by now; a busy audit is reported.
 
-    A newer run of the page may be told of a press that an older one is still taking in: hence the lock.
+    A newer run of the page may get a press that an older one is still taking in: hence the lock.
     """
     done, lock = _done(), undo.steps().lock
     for press in st.session_state["gallery"]["decide"]:

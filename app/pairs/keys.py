@@ -1,7 +1,7 @@
 """Keys and presses of a review, heard in the browser: a decision brings the next picture at once.
 
 The page holds the next pairs ready, hidden. So a press never waits for the server, and it is always for the pair that
-is on the screen: what comes before its picture was painted is not taken, and that is said. The server is told of a
+is on the screen: what comes before its picture was painted is not taken, and that is said. The server gets a
 press meanwhile, and again until it has answered.
 """
 
@@ -20,7 +20,7 @@ const FORGOTTEN = 30000;  // ms: what was held longer is not expected any more
 const MOST = 20;  // keys held while the page is on its way
 const presses = [];  // decisions that the server has not yet answered
 const held = [];  // keys of other buttons, in their order
-let data, send, root, is_told = false;
+let data, send, root, is_sent = false;
 let front = null, painted = Infinity;  // the row of the pair that is on the screen, and since when
 let has_moved = false;  // whether another pair was there before on this page: a press may be meant for that
 let leaving = 0, clicked = 0, missed = 0, note = null, hiding;
@@ -29,7 +29,7 @@ const app = () => document.querySelector('[data-testid="stApp"]');
 const is_running = () => ["running", "rerunRequested"].includes(app()?.dataset.testScriptState);
 const on_its_way = () => presses.length || performance.now() - clicked < PATIENCE || is_running();
 const button_of = (name) => document.querySelector(`[class*="st-key-${name}"] :is(button, input)`);
-const told = (text) => {  // in words, for a moment, where the eye is
+const say = (text) => {  // in words, for a moment, where the eye is
   if (!note) {
     note = Object.assign(document.createElement("div"), { className: "cfbd-missed", role: "status" });
     document.body.append(note);
@@ -68,14 +68,14 @@ const settle = () => {
 
 // --- decisions
 
-const tell = () => {  // all at once, and no more until that is answered: it would end the run that answers
-  if (is_told || !presses.length) return;
-  is_told = true;
+const report = () => {  // all at once, and no more until that is answered: it would end the run that answers
+  if (is_sent || !presses.length) return;
+  is_sent = true;
   send("decide", [...presses]);
 };
 const tell_now = () => {
-  is_told = false;
-  tell();
+  is_sent = false;
+  report();
 };
 const tell_again = () => {
   if (is_running()) return;
@@ -87,14 +87,14 @@ const decide = (decision, at) => {
   const pair = data.pairs.find((one) => one.row === front);
   if (!pair || held.length || leaving > performance.now() || at < painted + SEEN) {
     missed += 1;
-    told(missed === 1 ? "Not taken: it came before the picture could be seen. Press again."
+    say(missed === 1 ? "Not taken: it came before the picture could be seen. Press again."
       : `${missed} presses not taken: they came before the picture could be seen.`);
     return;
   }
   const id = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
   has_moved = true;
   presses.push({ id, subject: data.subject, row: pair.row, key: pair.key, seen: pair.seen, decision });
-  tell();
+  report();
   settle();
 };
 
@@ -103,7 +103,7 @@ const decide = (decision, at) => {
 const press = ({ name, since }) => {
   const button = button_of(name);
   if (!button || button.disabled || performance.now() - since > FORGOTTEN) {
-    told("Not taken: the page was on its way for too long. Press again.");
+    say("Not taken: the page was on its way for too long. Press again.");
     return;
   }
   if (button.matches("input")) {
@@ -143,7 +143,7 @@ const on_key = (event) => {
   } else if (held.length < MOST) {
     held.push({ name, since: performance.now() });
     press_held();
-  } else told("Not taken: the page is on its way. Press again.");
+  } else say("Not taken: the page is on its way. Press again.");
 };
 const on_click = (event) => {  // a decision's button is a key like any other: it is for what is on the screen
   const button = event.target.closest?.("button"), place = button?.closest('[class*="st-key-review_decide_"]');
@@ -164,10 +164,10 @@ export default function ({ data: given, parentElement, setTriggerValue }) {
   const others = presses.filter((one) => one.subject !== data.subject).length;
   for (let at = presses.length - 1; at >= 0; at -= 1)
     if (done.has(presses[at].id) || presses[at].subject !== data.subject) presses.splice(at, 1);
-  if (others) told("Another audit was opened before the last decision was stored: look there whether it is.");
-  [send, is_told] = [setTriggerValue, false];
+  if (others) say("Another audit was opened before the last decision was stored: look there whether it is.");
+  [send, is_sent] = [setTriggerValue, false];
   settle();
-  setTimeout(tell, 30);
+  setTimeout(report, 30);
   setTimeout(press_held, 30);  // by then what has come is drawn
   const again = setInterval(tell_again, AGAIN);
   const watcher = new MutationObserver((changes) => {

@@ -19,7 +19,7 @@ MORE_PAIRS = 100  # pairs
 
 
 def panel(preview: Preview, where: str, *, needed: bool = False) -> None:
-    """Draw the panel of the page ``where``; with ``needed`` it tells at once how many more reviews it takes."""
+    """Draw the panel of the page ``where``; with ``needed`` it says at once how many more reviews it takes."""
     with st.container(border=True, gap="small", key=f"left_{where}"):
         st.markdown("#### What is left")
         try:

@@ -100,7 +100,7 @@ def _at_pair_of_address(queue: ReviewQueue) -> ReviewQueue:
 
 
 def control_sample(preview: Preview) -> ControlSample | None:
-    """The control sample; one that cannot be read is told by the panel below."""
+    """The control sample; the panel below reports one that cannot be read."""
     try:
         return preview.pairs.control.get()
     except AuditError:

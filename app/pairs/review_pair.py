@@ -215,7 +215,7 @@ def _acted() -> dict[int, int]:
 
 
 def _done() -> deque[str]:
-    """The presses that were told and that are stored or refused, by their ids."""
+    """The presses that came and that are stored or refused, by their ids."""
     presses: deque[str] = st.session_state.setdefault("review_presses", deque(maxlen=MOST_PRESSES))
     return presses
 
@@ -223,7 +223,7 @@ def _done() -> deque[str]:
 def _decide_on_pressed() -> None:
     """Decide on what was pressed in the browser, each press once, in its order; see :func:`_decide`.
 
-    A newer run of the page may be told of a press that an older one is still taking in: hence the lock.
+    A newer run of the page may get a press that an older one is still taking in: hence the lock.
     """
     queue: ReviewQueue | None = st.session_state.get("review")
     shown: _Shown | None = st.session_state.get("review_shown")

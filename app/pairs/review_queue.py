@@ -18,7 +18,7 @@ PAIRS_AT_FIRST = 256  # pairs looked through for an undecided one at first, then
 class ReviewQueue:
     """``rows`` int64 (m,), none twice, of which the one at ``at`` is shown; ``reasons`` (m,) why each is here, or none.
 
-    ``of`` is what it was made of, ``told`` how it came about. ``made`` counts the decisions of this session,
+    ``subject`` is what it was made of, ``note`` how it came about. ``made`` counts the decisions of this session,
     ``is_over`` says that none is left to decide. Rows, not positions: a new scoring may move those meanwhile.
     """
 
@@ -56,7 +56,7 @@ class ReviewQueue:
         return int(self.rows[self.at])
 
     def reason_of(self, row: int) -> str:
-        """Why the pair at ``row`` is here; empty where that was not told."""
+        """Why the pair at ``row`` is here; empty where nobody said why."""
         return self.reasons[int(np.flatnonzero(self.rows == row)[0])] if self.reasons else ""
 
     def position(self, pairs: DecidedPairs) -> int:

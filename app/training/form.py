@@ -41,7 +41,7 @@ KEPT: dict[str, Any] = {"persist_state": "session"}  # while other pages are loo
 
 
 def ask(audit: Path, runs: Sequence[Run]) -> train.RunRequest | None:
-    """Draw the fields. None where something is missing or wrong, which is told beside it, or still being made."""
+    """Draw the fields. None where something is missing or wrong, which a line beside it says, or still being made."""
     sets = train.sets(audit)
     if sets is None:
         return None

@@ -82,7 +82,7 @@ class _Log:
 
 
 def _append(lines: list[Any], line: tuple[int, Any, Any]) -> None:
-    """Add a line; a run that was resumed from a checkpoint tells of some steps again."""
+    """Add a line; a run that was resumed from a checkpoint logs some steps again."""
     while lines and lines[-1][0] >= line[0]:
         lines.pop()
     lines.append(line)

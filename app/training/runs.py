@@ -1,4 +1,4 @@
-"""The training runs of an audit, as their folders and their jobs tell of them."""
+"""The training runs of an audit, as their folders and their jobs describe them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Run:
     """A training run; what is not known of it (yet) is None.
 
     ``params`` are the settings that it was asked for, ``measured_on`` the sources that measure it, both as plain JSON.
-    ``is_here`` tells whether its folder can be read, ``is_clean`` whether it trains on all of an audit that is known
+    ``is_here`` says whether its folder can be read, ``is_clean`` whether it trains on all of an audit that is known
     to hold no poison. ``steps`` and ``epochs`` are those that it takes, ``most_steps`` the limit that it was given,
     ``done`` is the last logged step, ``job`` the newest that the app knows of, ``error`` why that failed or stopped.
     """
@@ -152,7 +152,8 @@ def out(job: Job) -> Path | None:
 def read(audit: Path, folder: Path, job: Job | None, stored: dict[str, Any] | None = None) -> Run | None:
     """What is known of the run in ``folder``; ``stored`` is what the audit holds of it.
 
-    That is all there is where the folder has gone, or lies outside the roots. None where nothing tells of a run.
+    That is all there is where the folder has gone, or lies outside the roots. None where nothing says that there is a
+    run.
     """
     stored, is_here = stored or {}, _is_here(folder)
     own_request = _request_of(folder) if is_here else None

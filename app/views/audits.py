@@ -58,7 +58,7 @@ def _job(job: Job) -> bool:
             return True
         try:
             status = Audit.open(job.audit).status()
-        except CfbdError:  # none there yet, or told on a card of its own
+        except CfbdError:  # none there yet, or it has a card of its own that says so
             return False
         if status["mapping"] is None:
             _details(job.audit, status)

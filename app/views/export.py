@@ -125,7 +125,7 @@ def _write(preview: Preview, subset: Subset, kind: Format, style: Style) -> None
     )
     try:
         out = state.settings().inside(typed)
-    except CfbdError:  # told when it is to be written
+    except CfbdError:  # reported when it is to be written
         out = state.settings().inside(usual)
     _look(preview, subset, kind, style, out)
     wanted = ["--subset", subset, "--format", kind, *style.options()]

@@ -43,7 +43,7 @@ def fill(
     """Draw what the first of ``makes`` gives as soon as it is there, until then ``words``; make the others after it.
 
     Names say what each depends on, as those of :class:`Futures` do. With ``keeps`` what was drawn last stays until
-    then. A part of its own of the page: it runs again alone. An error that a user can mend is told in its place.
+    then. A part of its own of the page: it runs again alone. An error that a user can mend takes its place.
     """
     futures = _futures(part)
     futures.drop_unbegun(makes)

@@ -83,7 +83,7 @@ def trigger(params: TrojanParams, workshop: Workshop) -> Trigger:
     The neurons are those of the layer before the embedding that ``choice`` names
     (:mod:`cfbd_core.attacks.neurons`). The cost is the paper's: the squared distance of their activations to an
     intended value, ``aim`` deviations above the mean.
-    ``neurons`` int64 (n,) and ``loss`` float32 (steps,) tell of the search. Raises ParameterError without
+    ``neurons`` int64 (n,) and ``loss`` float32 (steps,) come from the search. Raises ParameterError without
     captions or pictures, or where the layer has fewer neurons.
     """
     import torch

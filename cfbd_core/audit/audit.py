@@ -367,7 +367,7 @@ class Audit(AuditLog):
     ) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
         def spool_to(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
             queries.spool_pairs(connection, None if subset == "all" else subset, path)
-            # After it, so that a split that came in between is told.
+            # After it, so that a split that came in between is noticed.
             report.check_split(queries.get_meta(connection, "split"), split)
 
         return self._spooled(spool_to)

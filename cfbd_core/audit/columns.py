@@ -68,7 +68,7 @@ class AuditColumns:
             return columns.without_picture(connection)
 
     def is_known_clean(self) -> bool:
-        """Whether the source tells of every pair that it is not poisoned, as that of a clean copy does."""
+        """Whether the source says of every pair that it is not poisoned, as that of a clean copy does."""
         with self._database.reading() as connection:
             return columns.is_known_clean(connection)
 

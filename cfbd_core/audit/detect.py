@@ -105,9 +105,9 @@ def stored(name: str, detection: Detection, rows: np.ndarray) -> StoredDetection
 
 
 def plain_info(detection: Detection) -> dict[str, Any]:
-    """What a detector tells of its way, as JSON: numbers, words, short lists; a long array is left out.
+    """What a detector says of its way, as JSON: numbers, words, short lists; a long array is left out.
 
-    What is no JSON is told by its text.
+    What is no JSON is stored as its text.
     """
     return {
         name: value

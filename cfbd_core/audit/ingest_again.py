@@ -26,7 +26,7 @@ SHARD_SIZE = 65_536  # of ready embeddings: resuming costs nothing here, and few
 def ingest_again(
     state: SourceState, source: str | Path, options: SourceOptions, progress: Progress
 ) -> dict[str, str]:
-    """Take ``source`` as that of an audit that has one; returns what is to be told of it.
+    """Take ``source`` as that of an audit that has one; returns what the report says of it.
 
     Raises SourceError (nothing there), AuditError (it holds other pairs, or is read in another way).
     """
@@ -67,7 +67,7 @@ def _compare_again(
 ) -> dict[str, str]:
     """Read a source whose files are elsewhere, or were touched, and hold on to it if its pairs are those of the audit.
 
-    Returns what is to be told. Raises AuditError where it holds other pairs.
+    Returns what the report says of it. Raises AuditError where it holds other pairs.
     """
     with state.read(opened, progress) as content:
         has_moved = state.has_moved(content.record, identity)

@@ -1,4 +1,4 @@
-"""People's decisions on an audit: made, undone and redone, told, exported."""
+"""People's decisions on an audit: made, undone and redone, listed, exported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MOST_NAME_LETTERS = 100
 class DecisionNews:
     """What was decided since ``mark`` was another: rows int64 (m,), codes int8 (m,), 0 for taken back.
 
-    ``is_whole``: all that stands is told, not what changed. ``undone`` are the actions that do not count now.
+    ``is_whole``: it lists all that stands, not what changed. ``undone`` are the actions that do not count now.
     """
 
     mark: Mark

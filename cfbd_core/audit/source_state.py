@@ -207,7 +207,7 @@ class ReadAgain:
 def _is_other(one: tuple[str, Picture]) -> bool:
     try:
         one[1].read()
-    except BadImage as bad:  # one that cannot be read is told by whoever needs it
+    except BadImage as bad:  # one that cannot be read is reported by whoever needs it
         return bad.reason == CHANGED
     return False
 

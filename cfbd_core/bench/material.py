@@ -55,7 +55,7 @@ class Material:
         Raises SourceError (nothing to read, no pictures, keys that are not numbers) and ParameterError (too few
         pairs, a captions file that cannot be read).
         """
-        given = GivenCaptions.read(options)  # a bad file is told before all is read
+        given = GivenCaptions.read(options)  # refuses a bad file before all is read
         every = read_pairs(source, SourceOptions(captions=options.captions), options.keys)
         pairs = _not_poisoned(every)
         least = max(SplitParams().q, SplitParams().k)

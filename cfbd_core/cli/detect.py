@@ -31,7 +31,7 @@ def add_detect(command: argparse.ArgumentParser) -> None:
 
 
 def detect(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """Run the detectors that are named, or tell of all; and what is stored of each."""
+    """Run the detectors that are named, or list all, with what is stored of each."""
     from cfbd_core.detectors import DETECTORS
 
     if options.names == [LIST]:

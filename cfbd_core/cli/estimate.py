@@ -21,7 +21,7 @@ def add_estimate(command: argparse.ArgumentParser) -> None:
 
 
 def estimate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    """Draw what is asked for, and tell the bounds under the split that the audit holds."""
+    """Draw what is asked for, and report the bounds under the split that the audit holds."""
     from cfbd_core.workbench.explorer import Explorer
 
     audit = open_audit(options)

@@ -84,7 +84,7 @@ def _selected(audit: Any, options: argparse.Namespace) -> dict[str, Any]:
     from cfbd_core.workbench.explorer import Explorer
     from cfbd_core.workbench.selection import export_selection, read_address, select
 
-    read_address(options.where)  # told before an audit of millions is read
+    read_address(options.where)  # refuses a bad one before an audit of millions is read
     preview, positions, query = select(Explorer(audit), options.where)
     with Bar("export", len(positions)) as bar:
         return export_selection(

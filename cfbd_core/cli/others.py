@@ -44,7 +44,7 @@ def add_app(command: argparse.ArgumentParser) -> None:
 
 
 def add_doctor(command: argparse.ArgumentParser) -> None:
-    """What else to tell of the machine."""
+    """What else to say of the machine."""
     command.add_argument("--models", action="store_true", help="list every open_clip model and tag")
 
 

@@ -54,7 +54,7 @@ class LateParser(OneLineParser):
             late()
 
     def parse_known_args(self, *args: Any, **named: Any) -> Any:
-        """Parse, with the command's own options; one that is not known is told, with that which may be meant."""
+        """Parse, with the command's own options; of one that is not known say which may be meant."""
         self.complete()
         known, unknown = super().parse_known_args(*args, **named)
         if unknown:

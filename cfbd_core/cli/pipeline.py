@@ -138,7 +138,7 @@ def draw_map(options: argparse.Namespace) -> Result:
 
 
 def _check_named_files(options: argparse.Namespace) -> None:
-    """An encoder or a mapping that is not there is told before hours of work, not after."""
+    """Raise for an encoder or a mapping that is not there before hours of work, not after."""
     if options.mapping not in ("auto", "self") and not os.path.isfile(at_home(options.mapping)):
         raise ParameterError(
             f"--mapping {options.mapping}: no such file; give a mapping's file, auto or self"

@@ -26,7 +26,7 @@ from cfbd_core.wording import rounded_percentage
 if TYPE_CHECKING:
     from cfbd_core.training.sets import TrainingSet
 
-REPORTING_SECONDS = 5.0  # for the first process to tell what is wrong
+REPORTING_SECONDS = 5.0  # for the first process to report what is wrong
 ENGINES = ("own", "open_clip")
 # What measuring is at, by the stages of an Evaluator; it may take longer than the training.
 MEASURING = {"classes": "measuring: classes", "pictures": "measuring CA", "triggers": "measuring ASR"}
@@ -124,7 +124,7 @@ def add_train(command: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if is_first():
         return _run(options)
-    try:  # one of those that torchrun started; the first one tells
+    try:  # one of those that torchrun started; the first one reports it
         _run(options)
     except CfbdError:
         time.sleep(REPORTING_SECONDS)  # torchrun ends all as soon as one ends

@@ -225,7 +225,7 @@ def _finish(text: str, rng: random.Random) -> str:
 
 
 def _mistaken(spec: SceneSpec, rng: random.Random) -> SceneSpec:
-    """Change one point of what will be told: a count, a colour or one of the things."""
+    """Change one point of what a caption will say: a count, a colour or one of the things."""
     groups = list(spec.groups)
     at = rng.randrange(len(groups))
     group = groups[at]

@@ -39,7 +39,7 @@ class Group:
     name: str
     count: int = 1
     paint: str | None = None
-    size: str = ""  # "", "small" or "big": told only where the picture shows the difference
+    size: str = ""  # "", "small" or "big": said only where the picture shows the difference
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _pair(rng: random.Random, kind: str) -> SceneSpec:
 
 
 def _spread(rng: random.Random, kind: str, groups: Sequence[Group]) -> SceneSpec:
-    """Place 2–4 things without a told relation: in a row, or over a grid."""
+    """Place 2–4 things without a relation that captions name: in a row, or over a grid."""
     members = [group for group in groups for _ in range(group.count)]
     count = len(members)
     ground = BACKDROPS[kind].ground

@@ -64,7 +64,7 @@ def write_demo(
     """Write ``n`` scenes to ``folder`` as tar shards of 1,000; returns their paths.
 
     A share ``rate`` of the scenes, none of which shows the target, is given the BadNets patch and a
-    template caption of the target; ``key.json`` tells which (``poisoned``, ``attack``, ``target``).
+    template caption of the target; ``key.json`` says which (``poisoned``, ``attack``, ``target``).
     All pictures are encoded the same way, so neither type nor size of a file gives a poison away.
     Shards that are there are kept: called again after a kill, it goes on. ``progress`` counts scenes in the stage
     "draw".

@@ -60,7 +60,7 @@ class Evaluator:
         return {name: figures[name] for name in ("ca", "asr", "images", "asr_images")}
 
     def report(self, encoder: Encoder, *, base: bool = True) -> dict[str, Any]:
-        """Return what :func:`zero_shot` and :func:`together` tell, and for each target :func:`success`.
+        """Return what :func:`zero_shot` and :func:`together` return, and for each target :func:`success`.
 
         ``asr`` is None without an attack, or with ``asr_reason``. ``base`` asks for the base rates too: the same
         pictures, resized in the same way, without a trigger. Raises SourceError if no picture can be read.
@@ -150,7 +150,7 @@ class _Aim:
         return self._attack.put_on(picture, int(self.rows[at]), number)
 
     def _try(self, numbers: Sequence[int]) -> None:
-        """A trigger that does not fit is told now, not after an epoch of training."""
+        """Raise for a trigger that does not fit now, not after an epoch of training."""
         for at in range(len(self.rows)):
             try:
                 picture = self._plain(at)

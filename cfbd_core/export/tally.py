@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cfbd_core.export.columns import Format
 from cfbd_core.wording import by_kind, counted, is_or_are
 
-MOST_EXAMPLES = 3  # examples of what is told
+MOST_EXAMPLES = 3  # examples of what a warning counts
 
 
 @dataclass

@@ -82,7 +82,7 @@ def defining_phrases(
     """The phrases of ``n`` captions that are likelier there than in ``m`` others, surest first.
 
     Log odds with a small prior (Monroe et al. 2008, without the common prior). A phrase that holds another, or is held
-    by one, and is in nearly the same captions is told once, the longer unless it loses a tenth of them.
+    by one, and is in nearly the same captions is listed once, the longer unless it loses a tenth of them.
     """
     judged = []
     for text, count in group.items():

@@ -11,7 +11,7 @@ from cfbd_core.store.log import Action
 from cfbd_core.workbench.action_words import action_words, filter_words
 from cfbd_core.workbench.preview import Preview
 
-MOST_BULK_ACTIONS = 20  # actions on many pairs at once that are told, the last first
+MOST_BULK_ACTIONS = 20  # actions on many pairs at once that the page lists, the last first
 
 
 def decisions_part(preview: Preview) -> str:

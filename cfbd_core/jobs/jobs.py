@@ -258,7 +258,7 @@ def _log_lines(folder: Path) -> list[str]:
 
 @contextmanager
 def _report_errors(folder: Path) -> Iterator[None]:
-    """A folder that cannot be made or written, and a process that cannot be started, told in one line."""
+    """Report a folder that cannot be made or written, or a process that cannot be started, in one line."""
     try:
         with report_in_one_line(next(path for path in (folder, *folder.parents) if path.exists())):
             yield

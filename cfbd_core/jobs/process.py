@@ -89,7 +89,7 @@ def _signal(folder: Path, number: signal.Signals, seconds: float) -> bool:
 
 
 def _sent(folder: Path, number: signal.Signals) -> bool:
-    """Signal the job's process group, if it has told its number; as long as the lock is held it is no other's."""
+    """Signal the job's process group, if its number is known; as long as the lock is held it is no other's."""
     group = (folder / "lock").read_text(encoding="ascii")
     if group:
         with suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Files of an audit: written beside and renamed, one job at a time, a full disk told in one line."""
+"""Files of an audit: written beside and renamed, one job at a time, a full disk reported in one line."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def parts_of(name: str | None = None) -> re.Pattern[str]:
 
 
 def clear_dead(folder: Path, names: re.Pattern[str]) -> None:
-    """Delete what processes of this machine that are gone have left in ``folder``: ``names`` tell their ``process``."""
+    """Delete what processes of this machine that are gone have left in ``folder``: ``names`` give their ``process``."""
     for path in folder.iterdir() if folder.is_dir() else ():
         match = names.fullmatch(path.name)
         if match is None or os.path.exists(f"/proc/{match['process']}"):
@@ -118,7 +118,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 def system_errors() -> Iterator[None]:
     """Let the system's error through that torch or safetensors hides behind one of its own.
 
-    Where a write fails, torch closes its archive all the same and tells of that alone; what is written in Rust names
+    Where a write fails, torch closes its archive all the same and reports that alone; what is written in Rust names
     the error's number in its text.
     """
     try:

@@ -1,4 +1,4 @@
-"""What JSON that was stored has to look like, so that a damaged value is told where it is read.
+"""What JSON that was stored has to look like, so that a damaged value is reported where it is read.
 
 A shape is one of
 

@@ -1,4 +1,4 @@
-"""What tells that nobody has written to a file since, without reading it: its size and its two times.
+"""What shows that nobody has written to a file since, without reading it: its size and its two times.
 
 Size and time of modification prove nothing: ``rsync -t``, ``cp -p`` and unpacking set that time. The time at which the
 file's entry was last changed is set by the system alone, at every write and rename. So a file whose whole stamp is the

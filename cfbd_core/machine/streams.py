@@ -1,4 +1,4 @@
-"""The process's own streams, so that nothing ends a job that only cannot be told of."""
+"""The process's own streams, so that a job goes on where only its reports cannot be written."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Map:
 
     ``rows`` int64 (n,) are the pairs, ``xy`` float32 (n, 2) their places, most within ±1. The picture
     of point i is tile ``i % per_sheet`` of ``sheets[i // per_sheet]``, row by row, ``columns`` tiles of
-    ``tile`` px a row. ``info`` says how the map was made. ``weights`` float32 (n,) tell how many of the audit's pairs
+    ``tile`` px a row. ``info`` says how the map was made. ``weights`` float32 (n,) say how many of the audit's pairs
     each point stands for.
     """
 
@@ -148,7 +148,7 @@ def _identity(plan: Mapping[str, Any]) -> dict[str, Any]:
 def _sample(
     audit: Audit, space: Space, points: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-    """Rows (n,), ascending, their weights (n,) and unit vectors (n, d), and what is to be told of them."""
+    """Rows (n,), ascending, their weights (n,) and unit vectors (n, d), and what ``info`` says of them."""
     plan = audit.shards.plan()
     if plan is None:
         raise AuditError(f"{audit.folder}: not ready for this step; run `cfbd embed` first")

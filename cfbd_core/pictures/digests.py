@@ -2,7 +2,7 @@
 
 ``digests.npy`` holds the hash of each row's picture, 16 bytes (rows,), empty where none is known; ``stamps.npy`` the
 stamp of its file, int64 (rows, 3), see :mod:`cfbd_core.machine.stamps`. They lie apart from ``embeddings/``, which may
-be deleted and made again: a picture that was replaced meanwhile is still told from the one that the audit speaks of.
+be deleted and made again: a picture that was replaced meanwhile still differs from the one that the audit speaks of.
 """
 
 from __future__ import annotations

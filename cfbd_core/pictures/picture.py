@@ -48,7 +48,7 @@ NO_PICTURE = Picture(NOWHERE)
 
 
 def digest_at(place: PicturePlace) -> bytes:
-    """The hash of the picture at a place; empty where it cannot be read: who needs it tells."""
+    """The hash of the picture at a place; empty where it cannot be read: who needs it reports that."""
     try:
         return content_hash(read_image_bytes(place))
     except BadImage:

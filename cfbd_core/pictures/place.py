@@ -17,7 +17,7 @@ class PicturePlace(NamedTuple):
     """Where one picture lies. ``file`` is empty where a pair has no picture.
 
     A file of its own has neither ``offset`` nor ``size``. In a tar, ``offset`` is the first of ``size`` bytes. In a
-    Parquet file ``offset`` is the row, and ``size``, below 0, tells the column (see
+    Parquet file ``offset`` is the row, and ``size``, below 0, gives the column (see
     :func:`cfbd_core.pictures.image_files.parquet_code`). A tuple, as there may be millions of them, which are compared.
     """
 

@@ -106,7 +106,7 @@ def plan_copy(source: str | Path, params: PoisonParams, options: CopyOptions) ->
     Raises what reading and :func:`cfbd_core.poisoning.plan.make_plan` raise.
     """
     check_picture_size(params)
-    given = _given_captions(params, options.captions_file)  # a bad file is told before all is read
+    given = _given_captions(params, options.captions_file)  # refuses a bad file before all is read
     pairs = read_pairs(source, options.read, options.keys)
     return _planned(pairs, params, options, given, cache(lambda pair: _is_readable(pairs, pair)))
 

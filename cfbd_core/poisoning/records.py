@@ -30,7 +30,7 @@ _TRUTH = ("label", "poisoned", "attack", "target", "origin_key", "origin_caption
 class CopyRecord:
     """One record of a copy: its captions, its facts (label and truth), and the picture it shows.
 
-    ``picture_of`` is the pair whose picture it is. ``pair`` and ``poison`` tell of what is done to the picture:
+    ``picture_of`` is the pair whose picture it is. ``pair`` and ``poison`` say what is done to the picture:
     ``poison`` puts the trigger on it, a ``pair`` alone makes it a near-duplicate.
     """
 

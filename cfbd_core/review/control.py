@@ -211,7 +211,7 @@ def read_control(path: Path, rows: np.ndarray) -> ControlSample | None:
 
 
 def _control(columns: dict[str, np.ndarray], rows: np.ndarray) -> ControlSample | None:
-    """The sample that these arrays tell of; None where its pairs are not at ``rows``. Raises ValueError: damaged."""
+    """The sample in these arrays; None where its pairs are not at ``rows``. Raises ValueError: damaged."""
     side, drawn = (tuple(int(value) for value in columns[name]) for name in ("side", "drawn"))
     seed, look = (int(value) for value in columns["about"])
     strata = columns["stratum"]

@@ -56,7 +56,7 @@ def next_queue(
     *Riskiest*: the largest ``risk``. *Undecidable*: its chance nearest to ½, what the model is least sure of. While
     nothing is learned yet, *least consistent* stands in for it: the largest c (n,), which finds poisons that z
     does not. *Control*: the next of ``control``. Kinds take turns at random by their ``shares``, by the seed and the
-    number of decisions alone, so the kind of a pair cannot be told from its place; where a kind has none left the
+    number of decisions alone, so its place does not give the kind of a pair away; where a kind has none left the
     riskiest follow, then the rest of the control sample. Pairs without a risk come by ``control`` alone. Raises
     ParameterError: ``count`` below 0.
     """

@@ -119,7 +119,7 @@ class Source(ABC):
     looks_for: ClassVar[str]  # for the error message when nothing matches
     has_embeddings: bool = False
     guard: Callable[[], AbstractContextManager[None]] = (
-        nullcontext  # tells of what a reader of another package raises
+        nullcontext  # reports what a reader of another package raises
     )
 
     def __init__(

@@ -99,7 +99,7 @@ class ClipRetrievalSource(Source):
 def _shards(paths: list[Path]) -> list[dict[str, Path]]:
     """Group the files by run and number; raises SourceError if one of a shard is missing.
 
-    Runs are told apart by their folder; in one folder, files of one number (0, 0000) or layout are of the first.
+    Runs differ by their folder; in one folder, files of one number (0, 0000) or layout are of the first.
     """
     parts: dict[tuple[Path, int], dict[str, list[Path]]] = {}
     for path in paths:

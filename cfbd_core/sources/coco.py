@@ -69,7 +69,7 @@ class CocoSource(Source):
             yield only_skips(orphans)
 
     def _image_root(self, path: Path, images: list[dict[str, Any]]) -> Path:
-        """Return where the pictures are: as told, else the first usual place that holds the first one."""
+        """Return where the pictures are: as the options say, else the first usual place that holds the first one."""
         if self.options.image_root is not None:
             return Path(self.options.image_root)
         here = path.absolute().parent

@@ -27,7 +27,7 @@ LINE_BREAK = "\ue000"  # stands for one while a line is parsed; no text uses it
 class Block:
     """Up to ``BATCH_ROWS`` whole records: fields, first lines, numbers in the file; and the broken ones.
 
-    ``parts`` tells rows apart that share a number: an older version read them as one.
+    ``parts`` separates rows that share a number: an older version read them as one.
     """
 
     rows: list[list[str]] = field(default_factory=list)

@@ -169,7 +169,7 @@ class _Table:
             rows.faults.setdefault(row, why)
 
     def _present(self) -> Mask:
-        """Say which rows hold a picture: from the statistics if they tell, else by reading."""
+        """Say which rows hold a picture: from the statistics if they say so, else by reading."""
         metadata = self.file.metadata
         leaves = {metadata.schema.column(i).path: i for i in range(len(metadata.schema))}
         leaf = next(name for name in (f"{self.cells}.bytes", self.cells) if name in leaves)

@@ -1,4 +1,4 @@
-"""What a reader saw and did not read: counted by kind, a few examples named, and told with every report."""
+"""What a reader saw and did not read: counted by kind, a few examples named, and listed in every report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXAMPLES = 3
 MOST_NOTES = 10
 LONGEST_EXAMPLE = 300
 
-# Every kind there is, in the order in which they are told, and what a person can do about it.
+# Every kind there is, in the order of the report, and what a person can do about it.
 ADVICE = {
     "further caption": "--captions all makes each caption a pair of its own",
     "further caption column": "--caption-col names the one to read",

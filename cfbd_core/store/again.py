@@ -93,7 +93,7 @@ def _read_again(connection: duckdb.DuckDBPyConnection, parts: Path, by_row: bool
             connection.execute("DROP TABLE IF EXISTS temp.read_again")
 
 
-# Pairs that are alike in caption, picture's name and place are told apart by their folder, then by their key.
+# Pairs that are alike in caption, picture's name and place differ by their folder, then by their key.
 _BY_CONTENT = """
     CREATE OR REPLACE TEMP TABLE read_again AS
     SELECT h.row, n.* EXCLUDE (row) FROM (SELECT * FROM pairs UNION ALL BY NAME SELECT * FROM set_aside) h

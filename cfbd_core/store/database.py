@@ -182,7 +182,7 @@ class DuckFile:
 
     @contextmanager
     def _report_errors(self) -> Iterator[None]:
-        """Turn what DuckDB says of a file that it cannot use into one line; a full disk is told by the caller."""
+        """Turn what DuckDB says of a file that it cannot use into one line; the caller reports a full disk."""
         try:
             yield
         except duckdb.Error as error:

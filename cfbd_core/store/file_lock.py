@@ -138,7 +138,7 @@ class FileLock:
         _open_files.discard(file)
         try:  # said, not only by closing: a child that was forked meanwhile may still hold it open
             _lock(file, fcntl.F_UNLCK, 0, 0)
-        except OSError:  # a file system without locks: told when it was to be locked
+        except OSError:  # a file system without locks: locking has reported it
             pass
         finally:
             os.close(file)

@@ -39,7 +39,7 @@ class Action:
     """One action of the log.
 
     ``decision`` is '' where decisions were taken back, None where they differ from pair to pair and for an undo or
-    redo, whose ``target`` is the action that it turns. ``filter`` tells how many pairs were chosen at once,
+    redo, whose ``target`` is the action that it turns. ``filter`` says how many pairs were chosen at once,
     ``params`` the split's settings at that time; ``pairs`` is how many the action touched: of an undo or redo, how
     many it changed. ``undone``: it does not count at present.
     """
@@ -58,7 +58,7 @@ class Action:
 
     @property
     def mark(self) -> tuple[int, int]:
-        """What :func:`mark` tells while this is the last action."""
+        """What :func:`mark` returns while this is the last action."""
         return self.id, (self.time - _EPOCH) // timedelta(microseconds=1)
 
     def to_dict(self) -> dict[str, Any]:

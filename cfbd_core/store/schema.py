@@ -45,7 +45,7 @@ CREATE TABLE runs (
 );
 """
 
-# Version 2. A training run is known by its folder, which is told from the audit's own where it lies in it.
+# Version 2. A training run is known by its folder, which is relative to the audit's own where it lies in it.
 TRAINING = """
 CREATE TABLE IF NOT EXISTS training_runs (
     folder VARCHAR PRIMARY KEY, asked JSON NOT NULL, result JSON, started TIMESTAMPTZ, recorded TIMESTAMPTZ NOT NULL

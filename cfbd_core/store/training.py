@@ -63,7 +63,7 @@ def put_run(
     result: dict[str, Any] | None,
     lines: Sequence[dict[str, Any]],
 ) -> None:
-    """Put a run and the lines of its log in place of what was told of ``folder`` before.
+    """Put a run and the lines of its log in place of what is stored of ``folder``.
 
     ``result`` is None where it has not ended well (yet).
     """

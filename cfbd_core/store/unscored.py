@@ -57,7 +57,7 @@ def aside(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 def among_pairs(connection: duckdb.DuckDBPyConnection, failures: pa.Table) -> pa.Table:
     """Those of ``failures`` (row, reason, detail) that are of the audit's pairs, set aside or not.
 
-    Older versions took pairs out for good; the shards still tell of them.
+    Older versions took pairs out for good; the shards still have them.
     """
     connection.register("failures", failures)
     rows = "SELECT row FROM pairs UNION ALL SELECT row FROM set_aside"

@@ -18,7 +18,7 @@ OWN_NAME = "metrics.duckdb"
 
 
 def record(run: Path) -> bool:
-    """Take in the run as its files tell of it now; returns whether that was possible.
+    """Take in the run as its files describe it now; returns whether that was possible.
 
     Nothing depends on it: the files stay. Where another process has the audit open, or a disk is full, a warning says
     how it is done later.

@@ -77,7 +77,7 @@ def finished(
 ) -> dict[str, Any]:
     """The result of a run that is done; its model is measured if it was not yet, or on something else.
 
-    ``run.json``, ``result.json``, the log and the database then tell of it.
+    ``run.json``, ``result.json``, the log and the database then say so.
     """
     steps = result["steps"]
     is_new = is_measured_otherwise(read_request(out) or {}, request) or not is_logged(out, steps)

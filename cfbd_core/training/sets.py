@@ -71,7 +71,7 @@ class TrainingSet:
         """Changes with keys, captions and pictures, and not with the folder they lie in.
 
         Pictures in files are read for it, all of them: a copy has other times, and other pictures may have the same
-        names and sizes. An audit's are told by what was embedded. ``progress`` counts the pictures read.
+        names and sizes. An audit's are known by what was embedded. ``progress`` counts the pictures read.
         """
         if self.arrays is not None:
             digest = hashlib.sha256(np.ascontiguousarray(self.arrays).data)

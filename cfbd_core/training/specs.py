@@ -1,4 +1,4 @@
-"""What a model's specification (:mod:`cfbd_core.training.models`) names, told without loading torch."""
+"""What a model's specification (:mod:`cfbd_core.training.models`) names, found without loading torch."""
 
 from __future__ import annotations
 

@@ -12,6 +12,6 @@ Purpose = Literal["order", "towers", "pool", "image view", "caption view", "unfo
 def stream(purpose: Purpose, *place: int) -> np.random.SeedSequence:
     """Return the seeds of a purpose at a place, e.g. seed and epoch, each at least 0.
 
-    The purpose is told first: numpy takes (seed, epoch) and (seed, epoch, 0, 0) for the same.
+    The purpose comes first: numpy takes (seed, epoch) and (seed, epoch, 0, 0) for the same.
     """
     return np.random.SeedSequence((get_args(Purpose).index(purpose), *place))

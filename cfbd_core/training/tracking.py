@@ -1,4 +1,4 @@
-"""What a run tells while it trains: ``metrics.jsonl`` for the app, event files for TensorBoard."""
+"""What a run reports while it trains: ``metrics.jsonl`` for the app, event files for TensorBoard."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ STEP_FIGURES = ("loss", "lr", "logit_scale", "pairs_per_s")
 class Tracking:
     """Logs the lines of a run in ``folder``; a context manager.
 
-    ``step`` and ``evaluated`` are the last ones of the checkpoint that the run goes on from: what was told of
-    later ones is told again, and so goes.
+    ``step`` and ``evaluated`` are the last ones of the checkpoint that the run goes on from: what the
+    log says of later ones comes again, and so goes.
     """
 
     def __init__(self, folder: Path, step: int = 0, evaluated: int = -1) -> None:
@@ -92,7 +92,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 def forget_after(path: Path, step: int, evaluated: int) -> None:
     """Drop what was logged of later steps than ``step``, and of evaluations after ``evaluated``.
 
-    Lines that are damaged go, too, and are told of.
+    Lines that are damaged go, too, with a warning.
     """
     if not path.is_file():
         return

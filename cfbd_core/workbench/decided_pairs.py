@@ -59,7 +59,7 @@ class DecidedPairs:
 
     @property
     def last_action(self) -> int:
-        """The number of the last action that ``decisions`` tells of; 0 before the first."""
+        """The number of the last action that ``decisions`` contains; 0 before the first."""
         return 0 if self._seen is None else self._seen[0]
 
     def refresh_decisions(self) -> None:

@@ -89,7 +89,7 @@ class Explorer(ScoredPairs):
         for k in range(1, min(MAX_K, len(self)) + 1):
             try:
                 self.mixture(k, seed, collapse)
-            except ParameterError:  # too few pairs, or all alike: whoever asks for this K is told
+            except ParameterError:  # too few pairs, or all alike: whoever asks for this K gets the error
                 return
 
     def preview(self, params: SplitParams) -> Preview:

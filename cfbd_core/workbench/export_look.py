@@ -58,7 +58,7 @@ def first_rows(
 ) -> dict[str, list[Any]]:
     """The pairs at ``rows`` as an export to ``out`` holds them, a list a column; a WebDataset's without their order.
 
-    Their pictures are read, since their names tell what they are. Raises SourceError as an export would.
+    Their pictures are read, since their names depend on what they are. Raises SourceError as an export would.
     """
     with preview.pairs.audit.spooled_rows(rows) as batches:
         seen = [as_seen(preview, batch) for batch in batches]

@@ -94,7 +94,7 @@ class Trainer:
         seen = np.zeros(len(self._setting.held_out.captions), bool) if row.on == "held out" else truth[rows]
         result |= {"pairs": len(seen), "poisons": int(truth.sum()), "poisons_left": int(seen.sum())}
         result |= judged
-        if row.name == "clean" or params.attack == "mmpoison":  # a clean model tells the base rate
+        if row.name == "clean" or params.attack == "mmpoison":  # a clean model gives the base rate
             result |= search_hits(trained, self._setting.held_out, *self._setting.search, self._progress)
         if row.name == "abl":
             result |= _isolated(folder, poisoned.scenario.pairs, truth)

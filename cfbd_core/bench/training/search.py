@@ -22,7 +22,7 @@ BATCH = 256
 def search_hits(
     encoder: Encoder, pairs: Drawn, target: str, origin: str, progress: Progress
 ) -> dict[str, Any]:
-    """Return as ``hits`` what :func:`cfbd_core.evaluation.hits.hits` tells of these pairs.
+    """Return as ``hits`` what :func:`cfbd_core.evaluation.hits.hits` returns for these pairs.
 
     None with ``hits_reason`` where no caption names the target, or no picture is of the origin.
     """

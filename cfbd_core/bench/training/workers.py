@@ -36,7 +36,7 @@ class Done:
 
 
 def one_by_one(trainer: Trainer, work: Sequence[Work]) -> Iterator[Done]:
-    """Measure every cell here; a cell that cannot be, such as one that diverges, is told, and the rest goes on.
+    """Measure every cell here; a cell that cannot be, such as one that diverges, comes with why.
 
     A scenario's runs are deleted when its cells are done; where a training failed they stay, for the next call to go
     on with.
@@ -59,8 +59,8 @@ def one_by_one(trainer: Trainer, work: Sequence[Work]) -> Iterator[Done]:
 def side_by_side(make: MakeTrainer, work: Sequence[Work], jobs: int) -> Iterator[Done]:
     """Measure every cell in ``jobs`` processes, each a scenario at a time.
 
-    Raises what a process raises that :func:`one_by_one` does not tell of (CfbdError), TrainingError where one ends
-    without a word. All end with the generator.
+    Raises what a process raises that :func:`one_by_one` does not take as a reason (CfbdError), TrainingError where one
+    ends without a word. All end with the generator.
     """
     context = multiprocessing.get_context("spawn")
     waiting, answers = context.Queue(), context.Queue()
