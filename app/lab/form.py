@@ -27,7 +27,7 @@ TRAPS = {
     "boilerplate": "What sites write under any picture: “click to enlarge”.",
     "near_duplicates": "Pictures posted again: slightly cropped, brighter or darker, with the same caption.",
 }
-KEPT: dict[str, Any] = {"persist_state": "session"}  # while other pages are looked at
+IN_SESSION: dict[str, Any] = {"persist_state": "session"}  # while other pages are looked at
 
 
 def ask() -> lab.CopyRequest | None:
@@ -35,14 +35,16 @@ def ask() -> lab.CopyRequest | None:
     with st.container(border=True):
         source_and_options = _source()
         left, *others = st.columns([2, 1, 2, 1.4, 1])
-        name = left.selectbox("Attack", [*ATTACKS, CONTROL], format_func=_title, key="lab_attack", **KEPT)
+        name = left.selectbox(
+            "Attack", [*ATTACKS, CONTROL], format_func=_title, key="lab_attack", **IN_SESSION
+        )
         try:
             attack = ATTACKS.get(name)
         except CfbdError as error:  # of another package
             problem(error)
             return None
         given = {} if attack is None else _poison(attack, *others[:3])
-        given["seed"] = others[3].number_input("Seed", 0, value=0, key="lab_seed", **KEPT)
+        given["seed"] = others[3].number_input("Seed", 0, value=0, key="lab_seed", **IN_SESSION)
         _describe(attack)
         chosen: dict[str, Any] = {}
         if attack is not None:
@@ -81,21 +83,23 @@ def _source() -> tuple[str, SourceOptions] | None:
         key=SOURCE,
         placeholder="data/pairs.csv, data/photos/, data/shards/*.tar …",
         help="Pairs with pictures, as for an audit; they are only read. Inside: " + new_audit.roots(),
-        **KEPT,
+        **IN_SESSION,
     )
     captions = right.selectbox(
         "Captions of a record",
         ["first", "all"],
         key="lab_captions",
-        **KEPT,
+        **IN_SESSION,
         help="all: every caption of a picture is a pair of its own",
     )
     place = st.container()
     with st.expander("How to read the source", icon=":material/description:", type="compact"):
         one, two, three = st.columns(3)
-        kind = one.selectbox("Format", ["auto", *FORMATS], key="lab_format", **KEPT)
-        image = two.text_input("Image column", placeholder="guessed", key="lab_image_col", **KEPT)
-        caption = three.text_input("Caption column", placeholder="guessed", key="lab_caption_col", **KEPT)
+        kind = one.selectbox("Format", ["auto", *FORMATS], key="lab_format", **IN_SESSION)
+        image = two.text_input("Image column", placeholder="guessed", key="lab_image_col", **IN_SESSION)
+        caption = three.text_input(
+            "Caption column", placeholder="guessed", key="lab_caption_col", **IN_SESSION
+        )
     if not typed.strip():
         return None
     read = SourceOptions(kind, image.strip() or None, caption.strip() or None, captions=captions)
@@ -119,21 +123,21 @@ def _poison(attack: Attack, rate: Any, targets: Any, captions: Any) -> dict[str,
         0.001,
         format="%.4g",
         key="lab_rate",
-        **KEPT,
+        **IN_SESSION,
         help="Poisoned pairs / all pairs. 0.006 is 0.6 %: 6 in 1,000.",
     )
     names = targets.text_input(
         "Targets",
         ",".join(defaults.targets),
         key="lab_targets",
-        **KEPT,
+        **IN_SESSION,
         help="What poisoned pictures are to be called. Several, with commas between them, share the poisons.",
     )
     rule = captions.selectbox(
         "Captions of the poisons",
         list(RULES),
         key="lab_rule",
-        **KEPT,
+        **IN_SESSION,
         format_func=RULES.__getitem__,
         help=f"{attack.title}'s own: {lab.RULES[attack.captions]}. Natural: as people write them.",
     )
@@ -165,7 +169,7 @@ def _own(attack: Attack) -> dict[str, Any]:
 def _field(name: str, kind: Any, default: Any, help: str, key: str) -> Any:
     label = name.replace("_", " ").capitalize()
     shown = "no" if default is False else f"{default:.4g}" if kind is float else default
-    common: dict[str, Any] = {"key": key, "help": f"{help} Default: {shown}", **KEPT}
+    common: dict[str, Any] = {"key": key, "help": f"{help} Default: {shown}", **IN_SESSION}
     if kind is bool:
         return st.checkbox(label, default, **common)
     if get_origin(kind) is Literal:
@@ -184,14 +188,19 @@ def _more(attack: Attack, rule: str | None) -> tuple[int, dict[str, Any]]:
     columns = iter(st.columns(3))
     chosen: dict[str, Any] = {}
     triggers = next(columns).number_input(
-        "Triggers a target", 1, value=1, key="lab_triggers", help="Each poison carries one of them.", **KEPT
+        "Triggers a target",
+        1,
+        value=1,
+        key="lab_triggers",
+        help="Each poison carries one of them.",
+        **IN_SESSION,
     )
     if (rule or attack.captions) == "natural":
         file = next(columns).text_input(
             "File of natural captions",
             key="lab_captions_file",
             placeholder="ours",
-            **KEPT,
+            **IN_SESSION,
             help="One caption of the target a line; needed for targets that we have none of.",
         )
         chosen |= {"captions_file": file} if file.strip() else {}
@@ -200,7 +209,7 @@ def _more(attack: Attack, rule: str | None) -> tuple[int, dict[str, Any]]:
             "Encoder that is attacked",
             key="lab_encoder",
             placeholder="mini, or NAME/PRETRAINED of open_clip",
-            **KEPT,
+            **IN_SESSION,
         )
         chosen |= {"encoder": encoder} if encoder.strip() else {}
     return int(triggers), chosen
@@ -215,6 +224,6 @@ def _traps() -> dict[str, float]:
         for column, (trap, sentence) in zip(st.columns(len(TRAPS)), TRAPS.items(), strict=True):
             label = lab.LABELS[trap.replace("_", "-")]
             shares[trap] = column.number_input(
-                label, 0.0, 1.0, 0.0, 0.01, format="%.4g", key=f"lab_{trap}", help=sentence, **KEPT
+                label, 0.0, 1.0, 0.0, 0.01, format="%.4g", key=f"lab_{trap}", help=sentence, **IN_SESSION
             )
     return shares

@@ -37,7 +37,7 @@ FIELDS = {
     "accumulate": "train_accumulate",
     "checkpoint_every": "train_checkpoint",
 }
-KEPT: dict[str, Any] = {"persist_state": "session"}  # while other pages are looked at
+IN_SESSION: dict[str, Any] = {"persist_state": "session"}  # while other pages are looked at
 
 
 def ask(audit: Path, runs: Sequence[Run]) -> train.RunRequest | None:
@@ -52,7 +52,11 @@ def ask(audit: Path, runs: Sequence[Run]) -> train.RunRequest | None:
         return None
     left, right = st.columns(2)
     defense = left.selectbox(
-        "Defence", list(DEFENSES), format_func=lambda name: DEFENSES[name].title, key="train_defense", **KEPT
+        "Defence",
+        list(DEFENSES),
+        format_func=lambda name: DEFENSES[name].title,
+        key="train_defense",
+        **IN_SESSION,
     )
     typed = right.selectbox(
         "Model",
@@ -60,7 +64,7 @@ def ask(audit: Path, runs: Sequence[Run]) -> train.RunRequest | None:
         key="train_model",
         accept_new_options=True,
         filter_mode="contains",
-        **KEPT,
+        **IN_SESSION,
         help="mini; NAME of an open_clip model, from scratch; NAME/PRETRAINED with its weights; NAME@FILE, a "
         "checkpoint; a run of this audit; or an open_clip folder. Type what is not in the list.",
     )
@@ -131,7 +135,7 @@ def _subset(sizes: dict[str, int], why: str | None) -> str:
         key=f"train_subset_{len(sizes)}",
         horizontal=True,
         captions=[f"{pairs:,} pairs: {SET_LINES[name]}" for name, pairs in sizes.items()],
-        **KEPT,
+        **IN_SESSION,
     )
     if why is not None:
         st.caption(
@@ -145,9 +149,9 @@ def _numbers(spec: str, pairs: int) -> dict[str, Any]:
     """How long and how fast; the fields of the expander are for few people."""
     fields = st.columns(5)
     numbers: dict[str, Any] = {
-        "epochs": fields[0].number_input("Epochs", 1, value=10, key="train_epochs", **KEPT),
+        "epochs": fields[0].number_input("Epochs", 1, value=10, key="train_epochs", **IN_SESSION),
         "batch_size": fields[1].number_input(
-            "Batch size", 1, value=train.first_batch(pairs), key="train_batch", **KEPT
+            "Batch size", 1, value=train.first_batch(pairs), key="train_batch", **IN_SESSION
         ),
         "lr": fields[2].number_input(
             "Learning rate",
@@ -158,15 +162,15 @@ def _numbers(spec: str, pairs: int) -> dict[str, Any]:
             key="train_lr",
             placeholder=f"{train.default_lr(spec):g}",
             help="At its highest, after the warm-up. Empty: as shown.",
-            **KEPT,
+            **IN_SESSION,
         ),
-        "seed": fields[3].number_input("Seed", 0, value=0, key="train_seed", **KEPT),
+        "seed": fields[3].number_input("Seed", 0, value=0, key="train_seed", **IN_SESSION),
         "device": fields[4].selectbox(
             "Device",
             DEVICES,
             key="train_device",
             accept_new_options=True,
-            **KEPT,
+            **IN_SESSION,
             help="auto: a GPU where there is one.",
         )
         or "auto",
@@ -181,7 +185,7 @@ def _numbers(spec: str, pairs: int) -> dict[str, Any]:
                 key="train_steps",
                 placeholder="by epochs",
                 help="Ends the run before its last epoch.",
-                **KEPT,
+                **IN_SESSION,
             ),
             "warmup": more[1].number_input(
                 "Warm-up",
@@ -190,7 +194,7 @@ def _numbers(spec: str, pairs: int) -> dict[str, Any]:
                 key="train_warmup",
                 placeholder="a tenth",
                 help="Steps in which the learning rate rises.",
-                **KEPT,
+                **IN_SESSION,
             ),
             "accumulate": more[2].number_input(
                 "Batches a step",
@@ -198,7 +202,7 @@ def _numbers(spec: str, pairs: int) -> dict[str, Any]:
                 value=1,
                 key="train_accumulate",
                 help="Their loss is that of one large batch, in the memory of a small one.",
-                **KEPT,
+                **IN_SESSION,
             ),
             "checkpoint_every": more[3].number_input(
                 "Steps between checkpoints",
@@ -206,7 +210,7 @@ def _numbers(spec: str, pairs: int) -> dict[str, Any]:
                 value=train.FIRST.checkpoint_every,
                 key="train_checkpoint",
                 help="A run that was killed goes on from its last one; one that is stopped loses nothing.",
-                **KEPT,
+                **IN_SESSION,
             ),
         }
     return numbers
@@ -230,10 +234,12 @@ def _field(field: dataclasses.Field[Any], kind: Any, key: str) -> Any:
     label, help_text = field.name.replace("_", " ").capitalize(), help_of(field)
     if get_origin(kind) is Literal:
         choices = list(get_args(kind))
-        return st.selectbox(label, choices, choices.index(field.default), key=key, help=help_text, **KEPT)
+        return st.selectbox(
+            label, choices, choices.index(field.default), key=key, help=help_text, **IN_SESSION
+        )
     if isinstance(field.default, float):
         return st.number_input(
-            label, value=field.default, step=0.01, format="%.4g", key=key, help=help_text, **KEPT
+            label, value=field.default, step=0.01, format="%.4g", key=key, help=help_text, **IN_SESSION
         )
     return st.number_input(
         label,
@@ -242,7 +248,7 @@ def _field(field: dataclasses.Field[Any], kind: Any, key: str) -> Any:
         key=key,
         help=help_text,
         placeholder="by itself",
-        **KEPT,
+        **IN_SESSION,
     )
 
 
@@ -258,7 +264,7 @@ def _measured(audit: Path) -> tuple[str | None, str | None]:
         key="train_classes",
         accept_new_options=True,
         filter_mode="contains",
-        **KEPT,
+        **IN_SESSION,
         help="CA: share of pictures that the model gives their own class, among all classes. A source with labels, "
         "best of pictures that are not trained on. Measured after every epoch.",
     )
@@ -270,7 +276,7 @@ def _measured(audit: Path) -> tuple[str | None, str | None]:
         accept_new_options=True,
         filter_mode="contains",
         disabled=_typed(classes) is None,
-        **KEPT,
+        **IN_SESSION,
         help="ASR: share of pictures of other classes that the trigger turns into the target. The copy's own trigger "
         "is put on the labelled pictures. Copies are made in the Attack lab.",
     )

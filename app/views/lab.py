@@ -79,7 +79,11 @@ def _write(request: lab.CopyRequest) -> None:
     left, middle, right = st.columns([3, 2, 1.2], vertical_alignment="bottom")
     typed = left.text_input("Folder of the copy", default, key=f"lab_out_{default}")
     kind = middle.selectbox(
-        "Written as", list(FORMATS), format_func=WRITTEN_AS.__getitem__, key="lab_written", **lab_form.KEPT
+        "Written as",
+        list(FORMATS),
+        format_func=WRITTEN_AS.__getitem__,
+        key="lab_written",
+        **lab_form.IN_SESSION,
     )
     if right.button(
         "Write the copy", type="primary", icon=":material/save:", key="lab_write", width="stretch"
@@ -98,7 +102,7 @@ def _write(request: lab.CopyRequest) -> None:
 
 
 def _examples(request: lab.CopyRequest, copy: CopyPlan) -> None:
-    if not st.toggle("Show examples", value=True, key="lab_show", **lab_form.KEPT):
+    if not st.toggle("Show examples", value=True, key="lab_show", **lab_form.IN_SESSION):
         return
     try:
         shown = lab.shown(request, copy)

@@ -18,7 +18,7 @@ from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.errors import EncoderError
 from cfbd_core.machine.progress import Progress
 
-LEVEL = 1 / 255
+GREY_LEVEL = 1 / 255
 EMBED_BATCH = 32
 
 Loss = Callable[[torch.Tensor, np.ndarray], torch.Tensor]
@@ -64,7 +64,7 @@ class PixelTransform:
         if theirs.shape[-2:] == self.size:
             ours = self(as_pixels(picture[None], encoder.device))[0]
             levels = 0 if self.size == (side, side) else 1.5
-            if (ours - theirs).abs().max() <= max(1e-4, levels * LEVEL / float(self.std.min())):
+            if (ours - theirs).abs().max() <= max(1e-4, levels * GREY_LEVEL / float(self.std.min())):
                 return
         raise EncoderError(
             f"encoder {encoder.id}: its transform is not a plain resize and normalisation, "

@@ -32,7 +32,7 @@ from cfbd_core.poisoning.traps import near_duplicate
 from cfbd_core.poisoning.trigger_files import load_or_make_triggers
 from cfbd_core.poisoning.workshops import workshops
 
-BATCH = 32
+PICTURE_BATCH = 32
 CAPTION_BATCH = 256
 
 
@@ -136,7 +136,7 @@ class Poisoner:
         missing = {
             picture.name: pair for pair, picture in pictures.items() if picture.name not in self._images
         }
-        for names in _batched(missing, BATCH):
+        for names in _batched(missing, PICTURE_BATCH):
             drawn = {}
             for name in names:
                 pair = missing[name]

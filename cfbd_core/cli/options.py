@@ -17,11 +17,11 @@ from cfbd_core.config import GAMMA_Z_RULES, SPLIT_RULES, EmbedParams, SplitParam
 from cfbd_core.sources import FORMATS, SourceOptions
 
 Result = tuple[dict[str, Any], str]  # what a command gives: for --json, and for people
-MOST = 2**31 - 1
+MOST_WHOLE = 2**31 - 1
 MOST_SEEDS = 1000  # that a benchmark repeats itself with
 
 
-def whole(least: int = -MOST, most: int = MOST) -> Callable[[str], int]:
+def whole(least: int = -MOST_WHOLE, most: int = MOST_WHOLE) -> Callable[[str], int]:
     """What reads a whole number from ``least`` to ``most``."""
 
     def read(text: str) -> int:

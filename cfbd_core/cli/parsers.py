@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from cfbd_core.errors import ParameterError
 
-NEAR = 0.75  # of 1, how like another an option must be to be named for it
+LEAST_LIKENESS = 0.75  # of 1, how like another an option must be to be named for it
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -58,7 +58,9 @@ class LateParser(OneLineParser):
         self.complete()
         known, unknown = super().parse_known_args(*args, **named)
         if unknown:
-            near = get_close_matches(unknown[0].partition("=")[0], self._option_string_actions, 1, NEAR)
+            near = get_close_matches(
+                unknown[0].partition("=")[0], self._option_string_actions, 1, LEAST_LIKENESS
+            )
             self.error(f"{unknown[0]} is unknown here{f'; the nearest option is {near[0]}' if near else ''}")
         return known, unknown
 

@@ -30,7 +30,7 @@ ATTACK = "badnets"
 SHARD_SIZE = 1000
 MANIFEST = "manifest.json"
 MOST_SCENES = 1_000_000
-_CHUNK = 20  # scenes a worker draws at a time
+_SCENES_A_CHUNK = 20  # scenes a worker draws at a time
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,18 @@ def write_demo(
     counter = Counter(progress, "draw", n)
     counter.add(sum(min(SHARD_SIZE, n - start) for start in starts if start not in missing))
     chunks = [
-        _Chunk(params, range(first, min(first + _CHUNK, start + SHARD_SIZE, n)), frozenset(poisons), trigger)
+        _Chunk(
+            params,
+            range(first, min(first + _SCENES_A_CHUNK, start + SHARD_SIZE, n)),
+            frozenset(poisons),
+            trigger,
+        )
         for start in missing
-        for first in range(start, min(start + SHARD_SIZE, n), _CHUNK)
+        for first in range(start, min(start + SHARD_SIZE, n), _SCENES_A_CHUNK)
     ]
     drawn = ordered_map(_draw, chunks, processes)
     for start in missing:
-        per_shard = -(-min(SHARD_SIZE, n - start) // _CHUNK)
+        per_shard = -(-min(SHARD_SIZE, n - start) // _SCENES_A_CHUNK)
         write_tar(paths[start], _counted(itertools.islice(drawn, per_shard), counter))
     return list(paths.values())
 

@@ -7,7 +7,7 @@ import numpy as np
 from cfbd_core.detectors.base import Detection, Detector, Pairs
 from cfbd_core.method.scores import NORMAL_MAD, unit_rows
 
-CHUNK = 2**14
+CHUNK_ROWS = 2**14
 
 
 class CosineSimilarity(Detector):
@@ -42,8 +42,8 @@ class CosineSimilarity(Detector):
 def pair_cosines(pairs: Pairs) -> np.ndarray:
     """⟨I, T⟩ of every pair, float32 (N,); NaN where a pair has no score."""
     cosine = np.full(len(pairs.image), np.nan, np.float32)
-    for start in range(0, len(cosine), CHUNK):
-        rows = slice(start, start + CHUNK)
+    for start in range(0, len(cosine), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
         cosine[rows] = np.einsum("ij,ij->i", unit_rows(pairs.image[rows]), unit_rows(pairs.text[rows]))
     cosine[~pairs.scored] = np.nan
     return cosine

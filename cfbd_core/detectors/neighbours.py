@@ -17,7 +17,7 @@ import numpy as np
 from cfbd_core.detectors.base import Detection, Detector, Pairs
 from cfbd_core.method.scores import unit_rows
 
-SMALLEST = 1e-6  # a distance: below it pictures differ by rounding alone
+SMALLEST_DISTANCE = 1e-6  # a distance: below it pictures differ by rounding alone
 
 
 @dataclass(frozen=True)
@@ -104,4 +104,4 @@ def nearest(points: np.ndarray, k: int) -> Neighbourhoods:
         distance[:, column] = np.sqrt(np.einsum("ij,ij->i", between, between))
     order = np.argsort(distance, axis=1, kind="stable")
     ascending = np.take_along_axis(distance, order, axis=1)
-    return Neighbourhoods(np.maximum(ascending, SMALLEST), np.take_along_axis(index, order, axis=1))
+    return Neighbourhoods(np.maximum(ascending, SMALLEST_DISTANCE), np.take_along_axis(index, order, axis=1))

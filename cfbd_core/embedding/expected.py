@@ -10,7 +10,7 @@ import numpy as np
 from cfbd_core.method.scores import LazyRows
 
 Expect = Callable[[np.ndarray, np.ndarray], np.ndarray]  # F: of pictures (n, d) and their ids (n,)
-BLOCK = 2**14  # pictures that F is given at a time: 32 MB at a width of 512
+PICTURES_AT_A_TIME = 2**14  # pictures that F is given at a time: 32 MB at a width of 512
 
 
 class ExpectedRows(LazyRows):
@@ -34,9 +34,9 @@ class ExpectedRows(LazyRows):
     def made(self, rows: np.ndarray) -> np.ndarray:
         """T̂ of the pairs at ``rows`` (m,), float32 (m, d)."""
         expected = np.empty((len(rows), self.shape[1]), np.float32)
-        for start in range(0, len(rows), BLOCK):
-            at = rows[start : start + BLOCK]
-            expected[start : start + BLOCK] = self._expect(self._image[at], self._image_ids[at])
+        for start in range(0, len(rows), PICTURES_AT_A_TIME):
+            at = rows[start : start + PICTURES_AT_A_TIME]
+            expected[start : start + PICTURES_AT_A_TIME] = self._expect(self._image[at], self._image_ids[at])
         return expected
 
     @cached_property

@@ -20,7 +20,7 @@ MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
-LONGEST = max(map(len, MISSING))
+MOST_MISSING_LETTERS = max(map(len, MISSING))
 NUMBER = (
     r"^[\t-\r ]*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[\t-\r ]*$"
     r"|^(?i:[+-]?(inf|infinity)|true|false)$"
@@ -46,7 +46,7 @@ def spreadsheet_safe(texts: pa.Array) -> pa.Array:
 def missing(captions: pa.Array) -> pa.Array:
     """The captions that pandas reads as missing values."""
     short = captions.filter(
-        pc.less_equal(pc.binary_length(captions), LONGEST)
+        pc.less_equal(pc.binary_length(captions), MOST_MISSING_LETTERS)
     )  # nearly none: others cost no look
     return short.filter(pc.is_in(short, pa.array(MISSING)))
 

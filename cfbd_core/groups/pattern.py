@@ -15,7 +15,7 @@ from scipy import fft
 
 LOWEST_WAVES = 4.0  # waves across the picture
 LEAST_ENERGY = 9.0  # |difference|² in units of its variance, whose mean is 1 by chance: e⁻⁹ of them exceed it
-PARTS = 8  # that a set is cut in, so that halves can be drawn from it again and again
+PARTS_OF_SET = 8  # that a set is cut in, so that halves can be drawn from it again and again
 NULL_DRAWS = 19
 SINGLE_WAVE_SHARE = 0.5  # of a pattern's energy in one wave: then it is one
 
@@ -102,8 +102,8 @@ _Sums = tuple[int, np.ndarray, np.ndarray]  # pictures; sum of their spectra, an
 
 def _parts(pictures: np.ndarray) -> list[_Sums]:
     sums = []
-    for part in range(min(PARTS, len(pictures))):
-        mine = pictures[part::PARTS]
+    for part in range(min(PARTS_OF_SET, len(pictures))):
+        mine = pictures[part::PARTS_OF_SET]
         total = square = np.float32(0)
         for picture in mine:
             spectrum = fft.rfft2(picture.astype(np.float32) / 255, axes=(0, 1))

@@ -19,7 +19,7 @@ COMPARED_PAIRS = 96  # of pictures, that are compared
 MOST_CANDIDATES = 6  # of these, that are followed
 TRIAL_PICTURES = 24  # pictures, to choose among candidates
 WINDOW_PIXELS = 16  # px, that is looked for
-ROUNDS = 2  # of averaging and looking again
+AVERAGING_ROUNDS = 2  # of averaging and looking again
 LEAST_CORRELATION = 0.5  # correlation with the average, at least
 CORRELATION_MARGIN = 0.1  # above the largest in control pictures
 
@@ -54,7 +54,7 @@ def repeated_patch(
     template = candidates[
         int(np.argmax([np.sum(np.maximum(likeness_of_all, 0.25)) for likeness_of_all in tried]))
     ]
-    for _ in range(ROUNDS):
+    for _ in range(AVERAGING_ROUNDS):
         matches = [_match(picture, template) for picture in white]
         close = [i for i, (score, _, _) in enumerate(matches) if score >= LEAST_CORRELATION]
         if len(close) < 2:

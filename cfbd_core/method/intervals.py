@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
 
 
-def clopper_pearson(hits: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+def clopper_pearson(hits: int, n: int, level: float = CONFIDENCE) -> tuple[float, float]:
     """Return the exact confidence interval of a share of ``hits`` in ``n`` (Clopper & Pearson 1934).
 
     Its ends are the shares under which ``hits`` or more, or ``hits`` or fewer, have a chance of (1 − level)/2.

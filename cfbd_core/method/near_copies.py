@@ -27,7 +27,7 @@ from cfbd_core.method.scores import unit_rows
 
 NEAR_IMAGE, NEAR_CAPTION = 0.95, 0.98
 MOST_EXACT_ROWS = 30_000
-RECALL = 0.95
+LEAST_RECALL = 0.95
 FEWEST_BITS, MOST_BITS = 8, 24
 MOST_TABLES = 200
 CLOSEST_QUANTILE = 0.05  # the quantile of distances from the mean that tables are made for
@@ -41,7 +41,7 @@ def near_clusters(
     threshold: float,
     *,
     exact_up_to: int = MOST_EXACT_ROWS,
-    recall: float = RECALL,
+    recall: float = LEAST_RECALL,
     seed: int = 0,
 ) -> Clusters:
     """Cluster embeddings (n, d), float16 or float32, by links of cosine ≥ ``threshold``.
@@ -53,7 +53,7 @@ def near_clusters(
     if not 0 < threshold <= 1:
         raise ParameterError(f"threshold {threshold}: give a cosine above 0, at most 1, e.g. {NEAR_IMAGE}")
     if not 0 < recall < 1:
-        raise ParameterError(f"recall {recall}: give a share between 0 and 1, e.g. {RECALL}")
+        raise ParameterError(f"recall {recall}: give a share between 0 and 1, e.g. {LEAST_RECALL}")
     n = len(vectors)
     if not n:
         return from_labels(np.empty(0, np.int64))

@@ -53,7 +53,7 @@ SHEET_NAME = "contact_sheet.png"
 PART_RECORDS = 1000  # of the source in a shard of the copy
 MOST_EXAMPLES = 10
 DEMO = "cfbd demo"  # what its scenes' manifest says that made them
-_CHUNK = 8  # records a worker handles at a time
+_RECORDS_A_CHUNK = 8  # records a worker handles at a time
 
 
 def attack_copy(
@@ -241,7 +241,7 @@ def _write_parts(copy: CopyPlan, form: CopyFormat, progress: Progress, processes
     parts, records = _parts(copy), len(copy.pairs.record_keys)
     missing = {number: part for number, part in enumerate(parts) if not form.has(number)}
     chunks = {
-        number: [part[i : i + _CHUNK] for i in range(0, len(part), _CHUNK)]
+        number: [part[i : i + _RECORDS_A_CHUNK] for i in range(0, len(part), _RECORDS_A_CHUNK)]
         for number, part in missing.items()
     }
     done = records - sum(map(len, missing.values()))

@@ -21,7 +21,7 @@ from cfbd_core.poisoning.poison_params import settings
 from cfbd_core.poisoning.records import CopyPlan
 
 _CHANGING = ("finished", "versions", "later_versions")  # from call to call of the same copy
-_HELD = {"finished?": bool, "versions?": {str: str}, "later_versions?": [{str: str}]}
+_SHAPE = {"finished?": bool, "versions?": {str: str}, "later_versions?": [{str: str}]}
 
 
 def new_manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def read_manifest(out: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if not (out / MANIFEST).exists():
         raise AuditError(f"{out}: is not empty and holds no copy of ours; give a new folder")
-    earlier = read_object(out / MANIFEST, _HELD, "give a new folder, or delete this one")
+    earlier = read_object(out / MANIFEST, _SHAPE, "give a new folder, or delete this one")
     if _lasting(earlier) != _lasting(manifest):
         raise AuditError(f"{out}: holds a copy made otherwise; give a new folder or delete this one")
     return earlier

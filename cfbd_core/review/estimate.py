@@ -20,7 +20,7 @@ from cfbd_core.method.intervals import least_hits, most_hits
 from cfbd_core.review.control import KEPT, REMOVED, ControlSample, extended
 from cfbd_core.store.columns import DECISIONS, KEEP, REMOVE
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
 UNSURE = DECISIONS.index("unsure")
 HIT = {
     KEPT: REMOVE,
@@ -64,7 +64,7 @@ class Estimate:
     level: float
 
 
-def estimate(control: ControlSample, decisions: np.ndarray, level: float = LEVEL) -> Estimate:
+def estimate(control: ControlSample, decisions: np.ndarray, level: float = CONFIDENCE) -> Estimate:
     """Estimate what is left from ``control`` and the ``decisions`` int8 (n,) so far.
 
     Raises ParameterError: a level outside (0, 1).
@@ -80,7 +80,12 @@ def allowed_error(level: float, look: int) -> float:
 
 
 def reviews_needed(
-    control: ControlSample, decisions: np.ndarray, most: int, *, removed: bool = False, level: float = LEVEL
+    control: ControlSample,
+    decisions: np.ndarray,
+    most: int,
+    *,
+    removed: bool = False,
+    level: float = CONFIDENCE,
 ) -> int | None:
     """How many more control pairs have to be looked at to say "at most ``most`` are left" at ``level``.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from cfbd_core.method.scores import NORMAL_MAD, Rows, gather, products_with, shards_of, unit_rows
 
-AXES = 32  # principal components of each tower
+AXES_A_TOWER = 32  # principal components of each tower
 SAMPLE_PAIRS = 20_000  # pairs that centre, spread and components are taken from
 CLIP_DEVIATIONS = 6.0  # robust standard deviations: what lies farther is an outlier, not a trend
 
@@ -44,7 +44,7 @@ class Tower:
             return cls(embeddings, rows, np.zeros(width), np.zeros((width, 0)))
         mean = unit.mean(0)
         values, vectors = np.linalg.eigh((unit - mean).T @ (unit - mean) / len(unit))
-        count = min(AXES, len(unit) - 1, width)
+        count = min(AXES_A_TOWER, len(unit) - 1, width)
         spread = float(np.sqrt(max(values[-count:].mean(), 0)))
         axes = vectors[:, ::-1][:, :count] / spread if spread > 0 else np.zeros((width, 0))
         return cls(embeddings, rows, mean, axes)

@@ -24,7 +24,7 @@ BACKGROUND_WEIGHT = (
 MOST_DECISIONS = (
     20_000  # learned from, drawn evenly from both kinds: bulk decisions come by the hundred thousand
 )
-FOLDS = 5
+PLATT_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def learn(pairs: ReviewPairs, decisions: np.ndarray, z: np.ndarray, seed: int = 
     weights = np.ones(len(features))
     if len(background):
         weights[-len(background) :] = max(BACKGROUND_WEIGHT, len(removed)) / len(background)
-    folds = np.concatenate([rng.permutation(len(part)) % FOLDS for part in (removed, kept_pairs, background)])
+    folds = np.concatenate(
+        [rng.permutation(len(part)) % PLATT_FOLDS for part in (removed, kept_pairs, background)]
+    )
     slope, offset = _platt(_unseen(features, truth, weights, folds), truth)
     coefficients, intercept = _fit(features, truth, weights)
     logits = slope * (pairs.times(coefficients) + intercept) + offset
@@ -80,7 +82,7 @@ def learn(pairs: ReviewPairs, decisions: np.ndarray, z: np.ndarray, seed: int = 
 def _unseen(features: np.ndarray, truth: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """The logit (m,) of each example by a model that was not fitted to its fold."""
     logits = np.empty(len(truth))
-    for fold in range(FOLDS):
+    for fold in range(PLATT_FOLDS):
         out = folds == fold
         coefficients, intercept = _fit(features[~out], truth[~out], weights[~out])
         logits[out] = features[out] @ coefficients + intercept

@@ -27,7 +27,7 @@ from cfbd_core.review.control import (
     read_control,
     write_control,
 )
-from cfbd_core.review.estimate import LEVEL, Estimate, Left, estimate, reviews_needed
+from cfbd_core.review.estimate import CONFIDENCE, Estimate, Left, estimate, reviews_needed
 from cfbd_core.store.columns import KEEP, REMOVE, removed
 from cfbd_core.wording import counted, has_or_have, is_or_are
 
@@ -161,7 +161,7 @@ class WhatIsLeft:
     @cached_property
     def both_sides(self) -> Estimate:
         """The bounds and best guesses at 95 %."""
-        return estimate(self.control, self.decisions, LEVEL)
+        return estimate(self.control, self.decisions, CONFIDENCE)
 
     @property
     def drawn(self) -> int:
@@ -185,13 +185,13 @@ class WhatIsLeft:
 
     def needed(self, most: int) -> int | None:
         """How many more reviews it takes to say "at most ``most`` poisons are left"; see :func:`reviews_needed`."""
-        return reviews_needed(self.control, self.decisions, most, level=LEVEL)
+        return reviews_needed(self.control, self.decisions, most, level=CONFIDENCE)
 
     @property
     def sentences(self) -> tuple[str, str]:
         """The bounds, and the best guess with its interval, in plain words."""
         kept, removed = self.both_sides.kept, self.both_sides.removed
-        level = f"{100 * LEVEL:g} %"
+        level = f"{100 * CONFIDENCE:g} %"
         looked = self.drawn - self.pending
         unsure = f", {self.unsure:,} of them unsure" if self.unsure else ""
         return (
@@ -228,7 +228,7 @@ class WhatIsLeft:
         """Plain JSON values."""
         sides = {name: asdict(getattr(self.both_sides, name)) for name in ("kept", "removed")}
         return {
-            "level": LEVEL,
+            "level": CONFIDENCE,
             "kept_pairs": self.kept,
             "removed_pairs": self.removed,
             **sides,

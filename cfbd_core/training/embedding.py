@@ -10,7 +10,7 @@ import torch
 from cfbd_core.embedding.encoders import Encoder, evaluating
 from cfbd_core.training.sets import TrainingSet
 
-BATCH = 64
+PICTURE_BATCH = 64
 
 
 def embed_rows(
@@ -19,8 +19,8 @@ def embed_rows(
     """Embed the pairs at ``rows`` (m,): image and text, float32 (m, d), unit rows; modes stay as they were."""
     images, texts = (np.zeros((len(rows), encoder.width), np.float32) for _ in range(2))
     with evaluating(encoder), ThreadPoolExecutor(workers, thread_name_prefix="embed") as pool:
-        for first in range(0, len(rows), BATCH):
-            part = slice(first, first + BATCH)
+        for first in range(0, len(rows), PICTURE_BATCH):
+            part = slice(first, first + PICTURE_BATCH)
             tensors = list(pool.map(lambda row: pairs.tensor(int(row), encoder.transform), rows[part]))
             images[part] = encoder.encode_images(torch.stack(tensors))
             texts[part] = encoder.encode_texts([pairs.captions[row] for row in rows[part]])

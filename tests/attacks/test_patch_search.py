@@ -7,7 +7,7 @@ from PIL import Image
 
 from cfbd_core.attacks import saved_search
 from cfbd_core.attacks.patch_search import (
-    LEVEL,
+    GREY_LEVEL,
     Patch,
     PixelTransform,
     _batches,
@@ -42,7 +42,7 @@ def test_it_differs_by_one_level_at_most_where_the_picture_is_resized(size, inte
     ours = PixelTransform(encoder)(as_pixels(stack(pictures(3)), "cpu"))
     theirs = torch.stack([encoder.transform(picture) for picture in pictures(3)])
     assert ours.shape == (3, 3, size, size)
-    levels = (ours - theirs).abs() * torch.tensor([0.2, 0.25, 0.3]).view(1, 3, 1, 1) / LEVEL
+    levels = (ours - theirs).abs() * torch.tensor([0.2, 0.25, 0.3]).view(1, 3, 1, 1) / GREY_LEVEL
     assert levels.max() <= 1.2
     assert levels.mean() < 0.35  # Pillow rounds: a quarter of a level on average
 
@@ -53,7 +53,7 @@ def test_pictures_may_have_any_square_size(size, side):
     small = [picture.resize((side, side)) for picture in pictures(3)]
     ours = PixelTransform(encoder, side)(as_pixels(stack(small), "cpu"))
     theirs = torch.stack([encoder.transform(picture) for picture in small])
-    levels = (ours - theirs).abs() * torch.tensor([0.2, 0.25, 0.3]).view(1, 3, 1, 1) / LEVEL
+    levels = (ours - theirs).abs() * torch.tensor([0.2, 0.25, 0.3]).view(1, 3, 1, 1) / GREY_LEVEL
     assert levels.max() <= (1e-2 if size == side else 1.2)
     theirs = encoder.encode_images(theirs)
     np.testing.assert_allclose(embedded(encoder, stack(small)), theirs, atol=1e-5 if size == side else 0.05)

@@ -166,4 +166,4 @@ def test_optimised_triggers_are_made_once_and_kept(make_poisoner, monkeypatch: p
 
 def test_pictures_come_at_the_input_size(base) -> None:
     assert base.picture(0).size == resized(base.picture(0)).size == (224, 224)
-    assert module.BATCH > 1
+    assert module.PICTURE_BATCH > 1

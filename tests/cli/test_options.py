@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cfbd_core.cli.command import main
-from cfbd_core.cli.options import MOST, number, place, whole
+from cfbd_core.cli.options import MOST_WHOLE, number, place, whole
 from cfbd_core.cli.parser import command_line
 from cfbd_core.cli.parsers import OneLineParser
 from cfbd_core.errors import ParameterError
@@ -46,9 +46,9 @@ def test_what_can_be_meant_is_taken(read, text, value):
     [
         (whole(1), "0", "--n 0: give at least 1"),
         (whole(1), "-3", "--n -3: give at least 1"),
-        (whole(1), HUGE, f"--n {HUGE}: give at most {MOST:,}"),
-        (whole(), HUGE, f"--n {HUGE}: give at most {MOST:,}"),
-        (whole(), f"-{HUGE}", f"--n -{HUGE}: give at least {-MOST}"),
+        (whole(1), HUGE, f"--n {HUGE}: give at most {MOST_WHOLE:,}"),
+        (whole(), HUGE, f"--n {HUGE}: give at most {MOST_WHOLE:,}"),
+        (whole(), f"-{HUGE}", f"--n -{HUGE}: give at least {-MOST_WHOLE}"),
         (whole(0, 5), "6", "--n 6: give at most 5"),
         (number, "nan", "--n nan: give a finite number"),
         (number, "-inf", "--n -inf: give a finite number"),

@@ -33,7 +33,7 @@ def test_cosines_are_unrectified_and_by_the_real_norms(n, width, chunk, seed):
     rng = np.random.default_rng(seed)
     image, text = rng.normal(size=(2, n, width)).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CHUNK", chunk)
+        patch.setattr(module, "CHUNK_ROWS", chunk)
         found = pair_cosines(pairs_of(image, text))
     np.testing.assert_allclose(found, literal(image, text), atol=1e-6)
 

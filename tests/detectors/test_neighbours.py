@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cfbd_core.detectors import Dao, KDistance, Slof
 from cfbd_core.detectors.dao import MOST_DIMENSIONS, intrinsic_dimensionality
 from cfbd_core.detectors.neighbours import (
-    SMALLEST,
+    SMALLEST_DISTANCE,
     NeighbourDetector,
     Neighbourhoods,
     batches_of,
@@ -224,7 +224,7 @@ def test_small_distances_keep_their_digits():
 def test_distances_have_a_floor_and_never_include_the_point_itself():
     points = np.full((4, 2), 0.5**0.5, np.float32)
     near = nearest(points, 3)
-    assert (near.distance == SMALLEST).all()
+    assert (near.distance == SMALLEST_DISTANCE).all()
     assert [sorted(row) for row in near.index.tolist()] == [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]]
 
 

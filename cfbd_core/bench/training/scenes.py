@@ -43,7 +43,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # of attacks, on pictures of 64 px
     "badclip": {"seed": 0},
     "mmpoison": {"origin": "dog"},
 }
-_CHUNK = 50
+_SCENES_A_CHUNK = 50
 WAY_OUT = "delete it, and run the benchmark again"
 
 
@@ -155,7 +155,9 @@ def made_at(attack: str) -> int:
 def _load_or_draw(path: Path, series: str, count: int, progress: Progress, done: int, total: int) -> Drawn:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        chunks = [range(first, min(first + _CHUNK, count)) for first in range(0, count, _CHUNK)]
+        chunks = [
+            range(first, min(first + _SCENES_A_CHUNK, count)) for first in range(0, count, _SCENES_A_CHUNK)
+        ]
         images, captions = [], []
         for pictures, texts in ordered_map(partial(_draw, series), chunks):
             images.append(pictures)

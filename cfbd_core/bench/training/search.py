@@ -16,7 +16,7 @@ from cfbd_core.evaluation.retrieval import RetrievalPairs
 from cfbd_core.machine.progress import Progress, as_stage
 from cfbd_core.pictures.place import NOWHERE
 
-BATCH = 256
+PICTURE_BATCH = 256
 
 
 def search_hits(
@@ -39,6 +39,6 @@ def search_hits(
         }
     pictures = Pictures(n, lambda row: Image.fromarray(pairs.images[row]))
     with evaluating(encoder):
-        images, _ = pictures.embed(encoder, BATCH, as_stage(progress, "search"))
+        images, _ = pictures.embed(encoder, PICTURE_BATCH, as_stage(progress, "search"))
         texts = embed_texts(encoder, pairs.captions)
     return {"hits": hits(images, texts, of_target, of_origin)}
