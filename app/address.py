@@ -23,7 +23,7 @@ _component = st.components.v2.component("cfbd_address", js=_SCRIPT)
 
 
 def given() -> Mapping[str, str]:
-    """The parameters that this session was opened with; none once :func:`forget` was called."""
+    """Return the parameters that this session was opened with; none once :func:`forget` was called."""
     if GIVEN not in st.session_state:
         st.session_state[GIVEN] = st.query_params.to_dict()
     query: dict[str, str] = st.session_state[GIVEN]

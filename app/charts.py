@@ -134,7 +134,7 @@ def scatter_map(
     weights: np.ndarray | None = None,
     outline: Sequence[tuple[float, float]] = (),
 ) -> Chart:
-    """The map: ``groups`` name -> (colour, which points), or one colour scale over ``values`` (n,).
+    """Return the map: ``groups`` name -> (colour, which points), or one colour scale over ``values`` (n,).
 
     With ``weights`` (n,), how many pairs each point stands for, the density of all pairs lies under the points. The
     ``outline`` is drawn as a closed line through its corners (x, y).
@@ -189,7 +189,7 @@ def scatter_map(
 
 
 def _density(xy: np.ndarray, weights: np.ndarray) -> go.Figure:
-    """A quiet picture of how many pairs lie where, on a logarithmic scale."""
+    """Return a quiet picture of how many pairs lie where, on a logarithmic scale."""
     low, high = xy.min(0), xy.max(0)
     room = 0.08 * (high - low)  # else the outermost clouds are cut off
     ranges = list(zip(low - room, high + room, strict=True))

@@ -134,7 +134,7 @@ def _short(number: int) -> str:
 
 
 def mixed(low: str, high: str, share: float) -> str:
-    """The colour at ``share`` (0 to 1) of the way from one colour, as #RRGGBB, to another."""
+    """Return the colour at ``share`` (0 to 1) of the way from one colour, as #RRGGBB, to another."""
     pairs = zip(_levels(low), _levels(high), strict=True)
     return "#" + "".join(f"{round(a + share * (b - a)):02X}" for a, b in pairs)
 
@@ -145,7 +145,7 @@ def text_on(colour: str) -> str:
 
 
 def contrast(one: str, other: str) -> float:
-    """The contrast of two colours as WCAG 2 defines it, from 1 to 21."""
+    """Return the contrast of two colours as WCAG 2 defines it, from 1 to 21."""
     dark, light = sorted((_luminance(one), _luminance(other)))
     return (light + 0.05) / (dark + 0.05)
 

@@ -48,7 +48,7 @@ def require_login() -> None:
 
 
 def is_allowed(user: dict[str, Any], allowed: list[str] | str) -> bool:
-    """Whether the person's e-mail address is on the list, and the provider does not doubt it."""
+    """Return whether the person's e-mail address is on the list, and the provider does not doubt it."""
     email = str(user.get("email") or "").strip().casefold()
     is_verified = str(user.get("email_verified", True)).casefold() == "true"  # some send it as text
     listed = [allowed] if isinstance(allowed, str) else allowed

@@ -79,7 +79,7 @@ def _addressed(page: str) -> CfbdError | None:
 
 
 def _folder() -> Path | None:
-    """The open audit; a link to one that may not be opened is reported, and opens what the server began with."""
+    """Return the open audit; a link to one that may not be opened is reported, and opens what the server began with."""
     try:
         return state.audit_folder()
     except CfbdError as error:
@@ -89,7 +89,7 @@ def _folder() -> Path | None:
 
 
 def _is_ready(folder: Path | None) -> bool:
-    """Whether there is something to show; else a calm page that says what to do."""
+    """Return whether there is something to show; else a calm page that says what to do."""
     if folder is None:
         widgets.no_audit()
         return False

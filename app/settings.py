@@ -43,7 +43,7 @@ class Settings:
         return self.roots[0]
 
     def inside(self, typed: str) -> Path:
-        """The path that ``typed`` means, relative ones from the first root.
+        """Return the path that ``typed`` means, relative ones from the first root.
 
         Raises ParameterError where it leads outside the roots, by ``..`` or by a link.
         """
@@ -62,7 +62,7 @@ class Settings:
         return path
 
     def source(self, typed: str) -> str:
-        """A source of pairs that ``typed`` names – file, folder, glob, several – if all of it lies inside."""
+        """Return a source of pairs that ``typed`` names – file, folder, glob, several – if all of it lies inside."""
         text = typed.strip()
         path = self.inside(text)  # of a pattern as well: else files outside would be looked through
         if os.path.exists(path):
@@ -75,14 +75,14 @@ class Settings:
         return whole
 
     def _matches(self, pattern: str) -> bool:
-        """Whether there is anything of this name or pattern; all of it lies inside, or ParameterError."""
+        """Return whether there is anything of this name or pattern; all of it lies inside, or ParameterError."""
         matches = glob_matches(pattern)
         for match in [pattern, *matches]:
             self.inside(match)
         return bool(matches) or os.path.exists(pattern)
 
     def target(self, typed: str, audit: Path) -> Path:
-        """Where to export ``audit`` to by the name ``typed``, if nothing is lost there.
+        """Return where to export ``audit`` to by the name ``typed``, if nothing is lost there.
 
         A new name, or that of an earlier export of this audit. Raises ParameterError for any other.
         """
@@ -103,7 +103,7 @@ class Settings:
         return f"{name}@{self.inside(checkpoint)}" if at else name
 
     def _model(self, name: str) -> str:
-        """A model's name as it is, a model's folder as a path that lies inside."""
+        """Return a model's name as it is, a model's folder as a path that lies inside."""
         is_path = name.startswith(("/", "~", ".")) or ".." in Path(name).parts or os.path.exists(name)
         inside = self.inside(name)
         return str(inside) if is_path or os.path.exists(inside) else name

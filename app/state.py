@@ -43,12 +43,12 @@ OF_ONE_AUDIT = (
 
 
 def settings() -> Settings:
-    """What the server was started with."""
+    """Return what the server was started with."""
     return Settings.from_environment()
 
 
 def jobs() -> Jobs:
-    """The long jobs started from the app."""
+    """Return the long jobs started from the app."""
     return Jobs(settings().home / JOBS)
 
 
@@ -71,7 +71,7 @@ def close_audit() -> None:
 
 
 def audit_folder() -> Path | None:
-    """The open audit's folder: chosen in this session, named in its address, or given to ``cfbd app``."""
+    """Return the open audit's folder: chosen in this session, named in its address, or given to ``cfbd app``."""
     if "audit" not in st.session_state:
         named = address.given().get("audit")
         folder = settings().inside(named) if named else settings().audit
@@ -82,7 +82,7 @@ def audit_folder() -> Path | None:
 
 
 def explorer() -> Explorer:
-    """The open audit, ready for sliders. Raises CfbdError where there is none or it is not scored."""
+    """Return the open audit, ready for sliders. Raises CfbdError where there is none or it is not scored."""
     folder = audit_folder()
     if folder is None:
         raise ParameterError("no audit is open")
@@ -97,19 +97,19 @@ def _explorer(folder: str, version: str | None) -> Explorer:
 
 
 def saved_views() -> dict[str, dict[str, str]]:
-    """The named views of the open audit, as :meth:`Audit.saved_views` gives them."""
+    """Return the named views of the open audit, as :meth:`Audit.saved_views` gives them."""
     folder = audit_folder()
     return {} if folder is None else _read(folder).views
 
 
 def is_read_only() -> bool:
-    """Whether nothing can be stored in the open audit: its folder or its file may not be written."""
+    """Return whether nothing can be stored in the open audit: its folder or its file may not be written."""
     folder = audit_folder()
     return folder is not None and not is_writable(folder)
 
 
 def is_scored(folder: Path) -> bool:
-    """Whether the audit has scores to split by."""
+    """Return whether the audit has scores to split by."""
     return _read(folder).is_scored
 
 
@@ -126,7 +126,7 @@ def _read_anew(folder: str, stamp: tuple[int, ...]) -> Glance:
 
 
 def params() -> SplitParams:
-    """The sliders' values: of this session, which its address may begin, else those of the split that is stored.
+    """Return the sliders' values: of this session, which its address may begin, else those of the split that is stored.
 
     A session that has moved none follows what others store.
     """
@@ -151,12 +151,12 @@ def follow() -> None:
 
 
 def is_preview() -> bool:
-    """Whether the sliders stand elsewhere than the split that the audit holds."""
+    """Return whether the sliders stand elsewhere than the split that the audit holds."""
     return params() != applied()
 
 
 def applied() -> SplitParams | None:
-    """The parameters of the verdicts that are stored in the audit; None before its first split."""
+    """Return the parameters of the verdicts that are stored in the audit; None before its first split."""
     folder = audit_folder()
     return None if folder is None else _read(folder).applied
 
@@ -169,7 +169,7 @@ def last_preview() -> Preview | None:
 
 
 def preview() -> Preview:
-    """What the sliders find, for a button or a part of a page that shows it; else it is made while one waits."""
+    """Return what the sliders find, for a button or a part of a page that shows it; else it is made while one waits."""
     return last_preview() or explorer().preview(params())
 
 
@@ -188,7 +188,7 @@ def query() -> dict[str, str]:
 
 
 def _of_address() -> SplitParams | None:
-    """The parameters a link names, once; None where it names none, or one that cannot be read."""
+    """Return the parameters a link names, once; None where it names none, or one that cannot be read."""
     try:
         sliders = _sliders(address.given())
     except ParameterError as error:
@@ -200,7 +200,7 @@ def _of_address() -> SplitParams | None:
 
 
 def _sliders(query: Mapping[str, str]) -> SplitParams | None:
-    """What ``query`` sets the sliders to, None where it names none. Raises ParameterError.
+    """Return what ``query`` sets the sliders to, None where it names none. Raises ParameterError.
 
     Whether there are as many distinct pairs is not known yet: it takes seconds to find that out.
     """

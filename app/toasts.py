@@ -40,7 +40,7 @@ def show() -> None:
 
 
 def fragment(*, run_every: float | None = None) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """A part of a page that runs alone, as Streamlit's own, and shows the toasts of its buttons."""
+    """Return a part of a page that runs alone, as Streamlit's own, and shows the toasts of its buttons."""
 
     def part_of(draw: Callable[P, None]) -> Callable[P, None]:
         @wraps(draw)

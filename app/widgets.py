@@ -197,7 +197,7 @@ def picture_format() -> None:
 
 
 def as_csv(columns: Columns) -> bytes:
-    """Columns of equal length as CSV, UTF-8, such that a spreadsheet runs none of their texts."""
+    """Return columns of equal length as CSV, UTF-8, such that a spreadsheet runs none of their texts."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
@@ -211,7 +211,7 @@ def _cells(values: Sequence[Any] | np.ndarray) -> Iterable[Any]:
 
 
 def described(params: SplitParams, gamma_z: float) -> str:
-    """The sliders in one line."""
+    """Return the sliders in one line."""
     cut = f"{gamma_z:.3f}" if gamma_z < float("inf") else "∞"
     kind = "" if params.gamma_z_rule == "manual" else f" ({params.gamma_z_rule})"
     once = " · duplicates once" if params.collapse_duplicates else ""

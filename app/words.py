@@ -18,7 +18,7 @@ _ISOLATE, _END_ISOLATE, _JOINER = "\u2068", "\u2069", "\u2060"  # none of them h
 
 
 def plain(text: str, limit: int = 400) -> str:
-    """Text as HTML that shows it letter by letter; cut after ``limit`` letters."""
+    """Return text as HTML that shows it letter by letter; cut after ``limit`` letters."""
     return (
         '<span dir="auto" style="overflow-wrap:anywhere;white-space:pre-wrap">'
         f"{html.escape(cut(text, limit))}</span>"
@@ -26,7 +26,7 @@ def plain(text: str, limit: int = 400) -> str:
 
 
 def escaped(text: str, limit: int = 1000) -> str:
-    """Text as Markdown that shows it letter by letter, on one line; cut after ``limit`` letters."""
+    """Return text as Markdown that shows it letter by letter, on one line; cut after ``limit`` letters."""
     line = " ".join(cut(text, limit).split())
     shown = _SPECIAL.sub(r"\\\1", _REPLACED.sub(lambda match: match[0] + _JOINER, line))
     # Text that turns the reading direction must not turn what stands after it.
@@ -34,7 +34,7 @@ def escaped(text: str, limit: int = 1000) -> str:
 
 
 def code(text: str) -> str:
-    """Text as a span of code in Markdown, whatever backticks it holds."""
+    """Return text as a span of code in Markdown, whatever backticks it holds."""
     line = " ".join(text.split())
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     room = " " if line.startswith("`") or line.endswith("`") else ""
@@ -42,5 +42,5 @@ def code(text: str) -> str:
 
 
 def cut(text: str, limit: int) -> str:
-    """Text of at most ``limit`` letters; an ellipsis stands for what is left out."""
+    """Return text of at most ``limit`` letters; an ellipsis stands for what is left out."""
     return text if len(text) <= limit else text[:limit].rstrip() + " …"

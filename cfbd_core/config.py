@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def option(default: T, help: str) -> T:
-    """A field of a dataclass that the command line and the app offer with this line of help."""
+    """Return a field of a dataclass that the command line and the app offer with this line of help."""
     value: T = field(default=default, metadata={HELP: help})
     return value
 

@@ -54,7 +54,7 @@ def change(folder: Path, source: str, options: dict[str, Any]) -> None:
 
 
 def is_changing() -> bool:
-    """Whether the form stands for an audit that is there already."""
+    """Return whether the form stands for an audit that is there already."""
     return CHANGED in st.session_state
 
 
@@ -88,7 +88,7 @@ def form() -> None:
 
 
 def _options() -> dict[str, Any]:
-    """The fields of the expander, by the names of the command's options."""
+    """Return the fields of the expander, by the names of the command's options."""
     left, right = st.columns(2)
     left.selectbox("Format", ["auto", *FORMATS], key="new_format")
     right.selectbox("Captions of a record", ["first", "all"], key="new_captions")
@@ -163,5 +163,5 @@ def _start(kind: str, folder: Path, arguments: list[str]) -> None:
 
 
 def roots() -> str:
-    """The folders that the server was started with, as Markdown."""
+    """Return the folders that the server was started with, as Markdown."""
     return ", ".join(words.escaped(str(root)) for root in state.settings().roots)

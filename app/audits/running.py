@@ -67,7 +67,7 @@ def latest(
 
 
 def is_running(audit: Path, kind: str) -> bool:
-    """Whether a job of this kind runs on ``audit``."""
+    """Return whether a job of this kind runs on ``audit``."""
     return any(job.state == "running" for job in state.jobs().for_audit(audit, kind))
 
 
@@ -93,7 +93,7 @@ def progress(job: Job, stop: Callable[[Job], None] | None = None) -> None:
 
 
 def how_far(now: JobProgress) -> str:
-    """How far a stage is, in words; what comes after it is not counted in the time that is left."""
+    """Return how far a stage is, in words; what comes after it is not counted in the time that is left."""
     total = f" of {now.total:,}" if now.total else ""
     text = f"{STAGES.get(now.stage, now.stage)}: {now.done:,}{total} · {now.rate:,.0f}/s"
     if now.total and now.done >= now.total:
@@ -136,7 +136,7 @@ def dismissal(job: Job, label: str = "Dismiss", key: str | None = None) -> None:
 
 
 def _in_words(error: str) -> str:
-    """A command's error, with the fields' names in place of its options."""
+    """Return a command's error, with the fields' names in place of its options."""
     named = re.sub(r"--([a-z-]+)", lambda match: FIELDS.get(match[1], match[0]), error)
     return named.replace(" (--audit DIR)", "")
 

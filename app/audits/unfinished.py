@@ -79,7 +79,7 @@ def of_job(job: Job) -> None:
 
 
 def _request_of(job: Job) -> dict[str, Any] | None:
-    """What a run was asked for, by the names of the command's options."""
+    """Return what a run was asked for, by the names of the command's options."""
     if job.kind != "run":
         return None
     try:
@@ -89,7 +89,7 @@ def _request_of(job: Job) -> dict[str, Any] | None:
 
 
 def _fitting(pairs: int) -> dict[str, int]:
-    """A q and a K that so many pairs are enough for."""
+    """Return a q and a K that so many pairs are enough for."""
     q = FIRST.q if FIRST.q <= pairs else max(1, pairs // 10)
     return {"q": q, "k": min(FIRST.k, max(1, pairs))}
 

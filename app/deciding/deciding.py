@@ -63,7 +63,7 @@ def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any], s
 
 
 def _overruled(done: Action, since: int) -> str:
-    """How many of an action's pairs others had decided on after the action ``since``; empty for none."""
+    """Return how many of an action's pairs others had decided on after the action ``since``; empty for none."""
     if done.id == since + 1:
         return ""
     count = state.explorer().audit.touched_between(since, done.id)

@@ -40,7 +40,7 @@ class Steps:
         self._steps = [*counting, Step(done.id, done.pairs, words)][-MOST_STEPS:]
 
     def around(self, undone: frozenset[int]) -> tuple[Step | None, Step | None]:
-        """The last step that counts, and the one after it, which was undone; None where there is none."""
+        """Return the last step that counts, and the one after it, which was undone; None where there is none."""
         steps, last = self._steps, self._last_that_counts(undone)
         return (steps[last] if last >= 0 else None), (steps[last + 1] if last + 1 < len(steps) else None)
 
@@ -50,7 +50,7 @@ class Steps:
 
 
 def steps() -> Steps:
-    """Those of this session."""
+    """Return those of this session."""
     stack: Steps = st.session_state.setdefault("undo", Steps())
     return stack
 

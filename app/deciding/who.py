@@ -10,7 +10,7 @@ NOBODY = "app"
 
 
 def name() -> str:
-    """The name of the person in this session."""
+    """Return the name of the person in this session."""
     return _login() or " ".join(str(st.session_state.get("who") or "").split()) or NOBODY
 
 

@@ -153,7 +153,7 @@ def _describe(attack: Attack | None) -> None:
 
 
 def _own(attack: Attack) -> dict[str, Any]:
-    """A field for each of the attack's own options; returns those that are not at their default."""
+    """Draw a field for each of the attack's own options; return those that are not at their default."""
     fields = list(own_options(attack.params).values())
     kinds, values = get_type_hints(attack.params), {}
     for first in range(0, len(fields), 3):  # row by row, so that a phone keeps their order
@@ -184,7 +184,7 @@ def _field(name: str, kind: Any, default: Any, help: str, key: str) -> Any:
 
 
 def _more(attack: Attack, rule: str | None) -> tuple[int, dict[str, Any]]:
-    """What several attacks have in common and few people change: triggers a target, options of the copy."""
+    """Ask for what several attacks have in common and few people change: triggers a target, options of the copy."""
     columns = iter(st.columns(3))
     chosen: dict[str, Any] = {}
     triggers = next(columns).number_input(

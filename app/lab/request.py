@@ -72,7 +72,7 @@ class CopyRequest:
         return self.params.attack != CONTROL and ATTACKS[self.params.attack].optimised
 
     def arguments(self, out: Path, kind: str) -> list[str]:
-        """The command that writes the copy in the format ``kind``."""
+        """Return the command that writes the copy in the format ``kind``."""
         params, options, read = self.params, self.options, self.options.read
         given: dict[str, Any] = {"captions": options.captions, "seed": params.seed, "format": kind}
         given |= {"source-format": read.format, "image-col": read.image_col, "caption-col": read.caption_col}
@@ -102,7 +102,7 @@ class Shown:
 
 
 def pairs(source: str, read: SourceOptions) -> SourcePairs:
-    """The pairs of a source, read once while its files stay as they are. Raises SourceError."""
+    """Return the pairs of a source, read once while its files stay as they are. Raises SourceError."""
     stamp = fingerprint(open_source(source, read))
     return _pairs(source, json.dumps(read.to_dict()), stamp, read)
 
@@ -113,7 +113,7 @@ def _pairs(source: str, how: str, stamp: str, _read: SourceOptions) -> SourcePai
 
 
 def planned(request: CopyRequest) -> CopyPlan:
-    """What the copy would be. Raises ParameterError for what these pairs cannot have, SourceError."""
+    """Return what the copy would be. Raises ParameterError for what these pairs cannot have, SourceError."""
     read = pairs(request.source, request.options.read)
     return _planned(_key(request, read), read, request)
 
@@ -145,7 +145,7 @@ def _address(picture: Image.Image) -> str:
 
 
 def _key(request: CopyRequest, read: SourcePairs) -> str:
-    """What a plan depends on, besides the code."""
+    """Return what a plan depends on, besides the code."""
     file = request.options.captions_file
     stamp = file.stat().st_mtime_ns if file is not None and file.exists() else None
     how = request.options.read.to_dict()
@@ -181,7 +181,7 @@ def summary(copy: CopyPlan) -> str:
 
 
 def in_words(error: CfbdError) -> str:
-    """An error's line, with the fields' names in place of the command line's options."""
+    """Return an error's line, with the fields' names in place of the command line's options."""
     return re.sub(r"--([a-z-]+)(?: FILE)?", lambda match: LABELS.get(match[1], match[0]), str(error))
 
 
@@ -189,7 +189,7 @@ def in_words(error: CfbdError) -> str:
 
 
 def free_place(request: CopyRequest) -> str:
-    """A name for the copy that nothing has yet, as :meth:`Settings.inside` reads it."""
+    """Return a name for the copy that nothing has yet, as :meth:`Settings.inside` reads it."""
     path = Path(request.source)
     source = path.parent.name if path.name == SOURCE_NAME else path.name.partition(".")[0]
     rate = "" if request.params.attack == CONTROL else f"-{request.params.rate:g}"
@@ -199,7 +199,7 @@ def free_place(request: CopyRequest) -> str:
 
 
 def place(typed: str, request: CopyRequest) -> Path:
-    """The folder that ``typed`` means, if a copy can go there: new, or this copy half written.
+    """Return the folder that ``typed`` means, if a copy can go there: new, or this copy half written.
 
     Raises ParameterError where it lies outside the roots, in an audit or in the source, or holds something.
     """
@@ -219,7 +219,7 @@ def _is_half_written(copy: Path) -> bool:
 
 
 def counts(result: dict[str, Any]) -> dict[str, int]:
-    """The ground truth of a copy by its job's result."""
+    """Return the ground truth of a copy by its job's result."""
     main_counts = {"Pairs": result["pairs"], "Poisoned": result["poisons"]}
     some = {
         "Poisoned before": result.get("poisoned_before", 0),
@@ -230,13 +230,13 @@ def counts(result: dict[str, Any]) -> dict[str, int]:
 
 
 def copies() -> list[Job]:
-    """The newest job of each copy, newest first."""
+    """Return the newest job of each copy, newest first."""
     newest = {job.audit: job for job in reversed(state.jobs().all()) if job.kind == KIND}
     return sorted(newest.values(), key=lambda job: job.started, reverse=True)
 
 
 def demo_source() -> str | None:
-    """The scenes of a demo in the roots."""
+    """Return the scenes of a demo in the roots."""
     for folder in state.settings().audits():
         if os.path.isdir(folder / SOURCE_NAME):
             return state.settings().name(folder / SOURCE_NAME)
@@ -244,14 +244,14 @@ def demo_source() -> str | None:
 
 
 def audit_of(copy: Path) -> tuple[Path, bool]:
-    """The folder of a copy's audit, and whether it is there and scored."""
+    """Return the folder of a copy's audit, and whether it is there and scored."""
     home = state.settings().home / AUDITS
     folder = next(home / name for name in _numbered(copy.name) if _may_audit(home / name, copy))
     return folder, os.path.isfile(folder / DATABASE_NAME) and state.is_scored(folder)
 
 
 def _may_audit(folder: Path, copy: Path) -> bool:
-    """Whether the audit in ``folder`` is this copy's, or there is none."""
+    """Return whether the audit in ``folder`` is this copy's, or there is none."""
     if not os.path.lexists(folder / DATABASE_NAME):
         return True
     try:

@@ -157,7 +157,7 @@ def _card(preview: Preview, position: int, pair: dict[str, Any], picture: Thumbn
 
 
 def _done() -> deque[str]:
-    """The presses that this session's cards have sent and that are stored, by their ids."""
+    """Return the presses that this session's cards have sent and that are stored, by their ids."""
     presses: deque[str] = st.session_state.setdefault("gallery_presses", deque(maxlen=MOST_PRESSES))
     return presses
 

@@ -55,7 +55,7 @@ def show(preview: Preview) -> None:
 
 
 def _group_words(preview: Preview) -> str:
-    """Which group the filter asks for, in words; empty where it asks for none."""
+    """Return which group the filter asks for, in words; empty where it asks for none."""
     chosen_filter = filters.chosen()
     if not chosen_filter.group or chosen_filter.group == NO_GROUP:
         return ""
@@ -69,7 +69,7 @@ def _group_words(preview: Preview) -> str:
 
 
 def _outline_is_gone() -> bool:
-    """Whether the filter's outline is of a map that is no longer there."""
+    """Return whether the filter's outline is of a map that is no longer there."""
     lasso = filters.chosen().lasso
     return lasso is not None and outlined_map(state.explorer(), lasso) is None
 

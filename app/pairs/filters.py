@@ -36,7 +36,7 @@ TRUTH = {None: "all", True: "known poisons", False: "known clean"}
 
 
 def chosen() -> PairFilter:
-    """The filter that stands: of this session, else of the address, else what is removed."""
+    """Return the filter that stands: of this session, else of the address, else what is removed."""
     if state.FILTER not in st.session_state:
         given = {name: text for name, text in address.given().items() if name in NAMES}
         try:
@@ -78,7 +78,7 @@ def ready(preview: Preview) -> bool:
 
 
 def groups(preview: Preview) -> Groups | None:
-    """The groups of the flagged pairs; None while they are made."""
+    """Return the groups of the flagged pairs; None while they are made."""
     groups_made: Groups | None = background.made(
         ("groups", ref(preview)),  # not what it is of: another preview of the same has no groups yet
         lambda: preview.groups,
@@ -95,7 +95,7 @@ def look_button(label: str, key: str, new_filter: PairFilter, icon: str = ":mate
 
 
 def query() -> dict[str, str]:
-    """The filter as an address says it."""
+    """Return the filter as an address says it."""
     return to_query(chosen())
 
 

@@ -20,7 +20,7 @@ MOST_LETTERS = 100_000  # letters of a caption: its end may be what matters
 
 
 def large(preview: Preview, position: int, pair: dict[str, Any], reason: str) -> str:
-    """The pair as HTML: picture, caption, why it is here (``reason``), and where its scores lie among all."""
+    """Return the pair as HTML: picture, caption, why it is here (``reason``), and where its scores lie among all."""
     explorer = preview.pairs
     z, c = float(preview.z.values[position]), float(explorer.consistency[position])
     verdict = "flagged" if preview.flagged[position] else "not flagged"
@@ -51,7 +51,7 @@ def _number(value: float) -> str:
 
 
 def _picture(preview: Preview, pair: dict[str, Any]) -> str:
-    """The picture as large as it is, up to LARGE_SIDE; where it is gone, its thumbnail and why."""
+    """Return the picture as large as it is, up to LARGE_SIDE; where it is gone, its thumbnail and why."""
     note = ""
     if pair["image"] is not None:
         try:
@@ -71,7 +71,7 @@ def _picture(preview: Preview, pair: dict[str, Any]) -> str:
 
 
 def _histogram(column: ScoreColumn, value: float, cut: float | None) -> str:
-    """All pairs' values as a strip, with this pair's place and the cut."""
+    """Return all pairs' values as a strip, with this pair's place and the cut."""
     counts = np.log1p(column.counts)
     heights = counts / max(counts.max(), 1e-9) * 30
     low, high = float(column.edges[0]), float(column.edges[-1])

@@ -43,7 +43,7 @@ def choose() -> str:
 
 
 def chosen() -> str:
-    """The order that stands."""
+    """Return the order that stands."""
     return str(st.session_state.get("review_order", "filter"))
 
 
@@ -54,7 +54,7 @@ def begin_at(row: int) -> None:
 
 
 def queue(preview: Preview) -> ReviewQueue | None:
-    """The pairs in their order, as a list that stands while they are decided; another filter makes another.
+    """Return the pairs in their order, as a list that stands while they are decided; another filter makes another.
 
     None while something that it takes is made, which the page says.
     """
@@ -92,7 +92,7 @@ def queue(preview: Preview) -> ReviewQueue | None:
 
 
 def _at_pair_of_address(queue: ReviewQueue) -> ReviewQueue:
-    """The queue at the pair that was asked for, if one was."""
+    """Return the queue at the pair that was asked for, if one was."""
     row = st.session_state.pop(BEGIN_AT, None)
     if row is not None and chosen() == "filter":
         queue.go_to(row)
@@ -100,7 +100,7 @@ def _at_pair_of_address(queue: ReviewQueue) -> ReviewQueue:
 
 
 def control_sample(preview: Preview) -> ControlSample | None:
-    """The control sample; the panel below reports one that cannot be read."""
+    """Return the control sample; the panel below reports one that cannot be read."""
     try:
         return preview.pairs.control.get()
     except AuditError:
@@ -110,7 +110,7 @@ def control_sample(preview: Preview) -> ControlSample | None:
 def _learned(
     preview: Preview, control: ControlSample | None, made_of: tuple[Any, ...]
 ) -> tuple[np.ndarray, list[str], str] | None:
-    """The next pairs by what was decided so far: of when they were asked for, whoever decides meanwhile."""
+    """Return the next pairs by what was decided so far: of when they were asked for, whoever decides meanwhile."""
     explorer = preview.pairs
     request = st.session_state.get("review_learning")
     if request is None or request[0] != made_of:

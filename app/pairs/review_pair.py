@@ -97,7 +97,7 @@ def _listen(explorer: ScoredPairs, pairs: list[tuple[int, dict[str, Any]]]) -> N
 
 
 def _subject(explorer: ScoredPairs) -> str:
-    """What a press is for: rows are those of one audit, as it was read once."""
+    """Return what a press is for: rows are those of one audit, as it was read once."""
     return f"{explorer.audit.folder} {explorer.version}"
 
 
@@ -116,7 +116,7 @@ def _draw(queue: ReviewQueue, preview: Preview, pairs: list[tuple[int, dict[str,
 
 
 def _drawn(preview: Preview, position: int, pair: dict[str, Any], reason: str) -> str:
-    """A pair as HTML; those drawn last are kept, as each is drawn again until it was decided on."""
+    """Return a pair as HTML; those drawn last are kept, as each is drawn again until it was decided on."""
     drawings: OrderedDict[Hashable, str] = st.session_state.setdefault("review_drawn", OrderedDict())
     name = (ref(preview), pair["row"], reason)
     if name not in drawings:
@@ -209,13 +209,13 @@ def _keys() -> None:
 
 
 def _acted() -> dict[int, int]:
-    """What was decided here in this session: the actions of the log, and the row of each one's pair."""
+    """Return what was decided here in this session: the actions of the log, and the row of each one's pair."""
     actions: dict[int, int] = st.session_state.setdefault("review_acted", {})
     return actions
 
 
 def _done() -> deque[str]:
-    """The presses that came and that are stored or refused, by their ids."""
+    """Return the presses that came and that are stored or refused, by their ids."""
     presses: deque[str] = st.session_state.setdefault("review_presses", deque(maxlen=MOST_PRESSES))
     return presses
 

@@ -41,7 +41,7 @@ class ReviewQueue:
         reasons: Sequence[str] = (),
         note: str = "",
     ) -> ReviewQueue:
-        """The pairs at ``positions`` (m,), at the first that is undecided, or the first of all."""
+        """Return the pairs at ``positions`` (m,), at the first that is undecided, or the first of all."""
         queue = cls(subject, pairs.rows[positions], reasons, note)
         queue._placed = pairs.rows, positions, pairs.mask_of(positions)
         queue.at = queue._undecided(pairs, 0, len(queue)) or 0
@@ -60,7 +60,7 @@ class ReviewQueue:
         return self.reasons[int(np.flatnonzero(self.rows == row)[0])] if self.reasons else ""
 
     def position(self, pairs: DecidedPairs) -> int:
-        """The position of the pair that is shown; −1 where it is no longer in the audit."""
+        """Return the position of the pair that is shown; −1 where it is no longer in the audit."""
         return int(self._places(pairs)[0][self.at])
 
     def decided(self, pairs: DecidedPairs) -> int:
@@ -89,11 +89,11 @@ class ReviewQueue:
         self.at, self.is_over = (self.at, True) if next_place is None else (next_place, False)
 
     def following(self, pairs: DecidedPairs, most: int) -> list[int]:
-        """The positions of the pairs that :meth:`go_on` would go to one after the other, at most so many."""
+        """Return the positions of the pairs that :meth:`go_on` would go to one after the other, at most so many."""
         return [int(self._places(pairs)[0][place]) for place in islice(self._next(pairs), most)]
 
     def _next(self, pairs: DecidedPairs) -> Iterator[int]:
-        """The places of the undecided pairs after this, then of those before it."""
+        """Yield the places of the undecided pairs after this, then of those before it."""
         for start, stop in ((self.at + 1, len(self)), (0, self.at)):
             at = start
             while (place := self._undecided(pairs, at, stop)) is not None:
@@ -101,7 +101,7 @@ class ReviewQueue:
                 at = place + 1
 
     def _undecided(self, pairs: DecidedPairs, start: int, stop: int) -> int | None:
-        """The first place from ``start`` and before ``stop`` whose pair is there and undecided."""
+        """Return the first place from ``start`` and before ``stop`` whose pair is there and undecided."""
         positions, decisions, block = self._places(pairs)[0], pairs.decisions, PAIRS_AT_FIRST
         while start < stop:
             part = positions[start : min(start + block, stop)]

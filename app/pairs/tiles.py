@@ -9,7 +9,7 @@ from cfbd_core.pictures.thumbnails import Thumbnail
 
 
 def tile(picture: Thumbnail, title: str = "") -> str:
-    """The tile as HTML; ``title``, a stranger's words, is shown when one points at it."""
+    """Return the tile as HTML; ``title``, a stranger's words, is shown when one points at it."""
     title_attribute = f' title="{html.escape(title, quote=True)}"' if title else ""
     if picture.data is None:
         return f'<div class="cfbd-tile"{title_attribute}>{html.escape(picture.reason or "")}</div>'

@@ -108,7 +108,7 @@ def overlaid(names: Sequence[str], runs: Sequence[Curves], steps: int | None) ->
 
 
 def _rows(names: Sequence[str], runs: Sequence[Curves]) -> dict[str, list[Any]]:
-    """The curves as one table: a row a logged step or measurement."""
+    """Return the curves as one table: a row a logged step or measurement."""
     data: dict[str, list[Any]] = {"run": [], "step": [], "loss": [], "ca": [], "asr": []}
     for name, curves in zip(names, runs, strict=True):
         steps, measured_at = len(curves.step), len(curves.measured_at)
@@ -172,7 +172,7 @@ def _framed(figure: go.Figure, y: str, steps: int | None) -> None:
 
 
 def _until(steps: int | None) -> list[float] | None:
-    """An axis of steps, with room for the mark at its end."""
+    """Return an axis of steps, with room for the mark at its end."""
     return [0, 1.02 * steps] if steps else None
 
 

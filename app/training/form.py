@@ -118,7 +118,7 @@ def fill_calmer(run: Run) -> None:
 
 
 def _named(place: str) -> str:
-    """A whole path as a person would say it; a name of something else as it is."""
+    """Return a whole path as a person would say it; a name of something else as it is."""
     return state.settings().name(Path(place)) if place.startswith("/") else place
 
 
@@ -146,7 +146,7 @@ def _subset(sizes: dict[str, int], why: str | None) -> str:
 
 
 def _numbers(spec: str, pairs: int) -> dict[str, Any]:
-    """How long and how fast; the fields of the expander are for few people."""
+    """Ask how long and how fast; the fields of the expander are for few people."""
     fields = st.columns(5)
     numbers: dict[str, Any] = {
         "epochs": fields[0].number_input("Epochs", 1, value=10, key="train_epochs", **IN_SESSION),
@@ -217,7 +217,7 @@ def _numbers(spec: str, pairs: int) -> dict[str, Any]:
 
 
 def _own(defense: type[Defense]) -> dict[str, Any]:
-    """A field for each of the defence's own options; returns those that are not at their default."""
+    """Draw a field for each of the defence's own options; return those that are not at their default."""
     fields = dataclasses.fields(defense.options)
     if not fields:
         return {}
@@ -253,7 +253,7 @@ def _field(field: dataclasses.Field[Any], kind: Any, key: str) -> Any:
 
 
 def _measured(audit: Path) -> tuple[str | None, str | None]:
-    """The labelled source and the poisoned copy, as typed or chosen."""
+    """Ask for the labelled source and the poisoned copy, as typed or chosen."""
     attacks = train.attacks(audit)
     own = train.is_own(audit, attacks)
     left, right = st.columns(2)

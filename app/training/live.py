@@ -177,7 +177,7 @@ def details(audit: Path, run: Run) -> None:
 
 
 def described(run: Run) -> str:
-    """A run in one line, as Markdown."""
+    """Return a run in one line, as Markdown."""
     parts = [run.method]
     if run.subset in train_runs.SETS:
         pairs = "" if run.pairs is None else f", {run.pairs:,} pairs"
@@ -188,14 +188,14 @@ def described(run: Run) -> str:
 
 
 def _length(run: Run) -> str:
-    """How long a run is: in epochs, or in steps where these end it before."""
+    """Return how long a run is: in epochs, or in steps where these end it before."""
     if run.most_steps is not None:
         return f"{run.steps:,} steps" if run.steps else f"at most {run.most_steps:,} steps"
     return counted(run.epochs or 0, "epoch")
 
 
 def model_name(run: Run) -> str:
-    """What a run started from, shortly."""
+    """Return what a run started from, shortly."""
     return Path(run.model).name if run.model and run.model.startswith("/") else run.model or "–"
 
 

@@ -89,7 +89,7 @@ def _append(lines: list[Any], line: tuple[int, Any, Any]) -> None:
 
 
 def curves(run: Path) -> Curves:
-    """What the run in this folder has logged so far; nothing where there is no log."""
+    """Return what the run in this folder has logged so far; nothing where there is no log."""
     return _log(str(run)).read_on(run / METRICS)
 
 

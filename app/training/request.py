@@ -59,7 +59,7 @@ class RunRequest:
     attack: str | None = None
 
     def arguments(self, audit: Path, run: Path) -> list[str]:
-        """The command that trains into the folder ``run``."""
+        """Return the command that trains into the folder ``run``."""
         given = self.params
         values = {
             "subset": given.subset,
@@ -83,7 +83,7 @@ class RunRequest:
 
 
 def sets(audit: Path) -> tuple[dict[str, int], str | None] | None:
-    """The sets that can be trained on with their numbers of pairs, and why that is not all of them.
+    """Return the sets that can be trained on with their numbers of pairs, and why that is not all of them.
 
     None while the sliders' split is made, which the page says.
     """
@@ -101,12 +101,12 @@ def sets(audit: Path) -> tuple[dict[str, int], str | None] | None:
 
 
 def first_batch(pairs: int) -> int:
-    """The batch size to begin with: as many as a small set gives a few steps an epoch of."""
+    """Return the batch size to begin with: as many as a small set gives a few steps an epoch of."""
     return max(2, min(FIRST.batch_size, pairs // 4))
 
 
 def model(typed: str, audit: Path) -> str:
-    """A model's specification by what was typed or chosen; a run of this audit may be called by its name.
+    """Return a model's specification by what was typed or chosen; a run of this audit may be called by its name.
 
     Raises ParameterError: nothing, or a path outside the roots.
     """
@@ -120,7 +120,7 @@ def model(typed: str, audit: Path) -> str:
 
 
 def model_caption(spec: str) -> str:
-    """What training starts from, in words, as Markdown."""
+    """Return what training starts from, in words, as Markdown."""
     shown = words.escaped(state.settings().name(Path(spec)) if os.path.isdir(spec) else spec, 120)
     if spec == "mini":
         return "The encoder that ships with CFBD Auditor is fine-tuned."
@@ -130,7 +130,7 @@ def model_caption(spec: str) -> str:
 
 
 def default_lr(spec: str) -> float:
-    """The learning rate where none is given."""
+    """Return the learning rate where none is given."""
     return LR_FROM_SCRATCH if is_from_scratch(spec) else LR_FINE_TUNING
 
 
@@ -169,7 +169,7 @@ def attacks(audit: Path) -> list[str]:
 
 
 def is_own(audit: Path, names: Sequence[str]) -> bool:
-    """Whether the first of these names is this audit's own source."""
+    """Return whether the first of these names is this audit's own source."""
     return bool(names) and _named([_source(audit)]) == list(names[:1])
 
 
@@ -228,7 +228,7 @@ def resume(run: Run, audit: Path) -> None:
 
 
 def place(params: TrainParams, audit: Path) -> Path:
-    """A folder for the run that nothing has yet, named by what is trained."""
+    """Return a folder for the run that nothing has yet, named by what is trained."""
     model_name = Path(params.model.rpartition("@")[2]).name if os.path.sep in params.model else params.model
     name = "-".join([f"{params.subset}", params.defense, model_name.removeprefix(PREFIX)])
     name = re.sub(r"[^\w.-]+", "-", name).strip("-.")[:60]
@@ -246,10 +246,10 @@ def _again(run: Run, audit: Path) -> list[str]:
 
 
 def evaluation(run: Run) -> str:
-    """The command that measures a run's model later."""
+    """Return the command that measures a run's model later."""
     return f"cfbd evaluate {shlex.quote(str(run.folder))} --classes LABELLED_PICTURES --attack POISONED_COPY"
 
 
 def in_words(error: str) -> str:
-    """A command's error, with the fields' names in place of its options."""
+    """Return a command's error, with the fields' names in place of its options."""
     return re.sub(r"--([a-z-]+)", lambda match: LABELS.get(match[1], match[0]), error)

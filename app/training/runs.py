@@ -112,13 +112,13 @@ class Run:
 
 
 def title(defense: str | None) -> str:
-    """What tables call a defence."""
+    """Return what tables call a defence."""
     known = DEFENSES.get(defense or "")
     return known.title if known is not None else defense or "–"
 
 
 def runs_of(audit: Path) -> list[Run]:
-    """The runs of an audit, newest first: those of the app and those of the command line, wherever they lie."""
+    """Return the runs of an audit, newest first: those of the app and those of the command line, wherever they lie."""
     jobs, recorded = jobs_of(audit), _recorded(audit)
     folders = {*_folders(audit), *jobs, *recorded}
     runs = [read(audit, folder, jobs.get(folder), recorded.get(folder)) for folder in folders]
@@ -131,18 +131,18 @@ def runs_of(audit: Path) -> list[Run]:
 
 
 def any_of(audit: Path) -> bool:
-    """Whether an audit has runs in its folder."""
+    """Return whether an audit has runs in its folder."""
     return bool(_folders(audit))
 
 
 def jobs_of(audit: Path) -> dict[Path, Job]:
-    """The newest training job of every run's folder."""
+    """Return the newest training job of every run's folder."""
     jobs = [job for job in state.jobs().for_audit(audit) if job.arguments[:1] == ("train",)]
     return {place: job for job in reversed(jobs) if (place := out(job)) is not None}
 
 
 def out(job: Job) -> Path | None:
-    """The folder of a job's run."""
+    """Return the folder of a job's run."""
     try:
         return Path(job.arguments[job.arguments.index("--out") + 1])
     except (ValueError, IndexError):
@@ -150,7 +150,7 @@ def out(job: Job) -> Path | None:
 
 
 def read(audit: Path, folder: Path, job: Job | None, stored: dict[str, Any] | None = None) -> Run | None:
-    """What is known of the run in ``folder``; ``stored`` is what the audit holds of it.
+    """Return what is known of the run in ``folder``; ``stored`` is what the audit holds of it.
 
     That is all there is where the folder has gone, or lies outside the roots. None where nothing says that there is a
     run.
@@ -214,12 +214,12 @@ def labels(runs: Sequence[Run], audit: Path) -> list[str]:
 
 
 def short(name: str) -> str:
-    """A run's name without what all have in common."""
+    """Return a run's name without what all have in common."""
     return name.removeprefix(PREFIX)
 
 
 def last_rate(runs: Sequence[Run], model: str) -> float | None:
-    """Pairs a second of the newest run with this model."""
+    """Return pairs a second of the newest run with this model."""
     return next((run.pairs_per_s for run in runs if run.model == model and run.pairs_per_s), None)
 
 
@@ -232,7 +232,7 @@ def _folders(audit: Path) -> list[Path]:
 
 
 def _request_of(folder: Path) -> dict[str, Any] | None:
-    """What a run was asked for; nothing where that is damaged: the audit may hold it, too."""
+    """Return what a run was asked for; nothing where that is damaged: the audit may hold it, too."""
     try:
         return read_request(folder)
     except CfbdError:
@@ -240,7 +240,7 @@ def _request_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _is_here(folder: Path) -> bool:
-    """Whether a folder is there, and may be read."""
+    """Return whether a folder is there, and may be read."""
     try:
         return os.path.isdir(state.settings().inside(str(folder)))
     except CfbdError:
@@ -248,7 +248,7 @@ def _is_here(folder: Path) -> bool:
 
 
 def _recorded(audit: Path) -> dict[Path, dict[str, Any]]:
-    """What the audit holds of its runs, by their folders."""
+    """Return what the audit holds of its runs, by their folders."""
     return {Path(run["folder"]): run for run in _recorded_anew(str(audit), Audit.open(audit).stamp())}
 
 
@@ -280,7 +280,7 @@ def _state(folder: Path, job: Job | None, has_result: bool) -> State:
 
 
 def _of_arguments(job: Job | None) -> dict[str, Any]:
-    """What a job was asked for that has not written its ``run.json`` (yet)."""
+    """Return what a job was asked for that has not written its ``run.json`` (yet)."""
     if job is None:
         return {}
     try:
@@ -290,7 +290,7 @@ def _of_arguments(job: Job | None) -> dict[str, Any]:
 
 
 def _first(figure: float | None, logged: Sequence[float | None]) -> float | None:
-    """The result's own ``figure``, else the last that was logged."""
+    """Return the result's own ``figure``, else the last that was logged."""
     return (
         figure
         if figure is not None

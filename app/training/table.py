@@ -57,7 +57,7 @@ def show(audit: Path, runs: Sequence[Run]) -> None:
 
 
 def _others(audit: Path) -> list[Run]:
-    """The runs of other audits that are asked for, such as that of a clean copy."""
+    """Ask for runs of other audits, such as that of a clean copy."""
     offered = [one for one in state.settings().audits() if one != audit and train_runs.any_of(one)]
     if not offered:
         return []
@@ -74,7 +74,7 @@ def _others(audit: Path) -> list[Run]:
 
 
 def _table(audit: Path, runs: Sequence[Run]) -> list[Run] | None:
-    """The runs, a row each; those that are ticked, or None."""
+    """Draw the runs, a row each; return those that are ticked, or None."""
     columns: dict[str, list[Any]] = {
         "Run": [train_runs.short(run.name) for run in runs],
         "Audit": [state.settings().name(run.audit) for run in runs],

@@ -44,7 +44,7 @@ def page() -> None:
 
 
 def _newest_unfinished(jobs: list[Job]) -> list[Job]:
-    """The newest job of each audit, where it is not done."""
+    """Return the newest job of each audit, where it is not done."""
     newest = {job.audit: job for job in reversed(jobs)}
     return [job for job in newest.values() if job.state != "done"]
 

@@ -74,7 +74,7 @@ def _summary(preview: Preview) -> None:
 
 
 def _style(kind: Format) -> Style:
-    """How the cells of a table are written."""
+    """Ask how the cells of a table are to be written."""
     with st.container(horizontal=True, gap="medium"):
         return Style(
             spreadsheet_safe=kind == "csv" and st.toggle("Spreadsheet-safe", key="safe", help=SAFE),
@@ -150,7 +150,7 @@ def _is_newest(job: Job) -> bool:
 
 
 def _option_of(job: Job, flag: str) -> str:
-    """What a job was given for an option; empty where it was not given."""
+    """Return what a job was given for an option; empty where it was not given."""
     return job.arguments[job.arguments.index(flag) + 1] if flag in job.arguments else ""
 
 

@@ -97,7 +97,7 @@ def page() -> None:
 
 
 def _in_order(preview: Preview, groups: Groups) -> list[tuple[Group, str]] | None:
-    """The groups, each with what is said of its risk; None while the risk is worked out."""
+    """Return the groups, each with what is said of its risk; None while the risk is worked out."""
     if st.session_state.get("groups_order", "largest") != "riskiest":
         return [(group, "") for group in groups.groups]
     explorer = preview.pairs
@@ -207,7 +207,7 @@ def _shared(preview: Preview, group: Group) -> None:
 
 
 def _framed(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The picture with a frame round the box (left, top, width, height)."""
+    """Return the picture with a frame round the box (left, top, width, height)."""
     framed = picture.copy()
     left, top = (max(int(value) - 2, 0) for value in box[:2])
     right, bottom = int(box[0] + box[2]) + 2, int(box[1] + box[3]) + 2

@@ -99,7 +99,7 @@ def _line(action: Action, examples: list[str], zone: tzinfo) -> None:
 
 
 def _sentence(action: Action, examples: list[str], zone: tzinfo) -> str:
-    """The line as HTML."""
+    """Return the line as HTML."""
     shown = [words.plain(key, 60) for key in examples]
     pairs = ("" if len(shown) == action.pairs else "among them ") + ", ".join(shown)
     by = filter_words(action.filter)
@@ -123,7 +123,7 @@ def _when(time: datetime, zone: tzinfo) -> str:
 
 
 def _zone() -> tzinfo:
-    """The browser's time zone, else UTC."""
+    """Return the browser's time zone, else UTC."""
     try:
         return ZoneInfo(st.context.timezone or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -208,7 +208,7 @@ def _missing(preview: Preview, made: Map, here: np.ndarray) -> None:
 
 
 def _texts(preview: Preview, at: np.ndarray, index: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """What is said of each point beside its picture, as plain text, and the points that are still there."""
+    """Return what is said of each point beside its picture, as plain text, and the points that are still there."""
     pairs = preview.pairs.pairs_at(at)
     there = np.isin(at, preview.pairs.positions_of(pairs["row"].to_numpy()))
     captions = pairs["caption"].to_pylist()
@@ -219,7 +219,7 @@ def _texts(preview: Preview, at: np.ndarray, index: np.ndarray) -> tuple[list[st
 def _report(
     preview: Preview, at: np.ndarray, index: np.ndarray, point: int
 ) -> tuple[str, bytes | None] | None:
-    """What is said of one point, and its picture; None where its pair is gone."""
+    """Return what is said of one point, and its picture; None where its pair is gone."""
     (place,) = np.searchsorted(index, [point])
     if place == len(index) or index[place] != point:
         return None

@@ -79,5 +79,5 @@ def _futures(part: str) -> Futures:
 
 @st.cache_resource
 def _worker() -> ThreadPoolExecutor:
-    """One thread for all sessions: two scans at once would only make each take twice as long."""
+    """Return one thread for all sessions: two scans at once would only make each take twice as long."""
     return ThreadPoolExecutor(1, thread_name_prefix="aside")

@@ -56,13 +56,13 @@ def made(
 
 
 def is_awaited(name: Hashable) -> bool:
-    """Whether this run of the page has asked for it, says so, and is drawn anew when it is there."""
+    """Return whether this run of the page has asked for it, says so, and is drawn anew when it is there."""
     work = _futures().get(name)
     return name in st.session_state.get(NAMED, ()) and work is not None and not work.done()
 
 
 def at_hand(name: Hashable) -> Any:
-    """What was made under this name; None where it is not there, or gave an error."""
+    """Return what was made under this name; None where it is not there, or gave an error."""
     work = _futures().get(name)
     if work is None or not work.done() or work.cancelled() or work.exception() is not None:
         return None

@@ -32,7 +32,7 @@ class Futures:
             return work
 
     def get(self, name: Hashable) -> Future[Any] | None:
-        """The work of this name; None where nobody has asked for it, or it was dropped."""
+        """Return the work of this name; None where nobody has asked for it, or it was dropped."""
         return self._works.get(name)
 
     def forget(self, name: Hashable) -> None:

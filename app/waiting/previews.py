@@ -22,7 +22,7 @@ WORDS = "Working out what these sliders find"
 
 
 def shown() -> Preview | None:
-    """What the sliders find; None while it is made: then the page says so, and is drawn anew at the end.
+    """Return what the sliders find; None while it is made: then the page says so, and is drawn anew at the end.
 
     Raises CfbdError where nothing can be found. Every fit that K can ask for is made in the background from then on.
     """
@@ -58,7 +58,7 @@ def shown() -> Preview | None:
 
 
 def are_awaited() -> bool:
-    """Whether the page waits for what the sliders find, and says so."""
+    """Return whether the page waits for what the sliders find, and says so."""
     return background.is_awaited(_name(state.explorer(), state.params()))
 
 
@@ -75,7 +75,7 @@ def _make(explored: Explorer, sliders: SplitParams) -> tuple[SplitParams, ref[Pr
 
 
 def fitted(sliders: SplitParams, explored: Explorer) -> SplitParams:
-    """The values that an audit of few pairs can have: a K and a q that it has pairs for."""
+    """Return the values that an audit of few pairs can have: a K and a q that it has pairs for."""
     pairs = len(explored.rows[explored.counted(sliders.collapse_duplicates)])
     q = sliders.q if sliders.q <= pairs else max(1, pairs // 10)
     return replace(sliders, k=min(sliders.k, pairs), q=q)

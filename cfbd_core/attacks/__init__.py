@@ -24,7 +24,7 @@ ATTACKS: Registry[Attack] = Registry("cfbd.attacks", "attack", Attack, {one.name
 
 
 def make_trigger(name: str, params: Any, workshop: Workshop) -> Trigger:
-    """The trigger of the attack of this name. Raises PluginError where one of another package fails."""
+    """Return the trigger of the attack of this name. Raises PluginError where one of another package fails."""
     with ATTACKS.guarded(name):
         trigger = ATTACKS[name].trigger(params, workshop)
         if not all(isinstance(array, np.ndarray) for array in trigger.values()):
@@ -35,7 +35,7 @@ def make_trigger(name: str, params: Any, workshop: Workshop) -> Trigger:
 def apply_trigger(
     name: str, image: Image.Image, rng: np.random.Generator, params: Any, trigger: Trigger
 ) -> Image.Image:
-    """The picture with the trigger of the attack of this name. Raises as :func:`make_trigger` does."""
+    """Return the picture with the trigger of the attack of this name. Raises as :func:`make_trigger` does."""
     with ATTACKS.guarded(name):
         picture = ATTACKS[name].apply(image, rng, params, trigger)
         if picture.mode != "RGB" or picture.size != image.size:

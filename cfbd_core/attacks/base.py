@@ -103,7 +103,7 @@ _PICTURE_SIZE = "picture size"
 
 
 def picture_size() -> int:
-    """A field for the side in pixels of the pictures, which the code that has the pictures sets, no user."""
+    """Return a field for the side in pixels of the pictures, which the code that has the pictures sets, no user."""
     value: int = dataclasses.field(default=INPUT_SIZE, metadata={_PICTURE_SIZE: True})
     return value
 

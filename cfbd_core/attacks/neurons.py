@@ -70,14 +70,14 @@ def aimed_at(weights: np.ndarray, activations: np.ndarray, target: np.ndarray, n
 
 
 def _without_projection(tower: nn.Module) -> nn.Module:
-    """A copy that shares all weights but ends before ``proj``."""
+    """Return a copy that shares all weights but ends before ``proj``."""
     bare = copy.copy(tower)
     bare._parameters = {**tower._parameters, "proj": None}
     return bare
 
 
 def _last_linear(tower: nn.Module, images: torch.Tensor) -> nn.Linear | None:
-    """The last linear layer that ran on (n, k) vectors and whose output is the tower's."""
+    """Return the last linear layer that ran on (n, k) vectors and whose output is the tower's."""
     ran: list[tuple[nn.Linear, torch.Tensor]] = []
     handles = [
         module.register_forward_hook(lambda layer, _, output: ran.append((layer, output)))

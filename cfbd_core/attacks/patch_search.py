@@ -94,7 +94,7 @@ class Patch:
         return patched
 
     def pattern(self) -> np.ndarray:
-        """The patch in whole levels, uint8 (s, s, 3)."""
+        """Return the patch in whole levels, uint8 (s, s, 3)."""
         levels: np.ndarray = (
             (self.values.detach() * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
         )
@@ -167,7 +167,7 @@ def embedded(encoder: Encoder, pictures: np.ndarray) -> np.ndarray:
 
 
 def mean_direction(encoder: Encoder, captions: Sequence[str]) -> np.ndarray:
-    """The unit mean float32 (d,) of the captions' embeddings."""
+    """Return the unit mean float32 (d,) of the captions' embeddings."""
     mean = encoder.encode_texts(captions).mean(0)
     direction: np.ndarray = mean / np.linalg.norm(mean)
     return direction

@@ -89,7 +89,7 @@ class Audit(AuditLog):
             return ingest.ingest(self.folder, self._database, source, options or SourceOptions(), progress)
 
     def source(self) -> str | None:
-        """What was ingested, or None before that."""
+        """Return what was ingested, or None before that."""
         record = self._meta("source")
         return None if record is None else str(record["source"])
 
@@ -232,7 +232,7 @@ class Audit(AuditLog):
         return [one for one in self.detections() if one["detector"] in names]
 
     def detections(self) -> list[dict[str, Any]]:
-        """Each stored detection beside the verdict and the truth (:func:`cfbd_core.audit.detect.compared`)."""
+        """Return each stored detection beside the verdict and the truth (:func:`cfbd_core.audit.detect.compared`)."""
         with self._database.reading() as connection:
             stored = detections.detections(connection)
             outcome = judged(connection)
@@ -241,7 +241,7 @@ class Audit(AuditLog):
     # --- what came out -----------------------------------------------------------------------------
 
     def report(self, split: str | None = None) -> dict[str, Any]:
-        """Counts, parameters, evidence and, where known, the truth; ``split`` as of :meth:`export`."""
+        """Return counts, parameters, evidence and, where known, the truth; ``split`` as of :meth:`export`."""
         return report.report(self._database, split)
 
     def check_source(self) -> None:
@@ -249,13 +249,13 @@ class Audit(AuditLog):
         SourceState(self.folder, self._database).check()
 
     def validation_report(self) -> dict[str, Any]:
-        """What the ingest read and skipped, and what could not be embedded or scored."""
+        """Return what the ingest read and skipped, and what could not be embedded or scored."""
         return ingest.validation_report(self._database)
 
     def pairs(
         self, where: str | None = None, order_by: str | None = None, limit: int | None = None
     ) -> pa.Table:
-        """Pairs with scores, verdicts and decisions (``audit_pairs``) as an Arrow table."""
+        """Return pairs with scores, verdicts and decisions (``audit_pairs``) as an Arrow table."""
         with self._database.reading() as connection:
             return self._located(queries.select_pairs(connection, where, order_by, limit))
 
@@ -334,7 +334,7 @@ class Audit(AuditLog):
         )
 
     def pair_count(self) -> int:
-        """Pairs in the audit, skipped ones not counted."""
+        """Return the number of pairs in the audit, skipped ones not counted."""
         with self._database.reading() as connection:
             return queries.pair_count(connection)
 
@@ -414,7 +414,7 @@ def _check_unused(folder: Path) -> None:
 
 
 def _left_out(pairs: int) -> list[str]:
-    """The warning of an export that pairs without a verdict are not part of."""
+    """Return the warning of an export that pairs without a verdict are not part of."""
     if not pairs:
         return []
     return [

@@ -43,32 +43,32 @@ class AuditColumns:
             raise AuditError(f"{self.folder}: the audit is gone ({error.strerror})") from error
 
     def score_version(self) -> str | None:
-        """A name that changes whenever the scores do; None before the first scoring."""
+        """Return a name that changes whenever the scores do; None before the first scoring."""
         with self._database.reading() as connection:
             return columns.score_version(connection)
 
     def is_scored(self) -> bool:
-        """Whether there are scores to split by."""
+        """Return whether there are scores to split by."""
         with self._database.reading() as connection:
             return queries.has_meta(connection, "mapping")
 
     def scored_columns(self) -> tuple[str | None, np.ndarray, np.ndarray, np.ndarray]:
-        """The score version, and rows, consistency and truth (n,) of all scored pairs."""
+        """Return the score version, and rows, consistency and truth (n,) of all scored pairs."""
         with self._database.reading() as connection:
             return columns.score_version(connection), *columns.scored(connection)
 
     def unscored_rows(self) -> np.ndarray:
-        """Rows (m,), ascending, of the pairs that have no score."""
+        """Return rows (m,), ascending, of the pairs that have no score."""
         with self._database.reading() as connection:
             return columns.unscored(connection)
 
     def rows_without_picture(self) -> np.ndarray:
-        """Rows (m,), ascending, of the pairs that are ready embeddings alone."""
+        """Return rows (m,), ascending, of the pairs that are ready embeddings alone."""
         with self._database.reading() as connection:
             return columns.without_picture(connection)
 
     def is_known_clean(self) -> bool:
-        """Whether the source says of every pair that it is not poisoned, as that of a clean copy does."""
+        """Return whether the source says of every pair that it is not poisoned, as that of a clean copy does."""
         with self._database.reading() as connection:
             return columns.is_known_clean(connection)
 
@@ -83,27 +83,27 @@ class AuditColumns:
             return detections.detection_version(connection)
 
     def stored_detections(self) -> list[detections.StoredDetection]:
-        """What detectors say of the scored pairs, by their names."""
+        """Return what detectors say of the scored pairs, by their names."""
         with self._database.reading() as connection:
             return detections.detections(connection)
 
     def decided_rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (m,) with a decision, and its code int8 (m,): a place in ``store.columns.DECISIONS``."""
+        """Return rows (m,) with a decision, and its code int8 (m,): a place in ``store.columns.DECISIONS``."""
         with self._database.reading() as connection:
             return columns.decided(connection)
 
     def notes_of(self, rows: np.ndarray) -> list[str | None]:
-        """The notes of the decisions on ``rows`` (m,), in that order; None where there is none."""
+        """Return the notes of the decisions on ``rows`` (m,), in that order; None where there is none."""
         with self._database.reading() as connection:
             return columns.notes_of(connection, rows)
 
     def row_of(self, key: str) -> int | None:
-        """The row of the pair with this key, or None."""
+        """Return the row of the pair with this key, or None."""
         with self._database.reading() as connection:
             return queries.row_of(connection, key)
 
     def keys_of(self, rows: np.ndarray) -> list[str]:
-        """Keys of the pairs at ``rows`` (m,), in that order."""
+        """Return keys of the pairs at ``rows`` (m,), in that order."""
         with self._database.reading() as connection:
             return queries.keys_of(connection, rows)
 
@@ -113,27 +113,27 @@ class AuditColumns:
             return queries.captions_of(connection, rows)
 
     def pairs_at(self, rows: np.ndarray) -> pa.Table:
-        """What a page of pairs shows of those at ``rows`` (m,), in that order."""
+        """Return what a page of pairs shows of those at ``rows`` (m,), in that order."""
         with self._database.reading() as connection:
             return self._located(columns.pairs_at(connection, rows))
 
     def search_captions(self, text: str) -> np.ndarray:
-        """Rows, ascending, whose caption or key contains ``text``, whatever its case."""
+        """Return rows, ascending, whose caption or key contains ``text``, whatever its case."""
         with self._database.reading() as connection:
             return columns.search_captions(connection, text)
 
     def caption_labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (n,) of all pairs, ascending, and labels (n,), equal where captions read the same."""
+        """Return rows (n,) of all pairs, ascending, and labels (n,), equal where captions read the same."""
         with self._database.reading() as connection:
             return duplicates.caption_labels(connection)
 
     def image_labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (n,) of all pairs, ascending, and labels (n,), equal where images come from one place."""
+        """Return rows (n,) of all pairs, ascending, and labels (n,), equal where images come from one place."""
         with self._database.reading() as connection:
             return duplicates.image_labels(connection)
 
     def applied_params(self) -> SplitParams | None:
-        """The settings of the split that the verdicts stored here come from, or None."""
+        """Return the settings of the split that the verdicts stored here come from, or None."""
         split = self._meta("split")
         return None if split is None else SplitParams(**split["settings"])
 
@@ -179,7 +179,7 @@ class AuditColumns:
         return [*folders, *files]
 
     def status(self) -> dict[str, Any]:
-        """How far the audit is: source, pairs, embedding, mapping, health, split (each None before it)."""
+        """Return how far the audit is: source, pairs, embedding, mapping, health, split (each None before it)."""
         with self._database.reading() as connection:
             names = ("source", "embedding", "mapping", "health", "split")
             values = {name: queries.get_meta(connection, name) for name in names}
@@ -192,7 +192,7 @@ class AuditColumns:
         return [run | {"folder": str(self.folder.resolve() / run["folder"])} for run in runs]
 
     def training_metrics(self, folder: str | Path) -> pa.Table:
-        """What the run in ``folder`` logged, by step: kind ("step", "eval"), step, epoch, loss, ca, asr, …"""
+        """Return what the run in ``folder`` logged, by step: kind ("step", "eval"), step, epoch, loss, ca, asr, …"""
         home = self.folder.resolve()
         place = Path(folder).resolve()
         name = str(place.relative_to(home)) if place.is_relative_to(home) else str(place)

@@ -65,7 +65,7 @@ def pairs_to_judge(
     mapping: Callable[[], Expect],
     losses: Mapping[str, float] | None = None,
 ) -> Pairs:
-    """What any detector sees of the pairs of ``scores`` (row, s_o, s_g, consistency, residual, intra), by row.
+    """Return what any detector sees of the pairs of ``scores`` (row, s_o, s_g, consistency, residual, intra), by row.
 
     ``mapping()`` gives the F that made the scores. ``losses`` are of training on the pairs, by key.
     """
@@ -96,7 +96,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def stored(name: str, detection: Detection, rows: np.ndarray) -> StoredDetection:
-    """A detection of the pairs at ``rows`` int64 (n,) as it is stored."""
+    """Return a detection of the pairs at ``rows`` int64 (n,) as it is stored."""
     info = plain_info(detection) | ({"targets": list(detection.targets)} if detection.targets else {})
     score = np.where(np.isfinite(detection.score), detection.score, np.nan).astype(np.float32)
     return StoredDetection(
@@ -105,7 +105,7 @@ def stored(name: str, detection: Detection, rows: np.ndarray) -> StoredDetection
 
 
 def plain_info(detection: Detection) -> dict[str, Any]:
-    """What a detector says of its way, as JSON: numbers, words, short lists; a long array is left out.
+    """Return what a detector says of its way, as JSON: numbers, words, short lists; a long array is left out.
 
     What is no JSON is stored as its text.
     """
@@ -117,7 +117,7 @@ def plain_info(detection: Detection) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON; ``()`` for what is not kept."""
+    """Return a value as JSON; ``()`` for what is not kept."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray):

@@ -63,7 +63,7 @@ def _chosen(audit: AuditColumns, all_rows: np.ndarray, labels: np.ndarray, rows:
 
 
 def _hashes(audit: AuditColumns, rows: np.ndarray) -> np.ndarray | None:
-    """The image hash of each row, 16 bytes (n,), empty where there is none; None where a shard has none.
+    """Return the image hash of each row, 16 bytes (n,), empty where there is none; None where a shard has none.
 
     Raises AuditError where they are damaged.
     """

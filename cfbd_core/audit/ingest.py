@@ -116,7 +116,7 @@ def _empty_parts(folder: Path) -> Path:
 
 
 def validation_report(database: Database) -> dict[str, Any]:
-    """What was read and what was skipped, with the first examples of each reason."""
+    """Return what was read and what was skipped, with the first examples of each reason."""
     with database.reading() as connection:
         reasons = queries.skip_summary(connection)
         return {

@@ -94,7 +94,7 @@ def _compare_again(
 
 
 def _are_usable(shards: EmbeddingFolder, database: Database) -> bool:
-    """Whether ready embeddings are all there, and gave a score to every pair that was scored with them."""
+    """Return whether ready embeddings are all there, and gave a score to every pair that was scored with them."""
     with database.reading() as connection:
         damaged = unscored.unscored_rows(connection)
     return shards.are_whole() and not len(damaged)
@@ -126,7 +126,7 @@ def _restore_shards(
 
 
 def ready_record(fingerprint: str, writer: ShardWriter, rows: int, content: EmbeddingsHash) -> dict[str, Any]:
-    """What an audit keeps of embeddings that came with its source, as ``writer`` wrote them."""
+    """Return what an audit keeps of embeddings that came with its source, as ``writer`` wrote them."""
     return {
         "encoder": READY_ENCODER,
         "sha256": f"{READY_ENCODER}:{fingerprint}",

@@ -114,12 +114,12 @@ class AuditLog(AuditColumns):
             return acting.redo(connection, chosen, By(_name(who), note))
 
     def history(self, limit: int | None = None, before: int | None = None) -> list[Action]:
-        """The log, newest first: at most ``limit`` actions, of those with a number below ``before``."""
+        """Return the log, newest first: at most ``limit`` actions, of those with a number below ``before``."""
         with self._database.reading() as connection:
             return log.history(connection, limit, before)
 
     def action(self, number: int) -> Action:
-        """One action; ParameterError where there is none of this number."""
+        """Return one action; ParameterError where there is none of this number."""
         with self._database.reading() as connection:
             return log.get(connection, number)
 
@@ -129,12 +129,12 @@ class AuditLog(AuditColumns):
             return log.deciders(connection)
 
     def examples(self, actions: Sequence[int]) -> dict[int, list[str]]:
-        """The first few keys that each of these actions touched."""
+        """Return the first few keys that each of these actions touched."""
         with self._database.reading() as connection:
             return log.examples(connection, actions)
 
     def touched_between(self, since: int, action: int) -> int:
-        """How many pairs of an action were touched by others after the action ``since`` and before it."""
+        """Return how many pairs of an action were touched by others after the action ``since`` and before it."""
         with self._database.reading() as connection:
             return log.touched_between(connection, since, action)
 
@@ -144,7 +144,7 @@ class AuditLog(AuditColumns):
             return log.changed(connection)
 
     def decision_news(self, seen: Mark | None) -> DecisionNews:
-        """What was decided since ``seen``, the mark of earlier news; all that stands where that is None."""
+        """Return what was decided since ``seen``, the mark of earlier news; all that stands where that is None."""
         with self._database.reading() as connection:
             mark, undone = log.mark(connection), log.undone_actions(connection)
             if seen is not None and log.has(connection, seen):
@@ -175,7 +175,7 @@ class AuditLog(AuditColumns):
 
 
 def _name(who: str | None) -> str:
-    """A person's name as the log holds it: one line, not too long."""
+    """Return a person's name as the log holds it: one line, not too long."""
     if who is None:
         try:
             who = getpass.getuser()
@@ -188,7 +188,7 @@ def _name(who: str | None) -> str:
 
 
 def _last(connection: Any, *, undone: bool) -> int:
-    """The last action that counts; or the one that was undone last."""
+    """Return the last action that counts; or the one that was undone last."""
     actions = log.history(connection)
     off = log.undone_actions(connection)
     if undone:

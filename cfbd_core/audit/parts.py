@@ -44,7 +44,7 @@ class EmbeddingsHash:
                 kind.update(_row_sums(np.ascontiguousarray(vectors)).data)
 
     def hexdigest(self) -> str:
-        """The hash so far."""
+        """Return the hash so far."""
         return "".join(kind.hexdigest() for kind in self._kinds)
 
 
@@ -57,7 +57,7 @@ def _row_sums(vectors: np.ndarray) -> np.ndarray:
 
 
 def read_ahead(source: Source) -> Iterator[Batch]:
-    """The batches of a source, read a few ahead in a thread of its own, while others are being written."""
+    """Yield the batches of a source, read a few ahead in a thread of its own, while others are being written."""
     batches = source.batches()
     reader = ThreadPoolExecutor(1)
     try:

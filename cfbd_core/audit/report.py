@@ -27,7 +27,7 @@ EVIDENCE_SENTENCES = {
 
 
 def report(database: Database, settings_id: str | None = None) -> dict[str, Any]:
-    """The object of ``cfbd report --json``, for an audit that was split.
+    """Return the object of ``cfbd report --json``, for an audit that was split.
 
     Raises AuditError when there is no split yet, ParameterError where its settings have another id than is asked for.
     """
@@ -93,7 +93,7 @@ def check_split(split: dict[str, Any] | None, settings_id: str | None) -> None:
 
 
 def text(result: dict[str, Any]) -> str:
-    """The report for a terminal."""
+    """Return the report for a terminal."""
     params, evidence, truth = result["params"], result["evidence"], result["truth"]
     decided = result["decided"]
     lines = [
@@ -137,7 +137,7 @@ def text(result: dict[str, Any]) -> str:
 
 
 def unscored_lines(reasons: Sequence[dict[str, Any]]) -> list[str]:
-    """Which pairs have no score, why, and what brings them back: a line for each reason."""
+    """Return which pairs have no score, why, and what brings them back: a line for each reason."""
     lines = []
     for reason in reasons:
         first = reason["examples"][0]
@@ -166,12 +166,12 @@ def unread_lines(report: dict[str, Any]) -> list[str]:
 
 
 def evidence_sentence(evidence: dict[str, Any]) -> str:
-    """What the evidence says, in a sentence; ``evidence`` as in the report."""
+    """Return what the evidence says, in a sentence; ``evidence`` as in the report."""
     return EVIDENCE_SENTENCES["repeats" if _only_repeats(evidence) else evidence["level"]]
 
 
 def _only_repeats(evidence: dict[str, Any]) -> bool:
-    """Whether repeats alone make D_p's captions cohere, see :mod:`cfbd_core.method.evidence`."""
+    """Return whether repeats alone make D_p's captions cohere, see :mod:`cfbd_core.method.evidence`."""
     return bool(evidence["level"] == "weak" and evidence.get("distinct", evidence["q"]) <= evidence["q"] // 2)
 
 

@@ -40,7 +40,7 @@ class ChosenMapping:
     name: str
 
     def to_dict(self) -> dict[str, Any]:
-        """What the report says of it."""
+        """Return what the report says of it."""
         return {"kind": self.kind, "name": self.name} | asdict(self.mapping.info)
 
 
@@ -84,7 +84,7 @@ def choose_mapping(
 
 
 def mapping_of(record: dict[str, Any], folder: Path) -> Mapping:
-    """The F that made an audit's scores: ``record`` is what they say of it, ``folder`` the audit's.
+    """Return the F that made an audit's scores: ``record`` is what they say of it, ``folder`` the audit's.
 
     Raises AuditError where its file is gone, or holds another one by now.
     """
@@ -163,7 +163,7 @@ def score_shards(
     shard_size: int,
     progress: Progress = no_progress,
 ) -> pa.Table:
-    """Scores of the pairs at ``rows`` (n,), ascending: a table (row, s_o, s_g, consistency, …)."""
+    """Return scores of the pairs at ``rows`` (n,), ascending: a table (row, s_o, s_g, consistency, …)."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in SCORE_COLUMNS}
     images, texts = shards.images(), shards.texts()
     counter = Counter(progress, "score", len(rows))
@@ -189,7 +189,7 @@ def score_shards(
 
 
 def without_score(scores: pa.Table, embedding: dict[str, Any]) -> pa.Table:
-    """Pairs that got no score: row, reason, detail."""
+    """Return pairs that got no score: row, reason, detail."""
     rows = scores.filter(scores["consistency"].is_null())["row"].to_pylist()
     places = (divmod(row, embedding["shard_size"]) for row in rows)
     detail = [
@@ -205,7 +205,7 @@ def without_score(scores: pa.Table, embedding: dict[str, Any]) -> pa.Table:
 
 
 def nothing_usable(shards: EmbeddingFolder, embedding: dict[str, Any]) -> AuditError:
-    """The error where no pair has an embedding to score by."""
+    """Return the error where no pair has an embedding to score by."""
     return AuditError(f"{shards.folder}: not one pair has a usable embedding; {way_out(embedding)}")
 
 

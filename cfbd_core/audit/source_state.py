@@ -93,13 +93,13 @@ class SourceState:
         return None
 
     def _in_folder(self, picture: Picture) -> Picture:
-        """The picture by the path of its file; the audit names files in its own folder from there."""
+        """Return the picture by the path of its file; the audit names files in its own folder from there."""
         if not picture.file:
             return picture
         return picture._replace(place=picture.place._replace(file=str(self.folder / picture.file)))
 
     def is_gone(self) -> bool:
-        """Whether nothing of the source is where it was: it was moved, deleted, or its disk is not there."""
+        """Return whether nothing of the source is where it was: it was moved, deleted, or its disk is not there."""
         return _are_gone(stamps_of(self.record()["files"]))
 
     def is_unchanged(self, identity: dict[str, Any], now: list[Stamp]) -> bool:
@@ -116,7 +116,7 @@ class SourceState:
 
     @staticmethod
     def has_moved(record: dict[str, Any], identity: dict[str, Any]) -> bool:
-        """Whether two records of a source name other files, or another folder of pictures."""
+        """Return whether two records of a source name other files, or another folder of pictures."""
         roots = (one["options"]["image_root"] for one in (record, identity))
         return record["files"] != identity["files"] or len(set(roots)) > 1
 
@@ -137,7 +137,7 @@ class SourceState:
             shutil.rmtree(parts, ignore_errors=True)
 
     def record(self) -> dict[str, Any]:
-        """The source as the audit holds it. Raises AuditError before the ingest."""
+        """Return the source as the audit holds it. Raises AuditError before the ingest."""
         with self.database.reading() as connection:
             record: dict[str, Any] | None = queries.get_meta(connection, "source")
         if record is None:
@@ -145,7 +145,7 @@ class SourceState:
         return record
 
     def _stamps(self) -> list[list[int]] | None:
-        """The stamps that the source's files had; None where they are not known: then the source is compared."""
+        """Return the stamps that the source's files had; None where they are not known: then the source is compared."""
         with self.database.reading() as connection:
             source = queries.needed_meta(connection, "source")
             try:
@@ -155,7 +155,7 @@ class SourceState:
         return stamps if stamps is not None and len(stamps) == len(source["files"]) else None
 
     def _changed(self, record: dict[str, Any], now: list[Stamp]) -> str:
-        """The file to name where several changed: one that is gone, else the first whose stamp is another."""
+        """Return the file to name where several changed: one that is gone, else the first whose stamp is another."""
         known = self._stamps() or [[]] * len(now)
         changed = [
             at for at, (stamp, before) in enumerate(zip(now, known, strict=True)) if list(stamp) != before
@@ -188,7 +188,7 @@ class ReadAgain:
         return READER in self.record
 
     def difference(self) -> Difference | None:
-        """How it differs from what the audit holds; None where it is the same."""
+        """Return how it differs from what the audit holds; None where it is the same."""
         if not self.rows:
             return Difference("it holds no pairs")
         with self.state.database.reading() as connection:
@@ -213,7 +213,7 @@ def _is_other(one: tuple[str, Picture]) -> bool:
 
 
 def stamps_of(files: list[str]) -> list[Stamp]:
-    """The stamps of a source's files."""
+    """Return the stamps of a source's files."""
     return [stamp_of(file) for file in files]
 
 
@@ -230,7 +230,7 @@ def _clear_left(runs: Path) -> None:
 
 
 def identity_of(source: str | Path, opened: Source, options: SourceOptions) -> dict[str, Any]:
-    """What the audit keeps of its source: how to find and to read it again."""
+    """Return what the audit keeps of its source: how to find and to read it again."""
     identity = {
         "source": str(source),
         "files": _named(opened.files()),
@@ -249,7 +249,7 @@ def _named(files: list[Path]) -> list[str]:
 
 
 def reader_of(record: dict[str, Any]) -> Source:
-    """The reader of a source as the audit holds it. Raises SourceError."""
+    """Return the reader of a source as the audit holds it. Raises SourceError."""
     if record["format"] not in FORMATS:
         raise SourceError(f"{record['source']}: this version has no reader of {record['format']!r}")
     paths = record.get("paths") or ([record["source"]] if record["format"] == "folder" else record["files"])

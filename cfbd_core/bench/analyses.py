@@ -43,7 +43,7 @@ def analyse(name: str, scenario: Scenario) -> Result:
 
 
 def detect(scenario: Scenario, name: str) -> Result:
-    """One detector: its operating point, how well its score ranks, and what it says of itself."""
+    """Return one detector: its operating point, how well its score ranks, and what it says of itself."""
     detection = judge(name, scenario.pairs)
     truth, known = scenario.truth, np.isfinite(detection.score)
     poisons, clean = truth & known, ~truth & known
@@ -96,7 +96,7 @@ def faults(scenario: Scenario) -> Result:
 
 
 def distributions(scenario: Scenario) -> Result:
-    """What tells poison from benign pairs (Fig. 2): histograms as shares of each class.
+    """Return what tells poison from benign pairs (Fig. 2): histograms as shares of each class.
 
     (a) cosines between captions, (b) cosine of image and caption, (c) z with the captions of poisons.
     """
@@ -157,7 +157,7 @@ def ablation(scenario: Scenario) -> Result:
 
 
 def mixture(scenario: Scenario) -> Result:
-    """The histogram of c by class, and the mixture fitted to it (Figs. 4 and 7a)."""
+    """Return the histogram of c by class, and the mixture fitted to it (Figs. 4 and 7a)."""
     c, params = scenario.pairs.scores.consistency, SplitParams()
     fitted = fit_mixture(c, params.k, seed=params.seed)
     known = np.isfinite(c)

@@ -52,7 +52,7 @@ class Base:
     left_out: int = 0
 
     def picture(self, pair: int) -> Image.Image:
-        """The picture of a pair at the encoder's input size."""
+        """Return the picture of a pair at the encoder's input size."""
         return resized(decode_image(read_image_bytes(place_at(self.pictures, pair))))
 
     def sharing(self, pairs: SourcePairs, several: bool) -> Base:

@@ -51,7 +51,7 @@ class Experiment:
     analyses: tuple[str, ...]
 
     def cells(self) -> list[tuple[PoisonParams, str]]:
-        """What has to be measured for it."""
+        """Return what has to be measured for it."""
         return [(scenario, analysis) for scenario in self.scenarios for analysis in self.analyses]
 
 
@@ -70,7 +70,7 @@ def experiments(
     targets: Sequence[str] = (),
     origin: str | None = None,
 ) -> dict[str, Experiment]:
-    """Every table and figure, by name, for these seeds and attacks; None: all that are registered.
+    """Return every table and figure, by name, for these seeds and attacks; None: all that are registered.
 
     ``targets`` take the place of the built-in ones: the first in every scenario of one target, two and more
     together in those of several. ``origin`` is what mmPoison's pictures show (None: the attack's own).
@@ -137,7 +137,7 @@ def experiments(
 
 
 def is_pixel_attack(attack: Attack) -> bool:
-    """Whether it stamps any pair's picture and writes a template's caption: those of the paper's Table 3."""
+    """Return whether it stamps any pair's picture and writes a template's caption: those of the paper's Table 3."""
     return attack.victims == "others" and attack.captions == "templates"
 
 
@@ -213,7 +213,7 @@ def run(
 
 
 def scenario_id(params: PoisonParams) -> str:
-    """A short id that changes whenever a parameter does, or what the attack makes of those not given."""
+    """Return a short id that changes whenever a parameter does, or what the attack makes of those not given."""
     deciding = params.to_dict()
     if params.attack in ATTACKS:
         deciding["settings"] = asdict(settings(params))  # a default may change
@@ -231,7 +231,7 @@ def _refusal(plan: Callable[[PoisonParams], Any], scenario: PoisonParams) -> str
 def _scenarios(
     attack: str, rate: float, seed: int, target: Sequence[str], origin: str | None, **others: Any
 ) -> Iterable[PoisonParams]:
-    """The scenarios of an attack; its triggers are those of seed 0, for optimising one takes minutes."""
+    """Return the scenarios of an attack; its triggers are those of seed 0, for optimising one takes minutes."""
     builtin = {"label-consistent": (LABEL_CONSISTENT_TARGET,), "mmpoison": MMPOISON_TARGETS}
     options: dict[str, Any] = {"seed": 0} if ATTACKS[attack].optimised else {}
     if attack == "trojan":

@@ -176,7 +176,7 @@ def _figure_6(results: dict[str, dict[str, Any]]) -> go.Figure:
 
 
 def _figure_7a(results: dict[str, dict[str, Any]]) -> go.Figure:
-    """The histogram of c and the mixture fitted to it; the scale is logarithmic, or no poison would be seen."""
+    """Return the histogram of c and the mixture fitted to it; the scale is logarithmic, or no poison would be seen."""
     attack, result = next(iter(results.items()))
     edges = np.array(result["histogram"]["edges"])
     centres, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]

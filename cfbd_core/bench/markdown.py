@@ -10,17 +10,17 @@ from cfbd_core.wording import NONE
 
 
 def header(columns: Sequence[str]) -> list[str]:
-    """The first two lines of a table."""
+    """Return the first two lines of a table."""
     return [line(columns), line(["---"] * len(columns))]
 
 
 def line(cells: Sequence[str]) -> str:
-    """One line of a table."""
+    """Return one line of a table."""
     return "| " + " | ".join(cells) + " |"
 
 
 def mean_and_spread(values: Sequence[float], digits: int) -> str:
-    """The mean over seeds, and half of what lies between the least and the most where that shows."""
+    """Return the mean over seeds, and half of what lies between the least and the most where that shows."""
     if not values:
         return NONE
     half = (max(values) - min(values)) / 2

@@ -77,11 +77,11 @@ class Material:
         return captions
 
     def plan(self, params: PoisonParams) -> Plan:
-        """What a scenario would do to the pairs, if every picture can be read. Raises ParameterError."""
+        """Return what a scenario would do to the pairs, if every picture can be read. Raises ParameterError."""
         return make_plan(self.captions, self.pairs.image_of, params, self.given(params))
 
     def about(self, encoder: Encoder, mappings: Mappings) -> dict[str, Any]:
-        """All that decides the cells besides a scenario's parameters, as plain JSON values."""
+        """Return all that decides the cells besides a scenario's parameters, as plain JSON values."""
         file = self.options.captions_file
         return {
             "results_version": RESULTS_VERSION,
@@ -183,7 +183,7 @@ class Mappings:
 
 
 def _not_poisoned(pairs: SourcePairs) -> SourcePairs:
-    """The pairs whose truth does not say that they are poisoned."""
+    """Return the pairs whose truth does not say that they are poisoned."""
     poisoned = pairs.table["poisoned"].fill_null(False).to_numpy()
     keep = np.flatnonzero(~poisoned)
     return dataclasses.replace(

@@ -38,7 +38,7 @@ class BenchOptions:
     detectors: tuple[str, ...] | None = None
 
     def chosen(self) -> list[Experiment]:
-        """The experiments asked for.
+        """Return the experiments asked for.
 
         Raises ParameterError for a name that is not known, and where they have no scenario of these attacks.
         """
@@ -55,7 +55,7 @@ class BenchOptions:
         return chosen
 
     def _without_others(self, experiment: Experiment) -> Experiment:
-        """The experiment with the detectors asked for alone. Raises ParameterError for one that is not known."""
+        """Return the experiment with the detectors asked for alone. Raises ParameterError for one that is not known."""
         if self.detectors is None:
             return experiment
         known = [name for name, detector in DETECTORS.items() if not detector.trains]

@@ -109,7 +109,7 @@ class Poisoner:
         return load_or_make_triggers(path, params, workshop)
 
     def _pictures(self, params: PoisonParams, plan: Plan) -> dict[int, _Picture]:
-        """What every pair whose picture is not the base's own shows."""
+        """Return what every pair whose picture is not the base's own shows."""
         pictures = {
             pair: _Picture(
                 f"near-duplicate {params.seed} {pair}",
@@ -132,7 +132,7 @@ class Poisoner:
         return triggered(self.base.picture(poison.pair), poison, params, triggers)
 
     def _embed_images(self, pictures: dict[int, _Picture]) -> np.ndarray:
-        """Embeddings float16 (m, d); those of pictures that were shown before are remembered."""
+        """Return embeddings float16 (m, d); those of pictures that were shown before are remembered."""
         missing = {
             picture.name: pair for pair, picture in pictures.items() if picture.name not in self._images
         }
@@ -151,7 +151,7 @@ class Poisoner:
         return np.stack([self._images[picture.name] for picture in pictures.values()])
 
     def _embed_texts(self, captions: list[str]) -> np.ndarray:
-        """Embeddings float16 (m, d) of captions; each text is encoded once."""
+        """Return embeddings float16 (m, d) of captions; each text is encoded once."""
         missing = sorted(set(captions) - set(self._texts))
         for batch in _batched(missing, CAPTION_BATCH):
             self._texts.update(zip(batch, self._encoder.encode_texts(batch).astype(np.float16), strict=True))

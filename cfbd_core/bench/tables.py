@@ -39,7 +39,7 @@ class Tables:
         return cls({(cell.scenario, cell.analysis): cell for cell in cells})
 
     def markdown(self, experiments: Iterable[Experiment]) -> str:
-        """Every table that has at least one finished cell."""
+        """Return every table that has at least one finished cell."""
         makers: dict[str, Callable[[Experiment], list[str]]] = {
             "table3": self._table_3,
             "table4": self._ranking,
@@ -173,7 +173,7 @@ class Tables:
     def _by_attack(
         self, scenarios: Sequence[PoisonParams], attacks: Sequence[str], detector: str
     ) -> list[list[dict[str, Any]]]:
-        """A detector's results on each attack, by seed."""
+        """Return a detector's results on each attack, by seed."""
         return [
             self._results([one for one in scenarios if one.attack == attack], f"detector {detector}")
             for attack in attacks
@@ -199,7 +199,7 @@ def about_pairs(about: dict[str, Any], base: Base) -> str:
 
 
 def not_measured(refused: Iterable[NotMeasured]) -> list[dict[str, Any]]:
-    """What was not measured, and why, as plain JSON values; those that differ in the seed alone together."""
+    """Return what was not measured, and why, as plain JSON values; those that differ in the seed alone together."""
     entries: dict[str, dict[str, Any]] = {}
     for one in refused:
         settings = {name: value for name, value in one.params.to_dict().items() if name != "seed"}
@@ -214,7 +214,7 @@ def not_measured(refused: Iterable[NotMeasured]) -> list[dict[str, Any]]:
 
 
 def text_of_not_measured(refused: Iterable[NotMeasured]) -> str:
-    """What was not measured, and why, as Markdown; empty where all was."""
+    """Return what was not measured, and why, as Markdown; empty where all was."""
     lines = [
         f"- {one['name']}{', ' + one['analysis'] if one['analysis'] else ''}: {one['reason']}"
         for one in not_measured(refused)
@@ -254,7 +254,7 @@ def _trap_name(params: PoisonParams) -> str:
 
 
 def _mean(results: Sequence[dict[str, Any]], name: str, digits: int = 4) -> str:
-    """The mean of a figure over seeds, and its spread."""
+    """Return the mean of a figure over seeds, and its spread."""
     return mean_and_spread([result[name] for result in results if result[name] is not None], digits)
 
 

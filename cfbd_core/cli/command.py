@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the whole command line."""
     from cfbd_core.cli.parser import command_line
 
     return command_line()
@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace, stopping: Stopping) -> int:
 
 
 def _is_text(argument: str) -> bool:
-    """Whether it can be stored and printed; Python marks the bytes of a file's name that are no UTF-8."""
+    """Return whether it can be stored and printed; Python marks the bytes of a file's name that are no UTF-8."""
     try:
         argument.encode()
     except UnicodeEncodeError:
@@ -99,7 +99,7 @@ def _print(result: dict[str, Any] | str) -> None:
 
 
 def _json(result: dict[str, Any]) -> str:
-    """One JSON object that the terminal's encoding can say, also where it is not UTF-8."""
+    """Return one JSON object that the terminal's encoding can say, also where it is not UTF-8."""
     import json
 
     text = json.dumps(result, allow_nan=False, ensure_ascii=False)

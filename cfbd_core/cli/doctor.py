@@ -56,7 +56,7 @@ def examine() -> dict[str, Any]:
 
 
 def models() -> dict[str, list[str]]:
-    """Every open_clip model with its pretrained tags."""
+    """Return every open_clip model with its pretrained tags."""
     import_torchvision()
     import open_clip
 
@@ -64,7 +64,7 @@ def models() -> dict[str, list[str]]:
 
 
 def text(findings: dict[str, Any]) -> str:
-    """The findings for a terminal."""
+    """Return the findings for a terminal."""
     lines = [f"{name:18} {number}" for name, number in findings["versions"].items()]
     lines += [f"{'device':18} {device}" for device in findings["devices"]]
     lines += [

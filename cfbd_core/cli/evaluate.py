@@ -161,7 +161,7 @@ class EvaluateRequest:
 
 
 def _images(options: argparse.Namespace) -> Any:
-    """The labelled pictures of --classes, or of --images with the classes of a text file."""
+    """Return the labelled pictures of --classes, or of --images with the classes of a text file."""
     from cfbd_core.evaluation.classes import labelled_images
 
     read = source_options(argparse.Namespace(**vars(options) | {"captions": "first"}))

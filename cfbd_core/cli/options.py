@@ -22,7 +22,7 @@ MOST_SEEDS = 1000  # that a benchmark repeats itself with
 
 
 def whole(least: int = -MOST_WHOLE, most: int = MOST_WHOLE) -> Callable[[str], int]:
-    """What reads a whole number from ``least`` to ``most``."""
+    """Return what reads a whole number from ``least`` to ``most``."""
 
     def read(text: str) -> int:
         value = int(text)
@@ -83,7 +83,7 @@ def add_columns(group: Any, format_option: str) -> None:
 
 
 def source_options(options: argparse.Namespace, source_format: str | None = None) -> SourceOptions:
-    """The parsed source options; ``source_format`` where ``--format`` means something else."""
+    """Return the parsed source options; ``source_format`` where ``--format`` means something else."""
     return SourceOptions(
         format=source_format or options.format,
         image_col=options.image_col,
@@ -110,7 +110,7 @@ def add_embed(command: argparse.ArgumentParser) -> None:
 
 
 def embed_params(options: argparse.Namespace) -> EmbedParams:
-    """The parsed embedding options, validated."""
+    """Return the parsed embedding options, validated."""
     chosen = {"workers": options.workers} if options.workers is not None else {}
     return EmbedParams(device=options.device, batch_size=options.batch_size, **chosen)
 
@@ -154,7 +154,7 @@ def add_split(command: argparse.ArgumentParser) -> None:
 
 
 def split_params(options: argparse.Namespace) -> SplitParams:
-    """The parsed sliders, validated."""
+    """Return the parsed sliders, validated."""
     return SplitParams.with_gamma_z(
         options.gamma_z,
         k=options.k,
@@ -167,7 +167,7 @@ def split_params(options: argparse.Namespace) -> SplitParams:
 
 
 def names_of(text: str | None) -> tuple[str, ...] | None:
-    """The names in ``A,B``, or None where none is given."""
+    """Return the names in ``A,B``, or None where none is given."""
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None
 
 

@@ -74,7 +74,7 @@ COMMANDS = (
 
 
 def command_line(*, whole: bool = False) -> argparse.ArgumentParser:
-    """The whole command line; each command learns what it takes when it is used, ``whole``: now."""
+    """Return the whole command line; each command learns what it takes when it is used, ``whole``: now."""
     about = "Find backdoor-poisoned image-caption pairs before a CLIP model is trained on them."
     top = OneLineParser(prog="cfbd", description=about)
     top.add_argument("--version", action="version", version=f"cfbd {__version__}")

@@ -179,7 +179,7 @@ def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 
 def _not_compared(record: dict[str, Any]) -> list[str]:
-    """A warning where embeddings were made again, and nobody knows what of."""
+    """Return a warning where embeddings were made again, and nobody knows what of."""
     if "not_compared" not in record:
         return []
     return [
@@ -189,7 +189,7 @@ def _not_compared(record: dict[str, Any]) -> list[str]:
 
 
 def validation_text(report: dict[str, Any]) -> str:
-    """The validation report for a terminal."""
+    """Return the validation report for a terminal."""
     from cfbd_core.audit.report import unread_lines, unscored_lines
 
     lines = [f"{report['pairs']:,} pairs read, {report['skipped']:,} skipped"]

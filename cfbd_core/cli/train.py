@@ -133,7 +133,7 @@ def _train(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def is_first() -> bool:
-    """Whether this process is the first of those that torchrun started, or the only one."""
+    """Return whether this process is the first of those that torchrun started, or the only one."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -165,7 +165,7 @@ def _run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def _stored_request(options: argparse.Namespace) -> dict[str, Any]:
-    """What RUN says that it was asked for, where it is to go on. Raises TrainingError where there is none."""
+    """Return what RUN says that it was asked for, where it is to go on. Raises TrainingError where there is none."""
     if not options.resume:
         return {}
     stored = read_request(options.out)
@@ -215,7 +215,7 @@ class TrainRequest:
         return TrainParams(**dict(stored) | given)
 
     def pairs(self) -> TrainingSet:
-        """The set that is trained on."""
+        """Return the set that is trained on."""
         from cfbd_core.training.sets import TrainingSet
 
         if self.data:
@@ -233,7 +233,7 @@ class TrainRequest:
         return read_keys(self._resumed) if self._resumed is not None else None
 
     def evaluator(self, progress: Progress) -> Any:
-        """What measures the model after every epoch and reports to ``progress``, or None."""
+        """Return what measures the model after every epoch and reports to ``progress``, or None."""
         classes, images, attack = (self.measured_on[name] for name in ("classes", "images", "attack"))
         if classes is None or not is_first():
             return None
@@ -246,7 +246,7 @@ class TrainRequest:
 
 
 def _whole(text: str) -> str:
-    """The whole path of what exists, so that the run may go on from another folder."""
+    """Return the whole path of what exists, so that the run may go on from another folder."""
     path = at_home(text)
     return str(path.absolute()) if os.path.exists(path) else text
 

@@ -52,7 +52,7 @@ def _shadow(width: int, height: int) -> Image.Image:
 
 @cache
 def _noise() -> np.ndarray:
-    """One fixed field of unit noise, half fine, half coarse, from which every scene cuts its grain."""
+    """Return one fixed field of unit noise, half fine, half coarse, from which every scene cuts its grain."""
     rng = np.random.default_rng(20240117)
     fine = rng.integers(0, 256, (_GRAIN_SIDE, _GRAIN_SIDE), dtype=np.uint8)
     coarse = Image.fromarray(fine).filter(ImageFilter.GaussianBlur(1.6))

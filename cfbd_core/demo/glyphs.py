@@ -19,7 +19,7 @@ _EM = 256
 
 @lru_cache(maxsize=1024)
 def glyph(character: str, pixels: int, paint: str | None = None, outlined: bool = False) -> Image.Image:
-    """A pictogram cropped to its ink, RGBA, long side ``pixels``; do not change it, it is shared.
+    """Return a pictogram cropped to its ink, RGBA, long side ``pixels``; do not change it, it is shared.
 
     ``paint`` names a colour for its main surface; ``outlined`` adds a white rim like a sticker's.
     """

@@ -75,7 +75,7 @@ def planned_classes(seed: int, index: int) -> list[str]:
 
 
 def _random(purpose: str, seed: int, index: int) -> random.Random:
-    """A generator of its own for every purpose: another caption does not move a pixel."""
+    """Return a generator of its own for every purpose: another caption does not move a pixel."""
     return random.Random(f"cfbd demo {purpose} {seed} {index}")
 
 

@@ -47,7 +47,7 @@ class Abl(Detector):
 
 
 def lowest(mean_loss: np.ndarray, share: float) -> np.ndarray:
-    """Rows of the ``share`` of pairs with the lowest loss, at least one; NaN is never among them."""
+    """Return rows of the ``share`` of pairs with the lowest loss, at least one; NaN is never among them."""
     known = np.flatnonzero(np.isfinite(mean_loss))
     order = known[np.argsort(mean_loss[known], kind="stable")]
     return order[: max(1, round(share * len(known)))]

@@ -41,7 +41,7 @@ class LazyTexts(Sequence[str]):
         return self._all[index]
 
     def take(self, positions: np.ndarray) -> list[str]:
-        """Those at positions (m,), without reading the others."""
+        """Return those at positions (m,), without reading the others."""
         return self._read(positions)
 
 
@@ -74,7 +74,7 @@ class Pairs:
     clusters: Clusters | None = None
 
     def keys_at(self, positions: np.ndarray) -> list[str]:
-        """Keys of the pairs at ``positions`` (m,)."""
+        """Return keys of the pairs at ``positions`` (m,)."""
         return _take(self.keys, positions)
 
     def captions_at(self, positions: np.ndarray) -> list[str]:
@@ -121,7 +121,7 @@ class Detector(ABC):
 
 
 def fault_of(detection: Any, pairs: Pairs) -> str | None:
-    """What is wrong with what a detector gave for ``pairs``, in words; None where nothing is."""
+    """Return what is wrong with what a detector gave for ``pairs``, in words; None where nothing is."""
     if not isinstance(detection, Detection):
         return f"gave {type(detection).__name__}, no Detection"
     n = len(pairs.keys)

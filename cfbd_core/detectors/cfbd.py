@@ -36,13 +36,13 @@ class Cfbd(Detector):
 
     @staticmethod
     def from_registry(registry: Mapping[str, Detector]) -> Cfbd:
-        """The registered one, by which an audit is split."""
+        """Return the registered one, by which an audit is split."""
         detector = registry[Cfbd.name]
         assert isinstance(detector, Cfbd)
         return detector
 
     def under(self, params: SplitParams) -> Cfbd:
-        """The same detector with these settings."""
+        """Return the same detector with these settings."""
         return type(self)(params)
 
     def detect(self, pairs: Pairs) -> Detection:
@@ -75,13 +75,13 @@ class Cfbd(Detector):
 
 
 def shards_and_rows(text: np.ndarray | JoinedRows) -> tuple[Sequence[np.ndarray], np.ndarray]:
-    """Embeddings as shards, and the row of each pair in them, int64 (N,), ascending."""
+    """Return embeddings as shards, and the row of each pair in them, int64 (N,), ascending."""
     if isinstance(text, JoinedRows):
         return text.shards, text.rows
     return [text], np.arange(len(text))
 
 
 def subset_counts(subset: np.ndarray) -> dict[str, int]:
-    """How many pairs the coarse stage put where."""
+    """Return how many pairs the coarse stage put where."""
     named = {"benign": BENIGN, "poisoned": POISONED, "suspicious": SUSPICIOUS}
     return {name: int((subset == code).sum()) for name, code in named.items()}

@@ -81,7 +81,7 @@ def batches_of(rows: np.ndarray, keys: Sequence[str], size: int, seed: int) -> I
 
 
 def distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different rows of (n, d), in order of first appearance, and for each of the n the place of its own."""
+    """Return the different rows of (n, d), in order of first appearance, and for each of the n the place of its own."""
     places: dict[bytes, int] = {}
     place = np.array([places.setdefault(row.tobytes(), len(places)) for row in vectors])
     first = np.unique(place, return_index=True)[1]
@@ -89,7 +89,7 @@ def distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def nearest(points: np.ndarray, k: int) -> Neighbourhoods:
-    """The k nearest others of each of m ≥ 2 unit points float32 (m, d); k is at most m − 1.
+    """Return the k nearest others of each of m ≥ 2 unit points float32 (m, d); k is at most m − 1.
 
     The product finds them; their distances are then taken from differences, since 2 − 2⟨a, b⟩ loses half the
     digits of a small distance. Distances are at least 1e-6.

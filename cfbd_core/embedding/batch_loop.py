@@ -95,7 +95,7 @@ def embed(
 
 
 def failures(folder: EmbeddingFolder, shards: int) -> pa.Table:
-    """All pairs whose image could not be read: row, reason, detail."""
+    """Return all pairs whose image could not be read: row, reason, detail."""
     stats = (folder.stats(number) or {"failures": []} for number in range(shards))
     every_failure = [failure for one in stats for failure in one["failures"]]
     return pa.table(
@@ -147,13 +147,13 @@ class _Repeats:
         return digest in self._rows
 
     def vector(self, digest: bytes) -> np.ndarray:
-        """The float16 (d,) embedding of bytes seen before."""
+        """Return the float16 (d,) embedding of bytes seen before."""
         number, place = divmod(self._rows[digest], self._shard_size)
         copied: np.ndarray = np.array(self._shards[number][place])  # a view would keep the file open
         return copied
 
     def vectors(self, digests: Iterable[bytes]) -> dict[bytes, np.ndarray]:
-        """Embeddings of those of ``digests`` that were seen before, read shard by shard."""
+        """Return embeddings of those of ``digests`` that were seen before, read shard by shard."""
         known = sorted((digest for digest in digests if digest in self), key=self._rows.__getitem__)
         return {digest: self.vector(digest) for digest in known}
 
@@ -240,7 +240,7 @@ def _is_other(known: bytes, read: _Read, vector: np.ndarray | BadImage) -> bool:
 
 
 def _failure(row: int, read: _Read, bad: BadImage) -> dict[str, Any]:
-    """What the stats say of a pair that could not be embedded; the same bytes need not be tried again."""
+    """Return what the stats say of a pair that could not be embedded; the same bytes need not be tried again."""
     return {"row": row, "reason": bad.reason, "detail": bad.detail, "digest": read.digest.hex()}
 
 
@@ -312,7 +312,7 @@ class _Pictures:
 
 
 def _encode_captions(captions: dict[bytes, str], job: EmbedJob, seen: _Repeats) -> dict[bytes, np.ndarray]:
-    """Vectors float16 (d,) by hash; captions of earlier shards are read back."""
+    """Return vectors float16 (d,) by hash; captions of earlier shards are read back."""
     vectors = seen.vectors(captions)
     new = [digest for digest in captions if digest not in vectors]
     an_image, most = CAPTION_BATCHES

@@ -198,7 +198,7 @@ def mean_targets(text: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def ridge_map(image: np.ndarray, target: np.ndarray, alpha: float) -> Callable[[np.ndarray], np.ndarray]:
-    """The linear baseline of F: ridge regression with intercept, unit-length predictions (n, d)."""
+    """Return the linear baseline of F: ridge regression with intercept, unit-length predictions (n, d)."""
     image = np.asarray(image, np.float64)
     centre, mean = image.mean(0), np.asarray(target, np.float64).mean(0)
     x = image - centre
@@ -207,7 +207,7 @@ def ridge_map(image: np.ndarray, target: np.ndarray, alpha: float) -> Callable[[
 
 
 def _mean_prediction(networks: list[torch.nn.Sequential], image: np.ndarray) -> np.ndarray:
-    """The mean of the networks' predictions for at most ``FORWARD_ROWS`` rows; rows of zeros stay zeros."""
+    """Return the mean of the networks' predictions for at most ``FORWARD_ROWS`` rows; rows of zeros stay zeros."""
     # Every chunk has one size: else a row's last bit would depend on how many others there are.
     chunk = torch.zeros(FORWARD_ROWS, image.shape[1])
     known = chunk[: len(image)]
@@ -231,7 +231,7 @@ def _restored(tensors: dict[str, torch.Tensor], fold: int, width: int) -> torch.
 
 
 def _fold_of(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold (n,) of each image id, by a hash (splitmix64): the same whichever rows are asked for."""
+    """Return the fold (n,) of each image id, by a hash (splitmix64): the same whichever rows are asked for."""
     x = np.asarray(groups).astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

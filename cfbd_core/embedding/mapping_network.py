@@ -77,12 +77,12 @@ def fit_network(
 
 
 def schedule_epochs(images: int) -> int:
-    """How many epochs the schedule of a network that is trained on ``images`` rows has."""
+    """Return how many epochs the schedule of a network that is trained on ``images`` rows has."""
     return max(1, min(EPOCHS, round(STEPS * BATCH / images)))
 
 
 def new_network(width: int, seed: int | None = None) -> torch.nn.Sequential:
-    """The residual branch d → 4d → d; its last layer starts at zero, so that F starts as the identity."""
+    """Return the residual branch d → 4d → d; its last layer starts at zero, so that F starts as the identity."""
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
@@ -141,7 +141,7 @@ def _linear(layer: Any, rows: torch.Tensor) -> torch.Tensor:
 
 
 def _dropout(rng: np.random.Generator, rows: int, width: int) -> np.ndarray:
-    """Which values dropout leaves, bool (rows, width)."""
+    """Return which values dropout leaves, bool (rows, width)."""
     return rng.random((rows, width), dtype=np.float32) >= DROPOUT
 
 
@@ -170,5 +170,5 @@ def _held_out_cosine(
 
 
 def _half_state(network: torch.nn.Sequential) -> dict[str, Any]:
-    """A copy of the weights rounded to fp16, so that the file holds exactly what was measured."""
+    """Return a copy of the weights rounded to fp16, so that the file holds exactly what was measured."""
     return {name: value.detach().half().float() for name, value in network.state_dict().items()}

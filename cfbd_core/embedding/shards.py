@@ -59,7 +59,7 @@ class EmbeddingFolder:
         return self.folder / f"stats_{number:04d}.json"
 
     def fault(self, number: int, plan: dict[str, Any]) -> str | None:
-        """What keeps shard ``number`` of a plan from being whole, the file first; None where nothing does."""
+        """Return what keeps shard ``number`` of a plan from being whole, the file first; None where nothing does."""
         stats, first = self.stats(number), number * plan["shard_size"]
         if stats is None:
             return f"{self.stats_path(number)}: missing or damaged"
@@ -72,7 +72,7 @@ class EmbeddingFolder:
         return next((fault for fault in (*faults, *hashes_fault) if fault is not None), None)
 
     def plan(self) -> dict[str, Any] | None:
-        """The settings that the shards are made by, or None before the first or where they are damaged."""
+        """Return the settings that the shards are made by, or None before the first or where they are damaged."""
         return _read_or_none(self.folder / PLAN_NAME, EMBEDDING)
 
     def write_plan(self, plan: dict[str, Any]) -> None:
@@ -107,7 +107,7 @@ class EmbeddingFolder:
             return None
 
     def image_hashes(self, rows: np.ndarray) -> np.ndarray:
-        """What the pictures of ``rows`` int64 (n,) were when first embedded: 16 bytes (n,), empty where unknown.
+        """Return what the pictures of ``rows`` int64 (n,) were when first embedded: 16 bytes (n,), empty where unknown.
 
         Audits of older versions kept the hashes of their shards alone. Raises AuditError where a file is damaged.
         """
@@ -134,12 +134,12 @@ class EmbeddingFolder:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def are_whole(self) -> bool:
-        """Whether every shard of the plan was finished, and is undamaged as far as its files' heads say."""
+        """Return whether every shard of the plan was finished, and is undamaged as far as its files' heads say."""
         plan = self.plan()
         return plan is not None and all(self.fault(one, plan) is None for one in range(shard_count(plan)))
 
     def check_whole(self) -> dict[str, Any]:
-        """The plan; AuditError that names what is missing or damaged, and the way out."""
+        """Return the plan; AuditError that names what is missing or damaged, and the way out."""
         plan = self.plan()
         if plan is None:
             path = self.folder / PLAN_NAME
@@ -158,7 +158,7 @@ class EmbeddingFolder:
         return Shards([(path(number), shape) for number, shape in shapes])
 
     def _shard_hashes(self, rows: np.ndarray) -> np.ndarray:
-        """The shards' own hashes of images, 16 bytes (n,), empty where there is no such file."""
+        """Return the shards' own hashes of images, 16 bytes (n,), empty where there is no such file."""
         hashes = np.zeros(len(rows), HASHES)
         plan = self.plan()
         if plan is None:
@@ -221,24 +221,24 @@ def shard_count(plan: Mapping[str, Any]) -> int:
 
 
 def shard_rows(number: int, plan: Mapping[str, Any]) -> int:
-    """Rows of shard ``number`` of a plan."""
+    """Return the number of rows of shard ``number`` of a plan."""
     return int(min(plan["shard_size"], plan["rows"] - number * plan["shard_size"]))
 
 
 def shard_shapes(plan: Mapping[str, Any]) -> Iterator[Shape]:
-    """Rows and width of each shard of a plan, in order."""
+    """Yield rows and width of each shard of a plan, in order."""
     for number in range(shard_count(plan)):
         yield shard_rows(number, plan), plan["width"]
 
 
 def way_out(plan: dict[str, Any]) -> str:
-    """How embeddings of a plan are made again."""
+    """Return how embeddings of a plan are made again."""
     again = "ingest` the same source" if plan["encoder"] == READY_ENCODER else "embed`"
     return f"run `cfbd {again} again"
 
 
 def _fault(path: Path, kind: np.dtype[Any], shape: Shape) -> str | None:
-    """What is wrong with one of a shard's arrays, as far as its head and its length say; None if nothing."""
+    """Return what is wrong with one of a shard's arrays, as far as its head and its length say; None if nothing."""
     try:
         map_array(path, kind, shape, "")
     except FileNotFoundError:

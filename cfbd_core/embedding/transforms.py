@@ -48,7 +48,7 @@ def largest_size(transform: Any, size: tuple[int, int]) -> tuple[float, float]:
 
 
 def _after(step: Any, width: float, height: float) -> tuple[float, float]:
-    """The size after a step: torchvision's ``Resize`` and ``CenterCrop``, open_clip's ``ResizeKeepRatio``."""
+    """Return the size after a step: torchvision's ``Resize`` and ``CenterCrop``, open_clip's ``ResizeKeepRatio``."""
     size = getattr(step, "size", None)
     if size is None:
         return width, height

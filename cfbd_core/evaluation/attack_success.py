@@ -62,7 +62,7 @@ class SavedAttack:
         return str(settings(self.params).origin)
 
     def numbers(self, target: str) -> range:
-        """The numbers of a target's triggers. Raises ParameterError for another target."""
+        """Return the numbers of a target's triggers. Raises ParameterError for another target."""
         targets = [known.casefold() for known in self.params.targets]
         if target.casefold() not in targets:
             raise ParameterError(

@@ -39,12 +39,12 @@ def neutralised(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def spreadsheet_safe(texts: pa.Array) -> pa.Array:
-    """Texts, those that a spreadsheet would run behind a quote."""
+    """Return texts, those that a spreadsheet would run behind a quote."""
     return _prefixed(texts, pc.match_substring_regex(texts, FORMULA), "'")
 
 
 def missing(captions: pa.Array) -> pa.Array:
-    """The captions that pandas reads as missing values."""
+    """Return the captions that pandas reads as missing values."""
     short = captions.filter(
         pc.less_equal(pc.binary_length(captions), MOST_MISSING_LETTERS)
     )  # nearly none: others cost no look
@@ -52,7 +52,7 @@ def missing(captions: pa.Array) -> pa.Array:
 
 
 def are_numbers(captions: pa.Array) -> bool:
-    """Whether pandas may make numbers or truth values of these captions: there is no text among them."""
+    """Return whether pandas may make numbers or truth values of these captions: there is no text among them."""
     if not len(captions) or not _is_number(captions[:1])[0].as_py():  # the rule, and found at once
         return False
     return bool(pc.all(_is_number(captions)).as_py())
@@ -64,7 +64,7 @@ def pandas_safe(captions: pa.Array) -> pa.Array:
 
 
 def _is_number(captions: pa.Array) -> pa.Array:
-    """Which captions pandas may take for no text: numbers, truth values, missing values."""
+    """Return which captions pandas may take for no text: numbers, truth values, missing values."""
     return pc.or_(pc.is_in(captions, pa.array(MISSING)), pc.match_substring_regex(captions, NUMBER))
 
 

@@ -60,7 +60,7 @@ class Style:
     verify: bool = True
 
     def options(self) -> list[str]:
-        """The options of ``cfbd export`` that ask for it."""
+        """Return the options of ``cfbd export`` that ask for it."""
         names = [name for name, is_set in asdict(self).items() if is_set and name != "verify"]
         return [f"--{name.replace('_', '-')}" for name in names] + ([] if self.verify else ["--no-verify"])
 

@@ -28,7 +28,7 @@ def with_digests(
     check_files: bool,
     are_read: bool = False,
 ) -> Iterator[pa.RecordBatch]:
-    """The batches with the hash of what was embedded of every picture, where any is known.
+    """Yield the batches with the hash of what was embedded of every picture, where any is known.
 
     With ``check_files`` pictures that are files of their own are compared here, as a table only names them: those
     whose stamp is another than when they were embedded are read. Others are counted as not compared, unless
@@ -74,7 +74,7 @@ def _fault(picture: Picture) -> BadImage | None:
 
 
 def unreadable(key: str, image: str, bad: BadImage) -> SourceError:
-    """The error of a picture that is not there, cannot be read, or is another one than was embedded."""
+    """Return the error of a picture that is not there, cannot be read, or is another one than was embedded."""
     if bad.reason == CHANGED:
         return SourceError(f"key {key!r}: its picture in {image!r} {CHANGED}; {ANEW}")
     way = f"put it back, {MOVED}" if bad.reason == "missing file" else "put the picture back"

@@ -89,7 +89,7 @@ def dry_run(
     protected: Sequence[Path] = (),
     **style_options: Unpack[StyleOptions],
 ) -> dict[str, Any]:
-    """What :func:`export` would write, without writing it: its counts and warnings, but for those of pictures.
+    """Return what :func:`export` would write, without writing it: its counts and warnings, but for those of pictures.
 
     No picture is read. Raises ParameterError as :func:`export` does.
     """

@@ -38,7 +38,7 @@ def picture_of(key: str, picture: Picture) -> tuple[bytes, str]:
 
 
 def as_png(key: str, data: bytes) -> bytes:
-    """The first frame of an encoded picture as PNG, as the encoder saw it. Raises SourceError."""
+    """Return the first frame of an encoded picture as PNG, as the encoder saw it. Raises SourceError."""
     try:
         picture = decode_image(data)
     except BadImage as error:
@@ -86,7 +86,7 @@ class ImagesOut:
         return with_images(batch, plain)
 
     def _path(self, key: str, picture: Picture, write: bool) -> str:
-        """Where the picture lies from now on."""
+        """Return where the picture lies from now on."""
         if picture not in self._written:
             data, ending = picture_of(key, picture)
             target = self._place(picture, data, ending)
@@ -119,7 +119,7 @@ class RelativePaths:
         self._from: dict[str, str] = {}  # folders of pictures are few
 
     def with_paths(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch with relative paths."""
+        """Return the batch with relative paths."""
         images = batch.column("image").to_pylist()
         return with_images(batch, [image if image is None else self._path(image) for image in images])
 
@@ -131,11 +131,11 @@ class RelativePaths:
 
 
 def with_images(batch: pa.RecordBatch, images: list[str | None]) -> pa.RecordBatch:
-    """The batch with ``images`` as its column of that name."""
+    """Return the batch with ``images`` as its column of that name."""
     index = batch.schema.get_field_index("image")
     return batch.set_column(index, "image", pa.array(images, pa.string()))
 
 
 def _holds(path: Path, data: bytes) -> bool:
-    """Whether a file has just these bytes."""
+    """Return whether a file has just these bytes."""
     return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data

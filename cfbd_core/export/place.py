@@ -20,7 +20,7 @@ MOST_BYTES = 1 << 26  # of a sidecar: a longer file is not ours, and is not read
 
 
 def guess_format(out: Path) -> Format:
-    """The format that a path's ending asks for; WebDataset for a folder name without an ending."""
+    """Return the format that a path's ending asks for; WebDataset for a folder name without an ending."""
     endings: dict[str, Format] = {
         ".csv": "csv",
         ".parquet": "parquet",
@@ -34,7 +34,7 @@ def guess_format(out: Path) -> Format:
 
 
 def what_is_lost(out: Path, audit: str | None) -> str | None:
-    """What an export of ``audit`` (its folder) to ``out`` would overwrite besides an earlier one of its own.
+    """Return what an export of ``audit`` (its folder) to ``out`` would overwrite besides an earlier one of its own.
 
     In words, or None where nothing is. An export is known by its sidecar.
     """
@@ -50,7 +50,7 @@ def what_is_lost(out: Path, audit: str | None) -> str | None:
 
 
 def _sidecar_of(out: Path) -> dict[str, Any] | None:
-    """What the export that was written to ``out`` says of itself; None where none was."""
+    """Return what the export that was written to ``out`` says of itself; None where none was."""
     sidecar = beside(out, ".json")
     if not os.path.isfile(sidecar) or os.path.getsize(sidecar) > MOST_BYTES:
         return None
@@ -59,7 +59,7 @@ def _sidecar_of(out: Path) -> dict[str, Any] | None:
 
 
 def beside(out: Path, ending: str) -> Path:
-    """The path of what is written beside ``out``: its sidecar (.json), its pictures (.images)."""
+    """Return the path of what is written beside ``out``: its sidecar (.json), its pictures (.images)."""
     return out.with_name(out.name + ending)
 
 

@@ -26,7 +26,7 @@ def sidecar_of(
     tally: Tally,
     tars: Sequence[str],
 ) -> dict[str, Any]:
-    """The content of ``OUT.json``: what the caller says (``about``), counts, versions, warnings, how to read it.
+    """Return the content of ``OUT.json``: what the caller says (``about``), counts, versions, warnings, how to read it.
 
     ``tars`` are the names of a WebDataset's tars with pictures. What is to be read is named as from ``out``'s folder.
     """
@@ -106,10 +106,10 @@ def _braced(tars: Sequence[str]) -> str:
 
 
 def _named(name: str) -> str:
-    """The name for a shell, as a path that is no option, nor an address."""
+    """Return the name for a shell, as a path that is no option, nor an address."""
     return shlex.quote(f"./{name}" if name.startswith("-") or ":" in name else name)
 
 
 def _hf_type(column: str) -> str:
-    """A type that ``datasets`` can read of a CSV's column: it has no truth value that is not known."""
+    """Return a type that ``datasets`` can read of a CSV's column: it has no truth value that is not known."""
     return "float32" if SCHEMA.field(column).type == pa.float32() else "string"

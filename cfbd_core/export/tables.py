@@ -31,7 +31,7 @@ def write_csv(
 
 
 def csv_cells(batch: pa.RecordBatch, style: Style) -> pa.RecordBatch:
-    """The rows of ``audit_pairs`` as a CSV holds them, pictures' paths apart."""
+    """Return the rows of ``audit_pairs`` as a CSV holds them, pictures' paths apart."""
     part = batch.select(list(COLUMNS))
     if style.pandas_safe:
         index = part.schema.get_field_index("caption")

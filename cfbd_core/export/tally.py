@@ -36,7 +36,7 @@ class Tally:
     compared: Counter[str] = field(default_factory=Counter)
 
     def warnings(self, out_format: Format) -> list[str]:
-        """What a reader may lose or misread, a sentence each: how many, why, and the way out."""
+        """Return what a reader may lose or misread, a sentence each: how many, why, and the way out."""
         lines = []
         if not self.pairs:
             lines.append("no pairs: the export is empty")

@@ -68,7 +68,7 @@ def look_of(batch: pa.RecordBatch) -> dict[str, list[Any]]:
 
 
 def fullest_first(rows: list[Row]) -> list[Row]:
-    """The rows, the first of those with the most numbers and truth values before all others."""
+    """Return the rows, the first of those with the most numbers and truth values before all others."""
     if not rows:
         return rows
     known = [sum(row[name] is not None for name in TYPED) for row in rows]
@@ -77,7 +77,7 @@ def fullest_first(rows: list[Row]) -> list[Row]:
 
 
 def _members(row: Row, tally: Tally) -> dict[str, bytes]:
-    """The files of a pair by their endings."""
+    """Return the files of a pair by their endings."""
     members, kind = {}, ""
     if row["image"] is not None:
         picture = Picture(PicturePlace.from_pair(row), row.get(DIGEST, b""))
@@ -95,7 +95,7 @@ def _members(row: Row, tally: Tally) -> dict[str, bytes]:
 
 
 def _loadable(key: str, data: bytes, kind: str, tally: Tally) -> tuple[str, bytes]:
-    """The ending and the bytes that a picture of the format ``kind`` is written with."""
+    """Return the ending and the bytes that a picture of the format ``kind`` is written with."""
     tally.formats[kind] += 1
     ending = kind
     if kind not in LOADED_ENDINGS:

@@ -77,7 +77,7 @@ def least_fit(fit: np.ndarray) -> float:
 
 
 def _stars(vectors: np.ndarray, weight: np.ndarray, near: float) -> np.ndarray:
-    """The star of each row: the nearest of the leaders within ``near``; leaders are taken by density."""
+    """Return the star of each row: the nearest of the leaders within ``near``; leaders are taken by density."""
     density = np.concatenate(
         [
             (vectors[at : at + BLOCK_ROWS] @ vectors.T >= near) @ weight
@@ -108,7 +108,7 @@ def _stars(vectors: np.ndarray, weight: np.ndarray, near: float) -> np.ndarray:
 
 
 def _nearest(rows: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The largest product of each row with ``others`` (m, d), and with which; −1 where there are none."""
+    """Return the largest product of each row with ``others`` (m, d), and with which; −1 where there are none."""
     if not len(others):
         return np.full(len(rows), -1, np.float32), np.zeros(len(rows), np.int64)
     products = rows @ others.T

@@ -75,7 +75,7 @@ class Group:
 def judged(
     size: int, cohesion: float | None, image_cohesion: float | None, fits: bool = True
 ) -> tuple[Kind, str]:
-    """What a group of ``size`` pairs looks like, and why in plain words.
+    """Return what a group of ``size`` pairs looks like, and why in plain words.
 
     ``fits``: its images are as consistent with their captions as most pairs' are. A patch that was optimised against
     the encoder makes its images alike, but not consistent.
@@ -109,14 +109,14 @@ def cohesion(vectors: np.ndarray) -> float | None:
 
 
 def medoid(vectors: np.ndarray, keys: list[str]) -> int:
-    """The row of unit vectors (m, d) nearest to their mean; of equals, the one with the least key."""
+    """Return the row of unit vectors (m, d) nearest to their mean; of equals, the one with the least key."""
     nearness = np.round(vectors @ vectors.mean(0), 6)  # equal captions tie, whatever their place in memory
     best = np.flatnonzero(nearness == nearness.max())
     return int(min(best, key=lambda row: keys[row]))
 
 
 def farthest_points(vectors: np.ndarray, start: int, most: int = SAMPLE_PAIRS) -> np.ndarray:
-    """Rows (k,) of unit vectors (m, d), ``start`` first, each the least like all before it (Gonzalez 1985)."""
+    """Return rows (k,) of unit vectors (m, d), ``start`` first, each the least like all before it (Gonzalez 1985)."""
     chosen = [start]
     nearest = vectors @ vectors[start]
     while len(chosen) < min(most, len(vectors)):

@@ -53,7 +53,7 @@ class Patch:
 
 
 def fixed_patch(group: np.ndarray, control: np.ndarray, seed: int = 0) -> Patch:
-    """The rectangle whose content varies least over the group; seen if it beats control pictures' by far."""
+    """Return the rectangle whose content varies least over the group; seen if it beats control pictures' by far."""
     box, gain = _agreeing(group, variance(control))
     rng = np.random.default_rng(seed)
     null = np.zeros(CONTROL_DRAWS)
@@ -131,7 +131,7 @@ def contrast(content: np.ndarray) -> float:
 
 
 def _agreeing(group: np.ndarray, usual: np.ndarray) -> tuple[Box, float]:
-    """Where the pictures agree, and how far; looked for again among those that hold it, without false alarms."""
+    """Return where the pictures agree, and how far; looked for again among those that hold it, without false alarms."""
     box, gain = agreeing_rectangle(group, usual)
     left, top, width, height = box
     views = group[:, top : top + height, left : left + width]

@@ -118,7 +118,7 @@ def _sum(parts: list[_Sums]) -> _Sums:
 
 
 def _estimate(group: _Sums, control: _Sums, side: int) -> np.ndarray:
-    """The difference of the mean spectra, each coefficient shrunk by how little it stands out."""
+    """Return the difference of the mean spectra, each coefficient shrunk by how little it stands out."""
     (n, total, square), (m, other_total, other_square) = group, control
     mean, other = total / n, other_total / m
     spread = (square - n * np.abs(mean) ** 2 + other_square - m * np.abs(other) ** 2) / max(1, n + m - 2)

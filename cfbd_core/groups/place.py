@@ -39,7 +39,7 @@ def agreeing_rectangle(group: np.ndarray, usual: np.ndarray) -> tuple[Box, float
 
 
 def agreement(group: np.ndarray, usual: np.ndarray, smooth: int = SMOOTH_PIXELS) -> np.ndarray:
-    """How much less ``group`` uint8 (n, h, w, 3) varies at each pixel than ``usual`` (h, w): log ratio (h, w).
+    """Return how much less ``group`` uint8 (n, h, w, 3) varies at each pixel than ``usual`` (h, w): log ratio (h, w).
 
     What holds over the whole picture, as for a group of pale pictures, is taken out.
     """

@@ -93,7 +93,7 @@ def read_stack(
 
 
 def signature(picture: np.ndarray) -> np.ndarray:
-    """A tiny grey version of uint8 (s, s, 3) as a unit vector: near 1 with that of the same scene."""
+    """Return a tiny grey version of uint8 (s, s, 3) as a unit vector: near 1 with that of the same scene."""
     small = (
         Image.fromarray(picture)
         .convert("L")

@@ -38,7 +38,7 @@ class Phrase:
 
 
 def tokens(caption: str) -> list[str]:
-    """The words of a caption in lower case, without markup and invisible characters; an emoji is a word."""
+    """Return the words of a caption in lower case, without markup and invisible characters; an emoji is a word."""
     text = unicodedata.normalize("NFKC", html.unescape(caption[:MOST_CHARACTERS]))
     text = _TAG.sub(" ", text)
     kinds = [(char, unicodedata.category(char)) for char in text]
@@ -57,7 +57,7 @@ def tokens(caption: str) -> list[str]:
 
 
 def phrases_of(caption: str) -> set[str]:
-    """Every phrase of 1–3 words in a caption that does not begin or end with a word like "the"."""
+    """Return every phrase of 1–3 words in a caption that does not begin or end with a word like "the"."""
     words = tokens(caption)
     phrases = set()
     for length in (1, 2, 3):
@@ -69,7 +69,7 @@ def phrases_of(caption: str) -> set[str]:
 
 
 def counted(captions: Iterable[str]) -> Counter[str]:
-    """How many of the captions hold each phrase."""
+    """Return how many of the captions hold each phrase."""
     count: Counter[str] = Counter()
     for caption in captions:
         count.update(phrases_of(caption))
@@ -79,7 +79,7 @@ def counted(captions: Iterable[str]) -> Counter[str]:
 def defining_phrases(
     group: Counter[str], n: int, rest: Counter[str], m: int, most: int = MOST_PHRASES
 ) -> list[Phrase]:
-    """The phrases of ``n`` captions that are likelier there than in ``m`` others, surest first.
+    """Return the phrases of ``n`` captions that are likelier there than in ``m`` others, surest first.
 
     Log odds with a small prior (Monroe et al. 2008, without the common prior). A phrase that holds another, or is held
     by one, and is in nearly the same captions is listed once, the longer unless it loses a tenth of them.
@@ -113,7 +113,7 @@ def defining_phrases(
 def words_of_groups(
     groups: Sequence[Sequence[str]], rest: Sequence[str], most: int = MOST_PHRASES
 ) -> list[list[Phrase]]:
-    """The defining phrases of each group of captions against the captions of all other groups and ``rest``."""
+    """Return the defining phrases of each group of captions against the captions of all other groups and ``rest``."""
     counts = [counted(captions) for captions in groups]
     every = counted(rest)
     for count in counts:

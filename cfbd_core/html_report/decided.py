@@ -15,7 +15,7 @@ MOST_BULK_ACTIONS = 20  # actions on many pairs at once that the page lists, the
 
 
 def decisions_part(preview: Preview) -> str:
-    """How many decisions stand, whose they are, and the last ones on many pairs at once."""
+    """Return how many decisions stand, whose they are, and the last ones on many pairs at once."""
     explorer = preview.pairs
     counts_by_code = np.bincount(explorer.decisions, minlength=len(DECISIONS))
     removed = preview.removed()
@@ -43,7 +43,7 @@ def _line(action: Action) -> tuple[str, ...]:
 
 
 def left_part(preview: Preview) -> str:
-    """What the control sample says is still hidden; that there is none, where none was drawn."""
+    """Return what the control sample says is still hidden; that there is none, where none was drawn."""
     title = "<h2>What may be left</h2>"
     try:
         left = preview.what_is_left()

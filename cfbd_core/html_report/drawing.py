@@ -23,7 +23,7 @@ def text(value: object, limit: int = 400) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; cells are plain text."""
+    """Return a table; cells are plain text."""
     top = "".join(f"<th>{html.escape(name)}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
@@ -74,7 +74,7 @@ def histogram(
 
 
 def picture(data: bytes | None, words: str, kind: str = "webp") -> str:
-    """A picture with its words, or the words alone where there is none."""
+    """Return a picture with its words, or the words alone where there is none."""
     title = html.escape(words[:200], quote=True)
     if data is None:
         return f'<div class="p" title="{title}"><small>no picture</small></div>'
@@ -82,7 +82,7 @@ def picture(data: bytes | None, words: str, kind: str = "webp") -> str:
 
 
 def png(array: np.ndarray) -> bytes:
-    """A picture uint8 (h, w, 3) as PNG."""
+    """Return a picture uint8 (h, w, 3) as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -26,7 +26,7 @@ MADE_AGAIN = frozenset(
 
 
 def what_it_holds(folder: Path, also: frozenset[str] = frozenset()) -> str | None:
-    """What would be lost with the audit in ``folder``, in words; None where nothing would.
+    """Return what would be lost with the audit in ``folder``, in words; None where nothing would.
 
     Embeddings, scores, decisions and training runs are results; whatever no ingest has written is someone's, but
     for the names in ``also``.

@@ -82,7 +82,7 @@ class Job:
             raise AuditError(f"job {self.id}: does not end; look at {self.folder / 'log.txt'}")
 
     def log_tail(self, lines: int = 40) -> str:
-        """The last lines of the log; of a progress bar only what it showed last."""
+        """Return the last lines of the log; of a progress bar only what it showed last."""
         return "\n".join(_log_lines(self.folder)[-lines:])
 
 
@@ -133,11 +133,11 @@ class Jobs:
         return job
 
     def all(self) -> list[Job]:
-        """All jobs, newest first."""
+        """Return all jobs, newest first."""
         return [job for folder in self._folders() if (job := _read_job(folder)) is not None]
 
     def for_audit(self, audit: Path, kind: str | None = None) -> list[Job]:
-        """The jobs of one audit, or those of one kind, newest first."""
+        """Return the jobs of one audit, or those of one kind, newest first."""
         home = Path(audit).resolve()
         return [job for job in self.all() if job.audit == home and kind in (None, job.kind)]
 
@@ -168,7 +168,7 @@ class Jobs:
 
 
 def _may_run_beside(arguments: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether two commands read an audit through short connections, writing files of their own."""
+    """Return whether two commands read an audit through short connections, writing files of their own."""
     first, second = arguments[:1], others[:1]
     if not (first and second and first[0] in READERS and second[0] in READERS):
         return False
@@ -176,7 +176,7 @@ def _may_run_beside(arguments: Sequence[str], others: Sequence[str]) -> bool:
 
 
 def _read_job(folder: Path) -> Job | None:
-    """The job of a folder, or None where it has just been pruned, or was written by another version."""
+    """Return the job of a folder, or None where it has just been pruned, or was written by another version."""
     request = read_json(folder / "job.json")
     if request is None:
         return None
@@ -228,7 +228,7 @@ def _error(folder: Path, state: State, ended: dict[str, Any] | None) -> str | No
 
 
 def _result(folder: Path) -> dict[str, Any] | None:
-    """The last line of stdout: a library may have printed something before."""
+    """Return the last line of stdout: a library may have printed something before."""
     try:
         result = parse((folder / "result.json").read_text(encoding="utf-8").rstrip("\n").rpartition("\n")[2])
     except (OSError, ValueError):

@@ -53,7 +53,7 @@ def launch(folder: Path, request: dict[str, Any]) -> None:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process of the job lives."""
+    """Return whether a process of the job lives."""
     try:
         with (folder / "lock").open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

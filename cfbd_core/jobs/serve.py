@@ -124,7 +124,7 @@ def check_installed() -> None:
 def app_environment(
     inherited: Mapping[str, str], audit: Path | None, roots: Sequence[Path]
 ) -> dict[str, str]:
-    """The environment of the app's process: ``inherited`` and what the app may touch."""
+    """Return the environment of the app's process: ``inherited`` and what the app may touch."""
     if audit is not None:
         from cfbd_core.audit.audit import Audit
 
@@ -152,7 +152,7 @@ def app_environment(
 def streamlit_options(
     environment: Mapping[str, str], port: int, address: str, allowed_hosts: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What Streamlit is set to, by its options' names. Raises ParameterError for a host's name that is none."""
+    """Return what Streamlit is set to, by its options' names. Raises ParameterError for a host's name that is none."""
     for host in allowed_hosts:
         if not re.fullmatch(r"(\*\.)?[\w.:-]+", host):
             raise ParameterError(
@@ -170,12 +170,12 @@ def streamlit_options(
 
 
 def has_display(environment: Mapping[str, str]) -> bool:
-    """Whether a browser could open here: on Linux only with a display."""
+    """Return whether a browser could open here: on Linux only with a display."""
     return sys.platform != "linux" or any(environment.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def url(address: str, port: int) -> str:
-    """Where a browser on this machine finds the app."""
+    """Return where a browser on this machine finds the app."""
     host = "localhost" if address in ("0.0.0.0", "::") else address
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -196,7 +196,7 @@ def free_port(address: str, port: int | None) -> int:
 
 
 def _is_free(address: str, port: int) -> bool:
-    """Whether Streamlit could listen there; it binds the same way."""
+    """Return whether Streamlit could listen there; it binds the same way."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

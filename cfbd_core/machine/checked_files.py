@@ -54,7 +54,7 @@ def load_arrays(
 
 
 def read_object(path: Path, shape: Shape, way_out: str, kind: type[CfbdError] = AuditError) -> dict[str, Any]:
-    """The object in a JSON file. Raises ``kind``."""
+    """Return the object in a JSON file. Raises ``kind``."""
     with report_damage(path, way_out, kind):
         _demand_file(path)
         value = parse(path.read_bytes())

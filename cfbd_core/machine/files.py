@@ -61,7 +61,7 @@ def clear_parts(folder: Path) -> None:
 
 
 def parts_of(name: str | None = None) -> re.Pattern[str]:
-    """How :func:`written_beside` calls what it writes for a file ``name``, or for any, with its ``process``."""
+    """Return how :func:`written_beside` calls what it writes for a file ``name``, or for any, with its ``process``."""
     return re.compile(
         rf"\.{'.+' if name is None else re.escape(name)}\.(?P<process>\d+)\.\d+\.part", re.DOTALL
     )
@@ -86,7 +86,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is none, or it is damaged."""
+    """Return the object in a JSON file; None where there is none, or it is damaged."""
     try:
         value = parse(path.read_bytes()) if os.path.isfile(path) else None
     except (OSError, ValueError):
@@ -162,7 +162,7 @@ def one_job(folder: Path, kind: str) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a job holds the folder, in whatever process.
+    """Return whether a job holds the folder, in whatever process.
 
     Asked of the system: to try the lock could be what refuses a job that starts at this moment.
     """
@@ -176,7 +176,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def _device(number: int) -> str:
-    """The device of an open file as ``/proc/locks`` has it: its mount's, where ``st_dev`` may be another."""
+    """Return the device of an open file as ``/proc/locks`` has it: its mount's, where ``st_dev`` may be another."""
     text = Path(f"/proc/self/fdinfo/{number}").read_text(encoding="ascii")
     mount = next((line.split()[1] for line in text.splitlines() if line.startswith("mnt_id:")), None)
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -199,7 +199,7 @@ def _message(running: str) -> str:
 
 
 def system_message(error: BaseException) -> str | None:
-    """What the system refused, in a line for the user; None where ``error`` is something else, and so a bug."""
+    """Return what the system refused, in a line for the user; None where ``error`` is something else, and so a bug."""
     if isinstance(error, MemoryError):
         return f"more memory is needed than there is ({str(error) or 'none is left'}); ask for less at once"
     if not isinstance(error, OSError) or error.errno is None:
@@ -210,7 +210,7 @@ def system_message(error: BaseException) -> str | None:
 
 
 def is_full_disk(error: Exception) -> bool:
-    """Whether an error of the system or of DuckDB says that no space is left."""
+    """Return whether an error of the system or of DuckDB says that no space is left."""
     return getattr(error, "errno", None) in _FULL_DISK or os.strerror(errno.ENOSPC) in str(error)
 
 

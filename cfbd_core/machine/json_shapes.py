@@ -22,7 +22,7 @@ _WHOLE = range(-(2**63), 2**63)
 
 
 def parse(text: str | bytes) -> Any:
-    """The value that JSON says. Raises ValueError, also for NaN, infinity and what is nested without end."""
+    """Return the value that JSON says. Raises ValueError, also for NaN, infinity and what is nested without end."""
     try:
         return json.loads(text, parse_float=_finite, parse_constant=_finite)
     except RecursionError:

@@ -17,12 +17,12 @@ UNFINISHED = frozenset(
 
 
 def at_home(text: str | Path) -> Path:
-    """The path with ``~`` and ``~NAME`` as the home folder; where there is none the name stays as it is."""
+    """Return the path with ``~`` and ``~NAME`` as the home folder; where there is none the name stays as it is."""
     return Path(os.path.expanduser(text))
 
 
 def real(path: Path) -> Path:
-    """The path without links; ``Path.resolve`` raises on links that go in circles."""
+    """Return the path without links; ``Path.resolve`` raises on links that go in circles."""
     return Path(os.path.realpath(path))
 
 
@@ -32,7 +32,7 @@ def is_writable(audit: Path) -> bool:
 
 
 def audit_around(path: Path) -> Path | None:
-    """The audit that ``path`` is or lies in, or None."""
+    """Return the audit that ``path`` is or lies in, or None."""
     place = real(path)
     return next(
         (folder for folder in (place, *place.parents) if os.path.exists(folder / DATABASE_NAME)), None

@@ -40,7 +40,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return {one.name: one for one in entry_points(group=self.group) if one.name not in self._own}
 
     def is_plugin(self, name: str) -> bool:
-        """Whether the one of this name comes from another package."""
+        """Return whether the one of this name comes from another package."""
         return name not in self._own and name in self.plugins
 
     def __getitem__(self, name: str) -> T:
@@ -101,10 +101,10 @@ class Registry(Mapping[str, T], Generic[T]):
         return entry  # type: ignore[no-any-return]  # checked above
 
     def _named(self, point: EntryPoint) -> str:
-        """Which one, and of which package."""
+        """Return which one, and of which package."""
         return f"{self.what} {point.name!r} of {point.value if point.dist is None else point.dist.name}"
 
 
 def one_line(error: BaseException) -> str:
-    """An error's kind and words in one line."""
+    """Return an error's kind and words in one line."""
     return f"{type(error).__name__}: {in_one_line(error) or 'no words'}"

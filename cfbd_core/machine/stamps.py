@@ -24,5 +24,5 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp:
 
 
 def is_unchanged(path: str | os.PathLike[str], stamp: Sequence[int]) -> bool:
-    """Whether a file is there and has this ``stamp``; not where none is known."""
+    """Return whether a file is there and has this ``stamp``; not where none is known."""
     return tuple(stamp) != NO_STAMP and stamp_of(path) == tuple(stamp)

@@ -59,7 +59,7 @@ class Lasso:
 
     @classmethod
     def box(cls, space: Space, map_id: str, xs: Sequence[float], ys: Sequence[float]) -> Lasso:
-        """A rectangle between two opposite corners."""
+        """Return a rectangle between two opposite corners."""
         (left, right), (low, high) = xs, ys
         return cls.drawn(space, map_id, (left, right, right, left), (low, low, high, high))
 

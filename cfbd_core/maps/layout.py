@@ -40,7 +40,7 @@ def lay_out(vectors: np.ndarray, seed: int = 0, progress: Progress = no_progress
 def nearest(
     vectors: np.ndarray, count: int, progress: Progress = no_progress
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ``count`` nearest of unit vectors (n, d): index int32 and cosine distance float32, (n, count).
+    """Return the ``count`` nearest of unit vectors (n, d): index int32 and cosine distance float32, (n, count).
 
     Each is its own first neighbour, at distance 0.
     """
@@ -63,7 +63,7 @@ def nearest(
 
 
 def _start(vectors: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-    """The two principal components, and a little noise that parts equal points."""
+    """Return the two principal components, and a little noise that parts equal points."""
     centred = vectors - vectors.mean(0)
     _, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     place = centred @ axes[:, -2:]
@@ -160,7 +160,7 @@ def let_numba_cache() -> None:
 
 
 def _private_folder() -> Path:
-    """A folder that only this user can write to: what lies in it is run."""
+    """Return a folder that only this user can write to: what lies in it is run."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cfbd-auditor" / "numba"
     shared = Path(tempfile.gettempdir()) / f"cfbd-auditor-numba-{os.getuid()}"
     for folder in (home, shared):

@@ -110,7 +110,7 @@ def make_map(
 
 
 def load_map(audit_folder: str | Path, space: Space) -> Map | None:
-    """The map last made, or None: there is none, it is damaged, or the embeddings were made anew since."""
+    """Return the map last made, or None: there is none, it is damaged, or the embeddings were made anew since."""
     home = _home(audit_folder, space)
     try:
         info = read_object(home / INFO_NAME, INFO_SHAPE, WAY_OUT)
@@ -148,7 +148,7 @@ def _identity(plan: Mapping[str, Any]) -> dict[str, Any]:
 def _sample(
     audit: Audit, space: Space, points: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-    """Rows (n,), ascending, their weights (n,) and unit vectors (n, d), and what ``info`` says of them."""
+    """Return rows (n,), ascending, their weights (n,) and unit vectors (n, d), and what ``info`` says of them."""
     plan = audit.shards.plan()
     if plan is None:
         raise AuditError(f"{audit.folder}: not ready for this step; run `cfbd embed` first")
@@ -196,7 +196,7 @@ def choose(flagged: np.ndarray, probe: np.ndarray, points: int, rng: np.random.G
 
 
 def weigh(flagged: np.ndarray, probe: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """How many of N pairs each of the ``chosen`` positions (m,) stands for, float32 (m,).
+    """Return how many of N pairs each of the ``chosen`` positions (m,) stands for, float32 (m,).
 
     Those chosen of a group share its pairs in equal parts. The groups are those of :func:`choose`: flagged, the rest
     of D_p, the rest.

@@ -51,7 +51,7 @@ class Clusters:
         }
 
     def largest(self, count: int) -> list[np.ndarray]:
-        """The pairs, ascending, of the largest clusters of two and more; of equal ones the first."""
+        """Return the pairs, ascending, of the largest clusters of two and more; of equal ones the first."""
         several = np.flatnonzero(self.sizes > 1)
         chosen = several[np.argsort(-self.sizes[several], kind="stable")][:count]
         inside = np.flatnonzero(np.isin(self.numbers, chosen))
@@ -62,7 +62,7 @@ class Clusters:
 
 
 def from_labels(labels: np.ndarray) -> Clusters:
-    """Pairs of equal ``labels`` (n,) are one cluster."""
+    """Return the clusters of pairs with equal ``labels`` (n,)."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first, kind="stable")] = np.arange(len(first))
@@ -70,10 +70,10 @@ def from_labels(labels: np.ndarray) -> Clusters:
 
 
 def alone(n: int) -> Clusters:
-    """No two of n pairs are alike."""
+    """Return n clusters of one pair each."""
     return Clusters(np.arange(n))
 
 
 def both(one: Clusters, other: Clusters) -> Clusters:
-    """Pairs that are alike in both ways: of images and of captions, these are the ones that may be collapsed."""
+    """Return the clusters of pairs that are alike in both ways; of images and of captions, these may be collapsed."""
     return from_labels(one.numbers * len(other) + other.numbers)

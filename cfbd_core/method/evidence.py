@@ -119,7 +119,7 @@ def cohesion_of(vectors: np.ndarray) -> float | None:
 
 
 def _skeleton(caption: str) -> str:
-    """What is left of a caption without digits, case and punctuation: the same for "IMG_001" and "img 2"."""
+    """Return what is left of a caption without digits, case and punctuation: the same for "IMG_001" and "img 2"."""
     return re.sub(r"[\W\d_]+", " ", caption.casefold()).strip()
 
 

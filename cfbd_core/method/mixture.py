@@ -69,7 +69,7 @@ class Mixture:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of :meth:`to_dict`."""
+        """Return the inverse of :meth:`to_dict`."""
         fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         fields.pop("vanishing", None)
         return cls(**fields)
@@ -205,7 +205,7 @@ def _basis(histogram: _Histogram) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _em_step(basis: tuple[np.ndarray, np.ndarray], state: _State) -> tuple[np.ndarray, _State]:
-    """One step for all restarts; returns the mean log-likelihood (R,) of ``state``, and the next state."""
+    """Make one step for all restarts; return the mean log-likelihood (R,) of ``state``, and the next state."""
     moments, weighted = basis
     weights, means, variances = state
     constant = np.log(np.maximum(weights, 1e-300)) - 0.5 * (

@@ -88,7 +88,7 @@ def tables_for(threshold: float, closest: float, bits: int, recall: float) -> in
 
 
 def _all_links(unit: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All links of unit rows (m, d), in blocks: two arrays of places each."""
+    """Yield all links of unit rows (m, d), in blocks: two arrays of places each."""
     step = max(1, BLOCK_VALUES // max(1, len(unit)))
     for start in range(0, len(unit), step):
         part = unit[start : start + step]
@@ -101,7 +101,7 @@ def _all_links(unit: np.ndarray, threshold: float) -> Iterator[tuple[np.ndarray,
 def _links(
     unit: np.ndarray, threshold: float, recall: float, seed: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The links among rows that share a bucket of a table."""
+    """Yield the links among rows that share a bucket of a table."""
     rng = np.random.default_rng(seed)
     bits = int(np.clip(round(math.log2(len(unit))), FEWEST_BITS, MOST_BITS))
     sample = unit[rng.choice(len(unit), min(SAMPLE_ROWS, len(unit)), replace=False)]
@@ -126,7 +126,7 @@ def _links(
 def _small_buckets(
     unit: np.ndarray, members: np.ndarray, threshold: float
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The links within buckets of one size, ``members`` (buckets, size)."""
+    """Yield the links within buckets of one size, ``members`` (buckets, size)."""
     size = members.shape[1]
     step = max(1, BLOCK_VALUES // (size * max(size, unit.shape[1])))
     for start in range(0, len(members), step):
@@ -140,7 +140,7 @@ def _small_buckets(
 
 
 def _components(links: Iterator[tuple[np.ndarray, np.ndarray]], n: int) -> np.ndarray:
-    """The first place (n,) of the component that each of n places is in; links are merged as they come."""
+    """Return the first place (n,) of the component that each of n places is in; links are merged as they come."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 

@@ -54,7 +54,7 @@ def largest(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def highest(positions: np.ndarray, values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """The at most ``most`` of the ascending positions (m,) with the highest of ``values`` (n,), and the rest.
+    """Return the at most ``most`` of the ascending positions (m,) with the highest of ``values`` (n,), and the rest.
 
     Both ascend; positions whose value is NaN come last, of equal ones the first is chosen.
     """

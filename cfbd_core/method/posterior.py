@@ -21,7 +21,7 @@ SMALLEST = float(np.nextafter(0.0, 1.0))
 
 
 def posterior_above(mixture: Mixture, x: np.ndarray, gamma: float) -> np.ndarray:
-    """Where the posterior of component 0 at x (n,) exceeds γ, bool (n,): ``posterior(x)[:, 0] > gamma``.
+    """Return where the posterior of component 0 at x (n,) exceeds γ, bool (n,): ``posterior(x)[:, 0] > gamma``.
 
     False where x is not finite.
     """
@@ -41,7 +41,7 @@ def posterior_above(mixture: Mixture, x: np.ndarray, gamma: float) -> np.ndarray
 
 
 def _range(x: np.ndarray) -> tuple[float, float]:
-    """The least and the largest finite value; NaN where there is none."""
+    """Return the least and the largest finite value; NaN where there is none."""
     if not len(x):
         return np.nan, np.nan
     low, high = x.min(), x.max()

@@ -43,7 +43,7 @@ class ScoreColumn:
         return np.bincount(self.bins, minlength=HISTOGRAM_BINS + 1)[:HISTOGRAM_BINS]
 
     def histogram(self, group: np.ndarray, groups: int) -> np.ndarray:
-        """Pairs in each bin, by ``group`` int8 (n,) from 0 to ``groups`` − 1: counts (groups, HISTOGRAM_BINS).
+        """Count pairs in each bin, by ``group`` int8 (n,) from 0 to ``groups`` − 1: counts (groups, HISTOGRAM_BINS).
 
         A negative group is left out.
         """
@@ -52,7 +52,7 @@ class ScoreColumn:
         return counts.reshape(HISTOGRAM_BINS + 1, groups + 1)[:HISTOGRAM_BINS, 1:].T
 
     def histogram_of(self, positions: np.ndarray) -> np.ndarray:
-        """How many of the pairs at ``positions`` (m,) fall into each bin, (HISTOGRAM_BINS,)."""
+        """Return how many of the pairs at ``positions`` (m,) fall into each bin, (HISTOGRAM_BINS,)."""
         return np.bincount(self.bins[positions], minlength=HISTOGRAM_BINS + 1)[:HISTOGRAM_BINS]
 
     @cached_property

@@ -101,7 +101,7 @@ def products_with(embeddings: Rows, direction: np.ndarray) -> np.ndarray:
 
 
 def calibrated_residual(s_g: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """What a pair's similarity lacks of the usual one at its s_g; float32 (n,), about 0 for benign pairs.
+    """Return what a pair's similarity lacks of the usual one at its s_g; float32 (n,), about 0 for benign pairs.
 
     T̂ has unit length however unsure F is of it, so ⟨I, T̂⟩ overstates what ⟨I, T⟩ should be. A line
     ⟨I, T⟩ ≈ a + b·s_g is fitted through the bulk (Huber's M-estimate, so a few per cent of poison do
@@ -140,12 +140,12 @@ def centred(vectors: np.ndarray) -> np.ndarray:
 
 
 def shards_of(rows: Rows) -> Sequence[np.ndarray]:
-    """Embeddings given as one array (N, d) or as shards of it, as shards."""
+    """Return embeddings given as one array (N, d) or as shards of it, as shards."""
     return [rows] if isinstance(rows, np.ndarray) else rows
 
 
 def gather(rows: Rows, at: np.ndarray) -> np.ndarray:
-    """The rows ``at`` (m,) of embeddings in shards, float32 (m, d), in that order."""
+    """Return the rows ``at`` (m,) of embeddings in shards, float32 (m, d), in that order."""
     shards = shards_of(rows)
     ends = np.cumsum([len(shard) for shard in shards])
     at = np.asarray(at)
@@ -174,7 +174,7 @@ class LazyRows(ABC):
 
     @abstractmethod
     def made(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of ``rows`` (m,), float32 (m, d), in that order."""
+        """Return the vectors of ``rows`` (m,), float32 (m, d), in that order."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -207,7 +207,7 @@ class JoinedRows(LazyRows):
         return len(self), int(self.shards[0].shape[1])
 
     def made(self, rows: np.ndarray) -> np.ndarray:
-        """The embeddings of ``rows`` (m,), float32 (m, d)."""
+        """Return the embeddings of ``rows`` (m,), float32 (m, d)."""
         return gather(self.shards, rows)
 
 

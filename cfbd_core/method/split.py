@@ -134,7 +134,7 @@ def coarse_split(
 
 
 def benign_cut(mixture: Mixture, gamma: float) -> float:
-    """Where D_b ends by the rule "quantile": μ + Φ⁻¹(γ)·σ of the component with the smallest mean."""
+    """Return where D_b ends by the rule "quantile": μ + Φ⁻¹(γ)·σ of the component with the smallest mean."""
     return mixture.means[0] + NormalDist().inv_cdf(gamma) * mixture.sigmas[0]
 
 
@@ -172,7 +172,7 @@ def choose_gamma_z(
 
 
 def fine_verdict(z: np.ndarray, subset: np.ndarray, gamma_z: float, recheck: bool = True) -> np.ndarray:
-    """Which pairs are poisoned, bool (N,).
+    """Return which pairs are poisoned, bool (N,).
 
     With ``recheck`` the verdict of every scored pair is z > γ_z; as published it is D_p ∪ {D_s: z > γ_z}.
     A NaN z is no evidence: with q = 1 the one member of D_p is clean on recheck, poisoned as published.
@@ -186,14 +186,14 @@ def fine_verdict(z: np.ndarray, subset: np.ndarray, gamma_z: float, recheck: boo
 
 
 def all_warnings(coarse: CoarseSplit, evidence: Evidence, flagged: np.ndarray) -> tuple[str, ...]:
-    """What is odd about a split that flags bool (N,), a sentence each."""
+    """Return what is odd about a split that flags bool (N,), a sentence each."""
     if evidence.level == "strong" and not flagged.any():
         return (*coarse.warnings, "the evidence is strong, yet no z is above γ_z; look at D_p and lower γ_z")
     return coarse.warnings
 
 
 def _largest(consistency: np.ndarray, scored: np.ndarray, q: int, keys_of: KeysOf | None) -> np.ndarray:
-    """Rows (q,) of the largest scores, descending; of those that tie at the q-th place the smallest keys."""
+    """Return rows (q,) of the largest scores, descending; of those that tie at the q-th place the smallest keys."""
     values = np.where(scored, consistency, -np.inf)
     last = np.partition(values, len(values) - q)[len(values) - q]
     above, tied = np.flatnonzero(values > last), np.flatnonzero(values == last)
@@ -251,7 +251,7 @@ def _null_cut(z: np.ndarray, subset: np.ndarray, kappa: float) -> tuple[float, s
 
 
 def _valley(z: np.ndarray) -> float | None:
-    """The deepest valley: where the lower of the highest peaks on either side stands highest above it.
+    """Return the deepest valley: where the lower of the highest peaks on either side stands highest above it.
 
     Depth is taken on the square root of the smoothed counts, whose noise is the same everywhere.
     """
@@ -274,7 +274,7 @@ def _valley(z: np.ndarray) -> float | None:
 
 
 def _crossing(z: np.ndarray) -> float | None:
-    """Where the two components of a fit to z are equally dense, between their means."""
+    """Return where the two components of a fit to z are equally dense, between their means."""
     try:
         fit = fit_mixture(z, 2)
     except ParameterError:

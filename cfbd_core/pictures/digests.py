@@ -23,7 +23,7 @@ DAMAGED = "delete it and run `cfbd embed` again, which takes the hashes of its e
 
 
 def content_hash(data: bytes) -> bytes:
-    """The hash of a picture's or a caption's bytes, ``HASH_BYTES`` long."""
+    """Return the hash of a picture's or a caption's bytes, ``HASH_BYTES`` long."""
     return hashlib.blake2b(data, digest_size=HASH_BYTES).digest()
 
 
@@ -41,7 +41,7 @@ class PictureDigests:
         self.stamp_path = folder / "stamps.npy"
 
     def digests(self, rows: np.ndarray) -> np.ndarray | None:
-        """The hash of each of ``rows`` int64 (n,): 16 bytes (n,), empty where unknown; None before the first.
+        """Return the hash of each of ``rows`` int64 (n,): 16 bytes (n,), empty where unknown; None before the first.
 
         Raises AuditError where the file is damaged.
         """
@@ -52,14 +52,14 @@ class PictureDigests:
         return _at(stored, rows)
 
     def stamps(self, rows: np.ndarray) -> np.ndarray:
-        """The stamp of each of ``rows`` int64 (n,): int64 (n, 3), zeros where there is no usable one."""
+        """Return the stamp of each of ``rows`` int64 (n,): int64 (n, 3), zeros where there is no usable one."""
         try:
             return _at(map_array(self.stamp_path, STAMPS, (None, 3), DAMAGED), rows)
         except (FileNotFoundError, AuditError):
             return np.zeros((len(rows), 3), STAMPS)
 
     def is_for(self, rows: int) -> bool:
-        """Whether there is a usable file of digests for an audit of ``rows`` rows."""
+        """Return whether there is a usable file of digests for an audit of ``rows`` rows."""
         return _is_whole(self.digest_path, HASHES, (rows,))
 
     def begin(self, rows: int) -> None:

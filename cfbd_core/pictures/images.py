@@ -185,5 +185,5 @@ def _one_line(error: BaseException) -> str:
 
 
 def data_url(data: bytes, kind: str = "webp") -> str:
-    """A picture of this ``kind`` ("webp", "png", "svg+xml") as an address that holds it."""
+    """Return a picture of this ``kind`` ("webp", "png", "svg+xml") as an address that holds it."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -35,7 +35,7 @@ class Picture(NamedTuple):
         return self.place.file
 
     def read(self) -> bytes:
-        """The encoded bytes. Raises BadImage: ``CHANGED`` where they are not those that were embedded."""
+        """Return the encoded bytes. Raises BadImage: ``CHANGED`` where they are not those that were embedded."""
         if not self.file:
             raise BadImage("missing file", "no image came with the pair")
         data = read_image_bytes(self.place)
@@ -48,7 +48,7 @@ NO_PICTURE = Picture(NOWHERE)
 
 
 def digest_at(place: PicturePlace) -> bytes:
-    """The hash of the picture at a place; empty where it cannot be read: who needs it reports that."""
+    """Return the hash of the picture at a place; empty where it cannot be read: who needs it reports that."""
     try:
         return content_hash(read_image_bytes(place))
     except BadImage:

@@ -27,7 +27,7 @@ class PicturePlace(NamedTuple):
 
     @classmethod
     def from_pair(cls, pair: Mapping[str, Any]) -> Self:
-        """The place that a pair's ``COLUMNS`` say."""
+        """Return the place that a pair's ``COLUMNS`` say."""
         file, offset, size = (pair[name] for name in COLUMNS)
         return cls(file or "", offset, size)
 
@@ -46,11 +46,11 @@ NOWHERE = PicturePlace("")  # of a pair without a picture, or one whose picture 
 
 
 def places_of(pairs: pa.Table | pa.RecordBatch) -> list[PicturePlace]:
-    """The place of each pair's picture."""
+    """Return the place of each pair's picture."""
     files, offsets, sizes = (pairs.column(name).to_pylist() for name in COLUMNS)
     return list(map(PicturePlace, (file or "" for file in files), offsets, sizes))
 
 
 def place_at(pairs: pa.Table, position: int) -> PicturePlace:
-    """The place of the picture of one pair of a table."""
+    """Return the place of the picture of one pair of a table."""
     return PicturePlace.from_pair({name: pairs[name][position].as_py() for name in COLUMNS})

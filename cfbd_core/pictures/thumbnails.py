@@ -122,7 +122,7 @@ class Thumbnails:
 
 
 def _version(picture: Picture) -> bytes | None:
-    """What differs between a picture and the one that took its place, 8 bytes; None where there is no file."""
+    """Return what differs between a picture and the one that took its place, 8 bytes; None where there is no file."""
     stamp = stamp_of(picture.file)
     if stamp == NO_STAMP:
         return None

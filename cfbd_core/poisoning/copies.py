@@ -204,7 +204,7 @@ def _is_readable(pairs: SourcePairs, pair: int) -> bool:
 
 
 def _written(copy: CopyPlan, form: CopyFormat) -> list[Path]:
-    """All that a copy may have written to its folder."""
+    """Return all that a copy may have written to its folder."""
     triggers = form.out / TRIGGERS_NAME
     searches = [search_of(triggers, number) for number in range(copy.params.trigger_count)]
     return [form.out / MANIFEST, triggers, *searches, form.out / SHEET_NAME, *form.written(len(_parts(copy)))]
@@ -263,7 +263,7 @@ def _write_parts(copy: CopyPlan, form: CopyFormat, progress: Progress, processes
 
 
 def _parts(copy: CopyPlan) -> list[range]:
-    """The records of the source in each part."""
+    """Return the records of the source in each part."""
     records = len(copy.pairs.record_keys)
     return [range(first, min(first + PART_RECORDS, records)) for first in range(0, records, PART_RECORDS)]
 

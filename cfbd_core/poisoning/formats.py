@@ -45,7 +45,7 @@ class CopyFormat(ABC):
         """Return the files, and folders of numbered pictures, that a copy of so many parts consists of."""
 
     def facts(self, record: CopyRecord) -> dict[str, Any]:
-        """What a record's entry says."""
+        """Return what a record's entry says."""
         several = {"captions": record.captions} if self.several else {}
         return {"key": record.key, "caption": record.captions[0]} | several | record.facts
 

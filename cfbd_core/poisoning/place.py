@@ -82,7 +82,7 @@ def clear_halves(written: Iterable[Path]) -> None:
 
 
 def _picture_folders(pairs: SourcePairs) -> set[str]:
-    """Where the pictures lie that are files of their own."""
+    """Return where the pictures lie that are files of their own."""
     table = pairs.table
     own = table.filter(pc.is_null(table["image_size"]))["image"].unique().to_pylist()
     own += [image for image, _, size in pairs.left_out if size is None]

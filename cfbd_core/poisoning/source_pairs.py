@@ -45,11 +45,11 @@ class SourcePairs:
     format: str
 
     def place(self, pair: int) -> PicturePlace:
-        """Where the picture of a pair lies."""
+        """Return where the picture of a pair lies."""
         return place_at(self.table, pair)
 
     def places(self) -> list[PicturePlace]:
-        """Where every picture lies, each once, in the source's order."""
+        """Return where every picture lies, each once, in the source's order."""
         return list(dict.fromkeys(places_of(self.table)))
 
 

@@ -82,7 +82,7 @@ class ControlSample:
         return waiting
 
     def strayed(self, removed: np.ndarray) -> int:
-        """How many pairs of the pool have changed sides since: ``removed`` bool (n,) is the verdict now.
+        """Return how many pairs of the pool have changed sides since: ``removed`` bool (n,) is the verdict now.
 
         Where they are many, the estimate is of sets that are no more; draw anew.
         """
@@ -211,7 +211,7 @@ def read_control(path: Path, rows: np.ndarray) -> ControlSample | None:
 
 
 def _control(columns: dict[str, np.ndarray], rows: np.ndarray) -> ControlSample | None:
-    """The sample in these arrays; None where its pairs are not at ``rows``. Raises ValueError: damaged."""
+    """Return the sample in these arrays; None where its pairs are not at ``rows``. Raises ValueError: damaged."""
     side, drawn = (tuple(int(value) for value in columns[name]) for name in ("side", "drawn"))
     seed, look = (int(value) for value in columns["about"])
     strata = columns["stratum"]

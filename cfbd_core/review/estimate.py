@@ -87,7 +87,7 @@ def reviews_needed(
     removed: bool = False,
     level: float = CONFIDENCE,
 ) -> int | None:
-    """How many more control pairs have to be looked at to say "at most ``most`` are left" at ``level``.
+    """Return how many more control pairs have to be looked at to say "at most ``most`` are left" at ``level``.
 
     Of the kept side, or with ``removed`` of the removed one; pairs drawn but not looked at come first, in their order.
     It is the least there can be: every further answer is taken to confirm the verdict, and the sample to be extended
@@ -119,7 +119,7 @@ def reviews_needed(
 
 
 def _of_the_drawn(control: ControlSample, decisions: np.ndarray, most: int, side: int, level: float) -> int:
-    """How many of the pairs drawn already have to be looked at, in their order, where all of them would do."""
+    """Return how many of the pairs drawn already have to be looked at, in their order, where all of them would do."""
     pending = control.pending(decisions)
     open_pairs = pending[np.isin(pending, control.members_of(side))]
     low, high = -1, len(open_pairs)
@@ -147,7 +147,7 @@ def _at_most(control: ControlSample, decisions: np.ndarray, side: int, level: fl
 
 
 def _share_of_error(control: ControlSample, side: int, level: float) -> tuple[list[int], float]:
-    """The strata of a side, and the error that each which is not read whole may have."""
+    """Return the strata of a side, and the error that each which is not read whole may have."""
     mine = [number for number, its in enumerate(control.side) if its == side]
     open_ones = sum(control.drawn[number] < control.sizes[number] for number in mine)
     return mine, allowed_error(level, control.look) / max(1, open_ones)

@@ -80,7 +80,7 @@ def learn(pairs: ReviewPairs, decisions: np.ndarray, z: np.ndarray, seed: int = 
 
 
 def _unseen(features: np.ndarray, truth: np.ndarray, weights: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """The logit (m,) of each example by a model that was not fitted to its fold."""
+    """Return the logit (m,) of each example by a model that was not fitted to its fold."""
     logits = np.empty(len(truth))
     for fold in range(PLATT_FOLDS):
         out = folds == fold

@@ -48,7 +48,7 @@ class KeptControl:
         self._read: tuple[tuple[int, ...] | None, ControlSample | None] = (None, None)
 
     def get(self) -> ControlSample | None:
-        """The sample, None before the first draw. Raises AuditError as :func:`read_control` does."""
+        """Return the sample, None before the first draw. Raises AuditError as :func:`read_control` does."""
         with self._lock:
             stamp = self._stamp()
             if stamp is None:
@@ -203,7 +203,7 @@ class WhatIsLeft:
         )
 
     def needed_sentence(self, targets: tuple[int, ...] = TARGETS) -> str:
-        """How many more reviews would allow to promise each of ``targets``."""
+        """Return how many more reviews would allow to promise each of ``targets``."""
         parts = []
         for most in targets:
             count = self.needed(most)
@@ -247,7 +247,7 @@ def _check(count: int) -> None:
 
 
 def _room(control: ControlSample) -> tuple[int, int]:
-    """Pairs of the pool that are not drawn, of the kept and of the removed side."""
+    """Return pairs of the pool that are not drawn, of the kept and of the removed side."""
     kept_room, removed = (
         sum(
             size - drawn
@@ -260,7 +260,7 @@ def _room(control: ControlSample) -> tuple[int, int]:
 
 
 def _shared(total: int, kept_room: int, removed: int) -> tuple[int, int]:
-    """How many of ``total`` to draw from either side, of which so many are there."""
+    """Return how many of ``total`` to draw from either side, of which so many are there."""
     of_removed = min(round(total * OF_REMOVED), removed)
     of_kept = min(total - of_removed, kept_room)
     return of_kept, min(total - of_kept, removed)

@@ -144,7 +144,7 @@ class _Table:
 
 
 def _shape(cell: str) -> str:
-    """How a name is made up, whatever its letters and numbers are."""
+    """Return how a name is made up, whatever its letters and numbers are."""
     return re.sub(r"\d+", "0", re.sub(r"[^\W\d_]+", "a", cell.strip()))
 
 

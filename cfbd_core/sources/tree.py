@@ -99,7 +99,7 @@ class _Walk:
             self._count("pipe or device", entry.path)
 
     def _leads_out(self, link: str) -> bool:
-        """Whether a link leads to the source itself, above it, or into the system's own folders."""
+        """Return whether a link leads to the source itself, above it, or into the system's own folders."""
         target = f"{os.path.realpath(link).rstrip('/')}/"
         source = f"{os.path.realpath(self._root).rstrip('/')}/"
         return source.startswith(target) or target.startswith(tuple(f"{place}/" for place in SYSTEM))

@@ -85,7 +85,7 @@ class BenchResults:
             )
 
     def cells(self) -> list[Cell]:
-        """Every finished cell; one whose row is damaged is not finished, and is measured again."""
+        """Return every finished cell; one whose row is damaged is not finished, and is measured again."""
         query = "SELECT scenario, analysis, params, result, seconds FROM cells ORDER BY scenario, analysis"
         with self._database.reading() as connection:
             cells = map(_cell, _rows(connection, query))
@@ -93,7 +93,7 @@ class BenchResults:
 
 
 def _begins_as_a_database(path: Path) -> bool:
-    """Whether a file is one of DuckDB's, by its first bytes: beside another's file we leave no lock."""
+    """Return whether a file is one of DuckDB's, by its first bytes: beside another's file we leave no lock."""
     with path.open("rb") as file:
         return file.read(12)[8:] == b"DUCK"
 
@@ -116,7 +116,7 @@ def _cell(row: tuple[Any, ...]) -> Cell | None:
 
 
 def _short(value: object) -> str:
-    """A value as an error's line shows it; of a hash its beginning is enough."""
+    """Return a value as an error's line shows it; of a hash its beginning is enough."""
     text = "none" if value is None else str(value)
     return text if len(text) <= 40 else f"{text[:12]}…"
 

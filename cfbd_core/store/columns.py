@@ -24,13 +24,13 @@ def removed(flagged: np.ndarray, decisions: np.ndarray) -> np.ndarray:
 
 
 def score_version(connection: duckdb.DuckDBPyConnection) -> str | None:
-    """A name that changes whenever the scores do; None before the first scoring."""
+    """Return a name that changes whenever the scores do; None before the first scoring."""
     rows = connection.execute("SELECT max(id) FROM runs WHERE kind = 'score'").fetchall()
     return None if rows[0][0] is None else str(rows[0][0])
 
 
 def scored(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows int64, consistency float32 and truth int8 (1 poisoned, 0 clean, −1 unknown), each (n,), by row."""
+    """Return rows int64, consistency float32 and truth int8 (1 poisoned, 0 clean, −1 unknown), each (n,), by row."""
     columns = connection.execute(
         """
         SELECT s.row, s.consistency, coalesce(p.poisoned::TINYINT, -1)::TINYINT AS truth
@@ -45,7 +45,7 @@ def scored(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarra
 
 
 def unscored(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
-    """Rows int64 (m,), ascending, of the pairs that have no score."""
+    """Return rows int64 (m,), ascending, of the pairs that have no score."""
     columns = connection.execute(
         "SELECT row FROM pairs WHERE row NOT IN (SELECT row FROM scores WHERE consistency IS NOT NULL)"
     ).fetchnumpy()
@@ -53,13 +53,13 @@ def unscored(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
 
 
 def without_picture(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
-    """Rows int64 (m,), ascending, of the pairs that are ready embeddings alone."""
+    """Return rows int64 (m,), ascending, of the pairs that are ready embeddings alone."""
     columns = connection.execute("SELECT row FROM pairs WHERE image IS NULL").fetchnumpy()
     return np.sort(np.asarray(columns["row"], np.int64))
 
 
 def is_known_clean(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether it is known of every pair that it is not poisoned."""
+    """Return whether it is known of every pair that it is not poisoned."""
     answer = connection.execute("SELECT bool_and(poisoned IS NOT DISTINCT FROM false) FROM pairs").fetchall()
     return bool(answer[0][0])
 
@@ -71,7 +71,7 @@ def other_scores(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
 
 
 def decided(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray]:
-    """Rows int64 (m,) that people decided on, and what: int8 (m,), the place in ``DECISIONS``."""
+    """Return rows int64 (m,) that people decided on, and what: int8 (m,), the place in ``DECISIONS``."""
     columns = connection.execute(
         """
         SELECT p.row, list_position($names, d.decision::VARCHAR)::TINYINT - 1 AS code
@@ -83,7 +83,7 @@ def decided(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarr
 
 
 def notes_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> list[str | None]:
-    """What people noted with their decisions on ``rows`` (m,), in that order; None where nothing."""
+    """Return what people noted with their decisions on ``rows`` (m,), in that order; None where nothing."""
     connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
     notes = connection.execute(
         """
@@ -96,7 +96,7 @@ def notes_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> list[st
 
 
 def pairs_at(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> pa.Table:
-    """What a page shows of the pairs at ``rows`` (m,), in that order; rows that are gone are left out."""
+    """Return what a page shows of the pairs at ``rows`` (m,), in that order; rows that are gone are left out."""
     connection.register("wanted", pa.table({"row": rows, "position": np.arange(len(rows))}))
     low, high = (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
     pairs = connection.sql(
@@ -111,7 +111,7 @@ def pairs_at(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> pa.Tabl
 
 
 def search_captions(connection: duckdb.DuckDBPyConnection, text: str) -> np.ndarray:
-    """Rows int64 (m,), ascending, whose caption or key contains ``text``, in upper or lower case."""
+    """Return rows int64 (m,), ascending, whose caption or key contains ``text``, in upper or lower case."""
     pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
     columns = connection.execute(
         "SELECT row FROM pairs WHERE caption ILIKE $pattern ESCAPE '\\' OR key ILIKE $pattern ESCAPE '\\'",

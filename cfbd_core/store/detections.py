@@ -64,7 +64,7 @@ def forget_detections(connection: duckdb.DuckDBPyConnection, *names: str) -> Non
 
 
 def detections(connection: duckdb.DuckDBPyConnection) -> list[StoredDetection]:
-    """All that are stored, by name; none in a file of before."""
+    """Return all that are stored, by name; none in a file of before."""
     schema.show_detections(connection)
     records = connection.execute(
         "SELECT detector, title, epoch_us(made), info FROM detectors ORDER BY detector"

@@ -14,7 +14,7 @@ _SPACES = r"[\s\x{0085}\p{Z}]+"
 
 
 def caption_labels(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray]:
-    """Rows int64 (n,), ascending, and labels (n,) that are equal where captions are, but for what does not show.
+    """Return rows int64 (n,), ascending, and labels (n,) that are equal where captions are, but for what does not show.
 
     That is case, spaces, Unicode composition (NFC), and marks without width. Labels are 64 bits of MD5: among ten
     million captions the chance that two different ones share a label is 3 in a million.

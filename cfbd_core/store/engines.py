@@ -18,7 +18,7 @@ from pathlib import Path
 
 import duckdb
 
-MOST_KEPT = 4
+MOST_ENGINES = 4
 # Set, not given to `connect`: DuckDB refuses a second connection of a process that asks for other settings.
 ALONE = """
 SET enable_external_access = false; SET python_enable_replacements = false; SET allow_community_extensions = false;
@@ -82,23 +82,23 @@ class Engines:
         """Begin without engines; a forked child leaves those that it finds as they are: it lacks their threads."""
         self._left.append(vars(self).copy())
         self.lock = threading.RLock()
-        self._kept: dict[str, Engine] = {}  # by path, the last used last
+        self._engines: dict[str, Engine] = {}  # by path, the last used last
         self._open: dict[int, Engine] = {}  # by the id of a reader's connection
 
     def connect(self, path: Path) -> duckdb.DuckDBPyConnection:
         """Open a file to read it. Raises duckdb.Error."""
         name = str(path.absolute())
         with self.lock:
-            kept = self._kept.pop(name, None)
-            engine = kept or Engine(name)
+            earlier = self._engines.pop(name, None)
+            engine = earlier or Engine(name)
             try:
                 connection = engine.open()
             except duckdb.Error:
-                if kept is None:
+                if earlier is None:
                     raise
                 engine = Engine(name)  # the kept one may be to blame
                 connection = engine.open()
-            self._open[id(connection)] = self._kept[name] = engine
+            self._open[id(connection)] = self._engines[name] = engine
             self._let_old_ones_go()
             return connection
 
@@ -111,25 +111,25 @@ class Engines:
                 return
             with suppress(duckdb.Error):  # of an engine that met what it calls fatal; it is not kept
                 engine.close(connection)
-            if engine not in self._kept.values():
+            if engine not in self._engines.values():
                 engine.end()
 
     def forget(self, path: Path) -> None:
         """Make a new engine for the next reader of a file: this one met an error."""
         with self.lock:
-            engine = self._kept.pop(str(path.absolute()), None)
+            engine = self._engines.pop(str(path.absolute()), None)
             if engine is not None:
                 engine.end()
 
     def end(self) -> None:
         """Keep no engine any more."""
         with self.lock:
-            while self._kept:
-                self._kept.popitem()[1].end()
+            while self._engines:
+                self._engines.popitem()[1].end()
 
     def _let_old_ones_go(self) -> None:
-        while len(self._kept) > MOST_KEPT:
-            self._kept.pop(next(iter(self._kept))).end()
+        while len(self._engines) > MOST_ENGINES:
+            self._engines.pop(next(iter(self._engines))).end()
 
 
 def _quoted(text: str) -> str:

@@ -240,7 +240,7 @@ def _depths_of_this_thread() -> defaultdict[str, int]:
 
 
 def _last(file: int) -> int:
-    """The last number that was drawn; 0 before the first, and what no writer can have where it is damaged."""
+    """Return the last number that was drawn; 0 before the first, and what no writer can have where it is damaged."""
     content = os.pread(file, COUNTER.size + 1, 0)
     if not content:
         return 0

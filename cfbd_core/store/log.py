@@ -67,7 +67,7 @@ class Action:
 
 
 def get(connection: duckdb.DuckDBPyConnection, action: int) -> Action:
-    """One action; ParameterError where there is none of this number."""
+    """Return one action; ParameterError where there is none of this number."""
     actions = history(connection, 1, action + 1)
     if not actions or actions[0].id != action:
         raise ParameterError(f"there is no action {action}; `cfbd log` lists those that there are")
@@ -77,7 +77,7 @@ def get(connection: duckdb.DuckDBPyConnection, action: int) -> Action:
 def history(
     connection: duckdb.DuckDBPyConnection, limit: int | None = None, before: int | None = None
 ) -> list[Action]:
-    """The log, newest first: at most ``limit`` actions, of those with a number below ``before``."""
+    """Return the log, newest first: at most ``limit`` actions, of those with a number below ``before``."""
     show_log(connection)
     rows = connection.execute(
         f"SELECT {_FIELDS} FROM actions WHERE $before IS NULL OR id < $before ORDER BY id DESC"
@@ -102,13 +102,13 @@ def examples(
 
 
 def undone_actions(connection: duckdb.DuckDBPyConnection) -> frozenset[int]:
-    """The actions that do not count at present."""
+    """Return the actions that do not count at present."""
     show_log(connection)
     return frozenset(row[0] for row in connection.execute(_UNDONE).fetchall())
 
 
 def mark(connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    """How far the log goes: the last action's number and its time in microseconds; (0, 0) while it is empty."""
+    """Return how far the log goes: the last action's number and its time in microseconds; (0, 0) while it is empty."""
     show_log(connection)
     rows = connection.execute("SELECT id, epoch_us(time) FROM actions ORDER BY id DESC LIMIT 1").fetchall()
     return (int(rows[0][0]), int(rows[0][1])) if rows else (0, 0)
@@ -134,7 +134,7 @@ def has(connection: duckdb.DuckDBPyConnection, seen: tuple[int, int]) -> bool:
 
 
 def decided_since(connection: duckdb.DuckDBPyConnection, action: int) -> tuple[np.ndarray, np.ndarray]:
-    """What changed after ``action``: rows int64 (m,) and codes int8 (m,), 0 where a decision was taken back."""
+    """Return what changed after ``action``: rows int64 (m,) and codes int8 (m,), 0 where a decision was taken back."""
     if mark(connection)[0] == action:
         return np.zeros(0, np.int64), np.zeros(0, np.int8)
     columns = connection.execute(
@@ -150,7 +150,7 @@ def decided_since(connection: duckdb.DuckDBPyConnection, action: int) -> tuple[n
 
 
 def touched_between(connection: duckdb.DuckDBPyConnection, since: int, action: int) -> int:
-    """How many pairs of ``action`` were touched by others after the action ``since`` and before it."""
+    """Return how many pairs of ``action`` were touched by others after the action ``since`` and before it."""
     rows = connection.execute(
         """
         SELECT count(DISTINCT key) FROM action_pairs
@@ -182,7 +182,7 @@ def deciders(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]
 
 
 def pairs_of_log(connection: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
-    """Every pair of every action, oldest first: action, key, before, after, note_before, note_after."""
+    """Return every pair of every action, oldest first: action, key, before, after, note_before, note_after."""
     show_log(connection)
     return connection.sql(
         """

@@ -74,7 +74,7 @@ _MADE_BY = {"embedding": "embed", "mapping": "score", "health": "score", "split"
 
 
 def checked(name: str, text: Any) -> Any:
-    """The value that the JSON ``text`` says of ``name``. Raises ValueError where it does not look like one."""
+    """Return the value that the JSON ``text`` says of ``name``. Raises ValueError where it does not look like one."""
     if not isinstance(text, str):
         raise ValueError(f"it is {type(text).__name__}")
     value = parse(text)
@@ -90,7 +90,7 @@ def checked(name: str, text: Any) -> Any:
 
 
 def way_out(name: str) -> str:
-    """What to do where the value is damaged: what a step made, it makes again."""
+    """Return what to do where the value is damaged: what a step made, it makes again."""
     if name in _MADE_BY:
         return f"run `cfbd {_MADE_BY[name]}` again"
     return "put a copy of the file in its place, or audit the source in a new folder"

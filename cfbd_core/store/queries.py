@@ -23,13 +23,13 @@ PAIR_COLUMNS = (
 
 
 def row_of(connection: duckdb.DuckDBPyConnection, key: str) -> int | None:
-    """The row of the pair with this key, or None."""
+    """Return the row of the pair with this key, or None."""
     rows = connection.execute("SELECT row FROM pairs WHERE key = ? LIMIT 1", [key]).fetchall()
     return int(rows[0][0]) if rows else None
 
 
 def get_meta(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
-    """The JSON value stored under ``name``, or None. Raises AuditError where it is damaged."""
+    """Return the JSON value stored under ``name``, or None. Raises AuditError where it is damaged."""
     values = connection.execute("SELECT value FROM meta WHERE name = ?", [name]).fetchall()
     try:
         return checked(name, values[0][0]) if values else None
@@ -41,12 +41,12 @@ def get_meta(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
 
 
 def has_meta(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Whether a value is stored under ``name``, damaged or not."""
+    """Return whether a value is stored under ``name``, damaged or not."""
     return bool(connection.execute("SELECT count(*) FROM meta WHERE name = ?", [name]).fetchall()[0][0])
 
 
 def needed_meta(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
-    """The JSON value stored under ``name``. Raises AuditError where there is none, or it is damaged."""
+    """Return the JSON value stored under ``name``. Raises AuditError where there is none, or it is damaged."""
     value = get_meta(connection, name)
     if value is None:
         raise AuditError(f"{_file(connection)}: says nothing of the {name}; {way_out(name)}")
@@ -54,7 +54,7 @@ def needed_meta(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
 
 
 def derived_meta(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any] | None:
-    """The object stored under ``name``, for those who can make it anew: empty where it is damaged."""
+    """Return the object stored under ``name``, for those who can make it anew: empty where it is damaged."""
     try:
         value: dict[str, Any] | None = get_meta(connection, name)
     except AuditError:
@@ -75,7 +75,7 @@ def forget_meta(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
 
 
 def pair_count(connection: duckdb.DuckDBPyConnection) -> int:
-    """Pairs in the audit, skipped ones not counted."""
+    """Return the number of pairs in the audit, skipped ones not counted."""
     return int(connection.execute("SELECT count(*) FROM pairs").fetchall()[0][0])
 
 
@@ -93,7 +93,7 @@ def skip_summary(connection: duckdb.DuckDBPyConnection, examples: int = 3) -> li
 
 
 def pair_rows(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
-    """Rows of all pairs, ascending, int64 (n,). Raises AuditError where they are damaged."""
+    """Return rows of all pairs, ascending, int64 (n,). Raises AuditError where they are damaged."""
     return checked_rows(connection, _column(connection, "SELECT row FROM pairs ORDER BY row", np.int64))
 
 
@@ -123,7 +123,7 @@ def _damaged_rows(connection: duckdb.DuckDBPyConnection) -> AuditError:
 
 
 def image_groups(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
-    """A number for each pair, by row, int64 (n,): pairs of one image file share it."""
+    """Return a number for each pair, by row, int64 (n,): pairs of one image file share it."""
     return _column(
         connection,
         """
@@ -135,7 +135,7 @@ def image_groups(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
 
 
 def keys_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> list[str]:
-    """Keys of the given rows, in their order."""
+    """Return keys of the given rows, in their order."""
     return _texts_of(connection, "key", rows)
 
 
@@ -182,7 +182,7 @@ def select_pairs(
     order_by: str | None = None,
     limit: int | None = None,
 ) -> pa.Table:
-    """Rows of ``audit_pairs`` by an SQL condition and order; a ParameterError when that does not parse."""
+    """Return rows of ``audit_pairs`` by an SQL condition and order; a ParameterError when that does not parse."""
     query = "SELECT * FROM audit_pairs"
     query += f" WHERE {where}" if where else ""
     query += f" ORDER BY {order_by}" if order_by else " ORDER BY row"

@@ -138,7 +138,7 @@ LEFT JOIN decisions d ON d.key = p.key
 
 
 def version(connection: duckdb.DuckDBPyConnection, folder: Path) -> int:
-    """The schema version of an audit's file; AuditError when it is no audit at all, or a newer one."""
+    """Return the schema version of an audit's file; AuditError when it is no audit at all, or a newer one."""
     try:
         rows = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
         number = int(rows[0][0])
@@ -247,14 +247,14 @@ def show_log(connection: duckdb.DuckDBPyConnection) -> None:
 
 @cache
 def _columns_by_table() -> dict[str, dict[str, str]]:
-    """The columns that every table has in a file made now, and their types."""
+    """Return the columns that every table has in a file made now, and their types."""
     with duckdb.connect() as connection:
         create(connection)
         return _stored_columns(connection)
 
 
 def _stored_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
-    """Columns and their types by table; views are left out."""
+    """Return columns and their types by table; views are left out."""
     rows = connection.execute(
         """
         SELECT table_name, column_name, data_type || if(is_generated, ' generated', '')

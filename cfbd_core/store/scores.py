@@ -40,7 +40,7 @@ def judged(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarra
 
 
 def read_consistency(connection: duckdb.DuckDBPyConnection) -> tuple[np.ndarray, np.ndarray]:
-    """Rows int64 (n,) and consistency float32 (n,) of all scored pairs, by row."""
+    """Return rows int64 (n,) and consistency float32 (n,) of all scored pairs, by row."""
     table = connection.sql(
         """
         SELECT row, consistency FROM scores SEMI JOIN pairs USING (row)

@@ -84,7 +84,7 @@ def put_run(
 
 
 def runs(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """All runs, oldest first: ``folder``, ``asked`` (its run.json), ``result`` (its result.json, or None)."""
+    """Return all runs, oldest first: ``folder``, ``asked`` (its run.json), ``result`` (its result.json, or None)."""
     if not _has_tables(connection):
         return []
     rows = connection.execute(
@@ -101,7 +101,7 @@ def runs(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def metrics(connection: duckdb.DuckDBPyConnection, folder: str) -> pa.Table:
-    """What the run in ``folder`` logged, by step; lines of kind "step" and "eval"."""
+    """Return what the run in ``folder`` logged, by step; lines of kind "step" and "eval"."""
     if not _has_tables(connection):
         return _METRICS.empty_table()
     query = (
@@ -135,6 +135,6 @@ def _table(folder: str, lines: Sequence[dict[str, Any]]) -> pa.Table:
 
 
 def _has_tables(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the file has them: an audit of version 1 in which nothing was trained has not."""
+    """Return whether the file has them: an audit of version 1 in which nothing was trained has not."""
     query = "SELECT count(*) FROM information_schema.tables WHERE table_name = 'training_runs'"
     return bool(connection.execute(query).fetchall()[0][0])

@@ -55,7 +55,7 @@ def aside(connection: duckdb.DuckDBPyConnection) -> pa.Table:
 
 
 def among_pairs(connection: duckdb.DuckDBPyConnection, failures: pa.Table) -> pa.Table:
-    """Those of ``failures`` (row, reason, detail) that are of the audit's pairs, set aside or not.
+    """Return those of ``failures`` (row, reason, detail) that are of the audit's pairs, set aside or not.
 
     Older versions took pairs out for good; the shards still have them.
     """
@@ -79,7 +79,7 @@ def to_embed(connection: duckdb.DuckDBPyConnection, start: int, stop: int) -> pa
 
 
 def most_keys(connection: duckdb.DuckDBPyConnection) -> int:
-    """Pairs in the audit, those that are set aside among them."""
+    """Return pairs in the audit, those that are set aside among them."""
     return pair_count(connection) + len(aside(connection))
 
 
@@ -92,7 +92,7 @@ def replace_unscored(connection: duckdb.DuckDBPyConnection, unscored: pa.Table) 
 
 
 def unscored_rows(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
-    """Rows int64 (m,) of the pairs that the last scoring could not score, ascending."""
+    """Return rows int64 (m,) of the pairs that the last scoring could not score, ascending."""
     schema.show_unscored(connection)
     rows = connection.execute("SELECT row FROM unscored ORDER BY row").fetchnumpy()["row"]
     return np.asarray(rows, np.int64)

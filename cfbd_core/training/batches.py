@@ -87,7 +87,7 @@ class Batches:
         self._tokens = _Tokens(pairs.captions, trained.tokenize)
 
     def epoch(self, epoch: int, order: np.ndarray, first: int) -> Generator[Batch]:
-        """The batches of the steps ``order`` (:func:`epoch_order`) from ``first`` on, made ready ahead."""
+        """Yield the batches of the steps ``order`` (:func:`epoch_order`) from ``first`` on, made ready ahead."""
         workers = ThreadPoolExecutor(self._params.workers, thread_name_prefix="batches")
         try:
             rest = (self._begun(rows, epoch, workers) for rows in order[first:])
@@ -104,7 +104,7 @@ class Batches:
     def _begun(
         self, rows: np.ndarray, epoch: int, workers: ThreadPoolExecutor
     ) -> tuple[Batch, list[Future[None]]]:
-        """A batch that the workers are filling."""
+        """Return a batch that the workers are filling."""
         own = self._group.part(rows)
         pairs, both, size = len(own), 2 if self._views else 1, self._squares.size
         batch = Batch(
@@ -121,7 +121,7 @@ class Batches:
         return torch.empty(shape, dtype=dtype, pin_memory=self._pinned)
 
     def _is_one_copy(self, rows: np.ndarray) -> bool:
-        """Whether nothing has to be made for a batch of these rows."""
+        """Return whether nothing has to be made for a batch of these rows."""
         return self._whole and not self._views and self._squares.has(rows) and self._tokens.has(rows)
 
     def _fill(self, batch: Batch, own: np.ndarray, epoch: int, chunk: slice) -> None:
@@ -143,7 +143,7 @@ class Batches:
                 tokens[place] = self._caption_view(row, epoch)
 
     def _crop(self, row: int, box: tuple[int, int, int, int]) -> np.ndarray:
-        """A training crop, uint8 (S, S, 3)."""
+        """Return a training crop, uint8 (S, S, 3)."""
         square, size = self._squares[row], self._squares.size
         if box[2] - box[0] == size and box[3] - box[1] == size:
             return square
@@ -151,7 +151,7 @@ class Batches:
         return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
     def _picture_view(self, row: int, epoch: int) -> np.ndarray:
-        """The second view of a picture, uint8 (S, S, 3)."""
+        """Return the second view of a picture, uint8 (S, S, 3)."""
         rng = view_generator("image", self._params.seed, epoch, row)
         return image_view(self._squares[row], rng, self._squares.size)
 
@@ -189,7 +189,7 @@ class _Squares:
         return square
 
     def has(self, rows: np.ndarray) -> bool:
-        """Whether the squares of all ``rows`` (n,) are kept."""
+        """Return whether the squares of all ``rows`` (n,) are kept."""
         return bool(self._is_filled[self._number[rows]].all())
 
     def take(self, rows: np.ndarray, out: np.ndarray) -> None:
@@ -222,7 +222,7 @@ class _Tokens:
         return tokens
 
     def has(self, rows: np.ndarray) -> bool:
-        """Whether the tokens of all ``rows`` (n,) are kept."""
+        """Return whether the tokens of all ``rows`` (n,) are kept."""
         return bool(self._is_filled[rows].all())
 
     def take(self, rows: np.ndarray, out: np.ndarray) -> None:
@@ -238,7 +238,7 @@ class _Tokens:
 
 
 def _unnamed(folder: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """An array in a file without a name in ``folder``; None where the disk has no room for it."""
+    """Return an array in a file without a name in ``folder``; None where the disk has no room for it."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(

@@ -50,7 +50,7 @@ class Checkpoints:
         return path
 
     def newest(self) -> dict[str, Any] | None:
-        """The newest state that can be read, on the CPU; None where there is none.
+        """Return the newest state that can be read, on the CPU; None where there is none.
 
         Raises TrainingError for one of another run.
         """
@@ -72,12 +72,12 @@ class Checkpoints:
         return None
 
     def paths(self) -> list[Path]:
-        """All of them, oldest first."""
+        """Return all of them, oldest first."""
         named = (path for path in self.folder.glob("step_*.pt") if _NAME.fullmatch(path.name))
         return sorted(named, key=lambda path: int(path.stem.removeprefix("step_")))
 
     def way_back(self) -> str:
-        """The end of a line about a failure: which checkpoint is left, and how to go on from it."""
+        """Return the end of a line about a failure: which checkpoint is left, and how to go on from it."""
         paths = self.paths()
         if not paths:
             return "; there is no checkpoint yet"

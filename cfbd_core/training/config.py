@@ -120,7 +120,7 @@ class TrainParams:
         return epochs, min(self.steps or epochs * an_epoch, epochs * an_epoch)
 
     def resolved(self, pairs: int, from_scratch: bool) -> TrainParams:
-        """The same with every None filled in, for a set of ``pairs`` pairs."""
+        """Return the same with every None filled in, for a set of ``pairs`` pairs."""
         epochs, steps = self.length(pairs)
         lr = self.lr or (LR_FROM_SCRATCH if from_scratch else LR_FINE_TUNING)
         warmup = min(WARMUP_MOST, round(WARMUP_SHARE * steps)) if self.warmup is None else self.warmup

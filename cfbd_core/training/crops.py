@@ -64,7 +64,7 @@ def _grey(values: torch.Tensor) -> torch.Tensor:
 
 
 def _uniform(rows: np.ndarray, epoch: int, seed: int, count: int) -> np.ndarray:
-    """Numbers in [0, 1), float64 (n, count): SplitMix64 (Steele et al., 2014) of seed, epoch, row and column."""
+    """Return numbers in [0, 1), float64 (n, count): SplitMix64 (Steele et al., 2014) of seed, epoch, row and column."""
     with np.errstate(over="ignore"):
         state = _mixed(np.array([seed], np.uint64))
         state = _mixed(state + np.uint64(epoch))

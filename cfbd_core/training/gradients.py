@@ -133,7 +133,7 @@ class _Part:
 
 
 def _parts(batch: Batch, passes: int, views: bool) -> list[_Part]:
-    """The passes' parts; a pair's view is in the pair's own pass, after all its pairs."""
+    """Return the passes' parts; a pair's view is in the pair's own pass, after all its pairs."""
     pictures, tokens = (
         zip(*(half.chunk(passes) for half in tensor.chunk(2 if views else 1)), strict=True)
         for tensor in (batch.pictures, batch.tokens)

@@ -34,7 +34,7 @@ class Group:
         return rows[self.rank * each : (self.rank + 1) * each]
 
     def gathered(self, own: torch.Tensor) -> torch.Tensor:
-        """The rows of all processes, in their order."""
+        """Return the rows of all processes, in their order."""
         if self.size == 1:
             return own
         parts = [torch.empty_like(own) for _ in range(self.size)]
@@ -42,7 +42,7 @@ class Group:
         return torch.cat(parts)
 
     def broadcast(self, value: Any) -> Any:
-        """What the first process holds, in all."""
+        """Return what the first process holds, in all."""
         if self.size == 1:
             return value
         box = [value]
@@ -50,7 +50,7 @@ class Group:
         return box[0]
 
     def any(self, value: bool, device: str) -> bool:
-        """Whether it is so in one of them."""
+        """Return whether it is so in one of them."""
         if self.size == 1:
             return value
         flag = torch.tensor(float(value), device=device)

@@ -277,7 +277,7 @@ class Loop:
         }
 
     def _embed(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings by the model as it is, in eval mode, of whole pictures."""
+        """Return embeddings by the model as it is, in eval mode, of whole pictures."""
         return embed_rows(self.encoder, self.pairs, rows, self.params.workers)
 
 
@@ -287,7 +287,7 @@ def crops_on(device: str) -> bool:
 
 
 def precision(params: TrainParams, device: str) -> torch.dtype | None:
-    """The half precision that the towers run in, None for single. Raises TrainingError where there is no GPU."""
+    """Return the half precision that the towers run in, None for single. Raises TrainingError where there is no GPU."""
     on_gpu = device.startswith("cuda")
     if params.precision == "amp" and not on_gpu:
         raise TrainingError("--precision amp: needs a GPU; give fp32 or auto")

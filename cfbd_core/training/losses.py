@@ -13,7 +13,7 @@ MOST_BYTES = 2**32  # four bytes a pair
 
 
 def losses_of(run: Path) -> dict[str, float]:
-    """The mean loss of the first epochs of each pair that the run in this folder trained on, by key.
+    """Return the mean loss of the first epochs of each pair that the run in this folder trained on, by key.
 
     Raises TrainingError: no run on an audit's pairs, one without losses, or a damaged file.
     """

@@ -86,7 +86,7 @@ class TrainedModel:
 
 
 def build_model(spec: str, seed: int = 0) -> TrainedModel:
-    """The model that ``spec`` names (see the module's table), on the CPU; ``seed`` draws weights from scratch.
+    """Return the model that ``spec`` names (see the module's table), on the CPU; ``seed`` draws weights from scratch.
 
     Raises TrainingError: no such model, weights that do not fit it, or a kind that cannot be trained here.
     """
@@ -104,7 +104,7 @@ def build_model(spec: str, seed: int = 0) -> TrainedModel:
 
 
 def whole_spec(spec: str) -> str:
-    """The specification with whole paths where it names files or folders that exist; names stay as they are."""
+    """Return the specification with whole paths where it names files or folders that exist; names stay as they are."""
     if spec == "mini":
         return spec
     kind = "local-dir:" if spec.startswith("local-dir:") else ""
@@ -120,7 +120,7 @@ def whole_spec(spec: str) -> str:
 
 
 def trained_folder(run: Path) -> Path:
-    """The open_clip folder of a training run. Raises TrainingError where it has made none yet."""
+    """Return the open_clip folder of a training run. Raises TrainingError where it has made none yet."""
     if not has_model(run):
         raise TrainingError(
             f"{run}: this training run has no model yet; `cfbd train --out {run} --resume` goes on with it"

@@ -105,7 +105,7 @@ def _hold(out: Path) -> Iterator[None]:
 
 
 def result_if_done(out: Path, request: dict[str, Any], resume: bool) -> dict[str, Any] | None:
-    """The result of this very run, where ``out`` holds it; None where the run is to begin or to go on.
+    """Return the result of this very run, where ``out`` holds it; None where the run is to begin or to go on.
 
     Raises TrainingError where the folder holds something else, or nothing to ``resume``.
     """
@@ -125,7 +125,7 @@ def result_if_done(out: Path, request: dict[str, Any], resume: bool) -> dict[str
 
 
 def read_request(run: Path) -> dict[str, Any] | None:
-    """What ``run.json`` says; None where there is none. Raises TrainingError where it is damaged."""
+    """Return what ``run.json`` says; None where there is none. Raises TrainingError where it is damaged."""
     shape = {**REQUEST_SHAPE, "id": str, "params": dict}
     try:
         return read_object(
@@ -136,7 +136,7 @@ def read_request(run: Path) -> dict[str, Any] | None:
 
 
 def read_result(run: Path) -> dict[str, Any] | None:
-    """What ``result.json`` says; None where there is none, or it is damaged: then the run makes it again."""
+    """Return what ``result.json`` says; None where there is none, or it is damaged: then the run makes it again."""
     shape = {
         **RESULT_SHAPE,
         **dict.fromkeys(("steps", "epochs", "loss", "seconds", "pairs_per_s"), object),
@@ -148,12 +148,12 @@ def read_result(run: Path) -> dict[str, Any] | None:
 
 
 def has_model(run: Path) -> bool:
-    """Whether a run has made its model."""
+    """Return whether a run has made its model."""
     return (run / MODEL / CONFIG_NAME).is_file()
 
 
 def _difference(stored: dict[str, Any], request: dict[str, Any]) -> str:
-    """What was asked for otherwise, in words."""
+    """Return what was asked for otherwise, in words."""
     if stored.get("engine") != request["engine"]:
         return f"engine {stored.get('engine')}, now {request['engine']}"
     before, now = stored.get("params") or {}, request["params"]

@@ -44,6 +44,6 @@ def record(run: Path) -> bool:
 
 
 def folder_name(run: Path, audit: Path) -> str:
-    """The folder of a run as its audit knows it: from the audit's own where it lies in it."""
+    """Return the folder of a run as its audit knows it: from the audit's own where it lies in it."""
     place, home = os.path.realpath(run), os.path.realpath(audit)
     return os.path.relpath(place, home) if place.startswith(home + os.sep) else place

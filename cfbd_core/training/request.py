@@ -57,13 +57,13 @@ def read_keys(run: Path) -> list[str] | None:
 
 
 def is_measured_otherwise(stored: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
-    """Whether a run is to be measured on something else than it was so far."""
+    """Return whether a run is to be measured on something else than it was so far."""
     measured_on = request["measured_on"]
     return any(measured_on.values()) and measured_on != stored.get("measured_on")
 
 
 def is_logged(run: Path, step: int) -> bool:
-    """Whether the log holds an evaluation after this step."""
+    """Return whether the log holds an evaluation after this step."""
     return any(line["kind"] == "eval" and line["step"] == step for line in read_metrics(run))
 
 
@@ -75,7 +75,7 @@ def finished(
     evaluate: Evaluate | None,
     device: str,
 ) -> dict[str, Any]:
-    """The result of a run that is done; its model is measured if it was not yet, or on something else.
+    """Return the result of a run that is done; its model is measured if it was not yet, or on something else.
 
     ``run.json``, ``result.json``, the log and the database then say so.
     """

@@ -160,7 +160,7 @@ def make_request(
     *,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The content of ``run.json``; ``id`` changes with whatever decides what is learned."""
+    """Return the content of ``run.json``; ``id`` changes with whatever decides what is learned."""
     fingerprint = pairs.fingerprint(progress)
     decided = json.dumps([engine, params.id, fingerprint, trained.origin, trained.config])
     epochs, steps = params.length(len(pairs))
@@ -202,12 +202,12 @@ def result_of(
 
 
 def with_whole_paths(params: TrainParams) -> TrainParams:
-    """The same with whole paths in ``model``: the run may go on from another folder."""
+    """Return the same with whole paths in ``model``: the run may go on from another folder."""
     return dataclasses.replace(params, model=whole_spec(params.model))
 
 
 def device_of(params: TrainParams) -> str:
-    """The device that is meant. Raises TrainingError: none such here, or half precision without a GPU."""
+    """Return the device that is meant. Raises TrainingError: none such here, or half precision without a GPU."""
     try:
         device = resolve_device(params.device)
     except EncoderError as error:

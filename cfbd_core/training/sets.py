@@ -87,7 +87,7 @@ class TrainingSet:
         return digest.hexdigest()
 
     def picture(self, row: int) -> Image.Image:
-        """The picture of a pair, RGB. Raises TrainingError where it cannot be read."""
+        """Return the picture of a pair, RGB. Raises TrainingError where it cannot be read."""
         if self.arrays is not None:
             return Image.fromarray(self.arrays[row])
         with self._report_pair(row):
@@ -109,7 +109,7 @@ class TrainingSet:
                 self.encoded(row)
 
     def tensor(self, row: int, transform: Transform) -> torch.Tensor:
-        """The picture of a pair as an encoder's ``transform`` makes it. Raises as :meth:`picture` does."""
+        """Return the picture of a pair as an encoder's ``transform`` makes it. Raises as :meth:`picture` does."""
         picture = self.picture(row)
         with self._report_pair(row):
             return transformed(transform, picture)
@@ -130,7 +130,7 @@ class TrainingSet:
             ) from None
 
     def picture_numbers(self) -> np.ndarray:
-        """A number for each pair's picture, int64 (n,), from 0; pairs of one picture share it."""
+        """Return a number for each pair's picture, int64 (n,), from 0; pairs of one picture share it."""
         if self.arrays is not None:
             return np.arange(len(self))
         numbers: dict[PicturePlace, int] = {}
@@ -140,7 +140,7 @@ class TrainingSet:
     def from_audit(
         cls, audit: Audit, subset: Subset = "kept", keys: Sequence[str] | None = None
     ) -> TrainingSet:
-        """The pairs of an audit: ``all``, those ``kept``, or D_b alone (``coarse``).
+        """Return the pairs of an audit: ``all``, those ``kept``, or D_b alone (``coarse``).
 
         ``keys`` are those of a run that goes on: whatever was decided since, it trains on these. Raises TrainingError:
         not split yet, no such pairs, some of ``keys`` gone, or pairs without pictures; SourceError where the source

@@ -12,7 +12,7 @@ WEIGHTS = (".safetensors", ".bin", ".pth")  # that open_clip looks for in a fold
 
 
 def is_from_scratch(spec: str) -> bool:
-    """Whether a specification names an architecture alone, or an open_clip folder without weights.
+    """Return whether a specification names an architecture alone, or an open_clip folder without weights.
 
     Whether open_clip knows that architecture is not asked.
     """

@@ -85,7 +85,7 @@ class _Board:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """All whole lines of a run's log."""
+    """Return all whole lines of a run's log."""
     return _lines(folder / METRICS)[0]
 
 

@@ -43,7 +43,7 @@ def unfold_batchnorm(trained: TrainedModel, pairs: TrainingSet, seed: int = 0) -
 
 
 def is_folded(module: nn.Module) -> bool:
-    """Whether a module is a BatchNorm with the statistics of one that was folded: mean 0, variance 1."""
+    """Return whether a module is a BatchNorm with the statistics of one that was folded: mean 0, variance 1."""
     if not isinstance(module, _Norm) or module.running_mean is None or module.running_var is None:
         return False
     return bool((module.running_mean == 0).all() and (module.running_var == 1).all())

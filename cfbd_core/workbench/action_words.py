@@ -14,7 +14,7 @@ DONE = {"": "take back", None: "various"}
 
 
 def action_words(action: Action) -> str:
-    """What was done, and to how many pairs: "remove, 1,234 pairs", "undo #3"."""
+    """Return what was done, and to how many pairs: "remove, 1,234 pairs", "undo #3"."""
     if action.target is not None:
         return f"{action.kind} #{action.target}, {counted(action.pairs, 'pair')} changed"
     read = "import: " if action.kind == "import" else ""
@@ -44,7 +44,7 @@ def _other(name: str, value: Any) -> str:
 
 
 def params_words(params: Mapping[str, Any] | None) -> str:
-    """The split's settings in one line: "K 5 · γ 0.9 · q 50 · γ_z auto"; empty where there was no split."""
+    """Return the split's settings in one line: "K 5 · γ 0.9 · q 50 · γ_z auto"; empty where there was no split."""
     if not params:
         return ""
     cut = params.get("gamma_z") if params.get("gamma_z") is not None else params.get("gamma_z_rule")

@@ -58,7 +58,7 @@ class Copies:
         return np.arange(len(preview.pairs)), clusters
 
     def mask(self, preview: Preview) -> np.ndarray:
-        """Which pairs these are, bool (n,). Raises ParameterError for a key that no pair has."""
+        """Return which pairs these are, bool (n,). Raises ParameterError for a key that no pair has."""
         positions, clusters = self.clusters(preview)
         pairs = preview.pairs
         if not self.key:

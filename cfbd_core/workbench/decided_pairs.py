@@ -46,7 +46,7 @@ class DecidedPairs:
         return positions
 
     def mask_of(self, positions: np.ndarray) -> np.ndarray:
-        """Which pairs ``positions`` (m,) name, bool (n,); negative ones name none."""
+        """Return which pairs ``positions`` (m,) name, bool (n,); negative ones name none."""
         mask = np.zeros(len(self), bool)
         mask[positions[positions >= 0]] = True
         return mask

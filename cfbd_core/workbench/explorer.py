@@ -60,7 +60,7 @@ class Explorer(ScoredPairs):
             raise ParameterError(f"K = {params.k}: the audit has {pairs:,} {kind} pairs; choose fewer")
 
     def mixture(self, k: int, seed: int = 0, collapse: bool = False) -> Mixture:
-        """The fit of K = ``k`` components to c, with ``collapse`` of distinct pairs; each is made once."""
+        """Return the fit of K = ``k`` components to c, with ``collapse`` of distinct pairs; each is made once."""
         return self._mixtures.get(
             (k, seed, collapse),
             lambda: fit_mixture(self.consistency[self.counted(collapse)], k, seed=seed),

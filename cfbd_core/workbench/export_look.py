@@ -35,7 +35,7 @@ class Look:
 
 
 def look(preview: Preview, subset: Subset) -> Look:
-    """What :meth:`Audit.export` of ``subset`` would write if the split of ``preview`` were stored."""
+    """Return what :meth:`Audit.export` of ``subset`` would write if the split of ``preview`` were stored."""
     explorer, removed = preview.pairs, preview.removed()
     unscored = explorer.unscored
     chosen, rows = unscored, explorer.rows

@@ -85,7 +85,7 @@ def from_query(query: Mapping[str, str]) -> PairFilter:
 
 
 def parts(chosen: PairFilter, group_words: str = "") -> list[Part]:
-    """Every part that keeps pairs from being shown, in a fixed order; none for all pairs in any order.
+    """Return every part that keeps pairs from being shown, in a fixed order; none for all pairs in any order.
 
     ``group_words`` say which group ``chosen`` asks for, where that is known; else it is named by its key.
     """

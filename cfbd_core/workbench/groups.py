@@ -67,11 +67,11 @@ class Groups:
         return {int(position): group for group in self.groups for position in group.positions}
 
     def group_of(self, position: int) -> Group | None:
-        """The group of the pair at a position; None for a single one, or one that was not grouped."""
+        """Return the group of the pair at a position; None for a single one, or one that was not grouped."""
         return self._group_by_position.get(int(position))
 
     def number(self, group: Group) -> int:
-        """The group's place among all, the largest being 1."""
+        """Return the group's place among all, the largest being 1."""
         return 1 + self.groups.index(group)
 
     def find(self, group_id: str) -> Group | None:
@@ -137,7 +137,7 @@ def estimate_of(
     seed: int = 0,
     stop: Callable[[], bool] = lambda: False,
 ) -> TriggerEstimate:
-    """What the pictures at ``positions`` (m,) share that those of pairs not in ``suspected`` bool (n,) do not.
+    """Return what the pictures at ``positions`` (m,) share that those of pairs not in ``suspected`` bool (n,) do not.
 
     At most 256 pictures of each are read, drawn with ``seed``; those that are gone are counted, not fatal. The
     estimate's ``index`` holds positions.
@@ -159,7 +159,7 @@ def _centred(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _members(labels: np.ndarray) -> list[np.ndarray]:
-    """Rows of each group, by number; ascending."""
+    """Return rows of each group, by number; ascending."""
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.cumsum(np.bincount(labels))[:-1])
 

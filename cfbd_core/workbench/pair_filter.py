@@ -71,7 +71,7 @@ class PairFilter:
                 raise ParameterError(f"{name} {bounds[0]:g} to {bounds[1]:g}: give the lower bound first")
 
     def mask(self, preview: Preview) -> np.ndarray:
-        """Which pairs are shown, bool (n,)."""
+        """Return which pairs are shown, bool (n,)."""
         pairs = preview.pairs
         chosen = np.ones(len(pairs), bool)
         if self.show != "all":
@@ -121,7 +121,7 @@ class PairFilter:
 
 
 def outlined_map(pairs: ScoredPairs, lasso: Lasso) -> Map | None:
-    """The map that ``lasso`` is drawn on; None where another has taken its place, or there is none."""
+    """Return the map that ``lasso`` is drawn on; None where another has taken its place, or there is none."""
     made = load_map(pairs.audit.folder, lasso.space)
     return made if made is not None and made.id == lasso.map_id else None
 

@@ -114,7 +114,7 @@ class Preview:
     def trigger_estimate(
         self, group: Group, seed: int = 0, stop: Callable[[], bool] = lambda: False
     ) -> TriggerEstimate:
-        """What the pictures of a group share, against pairs that are kept; takes seconds."""
+        """Return what the pictures of a group share, against pairs that are kept; takes seconds."""
         return estimate_of(self.pairs, group.positions, self.flagged, seed, stop)
 
     @once
@@ -123,7 +123,7 @@ class Preview:
         return all_warnings(self.coarse, self.evidence, self.flagged)
 
     def removed(self) -> np.ndarray:
-        """Which pairs an export leaves out, bool (n,): the verdict, overruled by people's decisions."""
+        """Return which pairs an export leaves out, bool (n,): the verdict, overruled by people's decisions."""
         return removed(self.flagged, self.pairs.decisions)
 
     # --- what is left ------------------------------------------------------------------------------
@@ -151,7 +151,7 @@ class Preview:
         )
 
     def what_is_left(self) -> WhatIsLeft | None:
-        """What the kept sample says is left, None before one is drawn. Raises AuditError: it cannot be read."""
+        """Return what the kept sample says is left, None before one is drawn. Raises AuditError: it cannot be read."""
         control = self.pairs.control.get()
         if control is None:
             return None
@@ -184,7 +184,7 @@ class Preview:
         return Confusion(caught, len(poisons) - caught, alarms, int(np.count_nonzero(clean)) - alarms)
 
     def overruled(self) -> tuple[int, int]:
-        """Pairs of D_p that the verdict releases, and pairs of D_b that it flags."""
+        """Return pairs of D_p that the verdict releases, and pairs of D_b that it flags."""
         released = np.count_nonzero((self.coarse.subset == POISONED) & ~self.flagged)
         return int(released), int(np.count_nonzero((self.coarse.subset == BENIGN) & self.flagged))
 

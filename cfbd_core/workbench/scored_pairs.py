@@ -80,7 +80,7 @@ class ScoredPairs(DecidedPairs):
         return exact_duplicates(self.audit, self.rows)
 
     def counted(self, collapse: bool) -> np.ndarray | slice:
-        """What chooses the pairs that statistics see, in their order: all, or with ``collapse`` one of each."""
+        """Return what chooses the pairs that statistics see, in their order: all, or with ``collapse`` one of each."""
         return self.duplicates.pairs.first if collapse else slice(None)
 
     @once
@@ -123,7 +123,7 @@ class ScoredPairs(DecidedPairs):
         return areas_under(self.truth[known] == 1, score[known]) or (None, None)
 
     def search(self, text: str) -> np.ndarray:
-        """Which pairs' caption or key contains ``text``, whatever its case: bool (n,)."""
+        """Return which pairs' caption or key contains ``text``, whatever its case: bool (n,)."""
 
         def make() -> np.ndarray:
             return self.mask_of(self.positions_of(self.audit.search_captions(text)))

@@ -71,7 +71,7 @@ def export_selection(
 
 
 def select(explorer: Explorer, address: str) -> tuple[Preview, np.ndarray, dict[str, str]]:
-    """The pairs that an address of the app selects, such as ``show=all&text=banana&q=20``.
+    """Return the pairs that an address of the app selects, such as ``show=all&text=banana&q=20``.
 
     Returns the preview, positions int64 (m,) in the filter's order, and the address by name. Where it names no slider
     these are those of the audit's own split. Raises ParameterError: not a filter, or an outline of a map that is gone;
@@ -120,7 +120,7 @@ def read_address(address: str) -> dict[str, str]:
 
 
 def as_seen(preview: Preview, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows of a batch with z, subset, verdict and what comes of it under ``preview``.
+    """Return the rows of a batch with z, subset, verdict and what comes of it under ``preview``.
 
     Pairs that have no score stay as they are.
     """

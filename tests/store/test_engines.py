@@ -15,7 +15,7 @@ import pytest
 from cfbd_core.errors import AuditError
 from cfbd_core.store import Database, queries
 from cfbd_core.store import engines as module
-from cfbd_core.store.engines import MOST_KEPT, Engines
+from cfbd_core.store.engines import MOST_ENGINES, Engines
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_an_engine_that_met_an_error_is_not_used_again(database, made):
 
 
 def test_the_last_few_are_kept(own, made, tmp_path):
-    databases = [Database.create(tmp_path / f"{number}.duckdb") for number in range(MOST_KEPT + 2)]
+    databases = [Database.create(tmp_path / f"{number}.duckdb") for number in range(MOST_ENGINES + 2)]
     for database in databases:
         assert count(database) == 0
     assert count(databases[-1]) == count(databases[2]) == 0
@@ -127,7 +127,7 @@ def test_the_last_few_are_kept(own, made, tmp_path):
 
 
 def test_an_engine_that_is_let_go_still_serves_who_reads(own, tmp_path):
-    databases = [Database.create(tmp_path / f"{number}.duckdb") for number in range(MOST_KEPT + 1)]
+    databases = [Database.create(tmp_path / f"{number}.duckdb") for number in range(MOST_ENGINES + 1)]
     with databases[0].reading() as connection:
         for database in databases[1:]:
             assert count(database) == 0

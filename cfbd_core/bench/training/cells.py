@@ -107,7 +107,7 @@ class Trainer:
         shutil.rmtree(self._folder / "runs" / scenario_id(params), ignore_errors=True)
 
     def poisoned(self, params: PoisonParams) -> Poisoned:
-        """The pairs under an attack. Raises ParameterError."""
+        """Return the pairs under an attack. Raises ParameterError."""
         name = scenario_id(params)
         if name not in self._poisoned:
             size = self._setting.trigger_size(params.attack)
@@ -129,7 +129,7 @@ class Trainer:
         return self._poisoned[name]
 
     def _poisoner(self, size: int) -> Poisoner:
-        """The one for triggers on pictures of ``size`` px."""
+        """Return the one for triggers on pictures of ``size`` px."""
         if size not in self._poisoners:
             self._poisoners[size] = Poisoner(
                 self._setting.base(size),
@@ -142,7 +142,7 @@ class Trainer:
         return self._poisoners[size]
 
     def _detected(self, poisoned: Poisoned, trained: Encoder) -> dict[str, dict[str, float]]:
-        """What detectors of outliers find among the embeddings by the model that was trained on the pairs."""
+        """Return what detectors of outliers find among the embeddings by the model that was trained on the pairs."""
         truth, pairs = poisoned.scenario.truth, poisoned.scenario.pairs
         if not truth.any():
             return {}
@@ -155,7 +155,7 @@ class Trainer:
         return judgements
 
     def _rows(self, poisoned: Poisoned, row: Row) -> tuple[np.ndarray, dict[str, Any]]:
-        """The pairs that a row trains on, and how the detector that chose them did."""
+        """Return the pairs that a row trains on, and how the detector that chose them did."""
         pairs, truth = poisoned.scenario.pairs, poisoned.scenario.truth
         if row.on not in DETECTOR_OF:
             return np.arange(len(truth)), {}

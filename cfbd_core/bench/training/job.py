@@ -60,7 +60,7 @@ class TrainingBench:
                 )
 
     def cells(self) -> list[tuple[PoisonParams, Row]]:
-        """What has to be trained, scenario by scenario; training on clean pairs is common to all attacks."""
+        """Return what has to be trained, scenario by scenario; training on clean pairs is common to all attacks."""
         cells = []
         for seed in self.seeds:
             if "clean" in self.rows:
@@ -74,7 +74,7 @@ class TrainingBench:
         return cells
 
     def about(self, encoder: Encoder, mappings: Mappings) -> dict[str, Any]:
-        """All that decides the cells besides a scenario's parameters, as plain JSON values."""
+        """Return all that decides the cells besides a scenario's parameters, as plain JSON values."""
         budget = self.setting.budget
         model = build_model(budget.model)
         return {
@@ -144,7 +144,7 @@ def _measured(
 
 
 def _missing(wanted: Sequence[tuple[PoisonParams, Row]], results: BenchResults) -> list[Work]:
-    """The cells that are to be measured, scenario by scenario."""
+    """Return the cells that are to be measured, scenario by scenario."""
     done = results.done()
     work: dict[str, Work] = {}
     for params, row in wanted:

@@ -59,7 +59,7 @@ class Photos:
             raise ParameterError(f"--keys {self.keys}: give odd or even; the other half is held out")
 
     def about(self) -> dict[str, Any]:
-        """What decides the cells besides the budget."""
+        """Return what decides the cells besides the budget."""
         return {
             "source": Path(self.source).name,
             "source_fingerprint": self._pairs(self.keys).fingerprint,
@@ -69,7 +69,7 @@ class Photos:
         }
 
     def scenario(self, attack: str, seed: int) -> PoisonParams:
-        """How an attack poisons the photos."""
+        """Return how an attack poisons the photos."""
         target = LABEL_CONSISTENT_TARGET if attack == "label-consistent" else TARGET
         options: dict[str, Any] = {"seed": 0} if ATTACKS[attack].optimised else {}
         rate = self.rate / 6 if attack == "label-consistent" else self.rate  # few captions name its target
@@ -102,7 +102,7 @@ class Photos:
         return read_pairs(self.source, SourceOptions(captions="first"), keys)
 
     def _held_out(self) -> Drawn:
-        """The first of the other half that can be read."""
+        """Return the first of the other half that can be read."""
         pairs = self._pairs("even" if self.keys == "odd" else "odd")
         images, captions = [], []
         for pair, caption in enumerate(pairs.table["caption"].to_pylist()):

@@ -64,7 +64,7 @@ class ScenesBase(Base):
     size: int = SIZE
 
     def picture(self, pair: int) -> Image.Image:
-        """The picture of a pair at ``size`` px."""
+        """Return the picture of a pair at ``size`` px."""
         assert self.arrays is not None
         return resized(Image.fromarray(self.arrays[pair]), self.size)
 
@@ -90,11 +90,11 @@ class Scenes:
     name: ClassVar[str] = "scenes"
 
     def about(self) -> dict[str, Any]:
-        """What decides the cells besides the budget."""
+        """Return what decides the cells besides the budget."""
         return {"sizes": asdict(self.sizes)}
 
     def scenario(self, attack: str, seed: int) -> PoisonParams:
-        """How an attack poisons the scenes."""
+        """Return how an attack poisons the scenes."""
         rate, options = RARE.get(attack, RATE), OPTIONS.get(attack, {})
         return PoisonParams(attack, rate, targets=(TARGET,), seed=seed, options=options)
 
@@ -148,7 +148,7 @@ def embed(folder: Path, drawn: Drawn, encoder: Encoder, progress: Progress) -> S
 
 
 def made_at(attack: str) -> int:
-    """The side in pixels of the pictures that an attack's triggers are put on."""
+    """Return the side in pixels of the pictures that an attack's triggers are put on."""
     return INPUT_SIZE if attack == "issba" else SIZE
 
 

@@ -60,5 +60,5 @@ class Setting:
 
 
 def searched(mmpoison: PoisonParams) -> tuple[str, str]:
-    """The target and the origin of an mmPoison."""
+    """Return the target and the origin of an mmPoison."""
     return mmpoison.targets[0], str(settings(mmpoison).origin)

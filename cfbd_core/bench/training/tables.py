@@ -157,7 +157,7 @@ def _results(cells: Iterable[Cell], row: str, attack: str) -> list[dict[str, Any
 
 
 def _values(cells: Iterable[Cell], row: str, attack: str, measure: str, scale: float = 100) -> list[float]:
-    """A measure of every seed; clean training stands under every attack."""
+    """Return a measure of every seed; clean training stands under every attack."""
     wanted = "none" if row == "clean" else attack
     return [
         scale * cell.result[measure]

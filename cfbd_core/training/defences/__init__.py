@@ -22,7 +22,7 @@ DEFENSES: dict[str, type[Defense]] = {
 
 
 def defense_options(defense: str, options: Mapping[str, Any]) -> Any:
-    """A defence's own options, validated. Raises ParameterError: no such defence or option, or a wrong value."""
+    """Return a defence's own options, validated. Raises ParameterError: no such defence or option, or a wrong value."""
     if defense not in DEFENSES:
         raise ParameterError(f"--defense {defense}: give one of {', '.join(DEFENSES)}")
     kind = DEFENSES[defense].options

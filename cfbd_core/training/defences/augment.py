@@ -136,7 +136,7 @@ def _jittered(view: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _turned(view: Image.Image, turn: float) -> Image.Image:
-    """The hue moved by ``turn`` of the colour circle."""
+    """Return the hue moved by ``turn`` of the colour circle."""
     hue, saturation, value = view.convert("HSV").split()
     moved = hue.point(((np.arange(256) + int(turn * 255)) % 256).tolist())
     return Image.merge("HSV", (moved, saturation, value)).convert("RGB")

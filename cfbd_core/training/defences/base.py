@@ -94,7 +94,7 @@ class Defense(ABC):
         return
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that is remembered from step to step."""
+        """Return all that is remembered from step to step."""
         return {}
 
     def load_state_dict(self, _state: Mapping[str, Tensor]) -> None:
@@ -102,5 +102,5 @@ class Defense(ABC):
         return
 
     def extras(self) -> dict[str, np.ndarray]:
-        """What it found out of the pairs, for who looks at the run: written to ``defense.npz``."""
+        """Return what it found out of the pairs, for who looks at the run: written to ``defense.npz``."""
         return {}

@@ -104,7 +104,7 @@ class RoClip(Defense):
         self._oldest = (self._oldest + fresh) % size
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The pool, and where its oldest lies."""
+        """Return the pool, and where its oldest lies."""
         import torch
 
         return {name: pool.clone() for name, pool in self._pool.items()} | {
@@ -121,5 +121,5 @@ class RoClip(Defense):
 
 
 def nearest(queries: Tensor, pool: Tensor) -> Tensor:
-    """Rows (n, d) of ``pool`` (m, d) with the largest cosine to ``queries`` (n, d); all unit rows."""
+    """Return rows (n, d) of ``pool`` (m, d) with the largest cosine to ``queries`` (n, d); all unit rows."""
     return pool[(queries @ pool.T).argmax(dim=1)]

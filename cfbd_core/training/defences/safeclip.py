@@ -97,7 +97,7 @@ class SafeClip(Defense):
         return int(self.chosen.warmup_epochs + self.chosen.clip_epochs)
 
     def _divided(self, cosine: np.ndarray) -> np.ndarray:
-        """Which pairs are safe, bool (pairs,), by their cosines (pairs,)."""
+        """Return which pairs are safe, bool (pairs,), by their cosines (pairs,)."""
         # Log-odds order as the posterior does, without its ties at 0 and 1.
         risk = log_odds_of_lower(cosine, fit_mixture(cosine, 2, seed=self.seed))
         if self._share is None:
@@ -134,7 +134,7 @@ class SafeClip(Defense):
         return Loss(total, figures | {"safe": float(is_safe.mean(dtype=np.float32))})
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Which pairs are safe, and the share that is (NaN before the first division)."""
+        """Return which pairs are safe, and the share that is (NaN before the first division)."""
         import torch
 
         share = float("nan") if self._share is None else self._share
@@ -149,5 +149,5 @@ class SafeClip(Defense):
         self._safe, self._share = state["safe"].cpu().numpy(), None if math.isnan(share) else share
 
     def extras(self) -> dict[str, np.ndarray]:
-        """The rows that were ``safe`` at last, int64."""
+        """Return the rows that were ``safe`` at last, int64."""
         return {"safe": np.flatnonzero(self._safe)}

@@ -21,7 +21,7 @@ _NAME = re.compile(r"epoch_(\d+)\.pt")
 
 
 def paths(folder: Path) -> list[Path]:
-    """All of them, oldest first."""
+    """Return all of them, oldest first."""
     return sorted((path for path in folder.glob("epoch_*.pt") if _NAME.fullmatch(path.name)), key=_epochs)
 
 
@@ -52,7 +52,7 @@ def prune(folder: Path) -> None:
 
 
 def weights(path: Path) -> dict[str, Tensor]:
-    """The weights of a checkpoint. Raises TrainingError where it cannot be read, or one is not finite."""
+    """Return the weights of a checkpoint. Raises TrainingError where it cannot be read, or one is not finite."""
     import torch
 
     from cfbd_core.training.checkpoints import check_bytes

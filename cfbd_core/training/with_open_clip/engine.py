@@ -81,7 +81,7 @@ def train(
 
 
 def checkpoints(run: Path) -> Path:
-    """The folder of a run's checkpoints (:mod:`cfbd_core.training.with_open_clip.checkpoints`)."""
+    """Return the folder of a run's checkpoints (:mod:`cfbd_core.training.with_open_clip.checkpoints`)."""
     return run / "open_clip" / NAME / "checkpoints"
 
 
@@ -97,7 +97,7 @@ def check_packages() -> None:
 def arguments(
     params: TrainParams, data: Path, pairs: int, start: Path, run: Path, device: str, gpus: int = 1
 ) -> list[str]:
-    """What ``open_clip_train`` is called with; TrainingError where it cannot do the job."""
+    """Return what ``open_clip_train`` is called with; TrainingError where it cannot do the job."""
     if params.defense != "plain":
         raise TrainingError(
             f"--engine open_clip trains with CLIP's loss alone; --defense {params.defense} needs --engine own"
@@ -143,7 +143,7 @@ def steps_an_epoch(params: TrainParams, data: Path, pairs: int, workers: int) ->
 
 
 def command(listed: Sequence[str], gpus: int = 1) -> list[str]:
-    """How the process is started: as a module, with several GPUs by torchrun."""
+    """Return how the process is started: as a module, with several GPUs by torchrun."""
     if gpus == 1:
         return [sys.executable, "-m", MODULE, *listed]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(gpus)]

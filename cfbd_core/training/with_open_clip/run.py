@@ -186,7 +186,7 @@ class _Job:
 
 
 def _reads_alike(source: Path, pairs: TrainingSet) -> bool:
-    """Whether open_clip_train reads these pairs, and no others, of a folder of tars or a CSV."""
+    """Return whether open_clip_train reads these pairs, and no others, of a folder of tars or a CSV."""
     if source.is_dir():
         return sum(map(_loaded, source.glob("*.tar"))) == len(pairs)
     if source.suffix.lower() != ".csv":
@@ -236,7 +236,7 @@ def write_csv(pairs: TrainingSet, path: Path) -> None:
 
 
 def _image(pairs: TrainingSet, row: int, images: Path) -> Path:
-    """A file with the picture of a pair."""
+    """Return a file with the picture of a pair."""
     if pairs.arrays is not None:
         path = images / f"{row:08d}.png"
         pairs.picture(row).save(path)
