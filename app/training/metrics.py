@@ -67,11 +67,11 @@ class _Log:
 
     def _take(self, line: bytes) -> None:
         try:
-            record = parse(line)
-            if record["kind"] == "step":
-                _append(self.steps, (int(record["step"]), record.get("loss"), record.get("pairs_per_s")))
-            elif record["kind"] == "eval":
-                _append(self.measured, (int(record["step"]), record.get("ca"), record.get("asr")))
+            entry = parse(line)
+            if entry["kind"] == "step":
+                _append(self.steps, (int(entry["step"]), entry.get("loss"), entry.get("pairs_per_s")))
+            elif entry["kind"] == "eval":
+                _append(self.measured, (int(entry["step"]), entry.get("ca"), entry.get("asr")))
         except (ValueError, LookupError, TypeError):
             return
 

@@ -90,8 +90,8 @@ class Audit(AuditLog):
 
     def source(self) -> str | None:
         """Return what was ingested, or None before that."""
-        record = self._meta("source")
-        return None if record is None else str(record["source"])
+        entry = self._meta("source")
+        return None if entry is None else str(entry["source"])
 
     def embed(
         self,

@@ -30,30 +30,30 @@ def ingest_again(
 
     Raises SourceError (nothing there), AuditError (it holds other pairs, or is read in another way).
     """
-    record = state.record()
-    root = record["options"]["image_root"]
+    entry = state.entry()
+    root = entry["options"]["image_root"]
     if options.image_root is None and root is not None and Path(root).is_dir():
         options = replace(options, image_root=root)  # given once, it need not be given again
-    opened = _opened(source, options, record)
+    opened = _opened(source, options, entry)
     identity = identity_of(source, opened, options)
     stamps = stamps_of(identity["files"])
-    _check_options(state.folder, record, identity)
+    _check_options(state.folder, entry, identity)
     news = {}
     if not state.is_unchanged(identity, stamps):
         news = _compare_again(state, opened, identity, stamps, progress)
     shards = EmbeddingFolder(state.folder / "embeddings")
     if opened.has_embeddings and not _are_usable(shards, state.database):
-        _restore_shards(shards, opened, state.database, record)
+        _restore_shards(shards, opened, state.database, entry)
     return news
 
 
-def _check_options(folder: Path, record: dict[str, Any], identity: dict[str, Any]) -> None:
+def _check_options(folder: Path, entry: dict[str, Any], identity: dict[str, Any]) -> None:
     """Raise AuditError where the source is read in another way; another place of its pictures may have been found."""
     for name, value in identity["options"].items():
-        if name not in ("format", "image_root") and record["options"].get(name) != value:
+        if name not in ("format", "image_root") and entry["options"].get(name) != value:
             option = f"--{name.replace('_', '-')}"
             raise AuditError(
-                f"{folder}: this audit was ingested with {option} {record['options'].get(name)}, not {value}; "
+                f"{folder}: this audit was ingested with {option} {entry['options'].get(name)}, not {value}; "
                 f"leave {option} as it was or give a folder of its own (--audit DIR)"
             )
 
@@ -70,23 +70,23 @@ def _compare_again(
     Returns what the report says of it. Raises AuditError where it holds other pairs.
     """
     with state.read(opened, progress) as content:
-        has_moved = state.has_moved(content.record, identity)
+        has_moved = state.has_moved(content.entry, identity)
         difference = content.difference() or (None if has_moved else state.other_picture())
         if difference is not None:
             raise AuditError(
-                f"{state.folder}: this audit already holds {content.record['source']} as it was at its ingest, and "
+                f"{state.folder}: this audit already holds {content.entry['source']} as it was at its ingest, and "
                 f"{difference.file or identity['source']} differs or has changed since ({difference.what}); "
                 "audit another or a changed source in a folder of its own (--audit DIR)"
             )
         with state.database.writing() as connection:
             if has_moved:
                 again.point_to(connection, content.parts, content.is_by_row)
-            counts = {name: content.record[name] for name in ("rows", READER) if name in content.record}
+            counts = {name: content.entry[name] for name in ("rows", READER) if name in content.entry}
             queries.set_meta(connection, "source", identity | counts)
             queries.set_meta(connection, STAMPS, stamps)
     if has_moved:
         return {
-            "again": f"found again at {identity['source']}: the same pairs as at {content.record['source']}"
+            "again": f"found again at {identity['source']}: the same pairs as at {content.entry['source']}"
         }
     return {
         "again": "its files were touched; they hold the same pairs (pictures are compared whenever they are read)"
@@ -101,7 +101,7 @@ def _are_usable(shards: EmbeddingFolder, database: Database) -> bool:
 
 
 def _restore_shards(
-    shards: EmbeddingFolder, source: Source, database: Database, source_record: dict[str, Any]
+    shards: EmbeddingFolder, source: Source, database: Database, entry: dict[str, Any]
 ) -> None:
     """Copy ready embeddings again: they were deleted or damaged, and rows are numbered in reading order."""
     with database.reading() as connection:
@@ -115,11 +115,11 @@ def _restore_shards(
                 writer.append(batch.image_emb, batch.text_emb)
             rows += batch.pairs.num_rows
     known = record.get("content") if record else None  # audits of older versions do not know it
-    if rows != source_record["rows"] or known not in (None, content.hexdigest()):
+    if rows != entry["rows"] or known not in (None, content.hexdigest()):
         shards.clear()
         raise AuditError(f"{source.files()[0]}: {OTHER_EMBEDDINGS}; {ANEW}")
     if not record:  # it was damaged
-        record = ready_record(source_record["fingerprint"], writer, rows, content)
+        record = ready_record(entry["fingerprint"], writer, rows, content)
         with database.writing() as connection:
             queries.set_meta(connection, "embedding", record)
     shards.write_plan(record)
@@ -137,12 +137,12 @@ def ready_record(fingerprint: str, writer: ShardWriter, rows: int, content: Embe
     }
 
 
-def _opened(source: str | Path, options: SourceOptions, record: dict[str, Any]) -> Source:
+def _opened(source: str | Path, options: SourceOptions, entry: dict[str, Any]) -> Source:
     """Open the source; for an audit of an older version, only what that version read of it."""
-    if READER in record or record["format"] not in FORMATS:
+    if READER in entry or entry["format"] not in FORMATS:
         return open_source(source, options)
-    opened = open_source(source, replace(options, format=record["format"]))
+    opened = open_source(source, replace(options, format=entry["format"]))
     files = {str(path.absolute()): path for path in opened.paths}
-    if all(file in files for file in record["files"]):
-        return type(opened)([files[file] for file in record["files"]], options)
+    if all(file in files for file in entry["files"]):
+        return type(opened)([files[file] for file in entry["files"]], options)
     return opened

@@ -83,21 +83,21 @@ def choose_mapping(
     return ChosenMapping(mapping, "file", spec)
 
 
-def mapping_of(record: dict[str, Any], folder: Path) -> Mapping:
-    """Return the F that made an audit's scores: ``record`` is what they say of it, ``folder`` the audit's.
+def mapping_of(description: dict[str, Any], folder: Path) -> Mapping:
+    """Return the F that made an audit's scores: ``description`` is what they say of it, ``folder`` the audit's.
 
     Raises AuditError where its file is gone, or holds another one by now.
     """
-    if record.get("kind") == "self":
+    if description.get("kind") == "self":
         path = folder / MAPPING_NAME
     else:
-        path = MINI_DIR / MAPPING_NAME if record["name"] == SHIPPED else at_home(record["name"])
+        path = MINI_DIR / MAPPING_NAME if description["name"] == SHIPPED else at_home(description["name"])
     again = f"run `cfbd score --audit {folder}` again"
     try:
         mapping = Mapping.load(path)
     except EncoderError as error:
         raise AuditError(f"{path}: the F of these scores is gone or damaged; {again}") from error
-    if asdict(mapping.info).items() <= record.items():
+    if asdict(mapping.info).items() <= description.items():
         return mapping
     raise AuditError(f"{path}: not the F that made these scores; {again}")
 

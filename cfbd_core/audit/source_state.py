@@ -29,7 +29,7 @@ from cfbd_core.sources.cells import is_unicode
 from cfbd_core.sources.locate import check_file
 from cfbd_core.store import Database, again, queries
 
-READER = "reader"  # in the source's record; older versions, which read less of a folder, have none
+READER = "reader"  # in the source's entry; older versions, which read less of a folder, have none
 STAMPS = "stamps"  # in the table meta: of the source's files, in their order
 PICTURES_AT_A_TIME = 4096  # pictures
 OTHER_EMBEDDINGS = "the embeddings in it, or beside it, changed since they were ingested"
@@ -48,15 +48,15 @@ class SourceState:
         One that was only touched is remembered as it is now. A source that is not there at all says nothing here: its
         pairs are in the audit, and whoever reads its pictures misses them.
         """
-        record = self.record()
-        now = stamps_of(record["files"])
-        if _are_gone(now) or self.is_unchanged(record, now):
+        entry = self.entry()
+        now = stamps_of(entry["files"])
+        if _are_gone(now) or self.is_unchanged(entry, now):
             return
-        first = self._changed(record, now)
+        first = self._changed(entry, now)
         if stamp_of(first) == NO_STAMP:
             raise SourceError(f"{first}: changed since it was ingested (it is gone); {ANEW}, or {MOVED}")
         try:
-            with self.read(reader_of(record)) as content:
+            with self.read(reader_of(entry)) as content:
                 difference = content.difference() or self.other_picture()
         except SourceError as error:
             raise SourceError(f"{first}: changed since it was ingested: {error}") from None
@@ -100,25 +100,25 @@ class SourceState:
 
     def is_gone(self) -> bool:
         """Return whether nothing of the source is where it was: it was moved, deleted, or its disk is not there."""
-        return _are_gone(stamps_of(self.record()["files"]))
+        return _are_gone(stamps_of(self.entry()["files"]))
 
     def is_unchanged(self, identity: dict[str, Any], now: list[Stamp]) -> bool:
         """Whether the files that ``identity`` names are those that were ingested, and nobody has written to them."""
-        record = self.record()
-        if self.has_moved(record, identity):
+        entry = self.entry()
+        if self.has_moved(entry, identity):
             return False
         known = self._stamps()
         if known is None:  # an audit of an older version
             with suppress(SourceError, OSError):
-                return bool(fingerprint(reader_of(record)) == record["fingerprint"])
+                return bool(fingerprint(reader_of(entry)) == entry["fingerprint"])
             return False
         return [list(stamp) for stamp in now] == known
 
     @staticmethod
-    def has_moved(record: dict[str, Any], identity: dict[str, Any]) -> bool:
-        """Return whether two records of a source name other files, or another folder of pictures."""
-        roots = (one["options"]["image_root"] for one in (record, identity))
-        return record["files"] != identity["files"] or len(set(roots)) > 1
+    def has_moved(entry: dict[str, Any], identity: dict[str, Any]) -> bool:
+        """Return whether two entries of a source name other files, or another folder of pictures."""
+        roots = (one["options"]["image_root"] for one in (entry, identity))
+        return entry["files"] != identity["files"] or len(set(roots)) > 1
 
     @contextmanager
     def read(self, source: Source, progress: Progress = no_progress) -> Iterator[ReadAgain]:
@@ -132,17 +132,17 @@ class SourceState:
                 rows += batch.pairs.num_rows
                 content.update(batch)
                 counter.add(batch.pairs.num_rows)
-            yield ReadAgain(self, self.record(), parts, rows, content.hexdigest())
+            yield ReadAgain(self, self.entry(), parts, rows, content.hexdigest())
         finally:
             shutil.rmtree(parts, ignore_errors=True)
 
-    def record(self) -> dict[str, Any]:
+    def entry(self) -> dict[str, Any]:
         """Return the source as the audit holds it. Raises AuditError before the ingest."""
         with self.database.reading() as connection:
-            record: dict[str, Any] | None = queries.get_meta(connection, "source")
-        if record is None:
+            entry: dict[str, Any] | None = queries.get_meta(connection, "source")
+        if entry is None:
             raise AuditError(f"{self.folder}: not ready for this step; run `cfbd ingest` first")
-        return record
+        return entry
 
     def _stamps(self) -> list[list[int]] | None:
         """Return the stamps that the source's files had; None where they are not known: then the source is compared."""
@@ -154,14 +154,14 @@ class SourceState:
                 return None
         return stamps if stamps is not None and len(stamps) == len(source["files"]) else None
 
-    def _changed(self, record: dict[str, Any], now: list[Stamp]) -> str:
+    def _changed(self, entry: dict[str, Any], now: list[Stamp]) -> str:
         """Return the file to name where several changed: one that is gone, else the first whose stamp is another."""
         known = self._stamps() or [[]] * len(now)
         changed = [
             at for at, (stamp, before) in enumerate(zip(now, known, strict=True)) if list(stamp) != before
         ]
         gone = [at for at in changed if now[at] == NO_STAMP]
-        return str(record["files"][(gone or changed)[0]])
+        return str(entry["files"][(gone or changed)[0]])
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class ReadAgain:
     """A source that was read again: ``rows`` pairs in ``parts``, to be compared with those of ``held``."""
 
     state: SourceState
-    record: dict[str, Any]
+    entry: dict[str, Any]
     parts: Path
     rows: int
     content: str
@@ -185,7 +185,7 @@ class ReadAgain:
     @property
     def is_by_row(self) -> bool:
         """Whether the audit was made by a version that read what this one reads, and in this order."""
-        return READER in self.record
+        return READER in self.entry
 
     def difference(self) -> Difference | None:
         """Return how it differs from what the audit holds; None where it is the same."""
@@ -197,8 +197,8 @@ class ReadAgain:
         if difference is not None:
             file = None if difference.container is None else str(self.state.folder / difference.container)
             return Difference(f"pair {difference.row}, key {difference.key!r}: {difference.what}", file)
-        if self.is_by_row and self.rows != self.record["rows"]:
-            return Difference(f"it holds {self.rows:,} pairs, not {self.record['rows']:,}")
+        if self.is_by_row and self.rows != self.entry["rows"]:
+            return Difference(f"it holds {self.rows:,} pairs, not {self.entry['rows']:,}")
         if embedding.get("content") not in (None, self.content):
             return Difference(OTHER_EMBEDDINGS)
         return None
@@ -248,12 +248,12 @@ def _named(files: list[Path]) -> list[str]:
     return [name for name in (str(file.absolute()) for file in files) if is_unicode(name)]
 
 
-def reader_of(record: dict[str, Any]) -> Source:
+def reader_of(entry: dict[str, Any]) -> Source:
     """Return the reader of a source as the audit holds it. Raises SourceError."""
-    if record["format"] not in FORMATS:
-        raise SourceError(f"{record['source']}: this version has no reader of {record['format']!r}")
-    paths = record.get("paths") or ([record["source"]] if record["format"] == "folder" else record["files"])
-    for path in {*paths, *record["files"]}:  # an audit may come from a stranger: never a pipe or a device
+    if entry["format"] not in FORMATS:
+        raise SourceError(f"{entry['source']}: this version has no reader of {entry['format']!r}")
+    paths = entry.get("paths") or ([entry["source"]] if entry["format"] == "folder" else entry["files"])
+    for path in {*paths, *entry["files"]}:  # an audit may come from a stranger: never a pipe or a device
         if os.path.exists(path):
             check_file(Path(path))
-    return FORMATS[record["format"]]([Path(path) for path in paths], SourceOptions(**record["options"]))
+    return FORMATS[entry["format"]]([Path(path) for path in paths], SourceOptions(**entry["options"]))

@@ -118,9 +118,9 @@ class Mapping:
             raise EncoderError(f"--mapping {path}: no such file; give a mapping's file, or `self`")
         try:
             with safe_open(path, framework="pt") as file:
-                record = parse((file.metadata() or {})["cfbd_mapping"])
-                check(record, _INFO)
-                info = MappingInfo(**record)
+                fields = parse((file.metadata() or {})["cfbd_mapping"])
+                check(fields, _INFO)
+                info = MappingInfo(**fields)
                 tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
             networks = [_restored(tensors, fold, info.width) for fold in range(info.folds)]
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:

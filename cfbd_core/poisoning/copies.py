@@ -155,20 +155,22 @@ def load_triggers(folder: str | Path) -> tuple[PoisonParams, list[Trigger]]:
     way_out = f"`cfbd attack NAME SOURCE --out {folder}` makes one"
     try:
         with report_damage(folder / MANIFEST, way_out, SourceError):
-            record = read_object(folder / MANIFEST, {"params": dict}, way_out, SourceError)
-            given = record["params"]
+            manifest = read_object(folder / MANIFEST, {"params": dict}, way_out, SourceError)
+            given = manifest["params"]
             params = (
-                _of_demo(record, given) if record.get("made_by") == DEMO else PoisonParams.from_dict(given)
+                _of_demo(manifest, given)
+                if manifest.get("made_by") == DEMO
+                else PoisonParams.from_dict(given)
             )
     except FileNotFoundError:
         raise SourceError(f"{folder}: no poisoned copy here; {way_out}") from None
     return params, read_triggers(folder / TRIGGERS_NAME)
 
 
-def _of_demo(record: dict[str, Any], given: dict[str, Any]) -> PoisonParams:
-    if record["attack"] is None:
+def _of_demo(manifest: dict[str, Any], given: dict[str, Any]) -> PoisonParams:
+    if manifest["attack"] is None:
         return PoisonParams(CONTROL, seed=given["seed"])
-    return PoisonParams(record["attack"], given["rate"], (record["target"],), seed=given["seed"])
+    return PoisonParams(manifest["attack"], given["rate"], (manifest["target"],), seed=given["seed"])
 
 
 # --- what goes into it --------------------------------------------------------------------------------

@@ -66,22 +66,20 @@ def forget_detections(connection: duckdb.DuckDBPyConnection, *names: str) -> Non
 def detections(connection: duckdb.DuckDBPyConnection) -> list[StoredDetection]:
     """Return all that are stored, by name; none in a file of before."""
     schema.show_detections(connection)
-    records = connection.execute(
+    rows = connection.execute(
         "SELECT detector, title, epoch_us(made), info FROM detectors ORDER BY detector"
     ).fetchall()
     return [
         StoredDetection(name, title, _moment(made), json.loads(info), *_columns(connection, name))
-        for name, title, made, info in records
+        for name, title, made, info in rows
     ]
 
 
 def detection_version(connection: duckdb.DuckDBPyConnection) -> str:
     """A name that changes whenever a detector has judged the pairs, or its judgement went; empty before the first."""
     schema.show_detections(connection)
-    records = connection.execute(
-        "SELECT detector, epoch_us(made) FROM detectors ORDER BY detector"
-    ).fetchall()
-    return " ".join(f"{name}@{made}" for name, made in records)
+    rows = connection.execute("SELECT detector, epoch_us(made) FROM detectors ORDER BY detector").fetchall()
+    return " ".join(f"{name}@{made}" for name, made in rows)
 
 
 def _moment(microseconds: int) -> datetime:

@@ -59,7 +59,7 @@ def writing_run(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def put_run(
     connection: duckdb.DuckDBPyConnection,
     folder: str,
-    record: dict[str, Any],
+    request: dict[str, Any],
     result: dict[str, Any] | None,
     lines: Sequence[dict[str, Any]],
 ) -> None:
@@ -71,9 +71,9 @@ def put_run(
         "INSERT OR REPLACE INTO training_runs VALUES (?, ?, ?, ?, ?)",
         [
             folder,
-            json.dumps(record, allow_nan=False),
+            json.dumps(request, allow_nan=False),
             None if result is None else json.dumps(result, allow_nan=False),
-            record.get("started"),
+            request.get("started"),
             datetime.now(UTC),
         ],
     )
@@ -93,10 +93,10 @@ def runs(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     return [
         {
             "folder": folder,
-            "asked": _stored(record, REQUEST_SHAPE, folder),
+            "asked": _stored(request, REQUEST_SHAPE, folder),
             "result": None if result is None else _stored(result, RESULT_SHAPE, folder),
         }
-        for folder, record, result in rows
+        for folder, request, result in rows
     ]
 
 

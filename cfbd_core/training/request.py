@@ -33,14 +33,14 @@ def keep(out: Path, request: dict[str, Any], pairs: TrainingSet) -> None:
     says so; evaluations on something else go from its log. An audit's pairs are kept by their keys.
     """
     stored = read_request(out)
-    record_now = request
+    newest = request
     if stored is not None:
-        record_now = stored | {name: request[name] for name in ("audit", "data")}
+        newest = stored | {name: request[name] for name in ("audit", "data")}
         if is_measured_otherwise(stored, request):
             forget_evaluations(out)
-            record_now["measured_on"] = request["measured_on"]
-    if record_now != stored:
-        write_json(out / REQUEST, record_now)
+            newest["measured_on"] = request["measured_on"]
+    if newest != stored:
+        write_json(out / REQUEST, newest)
     if request["audit"] and not (out / KEYS).exists():
         with written_beside(out / KEYS) as beside:
             pq.write_table(pa.table({"key": pa.array(pairs.keys, pa.string())}), beside)
