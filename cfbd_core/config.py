@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import Field, asdict, dataclass, field
-from typing import Any, Literal, Self, TypeVar
+from dataclasses import Field, dataclass, field
+from typing import Any, Literal, Self, TypedDict, TypeVar
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.workers import MOST_WORKERS, usable_cores
@@ -35,23 +35,23 @@ def help_of(field: Field[Any]) -> str:
     return line
 
 
+class SplitSettings(TypedDict, total=False):
+    """The fields of :class:`SplitParams` as JSON; audits of older versions lack some."""
+
+    k: int
+    gamma: float
+    q: int
+    gamma_z: float | None
+    gamma_z_rule: GammaZRule
+    rule: SplitRule
+    recheck: bool
+    kappa: float
+    seed: int
+    collapse_duplicates: bool
+
+
 @dataclass(frozen=True)
-class _Params:
-    """Shared by all settings: as a dictionary, and a short id of their values."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values."""
-        return asdict(self)
-
-    @property
-    def id(self) -> str:
-        """Twelve hexadecimal digits that change whenever a value does."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-
-@dataclass(frozen=True)
-class SplitParams(_Params):
+class SplitParams:
     """The sliders of both stages.
 
     ``k`` components K of the mixture, ``gamma`` γ the coverage quantile of D_b, ``q`` the size of
@@ -94,6 +94,27 @@ class SplitParams(_Params):
         if not 0 < self.kappa < math.inf:
             raise ParameterError(f"kappa {self.kappa}: give a number above 0")
 
+    def to_dict(self) -> SplitSettings:
+        """Return the settings as plain JSON values."""
+        return {
+            "k": self.k,
+            "gamma": self.gamma,
+            "q": self.q,
+            "gamma_z": self.gamma_z,
+            "gamma_z_rule": self.gamma_z_rule,
+            "rule": self.rule,
+            "recheck": self.recheck,
+            "kappa": self.kappa,
+            "seed": self.seed,
+            "collapse_duplicates": self.collapse_duplicates,
+        }
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits that change whenever a value does."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
     @classmethod
     def with_gamma_z(cls, gamma_z: str, **others: Any) -> Self:
         """Read ``--gamma-z``: the name of a rule, or a number (then the rule is "manual")."""
@@ -109,7 +130,7 @@ class SplitParams(_Params):
 
 
 @dataclass(frozen=True)
-class EmbedParams(_Params):
+class EmbedParams:
     """How pairs are embedded: the encoder's specification, the device, pairs a forward pass, pairs a shard.
 
     ``batch_size`` None is found by itself. ``shard_size`` is the unit of resuming.

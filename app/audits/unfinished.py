@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import state, toasts, words
 from app.audits import new_audit, running
+from cfbd_core.audit.columns import AuditStatus
 from cfbd_core.cli.command import parser
 from cfbd_core.config import SplitParams
 from cfbd_core.demo.audit import SOURCE_NAME
@@ -18,7 +19,7 @@ from cfbd_core.jobs.jobs import Job
 FIRST = SplitParams()  # what the sliders begin at
 
 
-def half_made(folder: Path, status: dict[str, Any]) -> None:
+def half_made(folder: Path, status: AuditStatus) -> None:
     """Buttons of an audit that no job has failed on: the command line or a job long forgotten began it."""
     source = status["source"]
     if source is None:
@@ -30,7 +31,7 @@ def half_made(folder: Path, status: dict[str, Any]) -> None:
             icon=":material/edit:",
         )
         return
-    options = source["options"] | _fitting(status["pairs"])
+    options = {**source["options"], **_fitting(status["pairs"])}
     st.button(
         "Go on",
         key=f"go_on_{folder}",

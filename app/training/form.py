@@ -96,7 +96,8 @@ def ask(audit: Path, runs: Sequence[Run]) -> train.RunRequest | None:
 
 def fill_calmer(run: Run) -> None:
     """Fill the fields, before they are drawn, with what ``run`` was asked for, and a third of its learning rate."""
-    params = train.FIRST.to_dict() | {name: value for name, value in run.params.items() if value is not None}
+    first: dict[str, Any] = {**train.FIRST.to_dict()}
+    params = first | {name: value for name, value in run.params.items() if value is not None}
     values = {key: params[name] for name, key in FIELDS.items()}
     spec, defense = params["model"], params["defense"]
     values["train_model"] = _named(spec)

@@ -20,6 +20,7 @@ from cfbd_core.cli.command import parser
 from cfbd_core.errors import CfbdError
 from cfbd_core.jobs.jobs import Job
 from cfbd_core.machine.files import is_locked
+from cfbd_core.store.training import StoredRun
 from cfbd_core.training.defences import DEFENSES
 from cfbd_core.training.place import MODEL, REQUEST, RUNS, has_model, read_request, read_result
 
@@ -149,7 +150,7 @@ def out(job: Job) -> Path | None:
         return None
 
 
-def read(audit: Path, folder: Path, job: Job | None, stored: dict[str, Any] | None = None) -> Run | None:
+def read(audit: Path, folder: Path, job: Job | None, stored: Mapping[str, Any] | None = None) -> Run | None:
     """Return what is known of the run in ``folder``; ``stored`` is what the audit holds of it.
 
     That is all there is where the folder has gone, or lies outside the roots. None where nothing says that there is a
@@ -161,7 +162,7 @@ def read(audit: Path, folder: Path, job: Job | None, stored: dict[str, Any] | No
     if request is None and job is None:
         return None
     request = request or {}
-    result: dict[str, Any] = (read_result(folder) if is_here else None) or stored.get("result") or {}
+    result: Mapping[str, Any] = (read_result(folder) if is_here else None) or stored.get("result") or {}
     stored_params = request.get("params")
     params: dict[str, Any] = stored_params if isinstance(stored_params, dict) else _of_arguments(job)
     stored_measured_on = request.get("measured_on")
@@ -231,7 +232,7 @@ def _folders(audit: Path) -> list[Path]:
         return []
 
 
-def _request_of(folder: Path) -> dict[str, Any] | None:
+def _request_of(folder: Path) -> Mapping[str, Any] | None:
     """Return what a run was asked for; nothing where that is damaged: the audit may hold it, too."""
     try:
         return read_request(folder)
@@ -247,13 +248,13 @@ def _is_here(folder: Path) -> bool:
         return False
 
 
-def _recorded(audit: Path) -> dict[Path, dict[str, Any]]:
+def _recorded(audit: Path) -> dict[Path, StoredRun]:
     """Return what the audit holds of its runs, by their folders."""
     return {Path(run["folder"]): run for run in _recorded_anew(str(audit), Audit.open(audit).stamp())}
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _recorded_anew(audit: str, stamp: tuple[int, ...]) -> list[dict[str, Any]]:
+def _recorded_anew(audit: str, stamp: tuple[int, ...]) -> list[StoredRun]:
     return Audit.open(audit).training_runs()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -11,6 +10,7 @@ from app import state, widgets, words
 from app.audits import new_audit, running, unfinished
 from app.settings import MOST_FOLDERS_DEEP
 from cfbd_core import Audit
+from cfbd_core.audit.columns import AuditStatus
 from cfbd_core.audit.report import unscored_lines
 from cfbd_core.errors import CfbdError
 from cfbd_core.jobs.jobs import Job
@@ -89,7 +89,7 @@ def _audit(folder: Path) -> None:
         _details(folder, status)
 
 
-def _line(status: dict[str, Any]) -> str:
+def _line(status: AuditStatus) -> str:
     parts = [f"{status['pairs']:,} pairs"]
     if status["embedding"]:
         parts.append(f"encoder {status['embedding']['encoder']}")
@@ -98,16 +98,17 @@ def _line(status: dict[str, Any]) -> str:
     return words.escaped(" · ".join(parts))
 
 
-def _details(folder: Path, status: dict[str, Any]) -> None:
+def _details(folder: Path, status: AuditStatus) -> None:
     with st.expander("What was read, and what was not"):
-        if status["source"] is None:
+        source = status["source"]
+        if source is None:
             st.caption("Nothing has been read yet.")
             return
         report = Audit.open(folder).validation_report()
         unread = sum(report["unread"].values())
         st.markdown(
-            f"**{report['pairs']:,}** pairs from {words.escaped(report['source']['source'])} "
-            f"({report['source']['format']}), **{report['skipped']:,}** skipped"
+            f"**{report['pairs']:,}** pairs from {words.escaped(source['source'])} "
+            f"({source['format']}), **{report['skipped']:,}** skipped"
             + (f", **{unread:,}** things seen and not read" if unread else "")
         )
         if report["reasons"]:
@@ -137,7 +138,7 @@ def _details(folder: Path, status: dict[str, Any]) -> None:
             )
         for note in report["notes"]:
             st.caption(f":material/info: {words.escaped(note)}")
-        for warning in (status["health"] or {}).get("warnings", []):
+        for warning in status["health"]["warnings"] if status["health"] else ():
             st.caption(f":material/info: {words.escaped(warning)}")
 
 

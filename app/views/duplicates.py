@@ -54,11 +54,13 @@ def page() -> None:
 
 
 def _counts(kinds: dict[str, Clusters], copies: str) -> None:
-    counts = {label: clusters.counts() for label, clusters in kinds.items()}
-    columns = {"clusters": "Clusters", "pairs": "Pairs in them", "hidden": copies, "largest": "Largest"}
-    table: dict[str, list[Any]] = {"What repeats": list(counts)}
-    table |= {
-        name.capitalize(): [count[field] for count in counts.values()] for field, name in columns.items()
+    counts = [clusters.counts() for clusters in kinds.values()]
+    table: dict[str, list[Any]] = {
+        "What repeats": list(kinds),
+        "Clusters": [count["clusters"] for count in counts],
+        "Pairs in them": [count["pairs"] for count in counts],
+        copies.capitalize(): [count["hidden"] for count in counts],
+        "Largest": [count["largest"] for count in counts],
     }
     st.dataframe(table, hide_index=True, width="content", key=f"duplicates_{copies}")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 import duckdb
 import numpy as np
@@ -19,13 +19,15 @@ import pyarrow as pa
 from cfbd_core import export as exporting
 from cfbd_core.audit import detect as judging
 from cfbd_core.audit import ingest, report
+from cfbd_core.audit.detect import Compared
 from cfbd_core.audit.duplicates import collapsible
+from cfbd_core.audit.ingest import ValidationReport
 from cfbd_core.audit.log import AuditLog
+from cfbd_core.audit.report import Report
 from cfbd_core.audit.source_state import SourceState
 from cfbd_core.config import EmbedParams, SplitParams
 from cfbd_core.detectors import DETECTORS, Cfbd
 from cfbd_core.detectors import detect as judge
-from cfbd_core.detectors.cfbd import PER_PAIR
 from cfbd_core.embedding.shards import way_out
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.machine.files import clear_dead, one_job, report_in_one_line
@@ -33,13 +35,17 @@ from cfbd_core.machine.places import DATABASE_NAME, UNFINISHED
 from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.sources import SourceOptions
 from cfbd_core.store import Database, detections, queries, unscored
+from cfbd_core.store.entries import EmbeddingEntry, SplitSummary
+from cfbd_core.store.meta import EMBEDDING, HEALTH, MAPPING, SOURCE, SPLIT, MetaName
 from cfbd_core.store.scores import judged, read_consistency, read_scores, replace_scores, replace_verdicts
 
 if TYPE_CHECKING:
+    from cfbd_core.audit.scoring import ScoringResult
     from cfbd_core.embedding.encoders import Encoder
     from cfbd_core.embedding.expected import Expect
 
 SPOOLED = re.compile(r"export\.(?P<process>\d+)\..+\.arrow")
+T = TypeVar("T")
 
 
 class Audit(AuditLog):
@@ -83,14 +89,14 @@ class Audit(AuditLog):
 
     def ingest(
         self, source: str | Path, options: SourceOptions | None = None, progress: Progress = no_progress
-    ) -> dict[str, Any]:
+    ) -> ValidationReport:
         """Read the pairs of ``source``; returns the validation report."""
         with one_job(self.folder, "ingest"):
             return ingest.ingest(self.folder, self._database, source, options or SourceOptions(), progress)
 
     def source(self) -> str | None:
         """Return what was ingested, or None before that."""
-        entry = self._meta("source")
+        entry = self._meta(SOURCE)
         return None if entry is None else str(entry["source"])
 
     def embed(
@@ -98,7 +104,7 @@ class Audit(AuditLog):
         encoder: str | Encoder | None = None,
         params: EmbedParams | None = None,
         progress: Progress = no_progress,
-    ) -> dict[str, Any]:
+    ) -> EmbeddingEntry:
         """Embed every pair; goes on after the last whole shard. Returns the embedding's record.
 
         Where embeddings are made again, ``not_compared`` is added to it if there are pairs of which it is not known
@@ -109,7 +115,7 @@ class Audit(AuditLog):
         from cfbd_core.audit.embed import EmbedAudit  # torch takes a second to import: only where it works
 
         with one_job(self.folder, "embed"):
-            self._needed("source", "cfbd ingest")
+            self._needed(SOURCE, "cfbd ingest")
             job = EmbedAudit(self.folder, self._database, self.shards, self._fetch, self._located)
             return job.run(encoder, params or EmbedParams(), progress)
 
@@ -117,12 +123,12 @@ class Audit(AuditLog):
         self,
         mapping: str = "auto",
         progress: Progress = no_progress,
-    ) -> dict[str, Any]:
+    ) -> ScoringResult:
         """Score every pair with F; returns which F, the encoder's health check, and which pairs have no score, why."""
         from cfbd_core.audit import scoring
 
         with one_job(self.folder, "score"):
-            embedding = self._needed("embedding", "cfbd embed")
+            embedding = self._needed(EMBEDDING, "cfbd embed")
             if self.shards.check_whole() != embedding:
                 raise AuditError(
                     f"{self.folder}: the embeddings are not those of the audit; {way_out(embedding)}"
@@ -147,9 +153,9 @@ class Audit(AuditLog):
             with self._database.writing() as connection:
                 unscored.replace_unscored(connection, without)
                 replace_scores(connection, table)
-                queries.set_meta(connection, "mapping", chosen.to_dict())
-                queries.set_meta(connection, "health", health)
-                queries.forget_meta(connection, "split")
+                queries.set_meta(connection, MAPPING, chosen.to_dict())
+                queries.set_meta(connection, HEALTH, health)
+                queries.forget_meta(connection, SPLIT)
                 queries.record_run(connection, "score", started, {"mapping": mapping}, chosen.to_dict())
                 reasons = unscored.unscored_summary(connection)
             return {
@@ -160,11 +166,11 @@ class Audit(AuditLog):
                 "unscored_reasons": reasons,
             }
 
-    def split(self, params: SplitParams | None = None) -> dict[str, Any]:
+    def split(self, params: SplitParams | None = None) -> SplitSummary:
         """Split into D_b, D_p, D_s and give every pair a verdict; returns the summary."""
         params = params or SplitParams()
         with one_job(self.folder, "split"):
-            self._needed("mapping", "cfbd score")
+            self._needed(MAPPING, "cfbd score")
             started = datetime.now(UTC)
             with self._database.reading() as connection:
                 rows, consistency = read_consistency(connection)
@@ -177,13 +183,11 @@ class Audit(AuditLog):
                 captions_of=self.captions_of,
                 clusters=collapsible(self, rows) if params.collapse_duplicates else None,
             )
-            detection = Cfbd.from_registry(DETECTORS).under(params).detect(pairs)
-            summary = {name: value for name, value in detection.info.items() if name not in PER_PAIR}
+            detection = Cfbd.from_registry(DETECTORS).under(params).split(pairs)
+            summary = detection.summary
             with self._database.writing() as connection:
-                replace_verdicts(
-                    connection, rows, detection.score, detection.info["subset"], detection.flagged
-                )
-                queries.set_meta(connection, "split", summary)
+                replace_verdicts(connection, rows, detection.z, detection.subset, detection.poisoned)
+                queries.set_meta(connection, SPLIT, summary)
                 queries.record_run(connection, "split", started, params.to_dict(), summary["params"])
             return summary
 
@@ -193,7 +197,7 @@ class Audit(AuditLog):
         seed: int = 0,
         losses: Mapping[str, float] | None = None,
         progress: Progress = no_progress,
-    ) -> list[dict[str, Any]]:
+    ) -> list[Compared]:
         """Let detectors judge the scored pairs and store what they say beside the verdict; returns :meth:`detections`.
 
         ``losses`` by key are of training on these pairs, for detectors that judge by it; ``progress`` gets the
@@ -202,7 +206,7 @@ class Audit(AuditLog):
         """
         judging.check_names(names)
         with one_job(self.folder, "detect"):
-            self._needed("mapping", "cfbd score")
+            self._needed(MAPPING, "cfbd score")
             started = datetime.now(UTC)
             with self._database.reading() as connection:
                 scores = read_scores(connection)
@@ -231,7 +235,7 @@ class Audit(AuditLog):
                 queries.record_run(connection, "detect", started, settings, flagged)
         return [one for one in self.detections() if one["detector"] in names]
 
-    def detections(self) -> list[dict[str, Any]]:
+    def detections(self) -> list[Compared]:
         """Return each stored detection beside the verdict and the truth (:func:`cfbd_core.audit.detect.compared`)."""
         with self._database.reading() as connection:
             stored = detections.detections(connection)
@@ -240,7 +244,7 @@ class Audit(AuditLog):
 
     # --- what came out -----------------------------------------------------------------------------
 
-    def report(self, split: str | None = None) -> dict[str, Any]:
+    def report(self, split: str | None = None) -> Report:
         """Return counts, parameters, evidence and, where known, the truth; ``split`` as of :meth:`export`."""
         return report.report(self._database, split)
 
@@ -248,7 +252,7 @@ class Audit(AuditLog):
         """Raise SourceError, which names the file, where the source holds other pairs than were ingested."""
         SourceState(self.folder, self._database).check()
 
-    def validation_report(self) -> dict[str, Any]:
+    def validation_report(self) -> ValidationReport:
         """Return what the ingest read and skipped, and what could not be embedded or scored."""
         return ingest.validation_report(self._database)
 
@@ -269,7 +273,7 @@ class Audit(AuditLog):
         split: str | None = None,
         dry_run: bool = False,
         **style: Unpack[exporting.StyleOptions],
-    ) -> dict[str, Any]:
+    ) -> exporting.Sidecar | exporting.DryRun:
         """Write the kept (or removed, or all) pairs to ``out``; returns the sidecar's content.
 
         ``split`` is the id of the settings that the verdicts have to be of (:attr:`SplitParams.id`): raises
@@ -280,14 +284,23 @@ class Audit(AuditLog):
         if subset not in exporting.SUBSETS:
             raise ParameterError(f"--subset {subset}: give one of {', '.join(exporting.SUBSETS)}")
         summary = self.report(split)
-        counts = {name: summary[name] for name in ("pairs", "flagged", "kept", "skipped")}
-        counts["neither"] = counts["pairs"] - counts["flagged"] - counts["kept"]  # without a score
-        sidecar = {
+        neither = summary["pairs"] - summary["flagged"] - summary["kept"]  # without a score
+        sidecar: exporting.ExportOrigin = {
             "audit": str(self.folder.resolve()),
             "subset": subset,
-            **{name: summary[name] for name in ("params", "source", "embedding", "mapping", "evidence")},
-            "counts": counts,
-            "warnings": _left_out(counts["neither"]) if subset != "all" else [],
+            "params": summary["params"],
+            "source": summary["source"],
+            "embedding": summary["embedding"],
+            "mapping": summary["mapping"],
+            "evidence": summary["evidence"],
+            "counts": {
+                "pairs": summary["pairs"],
+                "flagged": summary["flagged"],
+                "kept": summary["kept"],
+                "skipped": summary["skipped"],
+                "neither": neither,
+            },
+            "warnings": _left_out(neither) if subset != "all" else [],
         }
         with report_in_one_line(self.folder), self._spooled_subset(subset, split) as batches:
             return self.write_export(
@@ -305,12 +318,12 @@ class Audit(AuditLog):
         batches: Iterator[pa.RecordBatch],
         out: Path,
         out_format: exporting.Format,
-        sidecar: dict[str, Any],
+        sidecar: exporting.ExportOrigin,
         *,
         progress: Progress = no_progress,
         dry_run: bool = False,
         **style: Unpack[exporting.StyleOptions],
-    ) -> dict[str, Any]:
+    ) -> exporting.Sidecar | exporting.DryRun:
         """Export spooled pairs, over nothing of the audit or its source, and with no picture but those embedded.
 
         Raises SourceError where the source, or a picture, has changed.
@@ -347,7 +360,7 @@ class Audit(AuditLog):
         """Delete the folder unless it holds pairs or a job runs: for an audit whose first ingest failed."""
         try:
             with one_job(self.folder, "delete"):
-                if self._meta("source") is None:
+                if self._meta(SOURCE) is None:
                     shutil.rmtree(self.folder.resolve(), ignore_errors=True)
         except AuditError:
             return  # another process is at work in it
@@ -368,7 +381,7 @@ class Audit(AuditLog):
         def spool_to(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
             queries.spool_pairs(connection, None if subset == "all" else subset, path)
             # After it, so that a split that came in between is noticed.
-            report.check_split(queries.get_meta(connection, "split"), split)
+            report.check_split(queries.get_meta(connection, SPLIT), split)
 
         return self._spooled(spool_to)
 
@@ -398,9 +411,9 @@ class Audit(AuditLog):
     def _mapping_of_scores(self) -> Expect:
         from cfbd_core.audit import scoring
 
-        return scoring.mapping_of(self._needed("mapping", "cfbd score"), self.folder)
+        return scoring.mapping_of(self._needed(MAPPING, "cfbd score"), self.folder)
 
-    def _needed(self, name: str, command: str) -> Any:
+    def _needed(self, name: MetaName[T], command: str) -> T:
         value = self._meta(name)
         if value is None:
             raise AuditError(f"{self.folder}: not ready for this step; run `{command}` first")

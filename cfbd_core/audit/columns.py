@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,22 @@ from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.errors import AuditError
 from cfbd_core.machine.files import report_in_one_line
 from cfbd_core.store import Database, columns, detections, duplicates, queries, training, views
+from cfbd_core.store.entries import EmbeddingEntry, HealthEntry, MappingEntry, SourceEntry, SplitSummary
+from cfbd_core.store.meta import EMBEDDING, HEALTH, MAPPING, SOURCE, SPLIT, MetaName
+from cfbd_core.store.training import StoredRun
+
+T = TypeVar("T")
+
+
+class AuditStatus(TypedDict):
+    """How far an audit is: what each step left, None before it, and how many pairs there are."""
+
+    source: SourceEntry | None
+    embedding: EmbeddingEntry | None
+    mapping: MappingEntry | None
+    health: HealthEntry | None
+    split: SplitSummary | None
+    pairs: int
 
 
 class Glance(NamedTuple):
@@ -50,7 +66,7 @@ class AuditColumns:
     def is_scored(self) -> bool:
         """Return whether there are scores to split by."""
         with self._database.reading() as connection:
-            return queries.has_meta(connection, "mapping")
+            return queries.has_meta(connection, MAPPING)
 
     def scored_columns(self) -> tuple[str | None, np.ndarray, np.ndarray, np.ndarray]:
         """Return the score version, and rows, consistency and truth (n,) of all scored pairs."""
@@ -134,16 +150,16 @@ class AuditColumns:
 
     def applied_params(self) -> SplitParams | None:
         """Return the settings of the split that the verdicts stored here come from, or None."""
-        split = self._meta("split")
+        split = self._meta(SPLIT)
         return None if split is None else SplitParams(**split["settings"])
 
     def glance(self) -> Glance:
         """Score version, whether there are scores, the applied split and the views, from one opening of the file."""
         with self._database.reading() as connection:
-            split = queries.get_meta(connection, "split")
+            split = queries.get_meta(connection, SPLIT)
             return Glance(
                 columns.score_version(connection),
-                queries.get_meta(connection, "mapping") is not None,
+                queries.get_meta(connection, MAPPING) is not None,
                 None if split is None else SplitParams(**split["settings"]),
                 views.saved_views(connection),
             )
@@ -169,7 +185,7 @@ class AuditColumns:
 
     def source_places(self) -> list[Path]:
         """Files, and for a folder of pairs folders too, that were ingested: nothing may be written to or into them."""
-        source = self._meta("source")
+        source = self._meta(SOURCE)
         if source is None:
             return []
         files = [Path(file) for file in source["files"]]
@@ -178,18 +194,23 @@ class AuditColumns:
             folders += {file.parent for file in files}
         return [*folders, *files]
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> AuditStatus:
         """Return how far the audit is: source, pairs, embedding, mapping, health, split (each None before it)."""
         with self._database.reading() as connection:
-            names = ("source", "embedding", "mapping", "health", "split")
-            values = {name: queries.get_meta(connection, name) for name in names}
-            return values | {"pairs": queries.pair_count(connection)}
+            return {
+                "source": queries.get_meta(connection, SOURCE),
+                "embedding": queries.get_meta(connection, EMBEDDING),
+                "mapping": queries.get_meta(connection, MAPPING),
+                "health": queries.get_meta(connection, HEALTH),
+                "split": queries.get_meta(connection, SPLIT),
+                "pairs": queries.pair_count(connection),
+            }
 
-    def training_runs(self) -> list[dict[str, Any]]:
+    def training_runs(self) -> list[StoredRun]:
         """The runs that trained on this audit, oldest first: ``folder``, ``asked``, ``result`` (None: not done)."""
         with self._database.reading() as connection:
             runs = training.runs(connection)
-        return [run | {"folder": str(self.folder.resolve() / run["folder"])} for run in runs]
+        return [{**run, "folder": str(self.folder.resolve() / run["folder"])} for run in runs]
 
     def training_metrics(self, folder: str | Path) -> pa.Table:
         """Return what the run in ``folder`` logged, by step: kind ("step", "eval"), step, epoch, loss, ca, asr, …"""
@@ -206,6 +227,6 @@ class AuditColumns:
         located = pc.if_else(pc.starts_with(image, "/"), image, inside)
         return pairs.set_column(pairs.schema.get_field_index("image"), "image", located)
 
-    def _meta(self, name: str) -> Any:
+    def _meta(self, name: MetaName[T]) -> T | None:
         with self._database.reading() as connection:
             return queries.get_meta(connection, name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -128,14 +128,30 @@ def _plain(value: Any) -> Any:
         return str(value)[:LONGEST_INFO_LIST]
 
 
-def compared(
-    detection: StoredDetection, rows: np.ndarray, flagged: np.ndarray, truth: np.ndarray
-) -> dict[str, Any]:
-    """A detection beside the verdict ``flagged`` bool and the truth int8 of the scored pairs at ``rows``, each (n,).
+class Compared(TypedDict):
+    """A detection beside the verdict and the truth.
 
     ``both``, ``alone`` and ``verdict_alone`` count pairs that both flag, that it flags alone, and that the verdict
     flags alone. AUROC, AUPRC, TPR and FPR are None where the truth is not known, or of one kind.
     """
+
+    detector: str
+    title: str
+    made: str
+    flagged: int
+    both: int
+    alone: int
+    verdict_alone: int
+    auroc: float | None
+    auprc: float | None
+    tpr: float | None
+    fpr: float | None
+
+
+def compared(
+    detection: StoredDetection, rows: np.ndarray, flagged: np.ndarray, truth: np.ndarray
+) -> Compared:
+    """A detection beside the verdict ``flagged`` bool and the truth int8 of the scored pairs at ``rows``, each (n,)."""
     if not np.array_equal(detection.rows, rows):
         raise AuditError("the audit was scored anew meanwhile; open it again")
     mine, known = detection.flagged, truth >= 0

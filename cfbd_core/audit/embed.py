@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,12 +23,12 @@ from cfbd_core.machine.progress import Counter, Progress
 from cfbd_core.pictures.picture import MOVED, digest_at
 from cfbd_core.pictures.place import places_of
 from cfbd_core.store import Database, queries, unscored
+from cfbd_core.store.entries import EmbeddingEntry
+from cfbd_core.store.meta import EMBEDDING, SOURCE
 from cfbd_core.store.scores import forget_scores
 
 FEW_IMAGES_GONE = 10
 MOST_SHARE_GONE = 0.01  # of the images: more that vanish after the ingest are a disk that is not there
-
-NOT_COMPARED = "not_compared"  # pairs embedded again though it is not known what their pictures were
 
 
 @dataclass(frozen=True)
@@ -45,25 +44,28 @@ class EmbedAudit:
     fetch: Callable[[int, int], pa.Table]
     located: Callable[[pa.Table], pa.Table]
 
-    def run(self, encoder: str | Encoder | None, params: EmbedParams, progress: Progress) -> dict[str, Any]:
+    def run(self, encoder: str | Encoder | None, params: EmbedParams, progress: Progress) -> EmbeddingEntry:
         """Embed what is missing. See :meth:`cfbd_core.audit.audit.Audit.embed`."""
         with self.database.reading() as connection:
-            source = queries.needed_meta(connection, "source")
-            done = queries.derived_meta(connection, "embedding")
+            source = queries.needed_meta(connection, SOURCE)
+            held = queries.derived_meta(connection, EMBEDDING)
             counter = Counter(progress, "embed", queries.pair_count(connection))
+        done, was_done = held.value, held.is_kept
         plan = self._stored_plan(done, source["rows"])
         SourceState(self.folder, self.database).check()
-        if (done or plan or {}).get("encoder") == READY_ENCODER:
+        known = done or plan
+        if known is not None and known["encoder"] == READY_ENCODER:
             return self._ready(encoder, done)
         self.shards.keep_digests(source["rows"])
         again = self._again(plan) if plan else set()
         if plan and plan == done and encoder is None and not again and self.shards.are_whole():
             return plan
-        if done is not None and not (done or plan or encoder):
+        if was_done and not (known or encoder):
             raise AuditError(
                 f"{self.folder}: which encoder made its embeddings cannot be read any more; name it with --encoder"
             )
-        wanted = encoder or (plan or done or {"encoder": params.encoder})["encoder"]
+        made_by = plan or done
+        wanted = encoder or (params.encoder if made_by is None else made_by["encoder"])
         loaded = load_encoder(wanted, params.device) if isinstance(wanted, str) else wanted
         started = datetime.now(UTC)
         plan = self._plan(plan, loaded, params, source["rows"])
@@ -82,11 +84,12 @@ class EmbedAudit:
                 f"the GPU's memory does not hold {job.batch_size} images a pass; "
                 f"give --batch-size {max(1, job.batch_size // 2)}"
             ) from error
-        brought_back = self._commit(plan, done, started)
-        not_known = new - brought_back if done is not None else 0
-        return plan | {NOT_COMPARED: not_known} if not_known > 0 else plan
+        is_other = was_done and done != plan
+        brought_back = self._commit(plan, is_other, started)
+        not_known = new - brought_back if was_done else 0
+        return {**plan, "not_compared": not_known} if not_known > 0 else plan
 
-    def _stored_plan(self, done: dict[str, Any] | None, rows: int) -> dict[str, Any] | None:
+    def _stored_plan(self, done: EmbeddingEntry | None, rows: int) -> EmbeddingEntry | None:
         """The plan that the shards were made by; one that is damaged is known from the audit, once it was done."""
         plan = self.shards.plan()
         if plan is not None and plan["rows"] == rows:
@@ -96,7 +99,7 @@ class EmbedAudit:
             return done
         return None
 
-    def _again(self, plan: dict[str, Any]) -> set[int]:
+    def _again(self, plan: EmbeddingEntry) -> set[int]:
         """Shards to make anew: with embeddings that gave no score, or pictures that can be read by now."""
         with self.database.reading() as connection:
             rows = unscored.unscored_rows(connection).tolist()
@@ -111,18 +114,18 @@ class EmbedAudit:
             ]
         return {row // plan["shard_size"] for row in rows}
 
-    def _ready(self, encoder: str | Encoder | None, done: dict[str, Any] | None) -> dict[str, Any]:
+    def _ready(self, encoder: str | Encoder | None, done: EmbeddingEntry | None) -> EmbeddingEntry:
         if encoder is not None:
             raise AuditError(f"{self.folder}: its pairs came with ready embeddings; leave --encoder out")
         plan = self.shards.check_whole()
         if done != plan:  # its record was damaged
             with self.database.writing() as connection:
-                queries.set_meta(connection, "embedding", plan)
+                queries.set_meta(connection, EMBEDDING, plan)
         return plan
 
     def _plan(
-        self, plan: dict[str, Any] | None, encoder: Encoder, params: EmbedParams, rows: int
-    ) -> dict[str, Any]:
+        self, plan: EmbeddingEntry | None, encoder: Encoder, params: EmbedParams, rows: int
+    ) -> EmbeddingEntry:
         """The plan to go on with, or a new one; AuditError when there are embeddings of another encoder."""
         if plan is not None and (plan["rows"] != rows or not plan.keys() >= {"architecture", "batch_size"}):
             plan = None  # damaged
@@ -145,12 +148,15 @@ class EmbedAudit:
                 "anew, or give another --audit folder"
             )
         elif params.batch_size and params.batch_size != plan["batch_size"]:
-            plan = plan | {"batch_size": params.batch_size}  # asked for: memory may not hold the first one
+            plan = {**plan, "batch_size": params.batch_size}  # asked for: memory may not hold the first one
             self.shards.write_plan(plan)
         return plan
 
-    def _commit(self, plan: dict[str, Any], done: dict[str, Any] | None, started: datetime) -> int:
-        """Set pairs without an image aside and record the embedding, in one transaction; returns how many came back."""
+    def _commit(self, plan: EmbeddingEntry, is_other: bool, started: datetime) -> int:
+        """Set pairs without an image aside and record the embedding, in one transaction; returns how many came back.
+
+        Scores go where it ``is_other`` than the one that they were made of.
+        """
         failures = embeddings.failures(self.shards, shard_count(plan))
         is_gone = SourceState(self.folder, self.database).is_gone()
         with self.database.writing() as connection:
@@ -159,8 +165,8 @@ class EmbedAudit:
             pairs = queries.pair_count(connection) + len(aside)
             self._check_failures(unreadable, pairs, is_gone)
             unscored.set_aside(connection, unreadable)
-            queries.set_meta(connection, "embedding", plan)
-            if done is not None and done != plan:
+            queries.set_meta(connection, EMBEDDING, plan)
+            if is_other:
                 forget_scores(connection)
             stats = {"unreadable": unreadable.num_rows}
             queries.record_run(connection, "embed", started, plan, stats)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import duckdb
 import pyarrow as pa
@@ -18,17 +18,26 @@ import pyarrow as pa
 from cfbd_core.audit.ingest_again import SHARD_SIZE, ingest_again, ready_record
 from cfbd_core.audit.parts import EmbeddingsHash, read_parts
 from cfbd_core.audit.source_digests import SourceDigests
-from cfbd_core.audit.source_state import READER, STAMPS, SourceState, identity_of, stamps_of
+from cfbd_core.audit.source_state import SourceState, identity_of, stamps_of
 from cfbd_core.embedding.shards import EmbeddingFolder, ShardWriter
 from cfbd_core.errors import SourceError
 from cfbd_core.machine.progress import Counter, Progress, no_progress
+from cfbd_core.machine.stamps import Stamp
 from cfbd_core.sources import SourceOptions, open_source
 from cfbd_core.sources.base import Skip
 from cfbd_core.store import Database, queries, unscored
 from cfbd_core.store.adding import Added, add_pairs, add_skips
+from cfbd_core.store.entries import (
+    SkipReason,
+    SourceEntry,
+    SourceIdentity,
+    UnreadEntry,
+    UnreadKind,
+    UnscoredReason,
+)
+from cfbd_core.store.meta import EMBEDDING, SOURCE, STAMPS, UNREAD
 from cfbd_core.wording import counted, has_or_have, is_or_are
 
-UNREAD = "unread"  # its name in the audit
 NOT_COUNTED = "this audit was made by a version that did not count what it left unread; a new audit does"
 
 
@@ -38,7 +47,7 @@ def ingest(
     source: str | Path,
     options: SourceOptions,
     progress: Progress = no_progress,
-) -> dict[str, Any]:
+) -> ValidationReport:
     """Read ``source`` into the audit in ``folder``; returns the validation report.
 
     The report: ``{"pairs", "skipped", "reasons": [{stage, reason, pairs, examples}], "unscored", "unread": {kind: n},
@@ -48,12 +57,12 @@ def ingest(
     Raises SourceError (nothing usable) or AuditError (the audit holds something else).
     """
     with database.reading() as connection:
-        known = queries.get_meta(connection, "source")
+        known = queries.get_meta(connection, SOURCE)
     if known is not None:
         news = ingest_again(SourceState(folder, database), source, options, progress)
-        return validation_report(database) | news
+        return _told_again(validation_report(database), news)
     opened = open_source(source, options)
-    identity = identity_of(source, opened, options) | {READER: 2}
+    identity: SourceIdentity = {**identity_of(source, opened, options), "reader": 2}
     stamps = stamps_of(identity["files"])
     shards = EmbeddingFolder(folder / "embeddings")
     started = datetime.now(UTC)
@@ -84,23 +93,35 @@ def ingest(
             added = add_pairs(connection, parts, named)
             if added.renamed:
                 opened.unread.note(_renamed(added))
-            about = {"source": identity | {"rows": read}, UNREAD: opened.unread.to_dict(), STAMPS: stamps}
-            for name, value in about.items():
-                queries.set_meta(connection, name, value)
+            _keep(connection, {**identity, "rows": read}, opened.unread.to_dict(), stamps)
             if opened.has_embeddings:
-                record = ready_record(str(identity["fingerprint"]), writer, read, content)
-                queries.set_meta(connection, "embedding", record)
+                embedding = ready_record(identity["fingerprint"], writer, read, content)
+                queries.set_meta(connection, EMBEDDING, embedding)
             queries.record_run(
                 connection, "ingest", started, identity, {"pairs": added.pairs, "skipped": read - added.pairs}
             )
         if opened.has_embeddings:
-            shards.write_plan(record)
+            shards.write_plan(embedding)
     except BaseException:
         _clear(shards)
         raise
     finally:
         shutil.rmtree(parts, ignore_errors=True)
     return validation_report(database)
+
+
+def _told_again(found: ValidationReport, told: str | None) -> ValidationReport:
+    if told is not None:
+        found["again"] = told
+    return found
+
+
+def _keep(
+    connection: duckdb.DuckDBPyConnection, source: SourceEntry, unread: UnreadEntry, stamps: list[Stamp]
+) -> None:
+    queries.set_meta(connection, SOURCE, source)
+    queries.set_meta(connection, UNREAD, unread)
+    queries.set_meta(connection, STAMPS, stamps)
 
 
 def _clear(shards: EmbeddingFolder) -> None:
@@ -115,25 +136,46 @@ def _empty_parts(folder: Path) -> Path:
     return parts
 
 
-def validation_report(database: Database) -> dict[str, Any]:
+class UnreadReport(TypedDict):
+    """What a source held that was not read: counted by kind, the kinds with examples and advice, and notes."""
+
+    unread: dict[str, int]
+    unread_kinds: list[UnreadKind]
+    notes: list[str]
+
+
+class ValidationReport(UnreadReport):
+    """What an ingest read and skipped; ``again`` tells how a source that the audit holds was found again."""
+
+    pairs: int
+    skipped: int
+    reasons: list[SkipReason]
+    unscored: list[UnscoredReason]
+    source: SourceEntry | None
+    again: NotRequired[str]
+
+
+def validation_report(database: Database) -> ValidationReport:
     """Return what was read and what was skipped, with the first examples of each reason."""
     with database.reading() as connection:
-        reasons = queries.skip_summary(connection)
+        reasons, unread = queries.skip_summary(connection), unread_report(connection)
         return {
             "pairs": queries.pair_count(connection),
             "skipped": sum(reason["pairs"] for reason in reasons),
             "reasons": reasons,
             "unscored": unscored.unscored_summary(connection),
-            **unread_report(connection),
-            "source": queries.get_meta(connection, "source"),
+            "unread": unread["unread"],
+            "unread_kinds": unread["unread_kinds"],
+            "notes": unread["notes"],
+            "source": queries.get_meta(connection, SOURCE),
         }
 
 
-def unread_report(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+def unread_report(connection: duckdb.DuckDBPyConnection) -> UnreadReport:
     """What was seen and not read: ``unread`` {kind: n}, ``unread_kinds`` with examples and advice, and ``notes``."""
     report = queries.get_meta(connection, UNREAD)
     if report is None:
-        is_ingested = queries.get_meta(connection, "source") is not None
+        is_ingested = queries.get_meta(connection, SOURCE) is not None
         report = {"kinds": [], "notes": [NOT_COUNTED] if is_ingested else []}
     return {
         "unread": {one["kind"]: one["count"] for one in report["kinds"]},

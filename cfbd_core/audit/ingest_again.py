@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from cfbd_core.audit.parts import EmbeddingsHash, read_ahead
-from cfbd_core.audit.source_state import OTHER_EMBEDDINGS, READER, STAMPS, SourceState, identity_of, stamps_of
+from cfbd_core.audit.source_state import OTHER_EMBEDDINGS, SourceState, identity_of, stamps_of
 from cfbd_core.config import READY_ENCODER
 from cfbd_core.embedding.shards import EmbeddingFolder, ShardWriter
 from cfbd_core.errors import AuditError
@@ -19,14 +18,16 @@ from cfbd_core.machine.stamps import Stamp
 from cfbd_core.pictures.picture import ANEW
 from cfbd_core.sources import FORMATS, Source, SourceOptions, open_source
 from cfbd_core.store import Database, again, queries, unscored
+from cfbd_core.store.entries import EmbeddingEntry, SourceEntry, SourceIdentity
+from cfbd_core.store.meta import EMBEDDING, SOURCE, STAMPS
 
 SHARD_SIZE = 65_536  # of ready embeddings: resuming costs nothing here, and few files open faster
 
 
 def ingest_again(
     state: SourceState, source: str | Path, options: SourceOptions, progress: Progress
-) -> dict[str, str]:
-    """Take ``source`` as that of an audit that has one; returns what the report says of it.
+) -> str | None:
+    """Take ``source`` as that of an audit that has one; returns what the report says of it, if it changed.
 
     Raises SourceError (nothing there), AuditError (it holds other pairs, or is read in another way).
     """
@@ -38,7 +39,7 @@ def ingest_again(
     identity = identity_of(source, opened, options)
     stamps = stamps_of(identity["files"])
     _check_options(state.folder, entry, identity)
-    news = {}
+    news = None
     if not state.is_unchanged(identity, stamps):
         news = _compare_again(state, opened, identity, stamps, progress)
     shards = EmbeddingFolder(state.folder / "embeddings")
@@ -47,7 +48,7 @@ def ingest_again(
     return news
 
 
-def _check_options(folder: Path, entry: dict[str, Any], identity: dict[str, Any]) -> None:
+def _check_options(folder: Path, entry: SourceEntry, identity: SourceIdentity) -> None:
     """Raise AuditError where the source is read in another way; another place of its pictures may have been found."""
     for name, value in identity["options"].items():
         if name not in ("format", "image_root") and entry["options"].get(name) != value:
@@ -61,10 +62,10 @@ def _check_options(folder: Path, entry: dict[str, Any], identity: dict[str, Any]
 def _compare_again(
     state: SourceState,
     opened: Source,
-    identity: dict[str, Any],
+    identity: SourceIdentity,
     stamps: list[Stamp],
     progress: Progress,
-) -> dict[str, str]:
+) -> str:
     """Read a source whose files are elsewhere, or were touched, and hold on to it if its pairs are those of the audit.
 
     Returns what the report says of it. Raises AuditError where it holds other pairs.
@@ -81,16 +82,14 @@ def _compare_again(
         with state.database.writing() as connection:
             if has_moved:
                 again.point_to(connection, content.parts, content.is_by_row)
-            counts = {name: content.entry[name] for name in ("rows", READER) if name in content.entry}
-            queries.set_meta(connection, "source", identity | counts)
+            record: SourceEntry = {**identity, "rows": content.entry["rows"]}
+            if "reader" in content.entry:
+                record["reader"] = content.entry["reader"]
+            queries.set_meta(connection, SOURCE, record)
             queries.set_meta(connection, STAMPS, stamps)
     if has_moved:
-        return {
-            "again": f"found again at {identity['source']}: the same pairs as at {content.entry['source']}"
-        }
-    return {
-        "again": "its files were touched; they hold the same pairs (pictures are compared whenever they are read)"
-    }
+        return f"found again at {identity['source']}: the same pairs as at {content.entry['source']}"
+    return "its files were touched; they hold the same pairs (pictures are compared whenever they are read)"
 
 
 def _are_usable(shards: EmbeddingFolder, database: Database) -> bool:
@@ -100,12 +99,10 @@ def _are_usable(shards: EmbeddingFolder, database: Database) -> bool:
     return shards.are_whole() and not len(damaged)
 
 
-def _restore_shards(
-    shards: EmbeddingFolder, source: Source, database: Database, entry: dict[str, Any]
-) -> None:
+def _restore_shards(shards: EmbeddingFolder, source: Source, database: Database, entry: SourceEntry) -> None:
     """Copy ready embeddings again: they were deleted or damaged, and rows are numbered in reading order."""
     with database.reading() as connection:
-        record = queries.derived_meta(connection, "embedding")
+        record = queries.derived_meta(connection, EMBEDDING).value
     shards.clear()
     content, rows = EmbeddingsHash(), 0
     with ShardWriter(shards, record["shard_size"] if record else SHARD_SIZE) as writer:
@@ -121,11 +118,11 @@ def _restore_shards(
     if not record:  # it was damaged
         record = ready_record(entry["fingerprint"], writer, rows, content)
         with database.writing() as connection:
-            queries.set_meta(connection, "embedding", record)
+            queries.set_meta(connection, EMBEDDING, record)
     shards.write_plan(record)
 
 
-def ready_record(fingerprint: str, writer: ShardWriter, rows: int, content: EmbeddingsHash) -> dict[str, Any]:
+def ready_record(fingerprint: str, writer: ShardWriter, rows: int, content: EmbeddingsHash) -> EmbeddingEntry:
     """Return what an audit keeps of embeddings that came with its source, as ``writer`` wrote them."""
     return {
         "encoder": READY_ENCODER,
@@ -137,9 +134,9 @@ def ready_record(fingerprint: str, writer: ShardWriter, rows: int, content: Embe
     }
 
 
-def _opened(source: str | Path, options: SourceOptions, entry: dict[str, Any]) -> Source:
+def _opened(source: str | Path, options: SourceOptions, entry: SourceEntry) -> Source:
     """Open the source; for an audit of an older version, only what that version read of it."""
-    if READER in entry or entry["format"] not in FORMATS:
+    if "reader" in entry or entry["format"] not in FORMATS:
         return open_source(source, options)
     opened = open_source(source, replace(options, format=entry["format"]))
     files = {str(path.absolute()): path for path in opened.paths}

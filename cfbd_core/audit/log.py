@@ -14,12 +14,14 @@ import pyarrow as pa
 
 from cfbd_core.audit import log_export
 from cfbd_core.audit.columns import AuditColumns
-from cfbd_core.config import SplitParams
+from cfbd_core.audit.log_export import WrittenLog
+from cfbd_core.config import SplitParams, SplitSettings
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.files import report_in_one_line
 from cfbd_core.store import acting, columns, log, queries
 from cfbd_core.store.acting import By
 from cfbd_core.store.log import Action
+from cfbd_core.store.meta import SPLIT
 from cfbd_core.wording import in_one_line
 
 Mark = tuple[int, int]
@@ -153,7 +155,7 @@ class AuditLog(AuditColumns):
 
     def export_log(
         self, out: str | Path, *, pairs: bool = False, spreadsheet_safe: bool = False
-    ) -> dict[str, Any]:
+    ) -> WrittenLog:
         """Write the log to ``out``, oldest first: .json, or .csv with a line an action.
 
         With ``pairs`` the CSV has a line for every pair that an action touched. Returns what was written.
@@ -167,11 +169,11 @@ class AuditLog(AuditColumns):
                     return log_export.write_pairs(batches, Path(out), protected, spreadsheet_safe)
             return log_export.write(self.history(), Path(out), self.folder, protected, spreadsheet_safe)
 
-    def _params(self, connection: Any, params: SplitParams | None) -> dict[str, Any] | None:
+    def _params(self, connection: Any, params: SplitParams | None) -> SplitSettings | None:
         if params is not None:
             return params.to_dict()
-        split = queries.get_meta(connection, "split")
-        return None if split is None else dict(split["settings"])
+        split = queries.get_meta(connection, SPLIT)
+        return None if split is None else split["settings"]
 
 
 def _name(who: str | None) -> str:

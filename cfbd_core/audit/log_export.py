@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
@@ -22,15 +22,27 @@ _JSON_BEGINS = '{"log_of": '
 _TYPES = {"id": pa.int64(), "target": pa.int64(), "pairs": pa.int64(), "undone": pa.bool_()}
 
 
+class WrittenLog(TypedDict):
+    """A log that was written: where, and how many lines of actions or of their pairs."""
+
+    out: str
+    actions: NotRequired[int]
+    pairs: NotRequired[int]
+
+
 def as_csv(actions: Sequence[Action], *, spreadsheet_safe: bool = False) -> bytes:
     """Actions as CSV in UTF-8: ``COLUMNS``, filter and params as JSON."""
-    rows = [action.to_dict() for action in actions]
-    for row in rows:
-        for name in ("filter", "params"):
-            row[name] = None if row[name] is None else json.dumps(row[name], ensure_ascii=False)
+    rows = [
+        {**action.to_dict(), "filter": _json(action.filter), "params": _json(action.params)}
+        for action in actions
+    ]
     schema = pa.schema([(name, _TYPES.get(name, pa.string())) for name in COLUMNS])
     table = pa.Table.from_pylist(rows, schema=schema).combine_chunks()
     return _csv(COLUMNS, table.to_batches(), spreadsheet_safe)
+
+
+def _json(value: Mapping[str, object] | None) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def as_json(actions: Sequence[Action], folder: Path) -> bytes:
@@ -41,7 +53,7 @@ def as_json(actions: Sequence[Action], folder: Path) -> bytes:
 
 def write(
     actions: Sequence[Action], out: Path, folder: Path, protected: Sequence[Path], spreadsheet_safe: bool
-) -> dict[str, Any]:
+) -> WrittenLog:
     """Write the log of the audit in ``folder``, newest first in ``actions``, to a .csv or .json file.
 
     Raises ParameterError: another ending, a file that is no log, a place that is ``protected`` or not writable.
@@ -63,7 +75,7 @@ def write(
 
 def write_pairs(
     batches: Iterable[pa.RecordBatch], out: Path, protected: Sequence[Path], spreadsheet_safe: bool
-) -> dict[str, Any]:
+) -> WrittenLog:
     """Write ``PAIR_COLUMNS`` to a .csv file, see :func:`write`."""
     if out.suffix.lower() != ".csv":
         raise ParameterError(f"--out {out}: with --pairs give a .csv file")

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
 
-from cfbd_core.audit.ingest import unread_report
+from cfbd_core.audit.ingest import UnreadReport, unread_report
 from cfbd_core.config import SplitParams
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.method.metrics import detection_metrics
+from cfbd_core.method.metrics import DetectionMetrics, detection_metrics
 from cfbd_core.store import Database, queries, unscored
-from cfbd_core.store.columns import DECISIONS
-from cfbd_core.store.scores import SUBSETS
+from cfbd_core.store.entries import (
+    DuplicateCounts,
+    EmbeddingEntry,
+    EvidenceEntry,
+    HealthEntry,
+    MappingEntry,
+    MixtureEntry,
+    SkipReason,
+    SourceEntry,
+    SplitFigures,
+    SplitSummary,
+    UnscoredReason,
+)
+from cfbd_core.store.meta import EMBEDDING, HEALTH, MAPPING, SOURCE, SPLIT
 from cfbd_core.wording import decimal, percentage
 
 EVIDENCE_SENTENCES = {
@@ -26,33 +38,79 @@ EVIDENCE_SENTENCES = {
 }
 
 
-def report(database: Database, settings_id: str | None = None) -> dict[str, Any]:
+class Decided(TypedDict):
+    """What people decided: pairs kept or removed against the verdict, and how often each word was given."""
+
+    removed_by_hand: int
+    kept_by_hand: int
+    overruled: int
+    keep: int
+    remove: int
+    unsure: int
+
+
+class Report(UnreadReport):
+    """The object of ``cfbd report --json``.
+
+    ``truth`` is of the verdict, ``truth_final`` of what comes of it after decisions; both are None where the source
+    does not tell. ``source`` lacks its files.
+    """
+
+    pairs: int
+    benign: int
+    poisoned: int
+    suspicious: int
+    flagged: int
+    kept: int
+    skipped: int
+    skip_reasons: list[SkipReason]
+    unscored: int
+    unscored_reasons: list[UnscoredReason]
+    decided: Decided
+    params: SplitFigures
+    duplicates: DuplicateCounts | None
+    mixture: MixtureEntry
+    gamma_z_detail: str
+    evidence: EvidenceEntry
+    warnings: list[str]
+    health: HealthEntry | None
+    captions: str
+    source: dict[str, object]
+    embedding: EmbeddingEntry
+    mapping: MappingEntry
+    truth: DetectionMetrics | None
+    truth_final: DetectionMetrics | None
+
+
+def report(database: Database, settings_id: str | None = None) -> Report:
     """Return the object of ``cfbd report --json``, for an audit that was split.
 
     Raises AuditError when there is no split yet, ParameterError where its settings have another id than is asked for.
     """
     with database.reading() as connection:
-        split = queries.get_meta(connection, "split")
+        split = queries.get_meta(connection, SPLIT)
         if split is None:
             raise AuditError(f"{database.path.parent}: not split yet; run `cfbd run` or `cfbd split` first")
         check_split(split, settings_id)
         outcome = queries.outcome(connection)
         reasons = queries.skip_summary(connection)
-        described = {
-            name: queries.needed_meta(connection, name) for name in ("source", "embedding", "mapping")
-        }
-        for name in ("files", "paths"):  # there may be thousands
-            described["source"].pop(name, None)
+        source = queries.needed_meta(connection, SOURCE)
+        embedding = queries.needed_meta(connection, EMBEDDING)
+        mapping = queries.needed_meta(connection, MAPPING)
         without = unscored.unscored_summary(connection)
-        health = queries.get_meta(connection, "health")
+        health = queries.get_meta(connection, HEALTH)
         unread = unread_report(connection)
 
     poisoned = _equal(outcome["verdict"], "poisoned")
+    subset, decision = outcome["subset"], outcome["decision"]
+    truth, truth_final = _truth(outcome)
     removed_by_hand = int((_equal(outcome["final"], "removed") & ~poisoned).sum())
     kept_by_hand = int((_equal(outcome["final"], "kept") & poisoned).sum())
     return {
         "pairs": outcome.num_rows,
-        **{subset: int(_equal(outcome["subset"], subset).sum()) for subset in SUBSETS},
+        "benign": int(_equal(subset, "benign").sum()),
+        "poisoned": int(_equal(subset, "poisoned").sum()),
+        "suspicious": int(_equal(subset, "suspicious").sum()),
         "flagged": int(_equal(outcome["final"], "removed").sum()),
         "kept": int(_equal(outcome["final"], "kept").sum()),
         "skipped": sum(reason["pairs"] for reason in reasons),
@@ -64,22 +122,32 @@ def report(database: Database, settings_id: str | None = None) -> dict[str, Any]
             "removed_by_hand": removed_by_hand,
             "kept_by_hand": kept_by_hand,
             "overruled": removed_by_hand + kept_by_hand,
-            **{name: int(_equal(outcome["decision"], name).sum()) for name in DECISIONS if name},
+            "keep": int(_equal(decision, "keep").sum()),
+            "remove": int(_equal(decision, "remove").sum()),
+            "unsure": int(_equal(decision, "unsure").sum()),
         },
         "params": split["params"],
         "duplicates": split.get("duplicates"),
         "mixture": split["mixture"],
         "gamma_z_detail": split["gamma_z_detail"],
         "evidence": split["evidence"],
-        "warnings": split["warnings"] + (health or {}).get("warnings", []),
+        "warnings": split["warnings"] + (health["warnings"] if health else []),
         "health": health,
-        "captions": described["source"]["options"]["captions"],
-        **described,
-        **_truth(outcome),
+        "captions": source["options"]["captions"],
+        "source": without_files(source),
+        "embedding": embedding,
+        "mapping": mapping,
+        "truth": truth,
+        "truth_final": truth_final,
     }
 
 
-def check_split(split: dict[str, Any] | None, settings_id: str | None) -> None:
+def without_files(source: SourceEntry) -> dict[str, object]:
+    """What is told of a source but for its files, of which there may be thousands."""
+    return {name: value for name, value in source.items() if name not in ("files", "paths")}
+
+
+def check_split(split: SplitSummary | None, settings_id: str | None) -> None:
     """Raise ParameterError where ``settings_id`` is given and the stored ``split`` is of other settings."""
     if settings_id is None:
         return
@@ -92,7 +160,7 @@ def check_split(split: dict[str, Any] | None, settings_id: str | None) -> None:
         )
 
 
-def text(result: dict[str, Any]) -> str:
+def text(result: Report) -> str:
     """Return the report for a terminal."""
     params, evidence, truth = result["params"], result["evidence"], result["truth"]
     decided = result["decided"]
@@ -114,9 +182,10 @@ def text(result: dict[str, Any]) -> str:
             f"{decided['overruled']:,} overrule the verdict ({decided['kept_by_hand']:,} kept though flagged, "
             f"{decided['removed_by_hand']:,} removed though clean)"
         )
-    if result.get("duplicates"):
+    duplicates = result.get("duplicates")
+    if duplicates:
         lines.append(
-            f"duplicates collapsed: {result['duplicates']['hidden']:,} pairs take the verdict of one with the same "
+            f"duplicates collapsed: {duplicates['hidden']:,} pairs take the verdict of one with the same "
             "image and caption"
         )
     if truth:
@@ -136,7 +205,7 @@ def text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def unscored_lines(reasons: Sequence[dict[str, Any]]) -> list[str]:
+def unscored_lines(reasons: Sequence[UnscoredReason]) -> list[str]:
     """Return which pairs have no score, why, and what brings them back: a line for each reason."""
     lines = []
     for reason in reasons:
@@ -154,8 +223,8 @@ def unscored_lines(reasons: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def unread_lines(report: dict[str, Any]) -> list[str]:
-    """What was seen and not read, a line a kind, and how the source was read; ``report`` has the keys of the report."""
+def unread_lines(report: UnreadReport) -> list[str]:
+    """What was seen and not read, a line a kind, and how the source was read."""
     lines = []
     for one in report.get("unread_kinds", []):
         advice = f" – {one['advice']}" if one["advice"] else ""
@@ -165,31 +234,31 @@ def unread_lines(report: dict[str, Any]) -> list[str]:
     return lines + [f"note: {sentence}" for sentence in report.get("notes", [])]
 
 
-def evidence_sentence(evidence: dict[str, Any]) -> str:
-    """Return what the evidence says, in a sentence; ``evidence`` as in the report."""
+def evidence_sentence(evidence: EvidenceEntry) -> str:
+    """Return what the evidence says, in a sentence."""
     return EVIDENCE_SENTENCES["repeats" if _only_repeats(evidence) else evidence["level"]]
 
 
-def _only_repeats(evidence: dict[str, Any]) -> bool:
+def _only_repeats(evidence: EvidenceEntry) -> bool:
     """Return whether repeats alone make D_p's captions cohere, see :mod:`cfbd_core.method.evidence`."""
-    return bool(evidence["level"] == "weak" and evidence.get("distinct", evidence["q"]) <= evidence["q"] // 2)
+    return evidence["level"] == "weak" and evidence.get("distinct", evidence["q"]) <= evidence["q"] // 2
 
 
-def _truth(outcome: pa.Table) -> dict[str, Any]:
-    """``truth`` from the verdict, ``truth_final`` after decisions; both None without ground truth."""
+def _truth(outcome: pa.Table) -> tuple[DetectionMetrics | None, DetectionMetrics | None]:
+    """The metrics of the verdict, and after decisions; both None without ground truth."""
     known = outcome.filter(outcome["poisoned"].is_valid())
     if known.num_rows == 0:
-        return {"truth": None, "truth_final": None}
+        return None, None
     truth = known["poisoned"].to_numpy()
     consistency, z = (
         known[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in ("consistency", "z")
     )
     in_benign = _equal(known["subset"], "benign")
     verdict, final = _equal(known["verdict"], "poisoned"), _equal(known["final"], "removed")
-    return {
-        "truth": detection_metrics(truth, verdict, consistency, z, in_benign),
-        "truth_final": detection_metrics(truth, final, consistency, z, in_benign),
-    }
+    return (
+        detection_metrics(truth, verdict, consistency, z, in_benign),
+        detection_metrics(truth, final, consistency, z, in_benign),
+    )
 
 
 def _equal(column: pa.ChunkedArray, value: str) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from cfbd_core.machine.places import at_home
 from cfbd_core.machine.progress import Counter, Progress, no_progress
 from cfbd_core.machine.workers import usable_cores
 from cfbd_core.method.scores import Scores, calibrated_residual, consistency_scores, gather
+from cfbd_core.store.entries import EmbeddingEntry, HealthEntry, MappingEntry, UnscoredReason
 
 MAPPING_NAME = "mapping.safetensors"
 SHIPPED = "F of mini"
@@ -31,6 +32,16 @@ MOST_TRAINING_PAIRS = 250_000
 SELF_FOLDS = 3
 
 
+class ScoringResult(TypedDict):
+    """What a scoring gives: which F, the encoder's health, pairs with a score, and those without by reason."""
+
+    mapping: MappingEntry
+    health: HealthEntry
+    pairs: int
+    unscored: int
+    unscored_reasons: list[UnscoredReason]
+
+
 @dataclass(frozen=True)
 class ChosenMapping:
     """F with where it came from: ``kind`` is "file" or "self" (trained on the pairs under audit)."""
@@ -39,9 +50,22 @@ class ChosenMapping:
     kind: str
     name: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> MappingEntry:
         """Return what the report says of it."""
-        return {"kind": self.kind, "name": self.name} | asdict(self.mapping.info)
+        info = self.mapping.info
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "encoder_id": info.encoder_id,
+            "encoder_sha256": info.encoder_sha256,
+            "trained_on": info.trained_on,
+            "held_out_cosine": info.held_out_cosine,
+            "images": info.images,
+            "seed": info.seed,
+            "width": info.width,
+            "folds": info.folds,
+            "version": info.version,
+        }
 
 
 def choose_mapping(
@@ -49,7 +73,7 @@ def choose_mapping(
     shards: EmbeddingFolder,
     rows: np.ndarray,
     image_of: np.ndarray,
-    embedding: dict[str, Any],
+    embedding: EmbeddingEntry,
     own_file: Path,
     progress: Progress = no_progress,
 ) -> ChosenMapping:
@@ -83,7 +107,7 @@ def choose_mapping(
     return ChosenMapping(mapping, "file", spec)
 
 
-def mapping_of(description: dict[str, Any], folder: Path) -> Mapping:
+def mapping_of(description: MappingEntry, folder: Path) -> Mapping:
     """Return the F that made an audit's scores: ``description`` is what they say of it, ``folder`` the audit's.
 
     Raises AuditError where its file is gone, or holds another one by now.
@@ -106,7 +130,7 @@ def _stored_or_trained(
     shards: EmbeddingFolder,
     rows: np.ndarray,
     image_of: np.ndarray,
-    embedding: dict[str, Any],
+    embedding: EmbeddingEntry,
     own_file: Path,
     progress: Progress,
 ) -> Mapping:
@@ -124,7 +148,7 @@ def _train_on_audit(
     shards: EmbeddingFolder,
     rows: np.ndarray,
     image_of: np.ndarray,
-    embedding: dict[str, Any],
+    embedding: EmbeddingEntry,
     progress: Progress,
 ) -> Mapping:
     """Cross-fit F on at most ``MOST_TRAINING_IMAGES`` images under audit: no pair is judged by its own caption."""
@@ -188,7 +212,7 @@ def score_shards(
     )
 
 
-def without_score(scores: pa.Table, embedding: dict[str, Any]) -> pa.Table:
+def without_score(scores: pa.Table, embedding: EmbeddingEntry) -> pa.Table:
     """Return pairs that got no score: row, reason, detail."""
     rows = scores.filter(scores["consistency"].is_null())["row"].to_pylist()
     places = (divmod(row, embedding["shard_size"]) for row in rows)
@@ -204,7 +228,7 @@ def without_score(scores: pa.Table, embedding: dict[str, Any]) -> pa.Table:
     )
 
 
-def nothing_usable(shards: EmbeddingFolder, embedding: dict[str, Any]) -> AuditError:
+def nothing_usable(shards: EmbeddingFolder, embedding: EmbeddingEntry) -> AuditError:
     """Return the error where no pair has an embedding to score by."""
     return AuditError(f"{shards.folder}: not one pair has a usable embedding; {way_out(embedding)}")
 
@@ -215,8 +239,8 @@ def _is_usable(vectors: np.ndarray) -> np.ndarray:
 
 
 def encoder_health(
-    shards: EmbeddingFolder, rows: np.ndarray, image_of: np.ndarray, embedding: dict[str, Any], seed: int = 0
-) -> dict[str, Any]:
+    shards: EmbeddingFolder, rows: np.ndarray, image_of: np.ndarray, embedding: EmbeddingEntry, seed: int = 0
+) -> HealthEntry:
     """Does the encoder understand these pairs? True against shuffled pairs, R@1 among 1,000.
 
     A sample of pairs with distinct images. Returns cosines of true and shuffled pairs, the share of

@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cfbd_core.audit.parts import EmbeddingsHash, read_parts
 from cfbd_core.embedding.shards import EmbeddingFolder
@@ -28,9 +27,9 @@ from cfbd_core.sources import FORMATS, Source, SourceOptions, fingerprint
 from cfbd_core.sources.cells import is_unicode
 from cfbd_core.sources.locate import check_file
 from cfbd_core.store import Database, again, queries
+from cfbd_core.store.entries import SourceEntry, SourceIdentity
+from cfbd_core.store.meta import EMBEDDING, SOURCE, STAMPS
 
-READER = "reader"  # in the source's entry; older versions, which read less of a folder, have none
-STAMPS = "stamps"  # in the table meta: of the source's files, in their order
 PICTURES_AT_A_TIME = 4096  # pictures
 OTHER_EMBEDDINGS = "the embeddings in it, or beside it, changed since they were ingested"
 
@@ -102,7 +101,7 @@ class SourceState:
         """Return whether nothing of the source is where it was: it was moved, deleted, or its disk is not there."""
         return _are_gone(stamps_of(self.entry()["files"]))
 
-    def is_unchanged(self, identity: dict[str, Any], now: list[Stamp]) -> bool:
+    def is_unchanged(self, identity: SourceIdentity, now: list[Stamp]) -> bool:
         """Whether the files that ``identity`` names are those that were ingested, and nobody has written to them."""
         entry = self.entry()
         if self.has_moved(entry, identity):
@@ -115,7 +114,7 @@ class SourceState:
         return [list(stamp) for stamp in now] == known
 
     @staticmethod
-    def has_moved(entry: dict[str, Any], identity: dict[str, Any]) -> bool:
+    def has_moved(entry: SourceEntry, identity: SourceIdentity) -> bool:
         """Return whether two entries of a source name other files, or another folder of pictures."""
         roots = (one["options"]["image_root"] for one in (entry, identity))
         return entry["files"] != identity["files"] or len(set(roots)) > 1
@@ -136,25 +135,25 @@ class SourceState:
         finally:
             shutil.rmtree(parts, ignore_errors=True)
 
-    def entry(self) -> dict[str, Any]:
+    def entry(self) -> SourceEntry:
         """Return the source as the audit holds it. Raises AuditError before the ingest."""
         with self.database.reading() as connection:
-            entry: dict[str, Any] | None = queries.get_meta(connection, "source")
+            entry = queries.get_meta(connection, SOURCE)
         if entry is None:
             raise AuditError(f"{self.folder}: not ready for this step; run `cfbd ingest` first")
         return entry
 
-    def _stamps(self) -> list[list[int]] | None:
+    def _stamps(self) -> Sequence[Sequence[int]] | None:
         """Return the stamps that the source's files had; None where they are not known: then the source is compared."""
         with self.database.reading() as connection:
-            source = queries.needed_meta(connection, "source")
+            source = queries.needed_meta(connection, SOURCE)
             try:
-                stamps: list[list[int]] | None = queries.get_meta(connection, STAMPS)
+                stamps = queries.get_meta(connection, STAMPS)
             except AuditError:  # damaged
                 return None
         return stamps if stamps is not None and len(stamps) == len(source["files"]) else None
 
-    def _changed(self, entry: dict[str, Any], now: list[Stamp]) -> str:
+    def _changed(self, entry: SourceEntry, now: list[Stamp]) -> str:
         """Return the file to name where several changed: one that is gone, else the first whose stamp is another."""
         known = self._stamps() or [[]] * len(now)
         changed = [
@@ -177,7 +176,7 @@ class ReadAgain:
     """A source that was read again: ``rows`` pairs in ``parts``, to be compared with those of ``held``."""
 
     state: SourceState
-    entry: dict[str, Any]
+    entry: SourceEntry
     parts: Path
     rows: int
     content: str
@@ -185,7 +184,7 @@ class ReadAgain:
     @property
     def is_by_row(self) -> bool:
         """Whether the audit was made by a version that read what this one reads, and in this order."""
-        return READER in self.entry
+        return "reader" in self.entry
 
     def difference(self) -> Difference | None:
         """Return how it differs from what the audit holds; None where it is the same."""
@@ -193,13 +192,13 @@ class ReadAgain:
             return Difference("it holds no pairs")
         with self.state.database.reading() as connection:
             difference = again.first_difference(connection, self.parts, self.is_by_row)
-            embedding = queries.get_meta(connection, "embedding") or {}
+            embedding = queries.get_meta(connection, EMBEDDING)
         if difference is not None:
             file = None if difference.container is None else str(self.state.folder / difference.container)
             return Difference(f"pair {difference.row}, key {difference.key!r}: {difference.what}", file)
         if self.is_by_row and self.rows != self.entry["rows"]:
             return Difference(f"it holds {self.rows:,} pairs, not {self.entry['rows']:,}")
-        if embedding.get("content") not in (None, self.content):
+        if embedding is not None and embedding.get("content") not in (None, self.content):
             return Difference(OTHER_EMBEDDINGS)
         return None
 
@@ -229,9 +228,9 @@ def _clear_left(runs: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def identity_of(source: str | Path, opened: Source, options: SourceOptions) -> dict[str, Any]:
+def identity_of(source: str | Path, opened: Source, options: SourceOptions) -> SourceIdentity:
     """Return what the audit keeps of its source: how to find and to read it again."""
-    identity = {
+    identity: SourceIdentity = {
         "source": str(source),
         "files": _named(opened.files()),
         "format": opened.name,
@@ -248,7 +247,7 @@ def _named(files: list[Path]) -> list[str]:
     return [name for name in (str(file.absolute()) for file in files) if is_unicode(name)]
 
 
-def reader_of(entry: dict[str, Any]) -> Source:
+def reader_of(entry: SourceEntry) -> Source:
     """Return the reader of a source as the audit holds it. Raises SourceError."""
     if entry["format"] not in FORMATS:
         raise SourceError(f"{entry['source']}: this version has no reader of {entry['format']!r}")

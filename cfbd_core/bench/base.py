@@ -30,6 +30,7 @@ from cfbd_core.poisoning.place import MANIFEST
 from cfbd_core.poisoning.plan import CONTROL, PoisonParams
 from cfbd_core.poisoning.source_pairs import Keys, SourcePairs
 from cfbd_core.sources import SourceOptions
+from cfbd_core.store.entries import EmbeddingEntry
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def make_base(
     return read_base(audit, audit.embed(encoder, embed, progress))
 
 
-def read_base(audit: Audit, record: dict[str, str] | None = None) -> Base:
+def read_base(audit: Audit, record: EmbeddingEntry | None = None) -> Base:
     """Read an audit that is ingested and embedded as a base, without pairs that are known to be poisoned.
 
     Raises AuditError before it is embedded.

@@ -214,7 +214,7 @@ def run(
 
 def scenario_id(params: PoisonParams) -> str:
     """Return a short id that changes whenever a parameter does, or what the attack makes of those not given."""
-    deciding = params.to_dict()
+    deciding: dict[str, object] = {**params.to_dict()}
     if params.attack in ATTACKS:
         deciding["settings"] = asdict(settings(params))  # a default may change
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:12]

@@ -5,7 +5,7 @@ Colours are Okabe and Ito's, which colour-blind people can tell apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from cfbd_core.attacks import ATTACKS
+from cfbd_core.bench.analyses import Ablation, Curves, Distributions, FittedMixture
 from cfbd_core.method.mixture import Mixture
 from cfbd_core.store.bench import Cell
 from cfbd_core.wording import in_one_line
@@ -48,10 +49,10 @@ def save_figures(figures: Mapping[str, go.Figure], folder: Path) -> tuple[list[P
 
 def make_figures(cells: Iterable[Cell]) -> dict[str, go.Figure]:
     """Figures by file name; of several scenarios of one attack the first counts."""
-    by_analysis: dict[str, dict[str, dict[str, Any]]] = {}
+    by_analysis: dict[str, dict[str, Any]] = {}
     for cell in cells:
         by_analysis.setdefault(cell.analysis, {}).setdefault(cell.params["attack"], cell.result)
-    makers = {
+    makers: dict[str, tuple[str, Callable[[Any], go.Figure]]] = {
         "distributions": ("figure_2", _figure_2),
         "curves": ("figure_5", _figure_5),
         "ablation": ("figure_6", _figure_6),
@@ -67,17 +68,17 @@ def make_figures(cells: Iterable[Cell]) -> dict[str, go.Figure]:
     return figures
 
 
-def _figure_2(results: dict[str, dict[str, Any]]) -> go.Figure:
+def _figure_2(results: dict[str, Distributions]) -> go.Figure:
     """Shares of poisoned and benign pairs over caption likeness, image–caption cosine and z."""
     attack, result = next(iter(results.items()))
     titles = ("(a) cosine of two captions", "(b) cosine of image and caption", "(c) z with poisoned captions")
     figure = make_subplots(1, 3, subplot_titles=titles)
-    for column, panel in enumerate("abc", 1):
-        edges = np.array(result[panel]["edges"])
+    for column, panel in enumerate((result["a"], result["b"], result["c"]), 1):
+        edges = np.array(panel["edges"])
         for name, colour in (("benign", BLUE), ("poisoned", ORANGE)):
             figure.add_bar(
                 x=(edges[:-1] + edges[1:]) / 2,
-                y=result[panel][name],
+                y=panel[name],
                 width=np.diff(edges),
                 name=name,
                 marker={"color": colour, "line": {"width": 0}},
@@ -94,7 +95,7 @@ def _figure_2(results: dict[str, dict[str, Any]]) -> go.Figure:
     return figure
 
 
-def _figure_5(results: dict[str, dict[str, Any]]) -> go.Figure:
+def _figure_5(results: dict[str, Curves]) -> go.Figure:
     """Precision–recall curves of both stages, an attack a panel."""
     columns = 3
     rows = -(-len(results) // columns)
@@ -107,11 +108,10 @@ def _figure_5(results: dict[str, dict[str, Any]]) -> go.Figure:
     )
     for number, result in enumerate(results.values()):
         row, column = number // columns + 1, number % columns + 1
-        for stage, name, colour in (
-            ("coarse", "coarse: rank by c", ORANGE),
-            ("fine", "coarse to fine: rank by z", BLUE),
+        for stage, curve, name, colour in (
+            ("coarse", result["coarse"]["pr"], "coarse: rank by c", ORANGE),
+            ("fine", result["fine"]["pr"], "coarse to fine: rank by z", BLUE),
         ):
-            curve = result[stage]["pr"]
             if curve is None:
                 continue
             figure.add_scatter(
@@ -135,7 +135,7 @@ def _figure_5(results: dict[str, dict[str, Any]]) -> go.Figure:
     return figure
 
 
-def _figure_6(results: dict[str, dict[str, Any]]) -> go.Figure:
+def _figure_6(results: dict[str, Ablation]) -> go.Figure:
     """Poisons in D_b over K and γ for the first attack; AUROC of z over q for all."""
     attack, first = next(iter(results.items()))
     most = max(1, int(np.max(first["in_benign"])))
@@ -169,13 +169,16 @@ def _figure_6(results: dict[str, dict[str, Any]]) -> go.Figure:
     figure.update_xaxes(title_text="γ", type="category", row=1, col=1)
     figure.update_yaxes(title_text="K", type="category", row=1, col=1)
     figure.update_xaxes(title_text="q", row=1, col=2)
-    lowest = min(point["auroc"] for result in results.values() for point in result["q"])
+    known = [
+        point["auroc"] for result in results.values() for point in result["q"] if point["auroc"] is not None
+    ]
+    lowest = min(known)
     figure.update_yaxes(title_text="AUROC", range=[min(0.95, lowest - 0.01), 1.002], row=1, col=2)
     figure.update_layout(title="What K, γ and q do")
     return figure
 
 
-def _figure_7a(results: dict[str, dict[str, Any]]) -> go.Figure:
+def _figure_7a(results: dict[str, FittedMixture]) -> go.Figure:
     """Return the histogram of c and the mixture fitted to it; the scale is logarithmic, or no poison would be seen."""
     attack, result = next(iter(results.items()))
     edges = np.array(result["histogram"]["edges"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from cfbd_core.bench.base import Base, make_base
 from cfbd_core.bench.detection import Experiment, NotMeasured, feasible, run, scenario_id
@@ -13,7 +13,7 @@ from cfbd_core.bench.material import Mappings, Material
 from cfbd_core.bench.options import BenchOptions
 from cfbd_core.bench.place import check_ours, open_results
 from cfbd_core.bench.scenario import Poisoner
-from cfbd_core.bench.tables import Tables, about_pairs, not_measured, text_of_not_measured
+from cfbd_core.bench.tables import Refusal, Tables, about_pairs, not_measured, text_of_not_measured
 from cfbd_core.config import EmbedParams
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import ParameterError
@@ -26,9 +26,23 @@ TABLES_NAME, FIGURES_NAME = "DETECTION.md", "figures"
 BASE_NAME = "base"
 
 
+class Written(TypedDict):
+    """What a benchmark wrote, of how many cells; ``seconds`` are those of each experiment's cells."""
+
+    pairs: int
+    left_out_poisoned: int
+    cells: int
+    skipped: list[Refusal]
+    tables: str
+    figures: list[str]
+    figures_missing: str | None
+    seconds: dict[str, float]
+    markdown: str
+
+
 def bench_detection(
     source: str, folder: Path, options: BenchOptions, embed: EmbedParams, progress: Progress
-) -> dict[str, Any]:
+) -> Written:
     """Measure every missing cell and write tables and figures to ``folder``; returns what was written.
 
     ``progress`` gets every stage. Scenarios that cannot be made of these pairs are left out, and the tables say so.
@@ -81,7 +95,7 @@ def write_results(
     refused: Sequence[NotMeasured],
     head: str,
     base: Base,
-) -> dict[str, Any]:
+) -> Written:
     """Write tables and figures of the chosen experiments; returns their paths, the cost, the tables' text."""
     wanted = {
         (scenario_id(scenario), analysis)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from PIL import Image
@@ -80,7 +80,7 @@ class Material:
         """Return what a scenario would do to the pairs, if every picture can be read. Raises ParameterError."""
         return make_plan(self.captions, self.pairs.image_of, params, self.given(params))
 
-    def about(self, encoder: Encoder, mappings: Mappings) -> dict[str, Any]:
+    def about(self, encoder: Encoder, mappings: Mappings) -> AboutPairs:
         """Return all that decides the cells besides a scenario's parameters, as plain JSON values."""
         file = self.options.captions_file
         return {
@@ -97,6 +97,23 @@ class Material:
             "captions_file_sha256": None if file is None else file_sha256(file),
             "captions_file_targets": None if file is None else self.given.targets,
         }
+
+
+class AboutPairs(TypedDict):
+    """All that decides the cells of a benchmark besides a scenario's parameters."""
+
+    results_version: int
+    source: str
+    source_fingerprint: str
+    captions: str
+    keys: str
+    pairs: int
+    encoder_sha256: str
+    encoder_architecture: str
+    mapping_sha256: str | None
+    pool_fingerprint: str | None
+    captions_file_sha256: str | None
+    captions_file_targets: list[str] | None
 
 
 class GivenCaptions:

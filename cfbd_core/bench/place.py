@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from cfbd_core.errors import AuditError
 from cfbd_core.machine.files import one_job
@@ -26,7 +25,7 @@ def check_ours(folder: Path) -> None:
 
 
 @contextmanager
-def open_results(folder: Path, about: dict[str, Any]) -> Iterator[BenchResults]:
+def open_results(folder: Path, about: Mapping[str, object]) -> Iterator[BenchResults]:
     """Make the folder, hold it, and open its results on ``about``, which come first: they say whose folder this is.
 
     Raises AuditError: another job is at work there, or the results are of something else.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.bench.analyses import FAULT_QS
+from cfbd_core.bench.analyses import FAULT_QS, DetectorResult
 from cfbd_core.bench.base import Base
 from cfbd_core.bench.detection import TABLE_4_RATES, TARGET, Experiment, NotMeasured, scenario_id
 from cfbd_core.bench.markdown import header, line, mean_and_spread
+from cfbd_core.bench.material import AboutPairs
 from cfbd_core.bench.paper import TABLE_3, TABLE_3_RATES, TABLE_4, TABLE_5, TABLE_5_SHARES
 from cfbd_core.detectors import DETECTORS
 from cfbd_core.poisoning.plan import PoisonParams
@@ -73,7 +74,10 @@ class Tables:
                 rows = self._by_attack(here, attacks, name)
                 if any(rows):
                     row = [
-                        f"{_percent(one, 'tpr')} ({_percent(one, 'fpr')})" if one else NONE for one in rows
+                        f"{_percent(one['tpr'] for one in by_seed)} ({_percent(one['fpr'] for one in by_seed)})"
+                        if by_seed
+                        else NONE
+                        for by_seed in rows
                     ]
                     lines.append(line([f"{rate:.1%}", detector.title, *row]))
             for method, title in (("cfbd", "CFBD, paper: TPR"), ("abl", "ABL, paper: TPR")):
@@ -91,7 +95,12 @@ class Tables:
             for name, detector in DETECTORS.items():
                 rows = self._by_attack(here, attacks, name)
                 if any(rows):
-                    row = [f"{_mean(one, 'auroc')} / {_mean(one, 'auprc')}" if one else NONE for one in rows]
+                    row = [
+                        f"{_mean(one['auroc'] for one in by_seed)} / {_mean(one['auprc'] for one in by_seed)}"
+                        if by_seed
+                        else NONE
+                        for by_seed in rows
+                    ]
                     lines.append(line([detector.title, f"{rate:.1%}", *row]))
         caption = "AUROC / AUPRC of each detector's score: how well it ranks, wherever it cuts."
         return ["### Ranking by detector", "", caption, "", *lines]
@@ -103,7 +112,7 @@ class Tables:
             first = scenarios[0]
             paper = TABLE_4.get(first.attack) if experiment.name == "table4" else None
             for detector, title in Z_KINDS.items():
-                results = self._results(scenarios, f"detector {detector}")
+                results = self._of_detector(scenarios, detector)
                 if not results:
                     continue
                 lines.append(
@@ -112,14 +121,14 @@ class Tables:
                             _name(first),
                             f"{first.rate:.1%}",
                             title,
-                            _mean(results, "auroc"),
+                            _mean(one["auroc"] for one in results),
                             f"{paper:.4f}" if paper else NONE,
-                            _mean(results, "auprc"),
-                            _percent(results, "tpr"),
-                            _percent(results, "fpr"),
-                            _mean(results, "auroc_consistency"),
-                            _mean(results, "auprc_consistency"),
-                            _percent(results, "probe_purity"),
+                            _mean(one["auprc"] for one in results),
+                            _percent(one["tpr"] for one in results),
+                            _percent(one["fpr"] for one in results),
+                            _mean(one["auroc_consistency"] for one in results),
+                            _mean(one["auprc_consistency"] for one in results),
+                            _percent(one["probe_purity"] for one in results),
                             ", ".join(_distinct(result["evidence"]["level"] for result in results)),
                         ]
                     )
@@ -130,7 +139,7 @@ class Tables:
         columns = [f"q = {q}, {share:.0%}" for q in FAULT_QS for share in TABLE_5_SHARES]
         lines = header(["Attack", *columns])
         for scenarios in _groups(experiment.scenarios):
-            results = self._results(scenarios, "faults")
+            results: list[dict[str, float | None]] = self._results(scenarios, "faults")
             if not results:
                 continue
             for kind in ("", " centred"):
@@ -139,7 +148,7 @@ class Tables:
                     for at, share in enumerate(TABLE_5_SHARES):
                         paper = TABLE_5.get(scenarios[0].attack, {}).get(q)
                         beside = f" ({paper[at]:.4f})" if paper else ""
-                        row.append(_mean(results, f"{q} {share}{kind}") + beside)
+                        row.append(_mean(one[f"{q} {share}{kind}"] for one in results) + beside)
                 lines.append(line([_name(scenarios[0]) + (", centred z" if kind else ""), *row]))
         rate = f"{experiment.scenarios[0].rate:.0%}" if experiment.scenarios else NONE
         caption = (
@@ -151,7 +160,7 @@ class Tables:
         lines = header(["Pairs", "z", "flagged, by seed", "% at most", "evidence", "cohesion / null's most"])
         for scenarios in _groups(experiment.scenarios):
             for detector, title in Z_KINDS.items():
-                results = self._results(scenarios, f"detector {detector}")
+                results = self._of_detector(scenarios, detector)
                 if not results:
                     continue
                 evidence = [result["evidence"] for result in results]
@@ -172,19 +181,22 @@ class Tables:
 
     def _by_attack(
         self, scenarios: Sequence[PoisonParams], attacks: Sequence[str], detector: str
-    ) -> list[list[dict[str, Any]]]:
+    ) -> list[list[DetectorResult]]:
         """Return a detector's results on each attack, by seed."""
         return [
-            self._results([one for one in scenarios if one.attack == attack], f"detector {detector}")
+            self._of_detector([one for one in scenarios if one.attack == attack], detector)
             for attack in attacks
         ]
 
-    def _results(self, scenarios: Sequence[PoisonParams], analysis: str) -> list[dict[str, Any]]:
+    def _of_detector(self, scenarios: Sequence[PoisonParams], detector: str) -> list[DetectorResult]:
+        return self._results(scenarios, f"detector {detector}")
+
+    def _results(self, scenarios: Sequence[PoisonParams], analysis: str) -> list[Any]:
         places = [(scenario_id(scenario), analysis) for scenario in scenarios]
         return [self.cells[place].result for place in places if place in self.cells]
 
 
-def about_pairs(about: dict[str, Any], base: Base) -> str:
+def about_pairs(about: AboutPairs, base: Base) -> str:
     """Say on what was measured, and what of the source was not looked at."""
     text = (
         f"Measured on {len(base.keys):,} pairs of `{about['source']}` (captions: {about['captions']}, keys: "
@@ -198,18 +210,29 @@ def about_pairs(about: dict[str, Any], base: Base) -> str:
     return text
 
 
-def not_measured(refused: Iterable[NotMeasured]) -> list[dict[str, Any]]:
+class Refusal(TypedDict):
+    """What was not measured, under which parameters and seeds, and why."""
+
+    name: str
+    analysis: str | None
+    reason: str
+    params: dict[str, object]
+    seeds: list[int]
+
+
+def not_measured(refused: Iterable[NotMeasured]) -> list[Refusal]:
     """Return what was not measured, and why, as plain JSON values; those that differ in the seed alone together."""
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, Refusal] = {}
     for one in refused:
         settings = {name: value for name, value in one.params.to_dict().items() if name != "seed"}
-        entry = {
+        entry: Refusal = {
             "name": _title(one.params),
             "analysis": one.analysis,
             "reason": one.reason,
             "params": settings,
+            "seeds": [],
         }
-        entries.setdefault(repr(entry), entry | {"seeds": []})["seeds"].append(one.params.seed)
+        entries.setdefault(repr(entry), entry)["seeds"].append(one.params.seed)
     return list(entries.values())
 
 
@@ -253,14 +276,13 @@ def _trap_name(params: PoisonParams) -> str:
     return ", ".join(parts) or "no attack"
 
 
-def _mean(results: Sequence[dict[str, Any]], name: str, digits: int = 4) -> str:
+def _mean(values: Iterable[float | None], digits: int = 4) -> str:
     """Return the mean of a figure over seeds, and its spread."""
-    return mean_and_spread([result[name] for result in results if result[name] is not None], digits)
+    return mean_and_spread([value for value in values if value is not None], digits)
 
 
-def _percent(results: Sequence[dict[str, Any]], name: str) -> str:
-    scaled = [{name: None if result[name] is None else 100 * result[name]} for result in results]
-    return _mean(scaled, name, 2)
+def _percent(values: Iterable[float | None]) -> str:
+    return _mean((None if value is None else 100 * value for value in values), 2)
 
 
 def _of_paper(values: tuple[float, ...] | None, at: int) -> str:

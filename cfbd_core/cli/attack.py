@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
 from cfbd_core.attacks import ATTACKS, Attack
 from cfbd_core.attacks.base import own_options
-from cfbd_core.cli.options import add_columns, number, place, source_options, whole
+from cfbd_core.cli.options import Result, add_columns, number, place, source_options, whole
 from cfbd_core.cli.parsers import LateParser
 from cfbd_core.cli.progress import StageBars
 from cfbd_core.config import help_of
@@ -155,7 +155,7 @@ def _shown(value: object) -> str:
 # --- commands -----------------------------------------------------------------------------------------
 
 
-def _attack(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def _attack(options: argparse.Namespace) -> Result:
     from cfbd_core.poisoning.copies import CopyOptions, attack_copy
 
     params = _params(options)
@@ -174,10 +174,11 @@ def _attack(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     )
     with StageBars({"trigger": "steps", "copy": "records"}) as bars:
         manifest = attack_copy(options.source, options.out, params, copy_options, bars.report)
-    result = manifest | {"out": str(options.out), "poisons": len(manifest["poisons"])}
+    poisons = len(manifest["poisons"])
+    result: dict[str, object] = {**manifest, "out": str(options.out), "poisons": poisons}
     skipped = sum(manifest["skipped"].values())
-    parts = [counted(result["records"], "record"), counted(result["pairs"], "pair")]
-    parts += [f"{result['poisons']:,} poisoned"]
+    parts = [counted(manifest["records"], "record"), counted(manifest["pairs"], "pair")]
+    parts += [f"{poisons:,} poisoned"]
     parts += [f"{n:,} poisoned before"] if (n := manifest["poisoned_before"]) else []
     parts += [f"{n:,} in the trap {trap.replace('_', ' ')}" for trap, n in manifest["traps"].items()]
     parts += [f"{skipped:,} skipped ({', '.join(manifest['skipped'])})"] if skipped else []
@@ -205,12 +206,35 @@ def _params(options: argparse.Namespace) -> PoisonParams:
     )
 
 
-def _list(_: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def _list(_: argparse.Namespace) -> Result:
     described = [_described(attack) for attack in ATTACKS.values()]
     return {"attacks": described}, "\n\n".join(map(_text, described))
 
 
-def _described(attack: Attack) -> dict[str, Any]:
+class Parameter(TypedDict):
+    """What is told of a parameter of an attack; ``choices`` are None where any value of its type will do."""
+
+    name: str
+    option: str
+    default: Any
+    choices: list[Any] | None
+    help: str
+
+
+class Described(TypedDict):
+    """What is told of an attack."""
+
+    name: str
+    title: str
+    summary: str
+    source: str
+    captions: str
+    victims: str
+    optimised: bool
+    parameters: list[Parameter]
+
+
+def _described(attack: Attack) -> Described:
     hints = get_type_hints(attack.params)
     return {
         "name": attack.name,
@@ -233,7 +257,7 @@ def _described(attack: Attack) -> dict[str, Any]:
     }
 
 
-def _text(attack: dict[str, Any]) -> str:
+def _text(attack: Described) -> str:
     lines = [f"{attack['name']}  {attack['title']}: {attack['summary']} ({attack['source']})"]
     lines.append(f"    poisons {VICTIMS[attack['victims']]}; captions: {RULES[attack['captions']]}")
     if attack["optimised"]:

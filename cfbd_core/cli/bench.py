@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.cli.bench_training import add_bench_training
-from cfbd_core.cli.options import MOST_SEEDS, names_of, place, whole
+from cfbd_core.cli.options import MOST_SEEDS, Result, names_of, place, whole
 from cfbd_core.cli.progress import StageBars
 from cfbd_core.config import EmbedParams
 
@@ -64,7 +63,7 @@ def add_bench(bench: argparse.ArgumentParser) -> None:
     detection.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def _detection(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def _detection(options: argparse.Namespace) -> Result:
     from cfbd_core.bench.job import bench_detection
     from cfbd_core.bench.options import BenchOptions
 

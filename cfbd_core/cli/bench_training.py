@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cfbd_core.attacks import ATTACKS
-from cfbd_core.cli.options import MOST_SEEDS, names_of, number, place, whole
+from cfbd_core.cli.options import MOST_SEEDS, Result, names_of, number, place, whole
 from cfbd_core.cli.progress import StageBars
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.workers import MOST_WORKERS
@@ -64,7 +64,7 @@ def add_bench_training(kinds: Any) -> None:
     photos.add_argument("--rate", type=number, metavar="X", help="share that is poisoned (0.03)")
 
 
-def _training(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def _training(options: argparse.Namespace) -> Result:
     from cfbd_core.bench.training.job import TrainingBench, bench_training
     from cfbd_core.bench.training.rows import ROWS
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cfbd_core.errors import CfbdError
 from cfbd_core.machine.stopping import STOPPED, Stopping
 
 if TYPE_CHECKING:  # what takes time to import is imported where signals are listened to
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,7 +88,7 @@ def _refused(command: str, message: str) -> int:
     return 2
 
 
-def _print(result: dict[str, Any] | str) -> None:
+def _print(result: Mapping[str, object] | str) -> None:
     """Print a result; a reader that has gone, as in ``cfbd report | head``, is no error."""
     try:
         print(result if isinstance(result, str) else _json(result), flush=True)
@@ -98,7 +98,7 @@ def _print(result: dict[str, Any] | str) -> None:
             raise CfbdError(f"the result cannot be printed ({error.strerror}); give another place") from error
 
 
-def _json(result: dict[str, Any]) -> str:
+def _json(result: Mapping[str, object]) -> str:
     """Return one JSON object that the terminal's encoding can say, also where it is not UTF-8."""
     import json
 

@@ -67,8 +67,8 @@ def show_log(options: argparse.Namespace) -> Result:
     if options.limit is not None:
         raise ParameterError("--limit is for printing; --out writes the whole log")
     written = audit.export_log(options.out, pairs=options.pairs, spreadsheet_safe=options.spreadsheet_safe)
-    what = "pairs" if options.pairs else "actions"
-    return written, f"{written[what]:,} {what} written to {options.out}"
+    lines, what = (written["pairs"], "pairs") if "pairs" in written else (written["actions"], "actions")
+    return written, f"{lines:,} {what} written to {options.out}"
 
 
 def undo(options: argparse.Namespace) -> Result:

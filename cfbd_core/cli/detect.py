@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
-from cfbd_core.cli.options import SEED, open_audit, place
+from cfbd_core.cli.options import SEED, Result, open_audit, place
 from cfbd_core.cli.parsers import printable
 from cfbd_core.cli.progress import Bar
 
+if TYPE_CHECKING:
+    from cfbd_core.audit.detect import Compared
+
 LIST = "list"
+
+
+class About(TypedDict):
+    """What is told of a registered detector."""
+
+    name: str
+    title: str
+    source: str
+    trains: bool
+    plugin: bool
 
 
 def add_detect(command: argparse.ArgumentParser) -> None:
@@ -30,12 +43,12 @@ def add_detect(command: argparse.ArgumentParser) -> None:
     )
 
 
-def detect(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def detect(options: argparse.Namespace) -> Result:
     """Run the detectors that are named, or list all, with what is stored of each."""
     from cfbd_core.detectors import DETECTORS
 
     if options.names == [LIST]:
-        every = [
+        every: list[About] = [
             {
                 "name": one.name,
                 "title": one.title,
@@ -61,7 +74,7 @@ def detect(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return {"detections": detections}, "\n".join(lines)
 
 
-def _about(one: dict[str, Any]) -> str:
+def _about(one: About) -> str:
     marks = [
         mark
         for mark, holds in (("by training: --run", one["trains"]), ("of another package", one["plugin"]))
@@ -71,7 +84,7 @@ def _about(one: dict[str, Any]) -> str:
     return printable(f"{one['name']}  {one['title']} ({one['source']}){ending}")
 
 
-def _line(one: dict[str, Any]) -> str:
+def _line(one: Compared) -> str:
     line = (
         f"{one['title']}: {one['flagged']:,} flagged, {one['both']:,} by the verdict, too; "
         f"{one['alone']:,} by it alone, {one['verdict_alone']:,} by the verdict alone"

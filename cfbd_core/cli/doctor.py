@@ -7,7 +7,7 @@ import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from cfbd_core import __version__
 from cfbd_core.audit.scoring import MAPPING_NAME
@@ -35,9 +35,20 @@ PACKAGES = (
 LOW_DISK_GB = 5.0
 
 
-def examine() -> dict[str, Any]:
-    """Look at this machine: ``{"versions", "devices", "disk_free_gb", "problems": [...]}``."""
-    versions, problems = {"cfbd-auditor": __version__, "python": platform.python_version()}, []
+class Findings(TypedDict):
+    """What a machine has, and a sentence for each thing that is missing."""
+
+    versions: dict[str, str]
+    devices: list[str]
+    disk_free_gb: float
+    encoder_mini: str
+    problems: list[str]
+
+
+def examine() -> Findings:
+    """Look at this machine."""
+    versions = {"cfbd-auditor": __version__, "python": platform.python_version()}
+    problems: list[str] = []
     for name in PACKAGES:
         try:
             versions[name] = version(name)
@@ -63,7 +74,7 @@ def models() -> dict[str, list[str]]:
     return {name: open_clip.list_pretrained_tags_by_model(name) for name in open_clip.list_models()}
 
 
-def text(findings: dict[str, Any]) -> str:
+def text(findings: Findings) -> str:
     """Return the findings for a terminal."""
     lines = [f"{name:18} {number}" for name, number in findings["versions"].items()]
     lines += [f"{'device':18} {device}" for device in findings["devices"]]

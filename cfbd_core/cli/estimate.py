@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from cfbd_core.cli.options import open_audit, whole
+from cfbd_core.cli.options import Result, open_audit, whole
 from cfbd_core.errors import AuditError, ParameterError
 
 
@@ -20,7 +19,7 @@ def add_estimate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--anew", action="store_true", help="with --draw: put a new sample in its place")
 
 
-def estimate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def estimate(options: argparse.Namespace) -> Result:
     """Draw what is asked for, and report the bounds under the split that the audit holds."""
     from cfbd_core.workbench.explorer import Explorer
 

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cfbd_core.cli.options import add_columns, source_options, whole
+from cfbd_core.cli.options import Result, add_columns, source_options, whole
 from cfbd_core.cli.progress import StageBars
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.places import at_home
 from cfbd_core.training.place import REQUEST
 from cfbd_core.wording import rounded_percentage
+
+if TYPE_CHECKING:
+    from cfbd_core.embedding.encoders import Encoder
+    from cfbd_core.evaluation.classes import LabelledImages
+    from cfbd_core.evaluation.evaluate import EvaluationReport, TargetReport
+    from cfbd_core.evaluation.hits import HitRates, Hits, TargetHits
+    from cfbd_core.evaluation.retrieval import Retrieval
+    from cfbd_core.machine.progress import Progress
+    from cfbd_core.poisoning.poison_params import PoisonParams
 
 MOST_SIDE = 4096  # of a picture that gets a trigger
 UNITS = {"pictures": "pictures", "triggers": "pictures", "no trigger": "pictures", "classes": "prompts"}
@@ -64,7 +74,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     add_columns(command.add_argument_group("sources"), "--format")
 
 
-def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def _evaluate(options: argparse.Namespace) -> Result:
     if not (options.classes or options.retrieval or options.hits):
         raise ParameterError("nothing to evaluate; give --classes, --retrieval or --hits")
     for name, needed in (("images", ("classes",)), ("target", ("attack", "hits")), ("origin", ("hits",))):
@@ -80,8 +90,12 @@ def _evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     encoder = load_encoder(spec, options.device)
     with StageBars(UNITS) as bars:
         figures = request.measured(encoder, options.batch_size or find_batch_size(encoder), bars.report)
-    result = {"model": options.model, "encoder": encoder.id, "sha256": encoder.sha256} | figures
-    return result, _text(result)
+    return {
+        "model": options.model,
+        "encoder": encoder.id,
+        "sha256": encoder.sha256,
+        **figures.to_dict(),
+    }, _text(figures)
 
 
 def encoder_of(model: str) -> str:
@@ -92,6 +106,26 @@ def encoder_of(model: str) -> str:
     from cfbd_core.training.models import trained_folder
 
     return str(trained_folder(folder))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, None for what was not asked for; ``skipped`` counts pictures of classes by reason."""
+
+    classes: EvaluationReport | None = None
+    skipped: tuple[tuple[str, int], ...] = ()
+    attack: PoisonParams | None = None
+    retrieval: Retrieval | None = None
+    hits: list[TargetHits] | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain JSON values."""
+        found: dict[str, object] = {"ca": None, "asr": None, "retrieval": self.retrieval, "hits": self.hits}
+        if self.classes is not None:
+            found |= {**self.classes, "skipped": dict(self.skipped)}
+        if self.attack is not None:
+            found["attack"] = self.attack.to_dict()
+        return found
 
 
 class EvaluateRequest:
@@ -128,39 +162,47 @@ class EvaluateRequest:
             raise ParameterError("--hits: give --attack with a copy by mmpoison, or --target and --origin")
         return [(target, origin) for target in targets]
 
-    def measured(self, encoder: Any, batch_size: int, progress: Any) -> dict[str, Any]:
-        """Return all figures; those that were not asked for are None."""
+    def measured(self, encoder: Encoder, batch_size: int, progress: Progress) -> Evaluation:
+        """Return all figures."""
         from cfbd_core.evaluation.evaluate import Evaluator
         from cfbd_core.evaluation.hits import hits, roles
         from cfbd_core.evaluation.retrieval import embedded_pairs, retrieval
 
         options = self._options
-        figures: dict[str, Any] = {"ca": None, "asr": None, "retrieval": None, "hits": None}
+        classes = searches = recalled = None
         if self.images is not None:
             targets = options.target if self.attack else None
             evaluator = Evaluator(
                 self.images, self.attack, targets=targets, batch_size=batch_size, progress=progress
             )
-            figures |= evaluator.report(encoder) | {"skipped": dict(self.images.skipped)}
-        if self.attack is not None:
-            figures["attack"] = self.attack.params.to_dict()
+            classes = evaluator.report(encoder)
         embedded = {
             source: embedded_pairs(encoder, pairs, batch_size, progress)
             for source, pairs in self.pairs.items()
         }
         if options.retrieval:
             pairs, images, texts = embedded[options.retrieval]
-            figures["retrieval"] = retrieval(images, texts, pairs.picture_of)
+            recalled = retrieval(images, texts, pairs.picture_of)
         if options.hits:
             pairs, images, texts = embedded[options.hits]
-            figures["hits"] = [
-                {"target": target, "origin": origin} | hits(images, texts, *roles(pairs, target, origin))
+            searches = [
+                _hits_of(target, origin, hits(images, texts, *roles(pairs, target, origin)))
                 for target, origin in self.search
             ]
-        return figures
+        return Evaluation(
+            classes,
+            self.images.skipped if self.images is not None else (),
+            self.attack.params if self.attack is not None else None,
+            recalled,
+            searches,
+        )
 
 
-def _images(options: argparse.Namespace) -> Any:
+def _hits_of(target: str, origin: str, found: Hits) -> TargetHits:
+    return {"target": target, "origin": origin, **found}
+
+
+def _images(options: argparse.Namespace) -> LabelledImages:
     """Return the labelled pictures of --classes, or of --images with the classes of a text file."""
     from cfbd_core.evaluation.classes import labelled_images
 
@@ -171,23 +213,26 @@ def _images(options: argparse.Namespace) -> Any:
 # --- for people ---------------------------------------------------------------------------------------
 
 
-def _text(result: dict[str, Any]) -> str:
+def _text(found: Evaluation) -> str:
     lines = []
-    if result["ca"] is not None:
-        top5 = f", top-5 {_percent(result['top5'])}" if result["top5"] is not None else ""
+    if found.classes is not None and found.classes["ca"] is not None:
+        top5 = f", top-5 {_percent(found.classes['top5'])}" if found.classes["top5"] is not None else ""
         lines.append(
-            f"CA {_percent(result['ca'], result['ca_interval'])}{top5}: "
-            f"{result['images']:,} pictures of {result['classes']:,} classes"
+            f"CA {_percent(found.classes['ca'], found.classes['ca_interval'])}{top5}: "
+            f"{found.classes['images']:,} pictures of {found.classes['classes']:,} classes"
         )
-    lines += [_asr_line(target) for target in result.get("targets", [])]
-    if result["retrieval"]:
-        for name, way in (("image_to_text", "image → text"), ("text_to_image", "text → image")):
-            shares = " / ".join(_percent(share) for share in result["retrieval"][name].values())
+    lines += [_asr_line(target) for target in (found.classes["targets"] if found.classes is not None else ())]
+    if found.retrieval is not None:
+        for way, recalls in (
+            ("image → text", found.retrieval["image_to_text"]),
+            ("text → image", found.retrieval["text_to_image"]),
+        ):
+            shares = " / ".join(map(_percent, recalls.values()))
             lines.append(f"{way} R@1 / R@5 / R@10: {shares}")
         lines.append(
-            f"    over {result['retrieval']['images']:,} pictures, {result['retrieval']['captions']:,} captions"
+            f"    over {found.retrieval['images']:,} pictures, {found.retrieval['captions']:,} captions"
         )
-    for one in result["hits"] or ():
+    for one in found.hits or ():
         lines.append(
             f"{one['target']} → {one['origin']}: {_hits(one)} ({one['texts']:,} texts, "
             f"{one['origin_images']:,} of {one['images']:,} pictures)"
@@ -196,7 +241,7 @@ def _text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _asr_line(target: dict[str, Any]) -> str:
+def _asr_line(target: TargetReport) -> str:
     name = target["target"] + (" (added to the classes)" if target["target_added"] else "")
     if target["asr"] is None:
         return f"ASR {name}: none, {target['asr_reason']}"
@@ -207,8 +252,8 @@ def _asr_line(target: dict[str, Any]) -> str:
     )
 
 
-def _hits(figures: dict[str, Any]) -> str:
-    shares = " / ".join(_percent(figures[f"hit@{k}"]) for k in (1, 5, 10))
+def _hits(figures: HitRates) -> str:
+    shares = " / ".join(map(_percent, (figures["hit@1"], figures["hit@5"], figures["hit@10"])))
     return f"Hit@1 / 5 / 10 {shares}, min-rank {figures['min_rank']:.1f}"
 
 

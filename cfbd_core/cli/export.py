@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cfbd_core.cli.options import Result, add_split_id, open_audit, place
 from cfbd_core.cli.progress import Bar
 from cfbd_core.errors import ParameterError
+
+if TYPE_CHECKING:
+    from cfbd_core.audit.audit import Audit
+    from cfbd_core.export import DryRun, Sidecar
 
 
 def add_export(command: argparse.ArgumentParser) -> None:
@@ -73,14 +77,14 @@ def _how(options: argparse.Namespace) -> dict[str, bool]:
     return {name: getattr(options, name) for name in names}
 
 
-def _text(record: dict[str, Any], out: Path) -> str:
+def _text(record: Sidecar | DryRun, out: Path) -> str:
     lines = [f"{record['pairs']:,} pairs written to {out}, how they were made to {out}.json"]
-    if record.get("dry_run"):
+    if "dry_run" in record:
         lines = [f"{record['pairs']:,} pairs would be written to {out} as {record['format']}; nothing was"]
     return "\n".join(lines + [f"warning: {warning}" for warning in record["warnings"]])
 
 
-def _selected(audit: Any, options: argparse.Namespace) -> dict[str, Any]:
+def _selected(audit: Audit, options: argparse.Namespace) -> Sidecar | DryRun:
     from cfbd_core.workbench.explorer import Explorer
     from cfbd_core.workbench.selection import export_selection, read_address, select
 

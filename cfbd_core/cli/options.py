@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cfbd_core.cli.parsers import Unfit
 from cfbd_core.config import GAMMA_Z_RULES, SPLIT_RULES, EmbedParams, SplitParams
 from cfbd_core.sources import FORMATS, SourceOptions
 
-Result = tuple[dict[str, Any], str]  # what a command gives: for --json, and for people
+if TYPE_CHECKING:
+    from cfbd_core.audit.audit import Audit
+
+Result = tuple[Mapping[str, object], str]  # what a command gives: for --json, and for people
 MOST_WHOLE = 2**31 - 1
 MOST_SEEDS = 1000  # that a benchmark repeats itself with
 
@@ -57,7 +60,7 @@ def place(text: str) -> Path:
 SEED = whole(0, 2**32 - 1)  # numpy's
 
 
-def open_audit(options: argparse.Namespace) -> Any:
+def open_audit(options: argparse.Namespace) -> Audit:
     """Open the audit of ``--audit``."""
     from cfbd_core.audit.audit import Audit
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cfbd_core.cli.options import (
     SEED,
@@ -27,6 +27,12 @@ from cfbd_core.cli.parsers import printable
 from cfbd_core.cli.progress import Bar, StageBars, TrainBar
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.places import at_home
+
+if TYPE_CHECKING:
+    from cfbd_core.audit.audit import Audit
+    from cfbd_core.audit.ingest import ValidationReport
+    from cfbd_core.audit.scoring import ScoringResult
+    from cfbd_core.store.entries import EmbeddingEntry, SkipReason
 
 
 def add_run(command: argparse.ArgumentParser) -> None:
@@ -149,17 +155,14 @@ def _check_named_files(options: argparse.Namespace) -> None:
         check_spec(options.encoder)
 
 
-def _score(audit: Any, options: argparse.Namespace) -> dict[str, Any]:
+def _score(audit: Audit, options: argparse.Namespace) -> ScoringResult:
     """Score; where F is trained, that has a bar of its own."""
     with Bar("score", audit.pair_count()) as bar, TrainBar("train F") as training:
         bars = {"score": bar, "train F": training}
-        result: dict[str, Any] = audit.score(
-            options.mapping, lambda stage, *state: bars[stage].report(stage, *state)
-        )
-    return result
+        return audit.score(options.mapping, lambda stage, *state: bars[stage].report(stage, *state))
 
 
-def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+def _ingested(options: argparse.Namespace) -> tuple[Audit, ValidationReport]:
     """Open or create the audit and ingest; a first ingest that fails leaves no folder behind."""
     from cfbd_core.audit.audit import Audit
     from cfbd_core.machine.places import DATABASE_NAME
@@ -178,7 +181,7 @@ def _ingested(options: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     return audit, report
 
 
-def _not_compared(record: dict[str, Any]) -> list[str]:
+def _not_compared(record: EmbeddingEntry) -> list[str]:
     """Return a warning where embeddings were made again, and nobody knows what of."""
     if "not_compared" not in record:
         return []
@@ -188,7 +191,7 @@ def _not_compared(record: dict[str, Any]) -> list[str]:
     ]
 
 
-def validation_text(report: dict[str, Any]) -> str:
+def validation_text(report: ValidationReport) -> str:
     """Return the validation report for a terminal."""
     from cfbd_core.audit.report import unread_lines, unscored_lines
 
@@ -199,7 +202,7 @@ def validation_text(report: dict[str, Any]) -> str:
     return "\n".join([*lines, *_reason_lines(report["reasons"]), *map(printable, more_lines)])
 
 
-def _reason_lines(reasons: Sequence[dict[str, Any]]) -> list[str]:
+def _reason_lines(reasons: Sequence[SkipReason]) -> list[str]:
     """Why pairs were skipped, with examples."""
     lines = []
     for reason in reasons:

@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfbd_core.cli.options import number, place, whole
+from cfbd_core.cli.options import Result, number, place, whole
 from cfbd_core.cli.progress import StageBars
 from cfbd_core.errors import CfbdError, ParameterError, TrainingError
 from cfbd_core.machine.checked_files import report_damage
@@ -24,6 +24,7 @@ from cfbd_core.training.place import REQUEST, read_request
 from cfbd_core.wording import rounded_percentage
 
 if TYPE_CHECKING:
+    from cfbd_core.store.training import ResultEntry
     from cfbd_core.training.sets import TrainingSet
 
 REPORTING_SECONDS = 5.0  # for the first process to report what is wrong
@@ -121,7 +122,7 @@ def add_train(command: argparse.ArgumentParser) -> None:
     measured.add_argument("--attack", metavar="DIR", help="a poisoned copy's folder: ASR of its triggers")
 
 
-def _train(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def _train(options: argparse.Namespace) -> Result:
     if is_first():
         return _run(options)
     try:  # one of those that torchrun started; the first one reports it
@@ -137,7 +138,7 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+def _run(options: argparse.Namespace) -> Result:
     stored = _stored_request(options)
     request = TrainRequest(options, stored)
     pairs = request.pairs()
@@ -164,7 +165,7 @@ def _run(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return result, _text(result, options.out)
 
 
-def _stored_request(options: argparse.Namespace) -> dict[str, Any]:
+def _stored_request(options: argparse.Namespace) -> Mapping[str, Any]:
     """Return what RUN says that it was asked for, where it is to go on. Raises TrainingError where there is none."""
     if not options.resume:
         return {}
@@ -264,15 +265,15 @@ def _name_and_value(text: str) -> tuple[str, Any]:
 # --- for people ---------------------------------------------------------------------------------------
 
 
-def _text(result: dict[str, Any], out: Path) -> str:
+def _text(result: ResultEntry, out: Path) -> str:
     rate = f", {result['pairs_per_s']:,.0f} pairs/s" if result["pairs_per_s"] else ""
     loss = f"; loss {result['loss']:.4f}" if result["loss"] is not None else ""
     lines = [
         f"{result['steps']:,} steps on {result['pairs']:,} pairs in {result['seconds']:,.0f} s{rate}{loss}",
         *(
-            f"{name.upper()} {rounded_percentage(result[name])}"
-            for name in ("ca", "asr")
-            if result.get(name) is not None
+            f"{name} {rounded_percentage(share)}"
+            for name, share in (("CA", result.get("ca")), ("ASR", result.get("asr")))
+            if share is not None
         ),
         f"the model: {out / 'model'}  (--encoder {out / 'model'})",
     ]

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -162,7 +161,7 @@ def _jpeg(image: Image.Image) -> bytes:
 
 
 def _write_manifest(folder: Path, params: DemoParams, poisons: list[int], trigger: Trigger) -> None:
-    manifest: dict[str, Any] = {
+    manifest: dict[str, object] = {
         "made_by": "cfbd demo",
         "params": dataclasses.asdict(params),
         "attack": ATTACK if poisons else None,

@@ -11,9 +11,7 @@ from cfbd_core.config import SplitParams
 from cfbd_core.detectors.base import Detection, Detector, Pairs
 from cfbd_core.method.scores import JoinedRows
 from cfbd_core.method.split import BENIGN, POISONED, SUSPICIOUS
-from cfbd_core.method.split_pairs import split_pairs
-
-PER_PAIR = frozenset({"counts", "subset", "probe"})  # what ``info`` adds to a split's summary
+from cfbd_core.method.split_pairs import SplitResult, split_pairs
 
 
 class Cfbd(Detector):
@@ -47,6 +45,23 @@ class Cfbd(Detector):
 
     def detect(self, pairs: Pairs) -> Detection:
         """Judge all pairs by both stages."""
+        found = self.split(pairs)
+        consistency = pairs.scores.consistency
+        probe = np.flatnonzero(found.subset == POISONED)
+        probe = probe[np.argsort(-consistency[probe], kind="stable")]
+        return Detection(
+            found.z,
+            found.poisoned,
+            {
+                **found.summary,
+                "counts": subset_counts(found.subset),
+                "subset": found.subset,
+                "probe": probe,
+            },
+        )
+
+    def split(self, pairs: Pairs) -> SplitResult:
+        """Split all pairs; one without a score has z NaN, subset -1 and is not flagged."""
         rows = np.flatnonzero(pairs.scored)
         consistency = pairs.scores.consistency
         shards, rows_of_text = shards_and_rows(pairs.text)
@@ -59,19 +74,13 @@ class Cfbd(Detector):
             captions_of=lambda probe: pairs.captions_at(np.searchsorted(rows_of_text, probe)),
             clusters=pairs.clusters,
         )
-        score = np.full(len(consistency), np.nan, np.float32)
-        score[rows] = split.z
-        flagged = np.zeros(len(consistency), bool)
-        flagged[rows] = split.poisoned
+        z = np.full(len(consistency), np.nan, np.float32)
+        z[rows] = split.z
+        poisoned = np.zeros(len(consistency), bool)
+        poisoned[rows] = split.poisoned
         subset = np.full(len(consistency), -1, np.int8)
         subset[rows] = split.subset
-        probe = np.flatnonzero(subset == POISONED)
-        probe = probe[np.argsort(-consistency[probe], kind="stable")]
-        return Detection(
-            score,
-            flagged,
-            {**split.summary, "counts": subset_counts(subset), "subset": subset, "probe": probe},
-        )
+        return SplitResult(z, subset, poisoned, split.summary)
 
 
 def shards_and_rows(text: np.ndarray | JoinedRows) -> tuple[Sequence[np.ndarray], np.ndarray]:

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from cfbd_core.embedding.encoders import Encoder
-from cfbd_core.embedding.shards import EmbeddingFolder, Shape, Shards, shard_shapes
+from cfbd_core.embedding.shards import EmbeddingFolder, Failure, Shape, Shards, ShardStats, shard_shapes
 from cfbd_core.embedding.transforms import transformed
 from cfbd_core.errors import EncoderError, SourceError
 from cfbd_core.machine.files import write_array
@@ -33,6 +33,7 @@ from cfbd_core.pictures.digests import HASH_BYTES, HASHES, STAMPS, as_hashes, co
 from cfbd_core.pictures.images import CHANGED, BadImage, decode_image, read_image_bytes
 from cfbd_core.pictures.picture import ANEW
 from cfbd_core.pictures.place import PicturePlace, places_of
+from cfbd_core.store.entries import ShardPlan
 
 CPU_BATCH = 32  # a CPU's rate is flat from 16 to 128 images a pass
 LARGEST_BATCH = 1024
@@ -56,7 +57,7 @@ class EmbedJob:
     workers: int
 
     @property
-    def plan(self) -> dict[str, Any]:
+    def plan(self) -> ShardPlan:
         """What its shards look like, as the folder's plan says it."""
         return {"rows": self.rows, "shard_size": self.shard_size, "width": self.encoder.width}
 
@@ -87,8 +88,8 @@ def embed(
                 shard = _Shard(folder, number, table, job, images, texts)
                 hashes = shard.make(workers, counter)
                 new += shard.new
-            else:
-                counter.add((folder.stats(number) or {})["pairs"])
+            elif (stats := folder.stats(number)) is not None:
+                counter.add(stats["pairs"])
             images.remember(number, hashes[:, 0])
             texts.remember(number, hashes[:, 1])
     return new
@@ -96,8 +97,7 @@ def embed(
 
 def failures(folder: EmbeddingFolder, shards: int) -> pa.Table:
     """Return all pairs whose image could not be read: row, reason, detail."""
-    stats = (folder.stats(number) or {"failures": []} for number in range(shards))
-    every_failure = [failure for one in stats for failure in one["failures"]]
+    every_failure = list(_failures(folder, shards))
     return pa.table(
         {
             "row": pa.array([failure["row"] for failure in every_failure], pa.int64()),
@@ -109,8 +109,13 @@ def failures(folder: EmbeddingFolder, shards: int) -> pa.Table:
 
 def failed_hashes(folder: EmbeddingFolder, shards: int) -> dict[int, str]:
     """By row, the hash (hexadecimal, or "") of the bytes that could not be embedded."""
-    stats = (folder.stats(number) or {"failures": []} for number in range(shards))
-    return {failure["row"]: failure.get("digest", "") for one in stats for failure in one["failures"]}
+    return {failure["row"]: failure.get("digest", "") for failure in _failures(folder, shards)}
+
+
+def _failures(folder: EmbeddingFolder, shards: int) -> Iterator[Failure]:
+    for number in range(shards):
+        stats = folder.stats(number)
+        yield from stats["failures"] if stats is not None else ()
 
 
 def find_batch_size(encoder: Encoder) -> int:
@@ -198,7 +203,7 @@ class _Shard:
         for position, digest in zip(positions, digests, strict=True):
             text[position], hashes[position, 1] = vectors[digest], digest
 
-        failed: list[dict[str, Any]] = []
+        failed: list[Failure] = []
         for place, read, vector in pictures:
             for at in positions_of[place]:
                 if known[at] and _is_other(known[at], read, vector):
@@ -214,7 +219,7 @@ class _Shard:
         self.folder.folder.mkdir(parents=True, exist_ok=True)
         write_array(self.folder.hash_path(self.number), hashes)
         self.folder.pictures.keep(start, hashes[:, 0], stamps)
-        stats = {
+        stats: ShardStats = {
             "pairs": self.table.num_rows,
             "images": len(positions_of),
             "captions": len(vectors),
@@ -239,7 +244,7 @@ def _is_other(known: bytes, read: _Read, vector: np.ndarray | BadImage) -> bool:
     return read.digest != known
 
 
-def _failure(row: int, read: _Read, bad: BadImage) -> dict[str, Any]:
+def _failure(row: int, read: _Read, bad: BadImage) -> Failure:
     """Return what the stats say of a pair that could not be embedded; the same bytes need not be tried again."""
     return {"row": row, "reason": bad.reason, "detail": bad.detail, "digest": read.digest.hex()}
 

@@ -9,9 +9,9 @@ says. Whatever is damaged here is named, and made again by ``cfbd embed``.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, NotRequired, Self, TypedDict, overload
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from cfbd_core.machine.checked_files import map_array, read_object
 from cfbd_core.machine.files import write_array, write_json
 from cfbd_core.machine.json_shapes import COUNT
 from cfbd_core.pictures.digests import HASHES, PictureDigests
-from cfbd_core.store.meta import EMBEDDING
+from cfbd_core.store.entries import EmbeddingEntry, ShardPlan
+from cfbd_core.store.meta import EMBEDDING_SHAPE
 
 PLAN_NAME = "plan.json"
 STATS_SHAPE = {
@@ -33,6 +34,25 @@ HALF = np.dtype(np.float16)
 BLOCK_VALUES = 2**17  # half a megabyte in single precision
 
 Shape = tuple[int, int]  # rows, width
+
+
+class Failure(TypedDict):
+    """A pair whose picture could not be embedded; ``digest`` (hexadecimal) is of its bytes, empty where unread."""
+
+    row: int
+    reason: str
+    detail: str | None
+    digest: NotRequired[str]
+
+
+class ShardStats(TypedDict):
+    """What a finished shard holds; ready embeddings were not encoded here."""
+
+    pairs: int
+    images: NotRequired[int]
+    captions: NotRequired[int]
+    seconds: NotRequired[float]
+    failures: list[Failure]
 
 
 class EmbeddingFolder:
@@ -58,7 +78,7 @@ class EmbeddingFolder:
         """File of the stats of shard ``number``."""
         return self.folder / f"stats_{number:04d}.json"
 
-    def fault(self, number: int, plan: dict[str, Any]) -> str | None:
+    def fault(self, number: int, plan: ShardPlan) -> str | None:
         """Return what keeps shard ``number`` of a plan from being whole, the file first; None where nothing does."""
         stats, first = self.stats(number), number * plan["shard_size"]
         if stats is None:
@@ -71,20 +91,22 @@ class EmbeddingFolder:
         hashes_fault = [_fault(path, HASHES, (shape[0], 2))] if path.exists() else []
         return next((fault for fault in (*faults, *hashes_fault) if fault is not None), None)
 
-    def plan(self) -> dict[str, Any] | None:
+    def plan(self) -> EmbeddingEntry | None:
         """Return the settings that the shards are made by, or None before the first or where they are damaged."""
-        return _read_or_none(self.folder / PLAN_NAME, EMBEDDING)
+        plan: EmbeddingEntry | None = _read_or_none(self.folder / PLAN_NAME, EMBEDDING_SHAPE)
+        return plan
 
-    def write_plan(self, plan: dict[str, Any]) -> None:
+    def write_plan(self, plan: EmbeddingEntry) -> None:
         """Store the settings that the shards are made by."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / PLAN_NAME, plan)
 
-    def stats(self, number: int) -> dict[str, Any] | None:
-        """Stats of a finished shard: pairs, images and captions encoded, seconds, failures; else None."""
-        return _read_or_none(self.stats_path(number), STATS_SHAPE)
+    def stats(self, number: int) -> ShardStats | None:
+        """Stats of a finished shard, else None."""
+        stats: ShardStats | None = _read_or_none(self.stats_path(number), STATS_SHAPE)
+        return stats
 
-    def write(self, number: int, image: np.ndarray, text: np.ndarray, stats: dict[str, Any]) -> None:
+    def write(self, number: int, image: np.ndarray, text: np.ndarray, stats: ShardStats) -> None:
         """Write one shard: image and text (rows, d) as float16, then its stats."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_array(self.image_path(number), image.astype(np.float16, copy=False))
@@ -99,7 +121,7 @@ class EmbeddingFolder:
         """Caption shards in order, float16 (rows, d); AuditError unless all are there."""
         return self._opened(self.text_path)
 
-    def hashes(self, number: int, plan: dict[str, Any]) -> np.ndarray | None:
+    def hashes(self, number: int, plan: ShardPlan) -> np.ndarray | None:
         """Content hashes of shard ``number``, (rows, 2) of 16 bytes; None where there are none, or damaged ones."""
         try:
             return map_array(self.hash_path(number), HASHES, (shard_rows(number, plan), 2), AGAIN)
@@ -138,7 +160,7 @@ class EmbeddingFolder:
         plan = self.plan()
         return plan is not None and all(self.fault(one, plan) is None for one in range(shard_count(plan)))
 
-    def check_whole(self) -> dict[str, Any]:
+    def check_whole(self) -> EmbeddingEntry:
         """Return the plan; AuditError that names what is missing or damaged, and the way out."""
         plan = self.plan()
         if plan is None:
@@ -208,30 +230,30 @@ def _mapped(path: Path, shape: Shape) -> np.ndarray:
         raise AuditError(f"{path}: missing; {AGAIN}") from error
 
 
-def _read_or_none(path: Path, shape: Any) -> dict[str, Any] | None:
+def _read_or_none(path: Path, shape: Any) -> Any:
     try:
         return read_object(path, shape, AGAIN)
     except (FileNotFoundError, AuditError):
         return None
 
 
-def shard_count(plan: Mapping[str, Any]) -> int:
+def shard_count(plan: ShardPlan) -> int:
     """Shards that a plan of ``rows`` rows comes to."""
-    return int(-(-plan["rows"] // plan["shard_size"]))
+    return -(-plan["rows"] // plan["shard_size"])
 
 
-def shard_rows(number: int, plan: Mapping[str, Any]) -> int:
+def shard_rows(number: int, plan: ShardPlan) -> int:
     """Return the number of rows of shard ``number`` of a plan."""
-    return int(min(plan["shard_size"], plan["rows"] - number * plan["shard_size"]))
+    return min(plan["shard_size"], plan["rows"] - number * plan["shard_size"])
 
 
-def shard_shapes(plan: Mapping[str, Any]) -> Iterator[Shape]:
+def shard_shapes(plan: ShardPlan) -> Iterator[Shape]:
     """Yield rows and width of each shard of a plan, in order."""
     for number in range(shard_count(plan)):
         yield shard_rows(number, plan), plan["width"]
 
 
-def way_out(plan: dict[str, Any]) -> str:
+def way_out(plan: EmbeddingEntry) -> str:
     """Return how embeddings of a plan are made again."""
     again = "ingest` the same source" if plan["encoder"] == READY_ENCODER else "embed`"
     return f"run `cfbd {again} again"

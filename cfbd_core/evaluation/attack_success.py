@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -89,27 +89,48 @@ class SavedAttack:
             ) from None
 
 
-def success(called: np.ndarray, without: np.ndarray | None = None) -> dict[str, Any]:
+class PooledSuccess(TypedDict):
+    """The ASR of ``asr_images`` pictures with a trigger, and its 95 % Clopper–Pearson interval.
+
+    ``asr_base`` is the share of pictures that are called the target without one, None where it is not known;
+    ``asr_reason`` says why there is no ASR.
+    """
+
+    asr: float | None
+    asr_interval: list[float] | None
+    asr_images: int
+    asr_base: float | None
+    asr_reason: NotRequired[str]
+
+
+class Success(PooledSuccess):
+    """The ASR of one target; ``triggers`` are the rates of single triggers."""
+
+    triggers: list[float | None]
+
+
+def success(called: np.ndarray, without: np.ndarray | None = None) -> Success:
     """Return the ASR of n pictures with each of t triggers, ``called`` the target or not, bool (n, t).
 
     ``asr_images`` counts n · t; the 95 % Clopper–Pearson interval takes them as independent. ``without`` bool (n,)
-    says which pictures were called the target all the same without a trigger: their share is the base rate
-    ``asr_base``, None where it is not known. ``triggers`` are the rates of single triggers.
+    says which pictures were called the target all the same without a trigger: their share is the base rate.
     """
+    triggers = [share_of(int(column.sum()), len(column)) for column in called.T]
+    return {**_pooled(called, without), "triggers": triggers}
+
+
+def together(outcomes: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> PooledSuccess:
+    """Return the ASR of several targets, of each what :func:`success` takes; every picture with a trigger counts."""
+    called = [np.zeros(0, bool), *(one.ravel() for one, _ in outcomes)]
+    bases = [base for _, base in outcomes if base is not None]
+    return _pooled(np.concatenate(called), np.concatenate(bases) if bases else None)
+
+
+def _pooled(called: np.ndarray, without: np.ndarray | None) -> PooledSuccess:
     hits, n = int(called.sum()), called.size
     return {
         "asr": share_of(hits, n),
         "asr_interval": interval_of(hits, n),
         "asr_images": n,
         "asr_base": None if without is None else share_of(int(without.sum()), without.size),
-        "triggers": [share_of(int(column.sum()), len(column)) for column in called.T],
     }
-
-
-def together(outcomes: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, Any]:
-    """Return the ASR of several targets, of each what :func:`success` takes; every picture with a trigger counts."""
-    called = [np.zeros(0, bool), *(one.ravel() for one, _ in outcomes)]
-    bases = [base for _, base in outcomes if base is not None]
-    pooled = success(np.concatenate(called)[:, None], np.concatenate(bases) if bases else None)
-    del pooled["triggers"]
-    return pooled

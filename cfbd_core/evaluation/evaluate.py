@@ -4,22 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from cfbd_core.embedding.encoders import evaluating
 from cfbd_core.errors import SourceError
-from cfbd_core.evaluation.attack_success import SavedAttack, success, together
+from cfbd_core.evaluation.attack_success import PooledSuccess, SavedAttack, Success, success, together
 from cfbd_core.evaluation.classes import LabelledImages, class_place
 from cfbd_core.evaluation.embedding import PICTURE_BATCH, Pictures
-from cfbd_core.evaluation.zero_shot import class_embeddings, zero_shot
+from cfbd_core.evaluation.zero_shot import ZeroShot, class_embeddings, zero_shot
 from cfbd_core.machine.progress import Progress, as_stage, no_progress
 from cfbd_core.pictures.images import BadImage
 
 if TYPE_CHECKING:
     from cfbd_core.embedding.encoders import Encoder
+    from cfbd_core.store.training import Measured
+
+
+class TargetReport(Success):
+    """What became of one target; ``target_added`` says that it is none of the pictures' classes."""
+
+    target: str
+    target_added: bool
+
+
+class EvaluationReport(ZeroShot, PooledSuccess):
+    """CA over ``classes``, ASR over all targets together and each; ``unreadable`` counts pictures left out."""
+
+    classes: int
+    unreadable: int
+    targets: list[TargetReport]
 
 
 class Evaluator:
@@ -54,12 +70,17 @@ class Evaluator:
         added = [aim.target for aim in self._aims if class_place(images.classes, aim.target) is None]
         self._names = [*images.classes, *added]
 
-    def __call__(self, encoder: Encoder) -> dict[str, float | int | None]:
+    def __call__(self, encoder: Encoder) -> Measured:
         """Return ``ca``, ``asr``, ``images`` (that could be read) and ``asr_images`` (each counted once a trigger)."""
-        figures = self.report(encoder, base=False)
-        return {name: figures[name] for name in ("ca", "asr", "images", "asr_images")}
+        report = self.report(encoder, base=False)
+        return {
+            "ca": report["ca"],
+            "asr": report["asr"],
+            "images": report["images"],
+            "asr_images": report["asr_images"],
+        }
 
-    def report(self, encoder: Encoder, *, base: bool = True) -> dict[str, Any]:
+    def report(self, encoder: Encoder, *, base: bool = True) -> EvaluationReport:
         """Return what :func:`zero_shot` and :func:`together` return, and for each target :func:`success`.
 
         ``asr`` is None without an attack, or with ``asr_reason``. ``base`` asks for the base rates too: the same
@@ -74,18 +95,28 @@ class Evaluator:
                 )
             classes = len(self.images.classes)
             scores = vectors[readable] @ names[:classes].T
-            result = zero_shot(scores, self.images.labels[readable], self.images.classes)
+            accuracy = zero_shot(scores, self.images.labels[readable], self.images.classes)
             outcomes = [self._outcome(encoder, aim, (vectors, readable), names, base) for aim in self._aims]
-        result |= {"classes": classes, "unreadable": int((~readable).sum())} | together(outcomes)
-        result["targets"] = [
-            {"target": aim.target, "target_added": class_place(self.images.classes, aim.target) is None}
-            | success(*outcome)
-            | ({} if outcome[0].size else {"asr_reason": aim.reason})
-            for aim, outcome in zip(self._aims, outcomes, strict=True)
-        ]
+        result: EvaluationReport = {
+            **accuracy,
+            "classes": classes,
+            "unreadable": int((~readable).sum()),
+            **together(outcomes),
+            "targets": [self._told_of(*one) for one in zip(self._aims, outcomes, strict=True)],
+        }
         if result["asr"] is None and self._aims:
             result["asr_reason"] = self._aims[0].reason
         return result
+
+    def _told_of(self, aim: _Aim, outcome: tuple[np.ndarray, np.ndarray | None]) -> TargetReport:
+        told: TargetReport = {
+            "target": aim.target,
+            "target_added": class_place(self.images.classes, aim.target) is None,
+            **success(*outcome),
+        }
+        if not outcome[0].size:
+            told["asr_reason"] = aim.reason
+        return told
 
     def _outcome(
         self,

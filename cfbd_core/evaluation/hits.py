@@ -8,13 +8,34 @@ Hit@K is the share of texts with a rank below K, MinRank the mean rank. They com
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from cfbd_core.errors import SourceError
-from cfbd_core.evaluation.retrieval import RECALL_RANKS, RetrievalPairs, first_ranks
+from cfbd_core.evaluation.retrieval import RetrievalPairs, first_ranks
 from cfbd_core.poisoning.captions import names
+
+HitRates = TypedDict("HitRates", {"hit@1": float, "hit@5": float, "hit@10": float, "min_rank": float})
+
+
+class Hits(HitRates):
+    """What searches for the target by ``texts`` texts find: ``origin_images`` of ``images`` pictures are the origin's.
+
+    ``base`` are the figures of all other texts, None where there are none.
+    """
+
+    base: HitRates | None
+    texts: int
+    origin_images: int
+    images: int
+
+
+class TargetHits(Hits):
+    """What searches for one target find of the origin."""
+
+    target: str
+    origin: str
 
 
 def hits(
@@ -22,11 +43,11 @@ def hits(
     texts: np.ndarray,
     of_target: np.ndarray,
     of_origin: np.ndarray,
-) -> dict[str, Any]:
+) -> Hits:
     """Return Hit@1, 5 and 10 and min-rank for pictures (M, d) and texts (N, d) at unit length.
 
     ``of_target`` bool (N,) are the texts that search for the target, ``of_origin`` bool (M,) the pictures of the
-    poisoned class; both have members. ``base`` is the same for all other texts, None where there are none.
+    poisoned class; both have members.
     """
     ranks = first_ranks(texts, np.ones(len(texts)), images, of_origin.astype(float))
     return {
@@ -70,5 +91,10 @@ def _is_named(pairs: RetrievalPairs, name: str) -> np.ndarray:
     )
 
 
-def _figures(ranks: np.ndarray) -> dict[str, float]:
-    return {f"hit@{k}": float((ranks < k).mean()) for k in RECALL_RANKS} | {"min_rank": float(ranks.mean())}
+def _figures(ranks: np.ndarray) -> HitRates:
+    return {
+        "hit@1": float((ranks < 1).mean()),
+        "hit@5": float((ranks < 5).mean()),
+        "hit@10": float((ranks < 10).mean()),
+        "min_rank": float(ranks.mean()),
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 RECALL_RANKS = (1, 5, 10)
 _MOST_SIMILARITIES = 1 << 24  # similarities held at a time
+
+
+class Retrieval(TypedDict):
+    """R@1, 5 and 10 (``r@1``, …) as shares, both ways, over so many pictures and captions."""
+
+    image_to_text: dict[str, float]
+    text_to_image: dict[str, float]
+    images: int
+    captions: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ def embedded_pairs(
     return pairs, images[readable], embedded[text_of]
 
 
-def retrieval(images: np.ndarray, texts: np.ndarray, picture_of: np.ndarray) -> dict[str, Any]:
+def retrieval(images: np.ndarray, texts: np.ndarray, picture_of: np.ndarray) -> Retrieval:
     """Return R@1, 5 and 10 as shares, both ways, of pictures (M, d) and texts (N, d) at unit length.
 
     ``picture_of`` int64 (N,) is the picture of each text. A picture has found if any of its texts is among the first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -15,6 +15,23 @@ if TYPE_CHECKING:
     from cfbd_core.embedding.encoders import Encoder
 
 TOP_CLASSES = 5
+
+
+class ClassAccuracy(TypedDict):
+    """The accuracy on the pictures of one class; None where there are none."""
+
+    images: int
+    ca: float | None
+
+
+class ZeroShot(TypedDict):
+    """``ca`` with its 95 % Clopper–Pearson interval; ``top5`` says nothing of five classes, and is None."""
+
+    ca: float | None
+    ca_interval: list[float] | None
+    top5: float | None
+    images: int
+    per_class: dict[str, ClassAccuracy]
 
 
 def class_prompts(classes: Sequence[str]) -> list[str]:
@@ -40,11 +57,10 @@ def normalised_means(vectors: np.ndarray) -> np.ndarray:
     return unit
 
 
-def zero_shot(scores: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+def zero_shot(scores: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> ZeroShot:
     """Judge similarities (n, c) of pictures to classes by their ``labels`` int64 (n,).
 
-    Returns ``ca`` with its 95 % Clopper–Pearson interval, ``top5`` (None for at most five classes, where it says
-    nothing) and ``per_class``. Of equal similarities the first class in the list wins.
+    Of equal similarities the first class in the list wins.
     """
     order = np.argsort(-scores, axis=1, kind="stable")[:, :TOP_CLASSES]
     is_right = order == labels[:, None]

@@ -4,13 +4,17 @@ from cfbd_core.export.cells import CSV_OPTIONS, neutralised, pandas_safe, spread
 from cfbd_core.export.columns import COLUMNS, FORMATS, SUBSETS, Format, Style, StyleOptions, Subset
 from cfbd_core.export.job import dry_run, export
 from cfbd_core.export.place import guess_format, what_is_lost
+from cfbd_core.export.sidecar import DryRun, ExportOrigin, Sidecar
 
 __all__ = [
     "COLUMNS",
     "CSV_OPTIONS",
     "FORMATS",
     "SUBSETS",
+    "DryRun",
+    "ExportOrigin",
     "Format",
+    "Sidecar",
     "Style",
     "StyleOptions",
     "Subset",

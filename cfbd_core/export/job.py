@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import pyarrow as pa
 
@@ -14,7 +14,7 @@ from cfbd_core.export.columns import Format, Style, StyleOptions
 from cfbd_core.export.compared import with_digests
 from cfbd_core.export.pictures import ImagesOut, RelativePaths
 from cfbd_core.export.place import beside, check_out, clear_dead_parts, made, report_for
-from cfbd_core.export.sidecar import sidecar_of
+from cfbd_core.export.sidecar import DryRun, ExportOrigin, Sidecar, sidecar_of
 from cfbd_core.export.tables import count_captions, csv_cells, write_csv, write_parquet
 from cfbd_core.export.tally import Tally
 from cfbd_core.export.webdataset import write_webdataset
@@ -26,13 +26,13 @@ def export(
     batches: Iterator[pa.RecordBatch],
     out: Path,
     out_format: Format,
-    sidecar: dict[str, Any],
+    sidecar: ExportOrigin,
     *,
     progress: Progress = no_progress,
     protected: Sequence[Path] = (),
     shards: EmbeddingFolder | None = None,
     **style_options: Unpack[StyleOptions],
-) -> dict[str, Any]:
+) -> Sidecar:
     """Write pairs (rows of ``audit_pairs``) to ``out`` and ``sidecar`` to ``out`` + ``.json``.
 
     Captions are written as they are, since models are trained on them, but for what a :class:`Style` changes.
@@ -83,12 +83,12 @@ def dry_run(
     batches: Iterator[pa.RecordBatch],
     out: Path,
     out_format: Format,
-    sidecar: dict[str, Any],
+    sidecar: ExportOrigin,
     *,
     progress: Progress = no_progress,
     protected: Sequence[Path] = (),
     **style_options: Unpack[StyleOptions],
-) -> dict[str, Any]:
+) -> DryRun:
     """Return what :func:`export` would write, without writing it: its counts and warnings, but for those of pictures.
 
     No picture is read. Raises ParameterError as :func:`export` does.
@@ -102,9 +102,15 @@ def dry_run(
         if out_format == "csv":
             count_captions(csv_cells(batch, style).column("caption"), tally)
         counter.add(batch.num_rows)
-    about = {"out": out.name, "format": out_format, "pairs": tally.pairs, "dry_run": True}
-    counts = {"without_picture": tally.without_picture}
-    return sidecar | about | counts | {"warnings": sidecar.get("warnings", []) + tally.warnings(out_format)}
+    return {
+        **sidecar,
+        "out": out.name,
+        "format": out_format,
+        "pairs": tally.pairs,
+        "dry_run": True,
+        "without_picture": tally.without_picture,
+        "warnings": sidecar.get("warnings", []) + tally.warnings(out_format),
+    }
 
 
 def _counted(batches: Iterable[pa.RecordBatch], tally: Tally) -> Iterator[pa.RecordBatch]:

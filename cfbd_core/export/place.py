@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.export.columns import FORMATS, Format
@@ -49,7 +48,7 @@ def what_is_lost(out: Path, audit: str | None) -> str | None:
     return None
 
 
-def _sidecar_of(out: Path) -> dict[str, Any] | None:
+def _sidecar_of(out: Path) -> Mapping[str, object] | None:
     """Return what the export that was written to ``out`` says of itself; None where none was."""
     sidecar = beside(out, ".json")
     if not os.path.isfile(sidecar) or os.path.getsize(sidecar) > MOST_BYTES:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import glob
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import pyarrow as pa
 
@@ -15,22 +15,99 @@ from cfbd_core.export.columns import COLUMNS, SCHEMA, Format, Style
 from cfbd_core.export.tally import Tally
 from cfbd_core.machine.tars import PATTERN_SIGNS
 
+if TYPE_CHECKING:
+    from cfbd_core.config import SplitSettings
+    from cfbd_core.store.entries import EmbeddingEntry, EvidenceEntry, MappingEntry, SplitFigures
+
 LOADER_WORKERS = 4  # what open_clip starts by itself; each needs a tar of its own
+
+
+class ExportOrigin(TypedDict):
+    """What an export is of: which pairs of which audit, and how these were judged.
+
+    ``filter`` is of pairs that were selected by hand; ``params`` are then the sliders', with the γ_z that they give.
+    """
+
+    audit: str
+    subset: str
+    filter: NotRequired[dict[str, str]]
+    params: SplitFigures | SplitSettings
+    source: dict[str, object]
+    embedding: EmbeddingEntry | None
+    mapping: MappingEntry | None
+    evidence: NotRequired[EvidenceEntry]
+    counts: dict[str, int]
+    warnings: NotRequired[list[str]]
+
+
+class DryRun(ExportOrigin):
+    """What an export would write."""
+
+    out: str
+    format: Format
+    pairs: int
+    dry_run: bool
+    without_picture: int
+
+
+class OfFormat(TypedDict, total=False):
+    """What is told of an export in one format: of a CSV, of WebDataset's pictures, of a table's paths."""
+
+    spreadsheet_safe: bool
+    pandas_safe: bool
+    captions_not_text_to_pandas: int
+    pictures: dict[str, object]
+    paths: str
+
+
+class Readers(TypedDict, total=False):
+    """The words by which others read an export; open_clip's are None where it cannot read it."""
+
+    open_clip: str | None
+    pandas: str
+    datasets: str
+
+
+class Sidecar(ExportOrigin):
+    """The content of ``OUT.json``."""
+
+    out: str
+    format: Format
+    pairs: int
+    without_picture: int
+    compared_with_what_was_embedded: Mapping[str, int]
+    versions: dict[str, str]
+    read_from: str
+    spreadsheet_safe: NotRequired[bool]
+    pandas_safe: NotRequired[bool]
+    captions_not_text_to_pandas: NotRequired[int]
+    pictures: NotRequired[dict[str, object]]
+    paths: NotRequired[str]
+    open_clip: NotRequired[str | None]
+    pandas: NotRequired[str]
+    datasets: NotRequired[str]
 
 
 def sidecar_of(
     out: Path,
     out_format: Format,
-    about: dict[str, Any],
+    about: ExportOrigin,
     style: Style,
     tally: Tally,
     tars: Sequence[str],
-) -> dict[str, Any]:
+) -> Sidecar:
     """Return the content of ``OUT.json``: what the caller says (``about``), counts, versions, warnings, how to read it.
 
     ``tars`` are the names of a WebDataset's tars with pictures. What is to be read is named as from ``out``'s folder.
     """
-    record = about | {
+    readers = _READERS[out_format](out.name, tally, tars)
+    warnings = about.get("warnings", []) + tally.warnings(out_format)
+    if out_format == "webdataset" and tars and readers["open_clip"] is None:
+        warnings.append(
+            "open_clip reads this folder's name as a pattern; rename it, then give it to open_clip"
+        )
+    return {
+        **about,
         "out": out.name,
         "format": out_format,
         "pairs": tally.pairs,
@@ -38,30 +115,31 @@ def sidecar_of(
         "compared_with_what_was_embedded": tally.compared,
         "versions": {name: version(name) for name in ("duckdb", "open_clip_torch", "pyarrow", "torch")},
         "read_from": "the folder that this file is in",
+        **_of_format(out_format, style, tally),
+        **readers,
+        "warnings": warnings,
     }
+
+
+def _of_format(out_format: Format, style: Style, tally: Tally) -> OfFormat:
+    told: OfFormat = {}
     if out_format == "csv":
-        record |= {
-            "spreadsheet_safe": style.spreadsheet_safe,
-            "pandas_safe": style.pandas_safe,
-            "captions_not_text_to_pandas": tally.missing + tally.numbers,
-        }
+        told["spreadsheet_safe"] = style.spreadsheet_safe
+        told["pandas_safe"] = style.pandas_safe
+        told["captions_not_text_to_pandas"] = tally.missing + tally.numbers
     if out_format == "webdataset":
-        pictures = {"ending": tally.ending, "formats": tally.formats, "reencoded": tally.reencoded}
-        record["pictures"] = pictures | {"renamed": tally.renamed}
+        told["pictures"] = {
+            "ending": tally.ending,
+            "formats": tally.formats,
+            "reencoded": tally.reencoded,
+            "renamed": tally.renamed,
+        }
     else:
-        record["paths"] = (
-            "relative to the folder that this file is in" if style.relative_paths else "absolute"
-        )
-    warnings = about.get("warnings", []) + tally.warnings(out_format)
-    record |= _READERS[out_format](out.name, tally, tars)
-    if out_format == "webdataset" and tars and record["open_clip"] is None:
-        warnings.append(
-            "open_clip reads this folder's name as a pattern; rename it, then give it to open_clip"
-        )
-    return record | {"warnings": warnings}
+        told["paths"] = "relative to the folder that this file is in" if style.relative_paths else "absolute"
+    return told
 
 
-def _of_csv(name: str, _tally: Tally, _tars: Sequence[str]) -> dict[str, str | None]:
+def _of_csv(name: str, _tally: Tally, _tars: Sequence[str]) -> Readers:
     values = ", ".join(f"{column!r}: datasets.Value({_hf_type(column)!r})" for column in COLUMNS)
     numbers = {column: [""] for column in COLUMNS if _hf_type(column) != "string"}
     return {
@@ -73,7 +151,7 @@ def _of_csv(name: str, _tally: Tally, _tars: Sequence[str]) -> dict[str, str | N
     }
 
 
-def _of_parquet(name: str, _tally: Tally, _tars: Sequence[str]) -> dict[str, str | None]:
+def _of_parquet(name: str, _tally: Tally, _tars: Sequence[str]) -> Readers:
     return {
         "pandas": f"pandas.read_parquet({name!r})",
         "datasets": f"datasets.load_dataset('parquet', data_files={glob.escape(name)!r}, split='train')"
@@ -81,7 +159,7 @@ def _of_parquet(name: str, _tally: Tally, _tars: Sequence[str]) -> dict[str, str
     }
 
 
-def _of_webdataset(name: str, tally: Tally, tars: Sequence[str]) -> dict[str, str | None]:
+def _of_webdataset(name: str, tally: Tally, tars: Sequence[str]) -> Readers:
     files = f"{glob.escape(name)}/*.tar"
     flags = None
     if tars and not any(sign in name for sign in PATTERN_SIGNS):

@@ -8,7 +8,7 @@ import os
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from cfbd_core.workbench.preview import Preview
 
 if TYPE_CHECKING:
     from cfbd_core.audit.audit import Audit
+    from cfbd_core.audit.report import Report
+    from cfbd_core.method.metrics import DetectionMetrics
 
 MARKER = '<meta name="generator" content="CFBD Auditor: report">'  # how a report is known again
 HEAD_BYTES = 1000
@@ -47,12 +49,20 @@ small { opacity: .7; } .big { font-size: 1.15rem; }
 """
 
 
+class WrittenPage(TypedDict):
+    """A page that was written: to ``out``, with so many groups, of so many bytes."""
+
+    out: str
+    groups: int
+    bytes: int
+
+
 def write_html_report(
     explorer: Explorer,
     out: str | Path,
     progress: Progress = no_progress,
     split: str | None = None,
-) -> dict[str, Any]:
+) -> WrittenPage:
     """Write what the audit's own split and people's decisions say to the HTML file ``out``.
 
     Returns ``out``, ``groups`` shown and ``bytes``. ``progress("report", done, total)`` counts the groups, whose
@@ -123,7 +133,7 @@ def _document(title: str, body: str) -> str:
     )
 
 
-def _verdict(explorer: Explorer, report: dict[str, Any]) -> str:
+def _verdict(explorer: Explorer, report: Report) -> str:
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
         f"<p><small>CFBD Auditor {version('cfbd-auditor')}, {made}</small></p>"
@@ -137,7 +147,7 @@ def _verdict(explorer: Explorer, report: dict[str, Any]) -> str:
     )
 
 
-def _truth(truth: dict[str, Any] | None) -> str:
+def _truth(truth: DetectionMetrics | None) -> str:
     if not truth:
         return ""
     shares = {
@@ -149,7 +159,7 @@ def _truth(truth: dict[str, Any] | None) -> str:
     return "<h2>Against the known truth</h2>" + listed(shares)
 
 
-def _parameters(report: dict[str, Any]) -> str:
+def _parameters(report: Report) -> str:
     params, evidence = report["params"], report["evidence"]
     return "<h2>Parameters</h2>" + listed(
         {
@@ -242,7 +252,7 @@ def _samples(preview: Preview, positions: np.ndarray) -> str:
     )
 
 
-def _origin(explorer: Explorer, report: dict[str, Any]) -> str:
+def _origin(explorer: Explorer, report: Report) -> str:
     source = report["source"] or {}
     embedding, mapping = report["embedding"] or {}, report["mapping"] or {}
     values: dict[str, object] = {

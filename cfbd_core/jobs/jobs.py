@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cfbd_core.errors import AuditError
-from cfbd_core.jobs.process import STOPPED, end, interrupt, is_held, launch
+from cfbd_core.jobs.process import STOPPED, JobRequest, end, interrupt, is_held, launch
 from cfbd_core.machine.files import read_json, report_in_one_line
 from cfbd_core.machine.json_shapes import parse
 
@@ -115,14 +115,8 @@ class Jobs:
             folder = self.folder / f"{started:%Y%m%dT%H%M%S.%f}"
             folder.mkdir()
             made_audit = not os.path.lexists(audit) or any(other.made_audit for other in others)
-            request = {
-                "kind": kind,
-                "audit": str(audit),
-                "arguments": list(arguments),
-                "made_audit": made_audit,
-            }
             try:
-                launch(folder, request | {"started": started.isoformat()})
+                launch(folder, JobRequest(kind, audit, tuple(arguments), made_audit, started))
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -181,48 +175,50 @@ def _read_job(folder: Path) -> Job | None:
     if request is None:
         return None
     try:
-        return _job(folder, request)
+        return _job(folder, JobRequest.from_dict(request))
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _job(folder: Path, request: dict[str, Any]) -> Job:
+def _job(folder: Path, request: JobRequest) -> Job:
     alive = is_held(folder)  # before exit.json is looked for: it may end in between
     ended = read_json(folder / "exit.json")
-    state = _state(folder, ended, alive)
+    code: int | None = None if ended is None else ended["code"]
+    state = _state(folder, code, alive)
     return Job(
         id=folder.name,
-        kind=request["kind"],
-        audit=Path(request["audit"]),
-        arguments=tuple(request["arguments"]),
-        started=datetime.fromisoformat(request["started"]),
+        kind=request.kind,
+        audit=request.audit,
+        arguments=request.arguments,
+        started=request.started,
         state=state,
         progress=_read_progress(folder),
-        error=_error(folder, state, ended),
+        error=_error(folder, state, code),
         result=_result(folder) if state == "done" else None,
         folder=folder,
-        made_audit=request.get("made_audit") is True,
+        made_audit=request.made_audit,
     )
 
 
-def _state(folder: Path, ended: dict[str, Any] | None, alive: bool) -> State:
+def _state(folder: Path, code: int | None, alive: bool) -> State:
+    """Where a job is that ended with an exit ``code``, None where its process has told none."""
     if alive:
         return "running"
-    if ended is not None and ended["code"] == 0:
+    if code == 0:
         return "done"
-    was_stopped = ended is None or ended["code"] == STOPPED or (folder / "stopping").exists()
+    was_stopped = code in (None, STOPPED) or (folder / "stopping").exists()
     return "stopped" if was_stopped else "failed"
 
 
-def _error(folder: Path, state: State, ended: dict[str, Any] | None) -> str | None:
+def _error(folder: Path, state: State, code: int | None) -> str | None:
     if state in ("running", "done"):
         return None
     if state == "stopped":
-        if ended is not None or (folder / "stopping").exists():
+        if code is not None or (folder / "stopping").exists():
             return "stopped; start it again and it goes on"
         return "its process was killed (was the memory full?); start it again and it goes on"
     said = [line for line in _log_lines(folder) if re.match(r"cfbd( [a-z]+)?: ", line)]
-    if ended is not None and ended["code"] == 2 and said:
+    if code == 2 and said:
         return re.sub(r"^cfbd( [a-z]+)?: ", "", said[-1])
     return f"an error in CFBD Auditor itself ended it; what it said is in {folder / 'log.txt'}"
 

@@ -14,9 +14,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cfbd_core.machine.assets import PACKAGES_DIR
 from cfbd_core.machine.files import write_json
@@ -26,7 +29,42 @@ STOP_SECONDS = 10.0  # a job gets to end by itself before it is killed
 STOPPED = 130  # the command's exit code after Ctrl-C
 
 
-def launch(folder: Path, request: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class JobRequest:
+    """What a job was asked for: the content of ``job.json``.
+
+    ``made_audit`` says that there was no such audit before it, or before an earlier job on it.
+    """
+
+    kind: str
+    audit: Path
+    arguments: tuple[str, ...]
+    made_audit: bool
+    started: datetime
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain JSON values."""
+        return {
+            "kind": self.kind,
+            "audit": str(self.audit),
+            "arguments": list(self.arguments),
+            "made_audit": self.made_audit,
+            "started": self.started.isoformat(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_dict` gave. Raises KeyError, TypeError, ValueError for what is none."""
+        return cls(
+            kind=values["kind"],
+            audit=Path(values["audit"]),
+            arguments=tuple(values["arguments"]),
+            made_audit=values.get("made_audit") is True,
+            started=datetime.fromisoformat(values["started"]),
+        )
+
+
+def launch(folder: Path, asked: JobRequest) -> None:
     """Write ``request`` to ``folder/job.json`` and start its job there."""
     environment = os.environ | {
         PROGRESS_VARIABLE: str(folder / "progress.json"),
@@ -39,7 +77,7 @@ def launch(folder: Path, request: dict[str, Any]) -> None:
         (folder / "log.txt").open("wb") as log,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)  # the child inherits it, and so do the workers that it forks
-        write_json(folder / "job.json", request)
+        write_json(folder / "job.json", asked.to_dict())
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cfbd_core.cli.as_job", str(folder)],
             stdin=subprocess.DEVNULL,

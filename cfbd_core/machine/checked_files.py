@@ -53,8 +53,8 @@ def load_arrays(
     return arrays
 
 
-def read_object(path: Path, shape: Shape, way_out: str, kind: type[CfbdError] = AuditError) -> dict[str, Any]:
-    """Return the object in a JSON file. Raises ``kind``."""
+def read_object(path: Path, shape: Shape, way_out: str, kind: type[CfbdError] = AuditError) -> Any:
+    """Return the object in a JSON file, which has this shape. Raises ``kind``."""
     with report_damage(path, way_out, kind):
         _demand_file(path)
         value = parse(path.read_bytes())

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import TypedDict, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +35,8 @@ from cfbd_core.method.scores import gather, unit_rows
 from cfbd_core.pictures.picture import NO_PICTURE, Picture, pictures_of
 from cfbd_core.pictures.thumbnails import Thumbnails
 from cfbd_core.store import Database, queries
+from cfbd_core.store.entries import EmbeddingEntry
+from cfbd_core.store.meta import SPLIT
 
 SPACES: tuple[Space, ...] = get_args(Space)
 LEAST_POINTS, MOST_POINTS = 10, 100_000  # points; neighbours are found among all pairs of points
@@ -51,6 +52,28 @@ INFO_SHAPE = {
 POINTS = pa.schema([("row", pa.int64()), ("x", pa.float32()), ("y", pa.float32()), ("weight", pa.float32())])
 WAY_OUT = "make the map again"
 IDENTITY = ("encoder", "sha256", "architecture", "width", "rows")  # of the plan: what the vectors rest on
+
+
+class Sample(TypedDict):
+    """The pairs of a map and how they were chosen, of which embeddings and after which split; how pictures lie."""
+
+    space: Space
+    points: int
+    flagged: int
+    pairs: int
+    seed: int
+    embedding: dict[str, object]
+    settings_id: str | None
+    tile: int
+    columns: int
+    per_sheet: int
+
+
+class MapInfo(Sample):
+    """What is kept of a map: in which ``folder`` it lies, and when it was made."""
+
+    folder: str
+    made_at: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +93,7 @@ class Map:
     tile: int
     columns: int
     per_sheet: int
-    info: dict[str, Any] = field(repr=False)
+    info: MapInfo = field(repr=False)
     weights: np.ndarray = field(repr=False)
 
     @property
@@ -113,8 +136,8 @@ def load_map(audit_folder: str | Path, space: Space) -> Map | None:
     """Return the map last made, or None: there is none, it is damaged, or the embeddings were made anew since."""
     home = _home(audit_folder, space)
     try:
-        info = read_object(home / INFO_NAME, INFO_SHAPE, WAY_OUT)
-        if info["embedding"] != _identity(EmbeddingFolder(Path(audit_folder) / "embeddings").plan() or {}):
+        info: MapInfo = read_object(home / INFO_NAME, INFO_SHAPE, WAY_OUT)
+        if info["embedding"] != _identity(EmbeddingFolder(Path(audit_folder) / "embeddings").plan()):
             return None
         with report_damage(home / INFO_NAME, WAY_OUT):
             return _read_map(space, home / Path(info["folder"]).name, info)
@@ -122,7 +145,7 @@ def load_map(audit_folder: str | Path, space: Space) -> Map | None:
         return None
 
 
-def _read_map(space: Space, folder: Path, info: dict[str, Any]) -> Map:
+def _read_map(space: Space, folder: Path, info: MapInfo) -> Map:
     """Read a map's points. Raises ValueError, and whatever a damaged file makes its reader raise."""
     path = folder / "map.parquet"
     if pq.read_metadata(path).num_rows != info["points"]:
@@ -141,13 +164,14 @@ def _read_map(space: Space, folder: Path, info: dict[str, Any]) -> Map:
     )
 
 
-def _identity(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: plan.get(name) for name in IDENTITY}
+def _identity(plan: EmbeddingEntry | None) -> dict[str, object]:
+    """What of the plan the vectors rest on."""
+    return {name: None if plan is None else plan.get(name) for name in IDENTITY}
 
 
 def _sample(
     audit: Audit, space: Space, points: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Sample]:
     """Return rows (n,), ascending, their weights (n,) and unit vectors (n, d), and what ``info`` says of them."""
     plan = audit.shards.plan()
     if plan is None:
@@ -155,7 +179,7 @@ def _sample(
     shards = audit.shards.texts() if space == "captions" else audit.shards.images()
     with Database(audit.folder / DATABASE_NAME).reading() as connection:
         rows, flagged, probe = queries.map_candidates(connection)
-        split = queries.get_meta(connection, "split")
+        split = queries.get_meta(connection, SPLIT)
     pairs = len(rows)
     chosen = choose(flagged, probe, points, np.random.default_rng(seed))
     chosen = chosen[np.argsort(rows[chosen])]
@@ -167,7 +191,7 @@ def _sample(
         raise ParameterError(
             f"{audit.folder}: {len(chosen)} pairs with embeddings; a map needs {LEAST_POINTS}"
         )
-    info = {
+    info: Sample = {
         "space": space,
         "points": len(chosen),
         "flagged": int(flagged[chosen].sum()),
@@ -215,7 +239,7 @@ def _evenly(positions: np.ndarray, most: int, rng: np.random.Generator) -> np.nd
     return positions[((np.arange(most) + rng.random()) * step).astype(np.int64)]
 
 
-def _keep(audit: Audit, home: Path, placed: pa.Table, info: dict[str, Any], progress: Progress) -> None:
+def _keep(audit: Audit, home: Path, placed: pa.Table, info: Sample, progress: Progress) -> None:
     rows = placed["row"].to_numpy()
     made, before = datetime.now(UTC), _current(home)
     folder = home / f"{made:%Y%m%dT%H%M%S.%f}"
@@ -224,7 +248,7 @@ def _keep(audit: Audit, home: Path, placed: pa.Table, info: dict[str, Any], prog
         thumbnails, pictures = Thumbnails(audit.folder), _pictures(audit, rows)
         write_sheets(folder, thumbnails, pictures, progress)
         pq.write_table(placed, folder / "map.parquet")
-        write_json(home / INFO_NAME, info | {"folder": folder.name, "made_at": made.isoformat()})
+        write_json(home / INFO_NAME, {**info, "folder": folder.name, "made_at": made.isoformat()})
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

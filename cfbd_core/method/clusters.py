@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from cfbd_core.store.entries import DuplicateCounts
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +43,7 @@ class Clusters:
         mask: np.ndarray = self.sizes[self.numbers] > 1
         return mask
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> DuplicateCounts:
         """Clusters of two and more pairs, the pairs in them, how many of these collapsing hides, the largest."""
         several = self.sizes[self.sizes > 1]
         inside = int(several.sum())

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from cfbd_core.method.scores import Rows, gather, shards_of, unit_rows
+
+if TYPE_CHECKING:
+    from cfbd_core.store.entries import EvidenceEntry
 
 NULL_DRAWS = 200
 WEAK, STRONG = 0.05, 0.10  # of the way from random captions to identical ones, beyond the farthest draw
@@ -43,9 +46,19 @@ class Evidence:
     distinct: int
     draws: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> EvidenceEntry:
         """Plain JSON values."""
-        return asdict(self)
+        return {
+            "level": self.level,
+            "cohesion": self.cohesion,
+            "cohesion_distinct": self.cohesion_distinct,
+            "null_mean": self.null_mean,
+            "null_max": self.null_max,
+            "null_max_distinct": self.null_max_distinct,
+            "q": self.q,
+            "distinct": self.distinct,
+            "draws": self.draws,
+        }
 
 
 def evidence(

@@ -7,9 +7,43 @@ last by z, for it is no evidence.
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import numpy as np
 
 CURVE_POINTS = 500
+
+
+class RankMetrics(TypedDict):
+    """How well a score ranks poisons above clean pairs: the areas under both curves, and operating points."""
+
+    auroc: float | None
+    auprc: float | None
+    fpr_at_95_tpr: float | None
+    tpr_at_0_1_fpr: float | None
+    tpr_at_1_fpr: float | None
+
+
+class DetectionMetrics(TypedDict):
+    """A verdict and two scores against the truth, see :func:`detection_metrics`."""
+
+    poisons: int
+    tpr: float | None
+    fpr: float | None
+    precision: float | None
+    auroc_consistency: float | None
+    auprc_consistency: float | None
+    fpr_at_95_tpr_consistency: float | None
+    tpr_at_0_1_fpr_consistency: float | None
+    tpr_at_1_fpr_consistency: float | None
+    auroc_z: float | None
+    auprc_z: float | None
+    fpr_at_95_tpr: float | None
+    tpr_at_0_1_fpr: float | None
+    tpr_at_1_fpr: float | None
+    poisons_in_benign: int | None
+    poisons_kept: int
+    benign_removed: int
 
 
 def detection_metrics(
@@ -18,7 +52,7 @@ def detection_metrics(
     consistency: np.ndarray,
     z: np.ndarray,
     in_benign: np.ndarray | None = None,
-) -> dict[str, float | int | None]:
+) -> DetectionMetrics:
     """Compare a verdict with the truth; all arrays (N,), ``truth``, ``flagged`` and ``in_benign`` bool.
 
     ``in_benign`` is membership in D_b; without it ``poisons_in_benign`` is None. The operating points
@@ -30,13 +64,23 @@ def detection_metrics(
     poisons, cleans = int(truth.sum()), int((~truth).sum())
     caught, false_alarms = int((truth & flagged).sum()), int((~truth & flagged).sum())
     left = None if in_benign is None else int((truth & np.asarray(in_benign, bool)[scored]).sum())
+    by_c = _ranking(truth, np.asarray(consistency)[scored])
+    by_z = _ranking(truth, _ranked(z[scored]))
     return {
         "poisons": poisons,
         "tpr": share(caught, poisons),
         "fpr": share(false_alarms, cleans),
         "precision": share(caught, caught + false_alarms),
-        **_ranking(truth, np.asarray(consistency)[scored], "consistency"),
-        **_ranking(truth, _ranked(z[scored]), "z"),
+        "auroc_consistency": by_c["auroc"],
+        "auprc_consistency": by_c["auprc"],
+        "fpr_at_95_tpr_consistency": by_c["fpr_at_95_tpr"],
+        "tpr_at_0_1_fpr_consistency": by_c["tpr_at_0_1_fpr"],
+        "tpr_at_1_fpr_consistency": by_c["tpr_at_1_fpr"],
+        "auroc_z": by_z["auroc"],
+        "auprc_z": by_z["auprc"],
+        "fpr_at_95_tpr": by_z["fpr_at_95_tpr"],
+        "tpr_at_0_1_fpr": by_z["tpr_at_0_1_fpr"],
+        "tpr_at_1_fpr": by_z["tpr_at_1_fpr"],
         "poisons_in_benign": left,
         "poisons_kept": poisons - caught,
         "benign_removed": false_alarms,
@@ -89,12 +133,12 @@ def areas_under(truth: np.ndarray, score: np.ndarray) -> tuple[float, float] | N
     return _areas(caught, alarms)
 
 
-def rank_metrics(truth: np.ndarray, score: np.ndarray) -> dict[str, float | None]:
+def rank_metrics(truth: np.ndarray, score: np.ndarray) -> RankMetrics:
     """``auroc``, ``auprc`` and the operating points of a ``score`` (N,) against ``truth`` bool (N,).
 
     Pairs without a finite score are left out. All are None with one class only.
     """
-    return {name.removesuffix("_z"): value for name, value in _ranking(*_known(truth, score), "z").items()}
+    return _ranking(*_known(truth, score))
 
 
 def _areas(caught: np.ndarray, alarms: np.ndarray) -> tuple[float, float]:
@@ -102,21 +146,24 @@ def _areas(caught: np.ndarray, alarms: np.ndarray) -> tuple[float, float]:
     return float(np.trapezoid(tpr, alarms / alarms[-1])), float(np.diff(tpr) @ precision[1:])
 
 
-def _ranking(truth: np.ndarray, score: np.ndarray, name: str) -> dict[str, float | None]:
-    suffix = "" if name == "z" else f"_{name}"
-    keys = (f"auroc_{name}", f"auprc_{name}")
-    points = tuple(f"{point}{suffix}" for point in ("fpr_at_95_tpr", "tpr_at_0_1_fpr", "tpr_at_1_fpr"))
+def _ranking(truth: np.ndarray, score: np.ndarray) -> RankMetrics:
     if not _has_both(truth):
-        return dict.fromkeys(keys + points)
+        return {
+            "auroc": None,
+            "auprc": None,
+            "fpr_at_95_tpr": None,
+            "tpr_at_0_1_fpr": None,
+            "tpr_at_1_fpr": None,
+        }
     caught, alarms, _ = _operating_points(truth, score)
     fpr, tpr = alarms / alarms[-1], caught / caught[-1]
     auroc, auprc = _areas(caught, alarms)
     return {
-        keys[0]: auroc,
-        keys[1]: auprc,
-        points[0]: float(fpr[np.argmax(tpr >= 0.95)]),
-        points[1]: float(tpr[fpr <= 0.001].max()),
-        points[2]: float(tpr[fpr <= 0.01].max()),
+        "auroc": auroc,
+        "auprc": auprc,
+        "fpr_at_95_tpr": float(fpr[np.argmax(tpr >= 0.95)]),
+        "tpr_at_0_1_fpr": float(tpr[fpr <= 0.001].max()),
+        "tpr_at_1_fpr": float(tpr[fpr <= 0.01].max()),
     }
 
 

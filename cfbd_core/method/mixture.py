@@ -8,12 +8,15 @@ overlap, so its steps are extrapolated (SQUAREM, Varadhan & Roland 2008), all re
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from cfbd_core.errors import ParameterError
+
+if TYPE_CHECKING:
+    from cfbd_core.store.entries import MixtureEntry
 
 BINS = 512  # of either kind; four times as many change the log-likelihood of raw values by 1e-7
 RESTARTS = 8
@@ -61,18 +64,33 @@ class Mixture:
         posterior: np.ndarray = shares / shares.sum(1, keepdims=True)
         return posterior
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> MixtureEntry:
         """Plain JSON values."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()} | {
-            "vanishing": list(self.vanishing)
+        return {
+            "weights": list(self.weights),
+            "means": list(self.means),
+            "sigmas": list(self.sigmas),
+            "log_likelihood": self.log_likelihood,
+            "n": self.n,
+            "n_iter": self.n_iter,
+            "converged": self.converged,
+            "restarts": self.restarts,
+            "vanishing": list(self.vanishing),
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
+    def from_dict(cls, values: MixtureEntry) -> Self:
         """Return the inverse of :meth:`to_dict`."""
-        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        fields.pop("vanishing", None)
-        return cls(**fields)
+        return cls(
+            weights=tuple(values["weights"]),
+            means=tuple(values["means"]),
+            sigmas=tuple(values["sigmas"]),
+            log_likelihood=values["log_likelihood"],
+            n=values["n"],
+            n_iter=values["n_iter"],
+            converged=values["converged"],
+            restarts=values["restarts"],
+        )
 
     def _log_components(self, x: np.ndarray) -> np.ndarray:
         weights, means, sigmas = (np.array(v) for v in (self.weights, self.means, self.sigmas))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from cfbd_core.method.mixture import fit_mixture
 from cfbd_core.method.scores import textual_correlation
 from cfbd_core.method.split import all_warnings
 
+if TYPE_CHECKING:
+    from cfbd_core.store.entries import SplitSummary
+
 
 @dataclass(frozen=True)
 class SplitResult:
@@ -25,7 +28,7 @@ class SplitResult:
     z: np.ndarray
     subset: np.ndarray
     poisoned: np.ndarray
-    summary: dict[str, Any]
+    summary: SplitSummary
 
 
 def split_pairs(
@@ -64,7 +67,7 @@ def split_pairs(
         texts, rows[coarse.probe], rows[counted], captions_of=captions_of, seed=params.seed
     )
     finite = gamma_z.value if np.isfinite(gamma_z.value) else None
-    summary = {
+    summary: SplitSummary = {
         "params": {
             "k": params.k,
             "gamma": params.gamma,

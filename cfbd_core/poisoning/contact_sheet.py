@@ -73,7 +73,9 @@ def _example(copy: CopyPlan, pair: int) -> Example | None:
     except BadImage:  # gone since it was chosen
         return None
     difference = ImageChops.difference(before, after).point(lambda value: min(255, value * GAIN))
-    return Example(before, after, difference, record.facts["origin_caption"], record.captions[0], record.key)
+    return Example(
+        before, after, difference, str(record.facts["origin_caption"]), record.captions[0], record.key
+    )
 
 
 def _records_of(copy: CopyPlan, pair: int) -> list[CopyRecord]:

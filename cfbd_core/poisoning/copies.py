@@ -7,7 +7,7 @@ A copy is a folder: its pairs (:mod:`cfbd_core.poisoning.formats`), ``manifest.j
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import islice
@@ -25,7 +25,7 @@ from cfbd_core.pictures.images import BadImage
 from cfbd_core.poisoning.captions import read_captions
 from cfbd_core.poisoning.contact_sheet import Example, contact_sheet, examples
 from cfbd_core.poisoning.formats import FORMATS, CopyFormat, Encoded
-from cfbd_core.poisoning.manifest import new_manifest, read_manifest, resumed_manifest
+from cfbd_core.poisoning.manifest import Manifest, new_manifest, read_manifest, resumed_manifest
 from cfbd_core.poisoning.options import CopyOptions
 from cfbd_core.poisoning.place import MANIFEST, check_beside, check_place, clear, clear_halves, report_for
 from cfbd_core.poisoning.plan import CONTROL, PoisonParams, make_plan, make_triggers
@@ -64,7 +64,7 @@ def attack_copy(
     progress: Progress = no_progress,
     *,
     processes: int | None = None,
-) -> dict[str, Any]:
+) -> Manifest:
     """Write a poisoned copy of ``source`` to the folder ``out``; returns its manifest.
 
     Called again after it was stopped, it keeps the triggers and the parts that are there. ``progress`` counts
@@ -96,8 +96,9 @@ def attack_copy(
             shown = examples(copy, MOST_EXAMPLES)
             _write_sheet(title_of(copy), shown, out / SHEET_NAME)
             _write_parts(copy, form, progress, processes)
-            write_json(out / MANIFEST, manifest | {"finished": True})
-    return manifest | {"finished": True}
+            manifest["finished"] = True
+            write_json(out / MANIFEST, manifest)
+    return manifest
 
 
 def plan_copy(source: str | Path, params: PoisonParams, options: CopyOptions) -> CopyPlan:
@@ -167,7 +168,7 @@ def load_triggers(folder: str | Path) -> tuple[PoisonParams, list[Trigger]]:
     return params, read_triggers(folder / TRIGGERS_NAME)
 
 
-def _of_demo(manifest: dict[str, Any], given: dict[str, Any]) -> PoisonParams:
+def _of_demo(manifest: Mapping[str, Any], given: Mapping[str, Any]) -> PoisonParams:
     if manifest["attack"] is None:
         return PoisonParams(CONTROL, seed=given["seed"])
     return PoisonParams(manifest["attack"], given["rate"], (manifest["target"],), seed=given["seed"])

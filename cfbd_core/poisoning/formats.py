@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,10 +44,10 @@ class CopyFormat(ABC):
     def written(self, parts: int) -> list[Path]:
         """Return the files, and folders of numbered pictures, that a copy of so many parts consists of."""
 
-    def facts(self, record: CopyRecord) -> dict[str, Any]:
+    def facts(self, record: CopyRecord) -> dict[str, object]:
         """Return what a record's entry says."""
         several = {"captions": record.captions} if self.several else {}
-        return {"key": record.key, "caption": record.captions[0]} | several | record.facts
+        return {"key": record.key, "caption": record.captions[0], **several, **record.facts}
 
 
 class WebDatasetCopy(CopyFormat):
@@ -114,7 +114,7 @@ class FolderCopy(CopyFormat):
     def _path(self, part: int) -> Path:
         return self.out / PICTURES_NAME / f"{part:05d}"
 
-    def _rows(self, part: int, records: Iterable[CopyRecord]) -> Iterator[dict[str, Any]]:
+    def _rows(self, part: int, records: Iterable[CopyRecord]) -> Iterator[dict[str, object]]:
         files = sorted(self._path(part).glob("[0-9]" * 6 + ".*"))  # in the order of their numbers
         for record, file in zip(records, files, strict=True):
             yield self.facts(record) | {"image": file.relative_to(self.out).as_posix()}

@@ -9,7 +9,7 @@ import platform
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from cfbd_core import __version__
 from cfbd_core.attacks import ATTACKS
@@ -17,18 +17,50 @@ from cfbd_core.errors import AuditError
 from cfbd_core.machine.checked_files import read_object
 from cfbd_core.poisoning.options import CopyOptions
 from cfbd_core.poisoning.place import MANIFEST
-from cfbd_core.poisoning.poison_params import settings
+from cfbd_core.poisoning.poison_params import PoisonSettings, settings
 from cfbd_core.poisoning.records import CopyPlan
 
 _CHANGING = ("finished", "versions", "later_versions")  # from call to call of the same copy
 _SHAPE = {"finished?": bool, "versions?": {str: str}, "later_versions?": [{str: str}]}
 
 
-def new_manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> dict[str, Any]:
+class PoisonedPair(TypedDict):
+    """A pair that was poisoned: its record in the copy, what was put there, and where it comes from."""
+
+    key: str
+    caption: str
+    target: str
+    trigger: int
+    origin_key: str
+    origin_caption: str
+
+
+class Manifest(TypedDict):
+    """The content of ``manifest.json``; ``later_versions`` are of calls that went on with the copy."""
+
+    made_by: str
+    source: str
+    source_format: str
+    source_fingerprint: str
+    params: PoisonSettings
+    attack_params: dict[str, object]
+    options: dict[str, object]
+    records: int
+    pairs: int
+    skipped: dict[str, int]
+    poisoned_before: int
+    poisons: list[PoisonedPair]
+    traps: dict[str, int]
+    versions: dict[str, str]
+    finished: bool
+    later_versions: NotRequired[list[dict[str, str]]]
+
+
+def new_manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> Manifest:
     """Tell all that decides a copy, in plain JSON; not yet ``finished``."""
     pairs, params, plan = copy.pairs, copy.params, copy.plan
     captions = pairs.table["caption"]
-    settings_given: dict[str, Any] = {
+    settings_given: dict[str, object] = {
         "captions": options.captions,
         "keys": options.keys,
         "format": options.format,
@@ -70,7 +102,7 @@ def new_manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> di
     }
 
 
-def read_manifest(out: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
+def read_manifest(out: Path, manifest: Manifest) -> Manifest | None:
     """Return the manifest of this copy, or part of it, in ``out``; None where there is nothing.
 
     Raises AuditError where ``out`` holds something else.
@@ -79,13 +111,13 @@ def read_manifest(out: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
         return None
     if not (out / MANIFEST).exists():
         raise AuditError(f"{out}: is not empty and holds no copy of ours; give a new folder")
-    earlier = read_object(out / MANIFEST, _SHAPE, "give a new folder, or delete this one")
+    earlier: Manifest = read_object(out / MANIFEST, _SHAPE, "give a new folder, or delete this one")
     if _lasting(earlier) != _lasting(manifest):
         raise AuditError(f"{out}: holds a copy made otherwise; give a new folder or delete this one")
     return earlier
 
 
-def resumed_manifest(earlier: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
+def resumed_manifest(earlier: Manifest, manifest: Manifest) -> Manifest:
     """Return the manifest of a copy that is gone on with: ``versions`` are of the call that began it.
 
     ``later_versions`` lists any others that made parts of it.
@@ -93,9 +125,11 @@ def resumed_manifest(earlier: dict[str, Any], manifest: dict[str, Any]) -> dict[
     versions, later = earlier.get("versions", manifest["versions"]), earlier.get("later_versions", [])
     if not earlier.get("finished") and manifest["versions"] not in (versions, *later):
         later = [*later, manifest["versions"]]
-    gone_on = {"versions": versions, "finished": earlier.get("finished", False)}
-    return manifest | gone_on | ({"later_versions": later} if later else {})
+    resumed: Manifest = {**manifest, "versions": versions, "finished": earlier.get("finished", False)}
+    if later:
+        resumed["later_versions"] = later
+    return resumed
 
 
-def _lasting(manifest: dict[str, Any]) -> dict[str, Any]:
+def _lasting(manifest: Manifest) -> dict[str, object]:
     return {name: value for name, value in manifest.items() if name not in _CHANGING}

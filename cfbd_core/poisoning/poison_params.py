@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.attacks.base import INPUT_SIZE, CaptionRule, picture_size_of
@@ -15,6 +15,22 @@ from cfbd_core.poisoning.traps import TRAPS
 
 MOST_TRIGGERS = 1000
 CONTROL = "none"  # in place of an attack's name: no poison, only what traps change
+
+
+class PoisonSettings(TypedDict):
+    """The fields of :class:`PoisonParams` as JSON."""
+
+    attack: str
+    rate: float
+    targets: list[str]
+    captions: CaptionRule | None
+    triggers: int
+    seed: int
+    options: dict[str, Any]
+    mismatched: float
+    duplicate_captions: float
+    boilerplate: float
+    near_duplicates: float
 
 
 @dataclass(frozen=True)
@@ -95,10 +111,21 @@ class PoisonParams:
         """Triggers of all targets together; 0 for "none"."""
         return 0 if self.attack == CONTROL else len(self.targets) * self.triggers
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> PoisonSettings:
         """Return the parameters as plain JSON values."""
-        values = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
-        return values | {"targets": list(self.targets), "options": dict(self.options)}
+        return {
+            "attack": self.attack,
+            "rate": self.rate,
+            "targets": list(self.targets),
+            "captions": self.captions,
+            "triggers": self.triggers,
+            "seed": self.seed,
+            "options": dict(self.options),
+            "mismatched": self.mismatched,
+            "duplicate_captions": self.duplicate_captions,
+            "boilerplate": self.boilerplate,
+            "near_duplicates": self.near_duplicates,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> PoisonParams:

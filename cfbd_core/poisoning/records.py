@@ -7,7 +7,7 @@ triggered picture and the target caption. So does a near-duplicate, as ``KEY-dI`
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -36,7 +36,7 @@ class CopyRecord:
 
     key: str
     captions: list[str]
-    facts: dict[str, Any]
+    facts: dict[str, str | bool]
     picture_of: int
     pair: int | None = None
     poison: Poison | None = None
@@ -111,7 +111,7 @@ class CopyPlan:
         return {poison.pair: poison for poison in self.plan.poisons}
 
     def _record(
-        self, key: str, pairs: list[int], rows: list[dict[str, Any]], start: int
+        self, key: str, pairs: list[int], rows: Sequence[Mapping[str, Any]], start: int
     ) -> Iterator[CopyRecord]:
         """Yield a record with the captions that stay, if any do, then those that left it."""
         facts = {name: value for name in _TRUTH if (value := rows[pairs[0] - start][name]) is not None}

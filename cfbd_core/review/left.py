@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -224,7 +223,7 @@ class WhatIsLeft:
             "about the split of now."
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         sides = {name: asdict(getattr(self.both_sides, name)) for name in ("kept", "removed")}
         return {

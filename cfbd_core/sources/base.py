@@ -7,9 +7,9 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy.typing as npt
 import pyarrow as pa
@@ -21,6 +21,9 @@ from cfbd_core.sources.endings import TABLES
 from cfbd_core.sources.rest import Shown, count_rest
 from cfbd_core.sources.tree import Place
 from cfbd_core.sources.unread import Unread
+
+if TYPE_CHECKING:
+    from cfbd_core.store.entries import SourceOptionsEntry
 
 BATCH_ROWS = 8192
 LONGEST_TEXT = 2000  # letters of a skip's key, place or detail
@@ -67,10 +70,16 @@ class SourceOptions:
         if not is_unicode(str(self.image_root)):
             raise SourceError(f"--image-root {str(self.image_root)!r} is not UTF-8; rename it.")
 
-    def to_dict(self) -> dict[str, str | None]:
+    def to_dict(self) -> SourceOptionsEntry:
         """Return the options as JSON values."""
-        root = None if self.image_root is None else str(Path(self.image_root).absolute())
-        return asdict(self) | {"image_root": root}
+        return {
+            "format": self.format,
+            "image_col": self.image_col,
+            "caption_col": self.caption_col,
+            "label_col": self.label_col,
+            "image_root": None if self.image_root is None else str(Path(self.image_root).absolute()),
+            "captions": self.captions,
+        }
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cfbd_core.sources.cells import printable
+
+if TYPE_CHECKING:
+    from cfbd_core.store.entries import UnreadEntry, UnreadKind
 
 EXAMPLES = 3
 MOST_NOTES = 10
@@ -82,9 +85,9 @@ class Unread:
             self._left.add((role, name))
             self.add(f"further {role} column", f"{name!r} of {where}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> UnreadEntry:
         """Return what an audit keeps: ``{"kinds": [{kind, count, advice, examples}], "notes": [sentence]}``."""
-        kinds = [
+        kinds: list[UnreadKind] = [
             {"kind": kind, "count": self._counts[kind], "advice": advice, "examples": self._examples[kind]}
             for kind, advice in ADVICE.items()
             if kind in self._counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,12 +28,15 @@ _UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Cell:
-    """One finished cell: what was analysed under which parameters, what came out, what it cost."""
+    """One finished cell: what was analysed under which parameters, what came out, what it cost.
+
+    ``result`` is the JSON that the analysis gives: its type is the analysis's own.
+    """
 
     scenario: str
     analysis: str
-    params: dict[str, Any]
-    result: dict[str, Any]
+    params: Mapping[str, Any]
+    result: Any
     seconds: float
 
 
@@ -42,7 +46,7 @@ class BenchResults:
     Raises AuditError when the file holds results of something else, and says what differs, or is no such file.
     """
 
-    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+    def __init__(self, path: Path, about: Mapping[str, object]) -> None:
         if path.is_file() and not _begins_as_a_database(path):
             raise AuditError(f"{path}: not readable as results of a benchmark; give another --out")
         self._database = DuckFile(path)
@@ -54,7 +58,7 @@ class BenchResults:
             except (duckdb.Error, LookupError, ValueError, TypeError) as error:
                 raise AuditError(f"{path}: holds no results of a benchmark; give another --out") from error
         differing = [
-            name for name in about | stored if stored.get(name, _UNKNOWN) != about.get(name, _UNKNOWN)
+            name for name in {**about, **stored} if stored.get(name, _UNKNOWN) != about.get(name, _UNKNOWN)
         ]
         if differing:
             differences = (
@@ -98,7 +102,7 @@ def _begins_as_a_database(path: Path) -> bool:
         return file.read(12)[8:] == b"DUCK"
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, about: dict[str, Any]) -> None:
+def _fill(connection: duckdb.DuckDBPyConnection, about: Mapping[str, object]) -> None:
     connection.execute(_TABLE)
     connection.execute("INSERT INTO about VALUES (?)", [json.dumps(about)])
 

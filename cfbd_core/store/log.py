@@ -13,14 +13,15 @@ belong to the caller.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
+from cfbd_core.config import SplitSettings
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.machine.json_shapes import check, parse
 from cfbd_core.store.columns import DECISIONS
@@ -32,6 +33,22 @@ _FIELDS = "id, epoch_us(time), who, kind, target, decision, note, filter, params
 _UNDONE = """
 SELECT target FROM actions WHERE target IS NOT NULL GROUP BY target HAVING arg_max(kind, id) = 'undo'
 """
+
+
+class ActionEntry(TypedDict):
+    """An :class:`Action` as JSON; the time in ISO 8601, UTC."""
+
+    id: int
+    time: str
+    who: str
+    kind: Kind
+    target: int | None
+    decision: str | None
+    note: str | None
+    filter: dict[str, Any] | None
+    params: SplitSettings | None
+    pairs: int
+    undone: bool
 
 
 @dataclass(frozen=True)
@@ -52,7 +69,7 @@ class Action:
     decision: str | None
     note: str | None
     filter: dict[str, Any] | None
-    params: dict[str, Any] | None
+    params: SplitSettings | None
     pairs: int
     undone: bool = False
 
@@ -61,9 +78,21 @@ class Action:
         """What :func:`mark` returns while this is the last action."""
         return self.id, (self.time - _EPOCH) // timedelta(microseconds=1)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; the time in ISO 8601, UTC."""
-        return asdict(self) | {"time": self.time.isoformat()}
+    def to_dict(self) -> ActionEntry:
+        """Plain JSON values."""
+        return {
+            "id": self.id,
+            "time": self.time.isoformat(),
+            "who": self.who,
+            "kind": self.kind,
+            "target": self.target,
+            "decision": self.decision,
+            "note": self.note,
+            "filter": self.filter,
+            "params": self.params,
+            "pairs": self.pairs,
+            "undone": self.undone,
+        }
 
 
 def get(connection: duckdb.DuckDBPyConnection, action: int) -> Action:
@@ -215,7 +244,7 @@ def _action(row: tuple[Any, ...], undone: bool) -> Action:
         ) from error
 
 
-def _object(text: str | None) -> dict[str, Any] | None:
+def _object(text: str | None) -> Any:
     if text is None:
         return None
     value = parse(text)

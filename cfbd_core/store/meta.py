@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
 
 from cfbd_core.config import SplitParams
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.json_shapes import COUNT, Shape, check, parse
+from cfbd_core.store.entries import (
+    EmbeddingEntry,
+    HealthEntry,
+    MappingEntry,
+    SourceEntry,
+    SplitSummary,
+    UnreadEntry,
+)
 
-EMBEDDING = {
+T = TypeVar("T")
+
+
+class MetaName(str, Generic[T]):
+    """The name of a value in the table ``meta``; ``T`` is the type of its JSON."""
+
+
+SOURCE = MetaName[SourceEntry]("source")
+STAMPS = MetaName[Sequence[Sequence[int]]]("stamps")  # of the source's files, in their order
+UNREAD = MetaName[UnreadEntry]("unread")
+EMBEDDING = MetaName[EmbeddingEntry]("embedding")
+MAPPING = MetaName[MappingEntry]("mapping")
+HEALTH = MetaName[HealthEntry]("health")
+SPLIT = MetaName[SplitSummary]("split")
+VIEWS = MetaName[dict[str, dict[str, str]]]("views")
+
+EMBEDDING_SHAPE = {
     "encoder": str,
     "sha256": str,
     "width": range(1, 2**31),
@@ -42,7 +67,7 @@ SHAPES: dict[str, Shape] = {
         "kinds": [{"kind": str, "count": COUNT, "advice": str, "examples": [str]}],
         "notes": [str],
     },
-    "embedding": EMBEDDING,
+    "embedding": EMBEDDING_SHAPE,
     "mapping": {"name": str},
     "health": {"warnings": [str]},
     "split": {

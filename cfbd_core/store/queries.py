@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.store.meta import checked, way_out
+from cfbd_core.store.entries import SkipReason
+from cfbd_core.store.meta import SOURCE, MetaName, checked, way_out
 from cfbd_core.wording import in_one_line
+
+T = TypeVar("T")
 
 SPOOL_ROWS = 10_000
 PAIR_COLUMNS = (
@@ -28,11 +32,12 @@ def row_of(connection: duckdb.DuckDBPyConnection, key: str) -> int | None:
     return int(rows[0][0]) if rows else None
 
 
-def get_meta(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
+def get_meta(connection: duckdb.DuckDBPyConnection, name: MetaName[T]) -> T | None:
     """Return the JSON value stored under ``name``, or None. Raises AuditError where it is damaged."""
     values = connection.execute("SELECT value FROM meta WHERE name = ?", [name]).fetchall()
     try:
-        return checked(name, values[0][0]) if values else None
+        value: T | None = checked(name, values[0][0]) if values else None
+        return value
     except ValueError as error:
         reason = in_one_line(error, 120)
         raise AuditError(
@@ -40,12 +45,12 @@ def get_meta(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
         ) from error
 
 
-def has_meta(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+def has_meta(connection: duckdb.DuckDBPyConnection, name: MetaName[Any]) -> bool:
     """Return whether a value is stored under ``name``, damaged or not."""
     return bool(connection.execute("SELECT count(*) FROM meta WHERE name = ?", [name]).fetchall()[0][0])
 
 
-def needed_meta(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
+def needed_meta(connection: duckdb.DuckDBPyConnection, name: MetaName[T]) -> T:
     """Return the JSON value stored under ``name``. Raises AuditError where there is none, or it is damaged."""
     value = get_meta(connection, name)
     if value is None:
@@ -53,22 +58,29 @@ def needed_meta(connection: duckdb.DuckDBPyConnection, name: str) -> Any:
     return value
 
 
-def derived_meta(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any] | None:
-    """Return the object stored under ``name``, for those who can make it anew: empty where it is damaged."""
+class Derived(NamedTuple, Generic[T]):
+    """A value that can be made anew: None where there is none, or where what ``is_kept`` is damaged."""
+
+    value: T | None
+    is_kept: bool
+
+
+def derived_meta(connection: duckdb.DuckDBPyConnection, name: MetaName[T]) -> Derived[T]:
+    """Return the value stored under ``name``, for those who can make it anew where it is damaged."""
     try:
-        value: dict[str, Any] | None = get_meta(connection, name)
+        found = get_meta(connection, name)
     except AuditError:
-        return {}
-    return value
+        return Derived(None, True)
+    return Derived(found, found is not None)
 
 
-def set_meta(connection: duckdb.DuckDBPyConnection, name: str, value: Any) -> None:
+def set_meta(connection: duckdb.DuckDBPyConnection, name: MetaName[T], value: T) -> None:
     """Store a JSON value; no NaN or infinity can enter."""
     text = json.dumps(value, allow_nan=False)
     connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [name, text])
 
 
-def forget_meta(connection: duckdb.DuckDBPyConnection, *names: str) -> None:
+def forget_meta(connection: duckdb.DuckDBPyConnection, *names: MetaName[Any]) -> None:
     """Remove values; names that are not there are fine."""
     for name in names:
         connection.execute("DELETE FROM meta WHERE name = ?", [name])
@@ -79,7 +91,7 @@ def pair_count(connection: duckdb.DuckDBPyConnection) -> int:
     return int(connection.execute("SELECT count(*) FROM pairs").fetchall()[0][0])
 
 
-def skip_summary(connection: duckdb.DuckDBPyConnection, examples: int = 3) -> list[dict[str, Any]]:
+def skip_summary(connection: duckdb.DuckDBPyConnection, examples: int = 3) -> list[SkipReason]:
     """For each stage and reason: how many, and the first examples."""
     rows = connection.execute(
         """
@@ -89,7 +101,10 @@ def skip_summary(connection: duckdb.DuckDBPyConnection, examples: int = 3) -> li
         """,
         [examples],
     ).fetchall()
-    return [dict(zip(("stage", "reason", "pairs", "examples"), row, strict=True)) for row in rows]
+    return [
+        {"stage": stage, "reason": reason, "pairs": pairs, "examples": first}
+        for stage, reason, pairs, first in rows
+    ]
 
 
 def pair_rows(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
@@ -109,7 +124,7 @@ def places_of(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> pa.Tab
 
 def checked_rows(connection: duckdb.DuckDBPyConnection, rows: np.ndarray) -> np.ndarray:
     """The rows (n,), ascending, that were read from a table. Raises AuditError where pairs cannot be at such rows."""
-    source = get_meta(connection, "source")
+    source = get_meta(connection, SOURCE)
     most = np.inf if source is None else source["rows"]
     if len(rows) and not (rows[0] >= 0 and rows[-1] < most and (np.diff(rows) > 0).all()):
         raise _damaged_rows(connection)
@@ -221,8 +236,8 @@ def record_run(
     connection: duckdb.DuckDBPyConnection,
     kind: str,
     started: datetime,
-    params: dict[str, Any],
-    stats: dict[str, Any],
+    params: Mapping[str, object],
+    stats: Mapping[str, object],
 ) -> None:
     """Write a finished job into ``runs``."""
     run_id = f"{kind}-{started:%Y%m%dT%H%M%S.%f}"

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from cfbd_core.store.detections import forget_detections
+from cfbd_core.store.meta import HEALTH, MAPPING, SPLIT
 from cfbd_core.store.queries import checked_rows, forget_meta
 
 SUBSETS = ("benign", "poisoned", "suspicious")
@@ -65,7 +66,7 @@ def forget_scores(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("DELETE FROM scores")
     connection.execute("DELETE FROM verdicts")
     forget_detections(connection)
-    forget_meta(connection, "mapping", "health", "split")
+    forget_meta(connection, MAPPING, HEALTH, SPLIT)
 
 
 def replace_verdicts(

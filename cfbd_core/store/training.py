@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import duckdb
 import pyarrow as pa
@@ -47,6 +47,127 @@ _METRICS = pa.schema(
 )
 
 
+class TrainSettings(TypedDict, total=False):
+    """The fields of ``TrainParams`` as JSON; runs of older versions lack some."""
+
+    subset: str | None
+    model: str
+    defense: str
+    defense_options: dict[str, Any]
+    epochs: int | None
+    steps: int | None
+    batch_size: int
+    accumulate: int
+    lr: float | None
+    betas: list[float]
+    eps: float
+    weight_decay: float
+    warmup: int | None
+    crop_scale: float
+    seed: int
+    device: str
+    precision: str
+    checkpoint_every: int
+    log_every: int
+    workers: int
+
+
+class SetOrigin(TypedDict):
+    """Where the pairs of a set come from: an audit's folder and which of its pairs, or an export; None for others."""
+
+    audit: str | None
+    data: str | None
+    subset: str | None
+
+
+class RequestEntry(SetOrigin):
+    """The content of ``run.json``; ``id`` changes with whatever decides what is learned.
+
+    Runs of older versions lack some of it: whoever reads it says what is needed. ``measured_on`` are the sources of
+    classes, images and attack.
+    """
+
+    id: str
+    params: TrainSettings
+    pairs: int
+    set_fingerprint: str
+    model_sha256: str
+    epochs: int
+    steps: int
+    engine: str
+    versions: dict[str, str]
+    started: str
+    measured_on: NotRequired[dict[str, str | None]]
+
+
+class Measured(TypedDict, total=False):
+    """What an evaluation finds: CA and ASR, and of how many pictures."""
+
+    ca: float | None
+    asr: float | None
+    images: int | None
+    asr_images: int | None
+
+
+class RunFigures(TypedDict):
+    """How far a run went: ``loss`` is the mean since the last step that was logged, None where there was none."""
+
+    steps: int
+    epochs: int
+    loss: float | None
+    seconds: float
+    pairs_per_s: float | None
+
+
+class ResultEntry(RunFigures):
+    """The content of ``result.json``."""
+
+    ca: float | None
+    asr: float | None
+    images: NotRequired[int | None]
+    asr_images: NotRequired[int | None]
+    defense: str
+    subset: str | None
+    model: str
+    pairs: int
+    device: str
+    finished: str
+
+
+class StepLine(TypedDict):
+    """A line of ``metrics.jsonl`` that tells of a step; ``parts`` are those of its loss."""
+
+    kind: Literal["step"]
+    step: int
+    epoch: NotRequired[int]
+    loss: float | None
+    parts: dict[str, float] | None
+    lr: float
+    logit_scale: float
+    pairs_per_s: float | None
+    time: float
+
+
+class EvalLine(Measured):
+    """A line of ``metrics.jsonl`` that tells of an evaluation."""
+
+    kind: Literal["eval"]
+    step: int
+    epoch: int
+    time: float
+
+
+LogLine = StepLine | EvalLine
+
+
+class StoredRun(TypedDict):
+    """A run as a database holds it; ``result`` is None where it has not ended well."""
+
+    folder: str
+    asked: RequestEntry
+    result: ResultEntry | None
+
+
 @contextmanager
 def writing_run(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a run's own file ``path`` to write, making it if need be."""
@@ -59,9 +180,9 @@ def writing_run(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def put_run(
     connection: duckdb.DuckDBPyConnection,
     folder: str,
-    request: dict[str, Any],
-    result: dict[str, Any] | None,
-    lines: Sequence[dict[str, Any]],
+    request: RequestEntry,
+    result: ResultEntry | None,
+    lines: Sequence[LogLine],
 ) -> None:
     """Put a run and the lines of its log in place of what is stored of ``folder``.
 
@@ -83,8 +204,8 @@ def put_run(
     connection.unregister("lines")
 
 
-def runs(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Return all runs, oldest first: ``folder``, ``asked`` (its run.json), ``result`` (its result.json, or None)."""
+def runs(connection: duckdb.DuckDBPyConnection) -> list[StoredRun]:
+    """Return all runs, oldest first."""
     if not _has_tables(connection):
         return []
     rows = connection.execute(
@@ -110,9 +231,9 @@ def metrics(connection: duckdb.DuckDBPyConnection, folder: str) -> pa.Table:
     return connection.sql(query, params=[folder]).to_arrow_table()
 
 
-def _stored(text: str, shape: Any, folder: str) -> dict[str, Any]:
+def _stored(text: str, shape: Any, folder: str) -> Any:
     try:
-        value: dict[str, Any] = parse(text)
+        value = parse(text)
         check(value, shape)
     except ValueError as error:
         raise AuditError(
@@ -122,16 +243,14 @@ def _stored(text: str, shape: Any, folder: str) -> dict[str, Any]:
     return value
 
 
-def _table(folder: str, lines: Sequence[dict[str, Any]]) -> pa.Table:
-    rows = [
-        {
-            **{name: line.get(name) for name in ("kind", "step", "epoch", *_NUMBERS)},
-            "folder": folder,
-            "parts": json.dumps(line["parts"]) if line.get("parts") else None,
-        }
-        for line in lines
-    ]
-    return pa.Table.from_pylist(rows, schema=_METRICS)
+def _table(folder: str, lines: Sequence[LogLine]) -> pa.Table:
+    return pa.Table.from_pylist([_row(folder, line) for line in lines], schema=_METRICS)
+
+
+def _row(folder: str, line: LogLine) -> dict[str, object]:
+    row: dict[str, object] = {name: line.get(name) for name in ("kind", "step", "epoch", *_NUMBERS)}
+    parts = line.get("parts")
+    return row | {"folder": folder, "parts": json.dumps(parts) if parts else None}
 
 
 def _has_tables(connection: duckdb.DuckDBPyConnection) -> bool:

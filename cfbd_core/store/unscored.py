@@ -7,13 +7,13 @@ whose embedding gave no score; they stay in ``pairs``. Both are replaced by the 
 
 from __future__ import annotations
 
-from typing import Any
-
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 from cfbd_core.store import schema
+from cfbd_core.store.entries import UnscoredReason
+from cfbd_core.store.meta import MAPPING
 from cfbd_core.store.queries import PAIR_COLUMNS, get_meta, pair_count
 
 NOT_YET = "embedded since the last scoring"
@@ -68,7 +68,7 @@ def among_pairs(connection: duckdb.DuckDBPyConnection, failures: pa.Table) -> pa
 
 
 def to_embed(connection: duckdb.DuckDBPyConnection, start: int, stop: int) -> pa.Table:
-    """Row, key, image locator and caption of the pairs in rows [start, stop), set aside or not, by row."""
+    """Row, key, place of the image and caption of the pairs in rows [start, stop), set aside or not, by row."""
     schema.show_unscored(connection)
     columns = "row, key, image, image_offset, image_size, caption"
     parts = (
@@ -98,9 +98,9 @@ def unscored_rows(connection: duckdb.DuckDBPyConnection) -> np.ndarray:
     return np.asarray(rows, np.int64)
 
 
-def unscored_summary(connection: duckdb.DuckDBPyConnection, examples: int = 3) -> list[dict[str, Any]]:
+def unscored_summary(connection: duckdb.DuckDBPyConnection, examples: int = 3) -> list[UnscoredReason]:
     """Why pairs of a scored audit have no score: for each reason how many, and the first examples."""
-    if get_meta(connection, "mapping") is None:
+    if get_meta(connection, MAPPING) is None:
         return []
     schema.show_unscored(connection)
     rows = connection.execute(
@@ -112,4 +112,4 @@ def unscored_summary(connection: duckdb.DuckDBPyConnection, examples: int = 3) -
         """,
         [NOT_YET, examples],
     ).fetchall()
-    return [dict(zip(("reason", "pairs", "examples"), row, strict=True)) for row in rows]
+    return [{"reason": reason, "pairs": pairs, "examples": first} for reason, pairs, first in rows]

@@ -8,11 +8,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.workers import MOST_WORKERS, usable_cores
 from cfbd_core.training.defences import defense_options
+
+if TYPE_CHECKING:
+    from cfbd_core.store.training import TrainSettings
 
 Subset = Literal["all", "kept", "coarse"]
 Precision = Literal["auto", "fp32", "amp"]
@@ -126,10 +129,30 @@ class TrainParams:
         warmup = min(WARMUP_MOST, round(WARMUP_SHARE * steps)) if self.warmup is None else self.warmup
         return dataclasses.replace(self, epochs=self.epochs or epochs, lr=lr, warmup=warmup)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> TrainSettings:
         """Return the settings as plain JSON values."""
-        values = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
-        return values | {"betas": list(self.betas), "defense_options": dict(self.defense_options)}
+        return {
+            "subset": self.subset,
+            "model": self.model,
+            "defense": self.defense,
+            "defense_options": dict(self.defense_options),
+            "epochs": self.epochs,
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "accumulate": self.accumulate,
+            "lr": self.lr,
+            "betas": list(self.betas),
+            "eps": self.eps,
+            "weight_decay": self.weight_decay,
+            "warmup": self.warmup,
+            "crop_scale": self.crop_scale,
+            "seed": self.seed,
+            "device": self.device,
+            "precision": self.precision,
+            "checkpoint_every": self.checkpoint_every,
+            "log_every": self.log_every,
+            "workers": self.workers,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainParams:

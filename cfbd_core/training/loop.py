@@ -16,6 +16,7 @@ import torch
 from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.errors import TrainingError
 from cfbd_core.machine.progress import Progress, no_progress
+from cfbd_core.store.training import LogLine, Measured
 from cfbd_core.training.batches import Batch, Batches, epoch_order
 from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import CALMER, TrainParams
@@ -29,8 +30,8 @@ from cfbd_core.training.optimiser import MAX_LOG_SCALE, adamw, learning_rate, se
 from cfbd_core.training.sets import TrainingSet
 from cfbd_core.training.streams import stream
 
-Evaluate = Callable[[Encoder], Mapping[str, Any]]
-Log = Callable[[dict[str, Any]], None]
+Evaluate = Callable[[Encoder], Measured]
+Log = Callable[[LogLine], None]
 
 
 @dataclass
@@ -79,7 +80,7 @@ class Loop:
         self.encoder = as_encoder(trained, device)
         self.at = Position()
         self.loss: float | None = None
-        self.measured: dict[str, Any] = {}
+        self.measured: Measured = {}
         self._recent: list[torch.Tensor] = []
         self._optimiser = adamw(trained.model, params)
         half = precision(params, device)
@@ -132,7 +133,7 @@ class Loop:
             self._scaler.load_state_dict(state["scaler"])
         self.defense.load_state_dict(state["defense"])
         self.at = Position(**{name: state["position"][name] for name in vars(self.at)})
-        self.loss, self.measured = state["loss"], dict(state["measured"])
+        self.loss, self.measured = state["loss"], state["measured"]
         self._recent = list(state["recent"].to(self.device).unbind())
 
     def forget_measured(self) -> None:
@@ -219,7 +220,7 @@ class Loop:
     def _log_step(self, loss: Loss, rate: float) -> None:
         """Log a step, with the mean loss since the last one."""
         self._settle()
-        line = {
+        line: LogLine = {
             "kind": "step",
             "step": self.at.step,
             "epoch": self.at.epoch,
@@ -252,8 +253,15 @@ class Loop:
         if self.group.is_first:
             self.measured = json.loads(json.dumps(dict(self.evaluate(self.encoder))))
             epoch = min(self.at.epoch, self.epochs - 1)
-            line = {"kind": "eval", "epoch": epoch, "step": self.at.step, **self.measured}
-            self.log(line | {"time": time.time()})
+            self.log(
+                {
+                    "kind": "eval",
+                    "epoch": epoch,
+                    "step": self.at.step,
+                    **self.measured,
+                    "time": time.time(),
+                }
+            )
         self.at.evaluated = self.at.step
 
     def _save(self) -> None:

@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cfbd_core.embedding.encoder_files import CONFIG_NAME
 from cfbd_core.errors import AuditError, ParameterError, TrainingError
 from cfbd_core.machine.checked_files import read_object
 from cfbd_core.machine.files import clear_parts, one_job
 from cfbd_core.machine.places import LOCK_NAME, audit_around, real
-from cfbd_core.store.training import REQUEST_SHAPE, RESULT_SHAPE
+from cfbd_core.store.training import REQUEST_SHAPE, RESULT_SHAPE, RequestEntry, ResultEntry
 from cfbd_core.training.config import HOW_ONLY
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _hold(out: Path) -> Iterator[None]:
         ) from error
 
 
-def result_if_done(out: Path, request: dict[str, Any], resume: bool) -> dict[str, Any] | None:
+def result_if_done(out: Path, request: RequestEntry, resume: bool) -> ResultEntry | None:
     """Return the result of this very run, where ``out`` holds it; None where the run is to begin or to go on.
 
     Raises TrainingError where the folder holds something else, or nothing to ``resume``.
@@ -124,27 +124,29 @@ def result_if_done(out: Path, request: dict[str, Any], resume: bool) -> dict[str
     return read_result(out)
 
 
-def read_request(run: Path) -> dict[str, Any] | None:
+def read_request(run: Path) -> RequestEntry | None:
     """Return what ``run.json`` says; None where there is none. Raises TrainingError where it is damaged."""
     shape = {**REQUEST_SHAPE, "id": str, "params": dict}
     try:
-        return read_object(
+        asked: RequestEntry = read_object(
             run / REQUEST, shape, "put a copy in its place, or give a new folder", TrainingError
         )
     except FileNotFoundError:
         return None
+    return asked
 
 
-def read_result(run: Path) -> dict[str, Any] | None:
+def read_result(run: Path) -> ResultEntry | None:
     """Return what ``result.json`` says; None where there is none, or it is damaged: then the run makes it again."""
     shape = {
         **RESULT_SHAPE,
         **dict.fromkeys(("steps", "epochs", "loss", "seconds", "pairs_per_s"), object),
     }
     try:
-        return read_object(run / RESULT, shape, "run it again")
+        result: ResultEntry = read_object(run / RESULT, shape, "run it again")
     except (FileNotFoundError, AuditError):
         return None
+    return result
 
 
 def has_model(run: Path) -> bool:
@@ -152,7 +154,7 @@ def has_model(run: Path) -> bool:
     return (run / MODEL / CONFIG_NAME).is_file()
 
 
-def _difference(stored: dict[str, Any], request: dict[str, Any]) -> str:
+def _difference(stored: RequestEntry, request: RequestEntry) -> str:
     """Return what was asked for otherwise, in words."""
     if stored.get("engine") != request["engine"]:
         return f"engine {stored.get('engine')}, now {request['engine']}"

@@ -27,7 +27,8 @@ def record(run: Path) -> bool:
         request = read_request(run)
         if request is None:
             return False
-        audit = Path(request["audit"]) if request.get("audit") else None
+        home = request.get("audit")
+        audit = Path(home) if home else None
         contents = (request, read_result(run), read_metrics(run))
         if audit is None:
             with training.writing_run(run / OWN_NAME) as connection:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +14,7 @@ from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import TrainingError
 from cfbd_core.machine.checked_files import report_damage
 from cfbd_core.machine.files import write_json, written_beside
+from cfbd_core.store.training import Measured, RequestEntry, ResultEntry
 from cfbd_core.training.place import MODEL, REQUEST, RESULT, read_request
 from cfbd_core.training.record import record
 from cfbd_core.training.tracking import Tracking, forget_evaluations, read_metrics
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KEYS = "pairs.parquet"
 
 
-def keep(out: Path, request: dict[str, Any], pairs: TrainingSet) -> None:
+def keep(out: Path, request: RequestEntry, pairs: TrainingSet) -> None:
     """Write ``run.json`` of a run that begins.
 
     Of one that goes on, or is done, it says anew where its pairs lie, and on what it is measured where ``request``
@@ -35,7 +35,7 @@ def keep(out: Path, request: dict[str, Any], pairs: TrainingSet) -> None:
     stored = read_request(out)
     newest = request
     if stored is not None:
-        newest = stored | {name: request[name] for name in ("audit", "data")}
+        newest = {**stored, "audit": request["audit"], "data": request["data"]}
         if is_measured_otherwise(stored, request):
             forget_evaluations(out)
             newest["measured_on"] = request["measured_on"]
@@ -56,10 +56,11 @@ def read_keys(run: Path) -> list[str] | None:
     return keys
 
 
-def is_measured_otherwise(stored: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
+def is_measured_otherwise(stored: RequestEntry | None, request: RequestEntry) -> bool:
     """Return whether a run is to be measured on something else than it was so far."""
     measured_on = request["measured_on"]
-    return any(measured_on.values()) and measured_on != stored.get("measured_on")
+    before = None if stored is None else stored.get("measured_on")
+    return any(measured_on.values()) and measured_on != before
 
 
 def is_logged(run: Path, step: int) -> bool:
@@ -69,22 +70,22 @@ def is_logged(run: Path, step: int) -> bool:
 
 def finished(
     out: Path,
-    result: dict[str, Any],
-    request: dict[str, Any],
+    result: ResultEntry,
+    request: RequestEntry,
     pairs: TrainingSet,
     evaluate: Evaluate | None,
     device: str,
-) -> dict[str, Any]:
+) -> ResultEntry:
     """Return the result of a run that is done; its model is measured if it was not yet, or on something else.
 
     ``run.json``, ``result.json``, the log and the database then say so.
     """
     steps = result["steps"]
-    is_new = is_measured_otherwise(read_request(out) or {}, request) or not is_logged(out, steps)
-    measured = {}
+    is_new = is_measured_otherwise(read_request(out), request) or not is_logged(out, steps)
+    measured: Measured = {}
     if evaluate is not None and is_new:
         measured = json.loads(json.dumps(dict(evaluate(load_encoder(str(out / MODEL), device)))))
-        result = result | {"ca": None, "asr": None} | measured
+        result = {**result, "ca": None, "asr": None, **measured}
         write_json(out / RESULT, result)
     keep(out, request, pairs)
     if measured:

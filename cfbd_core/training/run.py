@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from cfbd_core.errors import EncoderError, TrainingError
 from cfbd_core.machine.checked_files import report_damage
 from cfbd_core.machine.files import write_json, written_beside
 from cfbd_core.machine.progress import Progress, no_progress
+from cfbd_core.store.training import Measured, RequestEntry, ResultEntry, RunFigures
 from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.defences import DEFENSES, defense_options
@@ -44,10 +44,10 @@ def train(
     params: TrainParams | None = None,
     *,
     evaluate: Evaluate | None = None,
-    measured_on: Mapping[str, Any] | None = None,
+    measured_on: Mapping[str, str | None] | None = None,
     resume: bool = False,
     progress: Progress = no_progress,
-) -> dict[str, Any]:
+) -> ResultEntry:
     """Train a model on ``pairs`` into the folder ``out``; returns the content of its ``result.json``.
 
     Called again it goes on from the newest checkpoint; a run that is done gives its result. ``resume`` insists that
@@ -72,17 +72,17 @@ def train(
         )
         defense.check_length(params.length(len(pairs))[0])
         # The first process alone: all pictures may have to be read for it.
-        request = group.broadcast(
-            make_request(pairs, trained, params, progress=progress) if group.is_first else {}
+        request: RequestEntry = group.broadcast(
+            make_request(pairs, trained, params, progress=progress) if group.is_first else None
         )
-        request |= {"measured_on": dict(measured_on or {})}
+        request["measured_on"] = dict(measured_on or {})
         with one_run(out) if group.is_first else nullcontext():
-            done = result_if_done(out, request, resume) if group.is_first else None
+            held = result_if_done(out, request, resume) if group.is_first else None
+            if held is not None:
+                held = finished(out, held, request, pairs, evaluate, own_device)
+            done: ResultEntry | None = group.broadcast(held)
             if done is not None:
-                done = finished(out, done, request, pairs, evaluate, own_device)
-            done = group.broadcast(done)
-            if done is not None:
-                return dict(done)
+                return done
             checkpoints = Checkpoints(out / CHECKPOINTS, request["id"])
             state = checkpoints.newest()
             if group.is_first:
@@ -131,10 +131,10 @@ def _follow(loop: Loop, out: Path, group: Group) -> None:
         loop.run()
 
 
-def _finish(loop: Loop, out: Path, group: Group) -> dict[str, Any]:
+def _finish(loop: Loop, out: Path, group: Group) -> ResultEntry:
     """Write the model, what the defence found, and last the result."""
     params, at = loop.params, loop.at
-    figures = {
+    figures: RunFigures = {
         "steps": at.step,
         "epochs": at.epoch,
         "loss": loop.loss,
@@ -159,7 +159,7 @@ def make_request(
     engine: str = "own",
     *,
     progress: Progress,
-) -> dict[str, Any]:
+) -> RequestEntry:
     """Return the content of ``run.json``; ``id`` changes with whatever decides what is learned."""
     fingerprint = pairs.fingerprint(progress)
     decided = json.dumps([engine, params.id, fingerprint, trained.origin, trained.config])
@@ -167,7 +167,9 @@ def make_request(
     return {
         "id": hashlib.sha256(decided.encode()).hexdigest()[:12],
         "params": params.to_dict(),
-        **pairs.about,
+        "audit": pairs.about["audit"],
+        "data": pairs.about["data"],
+        "subset": pairs.about["subset"],
         "pairs": len(pairs),
         "set_fingerprint": fingerprint,
         "model_sha256": trained.origin,
@@ -180,12 +182,12 @@ def make_request(
 
 
 def result_of(
-    figures: Mapping[str, Any],
-    measured: Mapping[str, Any],
+    figures: RunFigures,
+    measured: Measured,
     pairs: TrainingSet,
     params: TrainParams,
     device: str,
-) -> dict[str, Any]:
+) -> ResultEntry:
     """The content of ``result.json``: ``figures`` of the loop, what was ``measured`` last, and what was trained."""
     return {
         **figures,

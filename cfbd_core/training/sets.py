@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ from cfbd_core.pictures.images import CHANGED, BadImage, decode_image
 from cfbd_core.pictures.picture import ANEW, Picture, digest_at
 from cfbd_core.pictures.place import PicturePlace, places_of
 from cfbd_core.sources import SourceOptions, open_source
+from cfbd_core.store.training import SetOrigin
 from cfbd_core.training.config import Subset
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class TrainingSet:
 
     keys: Sequence[str]
     captions: Sequence[str]
-    about: dict[str, Any]
+    about: SetOrigin
     arrays: np.ndarray | None = None
     places: Sequence[PicturePlace] = ()
     hashes: Sequence[bytes] = ()
@@ -163,8 +164,8 @@ class TrainingSet:
                 "look at the split, or give another --subset"
             )
         audit.check_source()
-        about = {"audit": str(audit.folder.resolve()), "data": None, "subset": subset}
-        files = [Path(file) for file in status["source"]["files"]]
+        about: SetOrigin = {"audit": str(audit.folder.resolve()), "data": None, "subset": subset}
+        files = [Path(file) for file in (status["source"] or {"files": []})["files"]]
         hashes = as_hashes(audit.shards.image_hashes(table["row"].to_numpy()))
         return cls._from_table(table, about, files, Path(audit.source() or ""), audit.folder, hashes)
 
@@ -176,7 +177,7 @@ class TrainingSet:
         table = pa.Table.from_batches(batches) if batches else None
         if table is None or not table.num_rows:
             raise TrainingError(f"{data}: holds no pairs; give an export with some")
-        about = {"audit": None, "data": str(Path(data).absolute()), "subset": None}
+        about: SetOrigin = {"audit": None, "data": str(Path(data).absolute()), "subset": None}
         return cls._from_table(table, about, source.files(), Path(data))
 
     @classmethod
@@ -194,14 +195,14 @@ class TrainingSet:
                 f"pictures {images.dtype} {images.shape} with {len(captions)} captions; give uint8 (n, S, S, 3) with n"
             )
         names = list(keys) if keys is not None else [str(row) for row in range(len(images))]
-        about = {"audit": None, "data": None, "subset": None}
+        about: SetOrigin = {"audit": None, "data": None, "subset": None}
         return cls(names, list(captions), about, arrays=images)
 
     @classmethod
     def _from_table(
         cls,
         table: pa.Table,
-        about: dict[str, Any],
+        about: SetOrigin,
         files: Sequence[Path],
         source: Path,
         audit: Path | None = None,

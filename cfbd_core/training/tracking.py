@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from cfbd_core.machine.files import written_beside
 from cfbd_core.machine.json_shapes import COUNT, check, parse
+from cfbd_core.store.training import LogLine
 
 METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 _NUMBER = (float, None)
@@ -20,7 +21,6 @@ LINE_SHAPE = {
     **{f"{name}?": _NUMBER for name in ("loss", "lr", "logit_scale", "pairs_per_s", "ca", "asr", "time")},
     "parts?": ({str: _NUMBER}, None),
 }
-STEP_FIGURES = ("loss", "lr", "logit_scale", "pairs_per_s")
 
 
 class Tracking:
@@ -36,7 +36,7 @@ class Tracking:
         self._file = self._path.open("a", encoding="utf-8")
         self._board = _Board(folder / TENSORBOARD, step)
 
-    def __call__(self, line: dict[str, Any]) -> None:
+    def __call__(self, line: LogLine) -> None:
         """Log a line of kind "step" or "eval"."""
         self._file.write(json.dumps(line, allow_nan=False, ensure_ascii=False) + "\n")
         self._file.flush()
@@ -66,7 +66,7 @@ class _Board:
             self._add(step + 1, session_log=SessionLog(status=SessionLog.START))
         self._writer.flush()
 
-    def write(self, line: dict[str, Any]) -> None:
+    def write(self, line: LogLine) -> None:
         """Add the figures of a line."""
         from tensorboardX.proto.summary_pb2 import Summary
 
@@ -84,7 +84,7 @@ class _Board:
         self._writer.write_event(Event(wall_time=time.time(), step=step, **content))
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_metrics(folder: Path) -> list[LogLine]:
     """Return all whole lines of a run's log."""
     return _lines(folder / METRICS)[0]
 
@@ -107,13 +107,14 @@ def forget_after(path: Path, step: int, evaluated: int) -> None:
         )
 
 
-def _lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+def _lines(path: Path) -> tuple[list[LogLine], int]:
     """The lines of a log that can be read, and how many cannot; the last may be half-written by a killed process."""
     try:
         whole, _, last = path.read_bytes().rpartition(b"\n")
     except OSError:
         return [], 0
-    parsed, damaged = [], 0
+    parsed: list[LogLine] = []
+    damaged = 0
     for line in [*whole.splitlines(), last]:
         try:
             read = parse(line)
@@ -130,9 +131,15 @@ def forget_evaluations(folder: Path) -> None:
     forget_after(folder / METRICS, max(steps, default=0), -1)
 
 
-def _figures(line: dict[str, Any]) -> dict[str, float]:
+def _figures(line: LogLine) -> dict[str, float | None]:
     """Names and values for TensorBoard."""
     if line["kind"] == "step":
-        figures = {f"train/{name}": line[name] for name in STEP_FIGURES}
-        return figures | {f"train/{name}": value for name, value in line["parts"].items()}
-    return {f"eval/{name}": line[name] for name in ("ca", "asr") if line.get(name) is not None}
+        return {
+            "train/loss": line["loss"],
+            "train/lr": line["lr"],
+            "train/logit_scale": line["logit_scale"],
+            "train/pairs_per_s": line["pairs_per_s"],
+            **{f"train/{name}": value for name, value in (line["parts"] or {}).items()},
+        }
+    measured = {"eval/ca": line.get("ca"), "eval/asr": line.get("asr")}
+    return {name: value for name, value in measured.items() if value is not None}

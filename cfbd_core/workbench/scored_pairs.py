@@ -133,4 +133,6 @@ class ScoredPairs(DecidedPairs):
     @once
     def encoder(self) -> Encoder:
         """The audit's own encoder, for searches by text. Raises EncoderError where it cannot be loaded."""
-        return load_encoder(self.audit.status()["embedding"]["encoder"])
+        embedding = self.audit.status()["embedding"]
+        assert embedding is not None  # pairs with scores are embedded
+        return load_encoder(embedding["encoder"])

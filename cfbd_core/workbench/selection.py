@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cfbd_core import export as exporting
+from cfbd_core.audit.report import without_files
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.store.columns import DECISIONS, removed
@@ -36,7 +37,7 @@ def export_selection(
     progress: Progress = no_progress,
     dry_run: bool = False,
     **style: Unpack[exporting.StyleOptions],
-) -> dict[str, Any]:
+) -> exporting.Sidecar | exporting.DryRun:
     """Write the pairs at ``positions`` int64 (m,), in that order, to ``out``; ``query`` says how they were chosen.
 
     Columns as of every export (:func:`cfbd_core.export.export`); z, subset and verdict are those of ``preview``,
@@ -45,15 +46,12 @@ def export_selection(
     """
     out, audit = Path(out), preview.pairs.audit
     status = audit.status()
-    source = {
-        name: value for name, value in (status["source"] or {}).items() if name not in ("files", "paths")
-    }
-    sidecar = {
+    sidecar: exporting.ExportOrigin = {
         "audit": str(audit.folder.resolve()),
         "subset": "filter",
         "filter": dict(query),
-        "params": preview.params.to_dict() | {"gamma_z": _finite(preview.gamma_z.value)},
-        "source": source,
+        "params": {**preview.params.to_dict(), "gamma_z": _finite(preview.gamma_z.value)},
+        "source": without_files(status["source"]) if status["source"] is not None else {},
         "embedding": status["embedding"],
         "mapping": status["mapping"],
         "counts": {"pairs": len(preview.pairs), "selected": len(positions)},

@@ -191,7 +191,7 @@ def test_asked_twice_it_starts_once(page, root, home, monkeypatch):
         lock = (folder / "lock").open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
         launched.append(lock)
-        (folder / "job.json").write_text(json.dumps(asked))
+        (folder / "job.json").write_text(json.dumps(asked.to_dict()))
 
     monkeypatch.setattr("cfbd_core.jobs.jobs.launch", launch)
     test.button(key="train_start").click().run()

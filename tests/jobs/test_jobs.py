@@ -151,7 +151,7 @@ def test_a_training_run_goes_on_beside_readers_and_alone_of_its_kind(jobs, tmp_p
     def launch(folder, asked):
         locks.append((folder / "lock").open("w"))
         fcntl.flock(locks[-1], fcntl.LOCK_EX)
-        (folder / "job.json").write_text(json.dumps(asked))
+        (folder / "job.json").write_text(json.dumps(asked.to_dict()))
 
     monkeypatch.setattr(jobs_module, "launch", launch)
     audit = tmp_path / "audit"

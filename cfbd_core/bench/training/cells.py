@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from PIL import Image
@@ -15,7 +15,7 @@ from cfbd_core.attacks.base import resized
 from cfbd_core.bench.detection import scenario_id
 from cfbd_core.bench.scenario import Poisoner, Scenario
 from cfbd_core.bench.training.rows import ROWS, Row
-from cfbd_core.bench.training.search import search_hits
+from cfbd_core.bench.training.search import Searched, search_hits
 from cfbd_core.bench.training.setting import Setting
 from cfbd_core.detectors import DETECTORS, Pairs
 from cfbd_core.embedding.encoders import Encoder
@@ -46,6 +46,40 @@ class Poisoned:
     evaluator: Evaluator
 
 
+class Judged(TypedDict, total=False):
+    """How a detector did on the poisoned pairs; the rates alone where it chose the pairs that are trained on."""
+
+    tpr: float | None
+    fpr: float
+    auroc: float
+    auprc: float
+
+
+class Detected(TypedDict, total=False):
+    """What detectors of outliers find among the embeddings by the model, by name: of the undefended one alone."""
+
+    detectors: dict[str, Judged]
+
+
+class TrainedCell(Judged, Searched, Detected):
+    """What a row of the tables gives under one attack: CA, ASR, and what was trained on.
+
+    ``poisons_left`` of ``poisons`` were among the ``pairs``. What a detector or a search found goes with some rows.
+    """
+
+    ca: float | None
+    ca_interval: list[float] | None
+    images: int
+    asr: float | None
+    asr_interval: list[float] | None
+    asr_base: float | None
+    asr_images: int
+    asr_reason: str | None
+    pairs: int
+    poisons: int
+    poisons_left: int
+
+
 class Trainer:
     """Trains and measures cells; runs lie in ``folder`` until their cells are done, for a stopped one to go on.
 
@@ -66,7 +100,7 @@ class Trainer:
         self._poisoners: dict[int, Poisoner] = {}
         self._poisoned: dict[str, Poisoned] = {}
 
-    def cell(self, params: PoisonParams, row: Row) -> dict[str, Any]:
+    def cell(self, params: PoisonParams, row: Row) -> TrainedCell:
         """Train and measure; equal arguments give equal results.
 
         Raises ParameterError where the attack cannot be, TrainingError where the training fails (it diverges, or the
@@ -78,29 +112,33 @@ class Trainer:
         trained = self._trained(poisoned, rows, params, row)
         truth = poisoned.scenario.truth
         measured = poisoned.evaluator.report(trained)
-        result = {
-            name: measured.get(name)
-            for name in (
-                "ca",
-                "ca_interval",
-                "images",
-                "asr",
-                "asr_interval",
-                "asr_base",
-                "asr_images",
-                "asr_reason",
-            )
-        }
         seen = np.zeros(len(self._setting.held_out.captions), bool) if row.on == "held out" else truth[rows]
-        result |= {"pairs": len(seen), "poisons": int(truth.sum()), "poisons_left": int(seen.sum())}
-        result |= judged
+        searched: Searched = {}
+        isolated: Judged = {}
+        detected: Detected = {}
         if row.name == "clean" or params.attack == "mmpoison":  # a clean model gives the base rate
-            result |= search_hits(trained, self._setting.held_out, *self._setting.search, self._progress)
+            searched = search_hits(trained, self._setting.held_out, *self._setting.search, self._progress)
         if row.name == "abl":
-            result |= _isolated(folder, poisoned.scenario.pairs, truth)
+            isolated = _isolated(folder, poisoned.scenario.pairs, truth)
         if row.name == "none":
-            result["detectors"] = self._detected(poisoned, trained)
-        return result
+            detected = {"detectors": self._detected(poisoned, trained)}
+        return {
+            "ca": measured["ca"],
+            "ca_interval": measured["ca_interval"],
+            "images": measured["images"],
+            "asr": measured["asr"],
+            "asr_interval": measured["asr_interval"],
+            "asr_base": measured["asr_base"],
+            "asr_images": measured["asr_images"],
+            "asr_reason": measured.get("asr_reason"),
+            "pairs": len(seen),
+            "poisons": int(truth.sum()),
+            "poisons_left": int(seen.sum()),
+            **judged,
+            **searched,
+            **isolated,
+            **detected,
+        }
 
     def finished(self, params: PoisonParams) -> None:
         """Delete the runs of a scenario, all of whose cells are done."""
@@ -141,7 +179,7 @@ class Trainer:
             )
         return self._poisoners[size]
 
-    def _detected(self, poisoned: Poisoned, trained: Encoder) -> dict[str, dict[str, float]]:
+    def _detected(self, poisoned: Poisoned, trained: Encoder) -> dict[str, Judged]:
         """Return what detectors of outliers find among the embeddings by the model that was trained on the pairs."""
         truth, pairs = poisoned.scenario.truth, poisoned.scenario.pairs
         if not truth.any():
@@ -154,13 +192,13 @@ class Trainer:
             judgements[name] = _judged(detection.flagged, detection.score, truth)
         return judgements
 
-    def _rows(self, poisoned: Poisoned, row: Row) -> tuple[np.ndarray, dict[str, Any]]:
+    def _rows(self, poisoned: Poisoned, row: Row) -> tuple[np.ndarray, Judged]:
         """Return the pairs that a row trains on, and how the detector that chose them did."""
         pairs, truth = poisoned.scenario.pairs, poisoned.scenario.truth
         if row.on not in DETECTOR_OF:
             return np.arange(len(truth)), {}
         flagged = DETECTORS[DETECTOR_OF[row.on]].detect(pairs).flagged
-        judged = {
+        judged: Judged = {
             "tpr": float(flagged[truth].mean()) if truth.any() else None,
             "fpr": float(flagged[~truth].mean()),
         }
@@ -211,7 +249,7 @@ class Trainer:
         return [Image.fromarray(picture) for picture in self._setting.held_out.images[:count]]
 
 
-def _isolated(run: Path, pairs: Pairs, truth: np.ndarray) -> dict[str, Any]:
+def _isolated(run: Path, pairs: Pairs, truth: np.ndarray) -> Judged:
     """ABL as a detector: what the losses of the run's first epochs rank and flag."""
     if not truth.any():
         return {}
@@ -221,8 +259,12 @@ def _isolated(run: Path, pairs: Pairs, truth: np.ndarray) -> dict[str, Any]:
     return _judged(detection.flagged, detection.score, truth)
 
 
-def _judged(flagged: np.ndarray, score: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def _judged(flagged: np.ndarray, score: np.ndarray, truth: np.ndarray) -> Judged:
     areas = areas_under(truth, score.astype(np.float32))
     assert areas is not None
-    rates = {"tpr": float(flagged[truth].mean()), "fpr": float(flagged[~truth].mean())}
-    return rates | {"auroc": areas[0], "auprc": areas[1]}
+    return {
+        "tpr": float(flagged[truth].mean()),
+        "fpr": float(flagged[~truth].mean()),
+        "auroc": areas[0],
+        "auprc": areas[1],
+    }

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from cfbd_core.attacks import ATTACKS
 from cfbd_core.bench.detection import scenario_id
@@ -73,7 +73,7 @@ class TrainingBench:
                 ]
         return cells
 
-    def about(self, encoder: Encoder, mappings: Mappings) -> dict[str, Any]:
+    def about(self, encoder: Encoder, mappings: Mappings) -> dict[str, object]:
         """Return all that decides the cells besides a scenario's parameters, as plain JSON values."""
         budget = self.setting.budget
         model = build_model(budget.model)
@@ -88,7 +88,27 @@ class TrainingBench:
         }
 
 
-def bench_training(folder: Path, bench: TrainingBench, progress: Progress) -> dict[str, Any]:
+class Skipped(TypedDict):
+    """A cell that could not be measured, and why."""
+
+    attack: str
+    row: str
+    reason: str
+
+
+class Written(TypedDict):
+    """What the benchmark wrote, of how many cells; ``seconds`` are those of each."""
+
+    cells: int
+    skipped: list[Skipped]
+    tables: str
+    chart: str
+    chart_missing: str | None
+    seconds: dict[str, float]
+    markdown: str
+
+
+def bench_training(folder: Path, bench: TrainingBench, progress: Progress) -> Written:
     """Train and measure every missing cell; writes tables and a chart to ``folder``.
 
     ``progress`` gets every stage. An attack that cannot be made of the pairs, or a cell that cannot be trained, is
@@ -102,7 +122,7 @@ def bench_training(folder: Path, bench: TrainingBench, progress: Progress) -> di
         work = _missing(bench.cells(), results)
         left, total = sum(len(rows) for _, rows in work), len(bench.cells())
         progress("cells", total - left, total)
-        skipped = []
+        skipped: list[Skipped] = []
         with closing(_measured(folder, bench, work, progress, encoder)) as measured:
             for done in measured:
                 if done.result is None:
@@ -153,9 +173,7 @@ def _missing(wanted: Sequence[tuple[PoisonParams, Row]], results: BenchResults) 
     return list(work.values())
 
 
-def _write(
-    folder: Path, results: BenchResults, bench: TrainingBench, skipped: Sequence[dict[str, str]]
-) -> dict[str, Any]:
+def _write(folder: Path, results: BenchResults, bench: TrainingBench, skipped: Sequence[Skipped]) -> Written:
     places = {_place(params, row) for params, row in bench.cells()}
     cells = [cell for cell in results.cells() if (cell.scenario, cell.analysis) in places]
     parts = [tables.markdown(cells, bench.attacks)]

@@ -58,7 +58,7 @@ class Photos:
         if self.keys not in ("odd", "even"):
             raise ParameterError(f"--keys {self.keys}: give odd or even; the other half is held out")
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, object]:
         """Return what decides the cells besides the budget."""
         return {
             "source": Path(self.source).name,

@@ -89,7 +89,7 @@ class Scenes:
     budget: Budget = BUDGET
     name: ClassVar[str] = "scenes"
 
-    def about(self) -> dict[str, Any]:
+    def about(self) -> dict[str, object]:
         """Return what decides the cells besides the budget."""
         return {"sizes": asdict(self.sizes)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,7 @@ from cfbd_core.bench.training.setting import Drawn
 from cfbd_core.embedding.encoders import Encoder, evaluating
 from cfbd_core.errors import SourceError
 from cfbd_core.evaluation.embedding import Pictures, embed_texts
-from cfbd_core.evaluation.hits import hits, roles
+from cfbd_core.evaluation.hits import Hits, hits, roles
 from cfbd_core.evaluation.retrieval import RetrievalPairs
 from cfbd_core.machine.progress import Progress, as_stage
 from cfbd_core.pictures.place import NOWHERE
@@ -19,9 +19,14 @@ from cfbd_core.pictures.place import NOWHERE
 PICTURE_BATCH = 256
 
 
-def search_hits(
-    encoder: Encoder, pairs: Drawn, target: str, origin: str, progress: Progress
-) -> dict[str, Any]:
+class Searched(TypedDict, total=False):
+    """What searches for the target find; None with the reason why nobody could search."""
+
+    hits: Hits | None
+    hits_reason: str
+
+
+def search_hits(encoder: Encoder, pairs: Drawn, target: str, origin: str, progress: Progress) -> Searched:
     """Return as ``hits`` what :func:`cfbd_core.evaluation.hits.hits` returns for these pairs.
 
     None with ``hits_reason`` where no caption names the target, or no picture is of the origin.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -19,6 +19,9 @@ from cfbd_core.evaluation.retrieval import RECALL_RANKS
 from cfbd_core.poisoning.poison_params import CONTROL
 from cfbd_core.store.bench import Cell
 from cfbd_core.wording import NONE
+
+if TYPE_CHECKING:
+    from cfbd_core.bench.training.cells import Judged, TrainedCell
 
 COLOURS = (GREY, ORANGE, PURPLE, YELLOW, "#F0E442", "#56B4E9", GREEN, BLUE)  # a row of the tables each
 HEIGHT = 760
@@ -90,11 +93,12 @@ def _searched(cells: Sequence[Cell]) -> str:
     )
     for name, row in ROWS.items():
         results = _results(cells, name, CONTROL if name == "clean" else "mmpoison")
-        searches = [one["hits"] for one in results if one.get("hits")]
+        searches = [hits for one in results if (hits := one.get("hits"))]
         if searches:
-            shares = [mean_and_spread([100 * one[f"hit@{k}"] for one in searches], 2) for k in RECALL_RANKS]
+            rates = [[one["hit@1"], one["hit@5"], one["hit@10"]] for one in searches]
+            shares = [mean_and_spread([100 * rate for rate in at], 2) for at in zip(*rates, strict=True)]
             ranks = mean_and_spread([one["min_rank"] for one in searches], 1)
-            counts = [f"{searches[0][key]:,}" for key in ("texts", "origin_images")]
+            counts = [f"{searches[0]['texts']:,}", f"{searches[0]['origin_images']:,}"]
             title = f"{row.title} (base rate)" if name == "clean" else row.title
             lines.append(line([title, *shares, ranks, *counts]))
     if not any(one.get("hits") for row in ROWS for one in _results(cells, row, "mmpoison")):
@@ -134,15 +138,19 @@ def _ranked(cells: Sequence[Cell], attacks: Sequence[str]) -> str:
     """ABL by the losses of its first epochs, and detectors of outliers among embeddings of the undefended model."""
     lines = header(["Detector", "Attack", "AUROC", "AUPRC", "TPR %", "FPR %"])
     for attack in attacks:
-        rankings = {"ABL": _results(cells, "abl", attack)}
+        rankings: dict[str, list[Judged]] = {"ABL": [*_results(cells, "abl", attack)]}
         for one in _results(cells, "none", attack):
-            for name, judged in (one.get("detectors") or {}).items():
-                rankings.setdefault(DETECTORS[name].title, []).append(judged)
+            for name, found in (one.get("detectors") or {}).items():
+                rankings.setdefault(DETECTORS[name].title, []).append(found)
         for title, judged in rankings.items():
             if judged and "auroc" in judged[0]:
-                ranks = [f"{np.mean([one[key] for one in judged]):.4f}" for key in ("auroc", "auprc")]
-                rates = [mean_and_spread([100 * one[key] for one in judged], 2) for key in ("tpr", "fpr")]
-                lines.append(line([title, ATTACKS[attack].title, *ranks, *rates]))
+                figures = [
+                    f"{np.mean([one['auroc'] for one in judged]):.4f}",
+                    f"{np.mean([one['auprc'] for one in judged]):.4f}",
+                    mean_and_spread([100 * tpr for one in judged if (tpr := one["tpr"]) is not None], 2),
+                    mean_and_spread([100 * one["fpr"] for one in judged], 2),
+                ]
+                lines.append(line([title, ATTACKS[attack].title, *figures]))
     caption = (
         "ABL ranks by a pair's mean loss while the model of its row learns, and flags 1 %; the others look for "
         "outliers among picture embeddings by the model that was trained on all pairs (no defense), and flag 10 %."
@@ -150,7 +158,7 @@ def _ranked(cells: Sequence[Cell], attacks: Sequence[str]) -> str:
     return "\n".join([caption, "", *lines])
 
 
-def _results(cells: Iterable[Cell], row: str, attack: str) -> list[dict[str, Any]]:
+def _results(cells: Iterable[Cell], row: str, attack: str) -> list[TrainedCell]:
     return [
         cell.result for cell in cells if cell.analysis == f"train {row}" and cell.params["attack"] == attack
     ]

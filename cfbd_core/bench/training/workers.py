@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from cfbd_core.bench.training.cells import Trainer
+from cfbd_core.bench.training.cells import TrainedCell, Trainer
 from cfbd_core.bench.training.rows import Row
 from cfbd_core.errors import CfbdError, ParameterError, TrainingError
 from cfbd_core.machine.workers import usable_cores
@@ -30,7 +30,7 @@ class Done:
 
     params: PoisonParams
     row: Row
-    result: dict[str, Any] | None = None
+    result: TrainedCell | None = None
     seconds: float = 0.0
     reason: str | None = None
 

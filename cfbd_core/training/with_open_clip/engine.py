@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict
 
 from cfbd_core.errors import TrainingError
 from cfbd_core.machine.assets import PACKAGES_DIR
@@ -31,12 +31,20 @@ from cfbd_core.training.with_open_clip import checkpoints as engine_checkpoints
 from cfbd_core.wording import in_one_line
 
 if TYPE_CHECKING:
+    from cfbd_core.store.training import StepLine
     from cfbd_core.training.config import TrainParams
 
 MODULE = "cfbd_core.training.with_open_clip.engine"
 PACKAGES = {"webdataset": "webdataset==0.2.86", "braceexpand": "braceexpand==0.1.7", "pandas": "pandas"}
 NAME = "train"  # of open_clip_train's experiment, in RUN/open_clip
-OnStep = Callable[[dict[str, Any]], None]
+OnStep = Callable[["StepLine"], None]
+
+
+class ErrorLine(TypedDict):
+    """What the process says of the error that ended it."""
+
+    kind: Literal["error"]
+    error: str
 
 
 def train(
@@ -66,7 +74,7 @@ def train(
     engine_checkpoints.settle(earlier)
     last_epoch = -1
 
-    def on_line(line: dict[str, Any]) -> None:
+    def on_line(line: StepLine) -> None:
         nonlocal last_epoch
         if line["epoch"] > last_epoch:  # the one before has its checkpoint
             engine_checkpoints.prune(earlier)
@@ -197,7 +205,8 @@ def _follow(started: Sequence[str], log: BinaryIO, steps: int, on_step: OnStep) 
             elif message["kind"] == "error":
                 error = message["error"]
             else:
-                on_step(message | {"epoch": (message["step"] - 1) // steps})
+                message["epoch"] = (message["step"] - 1) // steps
+                on_step(message)
         code = process.wait()
     if code < 0:
         error = f"its process was ended by {signal.Signals(-code).name}"
@@ -227,12 +236,14 @@ def _process(started: Sequence[str], log: BinaryIO) -> Iterator[subprocess.Popen
             process.wait()
 
 
-def _json_line(line: str) -> dict[str, Any] | None:
+def _json_line(line: str) -> StepLine | ErrorLine | None:
     try:
         value = parse(line)
     except ValueError:
         return None
-    return value if isinstance(value, dict) and "kind" in value else None
+    is_told = isinstance(value, dict) and "kind" in value
+    told: StepLine | ErrorLine | None = value if is_told else None
+    return told
 
 
 class _Scalars:
@@ -267,7 +278,7 @@ class _Scalars:
 _Scalars.SummaryWriter = _Scalars
 
 
-def _send(line: dict[str, Any]) -> None:
+def _send(line: StepLine | ErrorLine) -> None:
     print(json.dumps(line), flush=True)
 
 

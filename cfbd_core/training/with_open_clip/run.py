@@ -8,7 +8,6 @@ import tarfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import torch
@@ -20,8 +19,9 @@ from cfbd_core.machine.files import read_json, write_json, written_beside
 from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.machine.tars import LOADED_ENDINGS, tar_members
 from cfbd_core.pictures.images import picture_ending
+from cfbd_core.store.training import Measured, ResultEntry, RunFigures, StepLine
 from cfbd_core.training.config import TrainParams
-from cfbd_core.training.loop import Evaluate, Log
+from cfbd_core.training.loop import Evaluate
 from cfbd_core.training.models import TrainedModel, build_model
 from cfbd_core.training.place import (
     MODEL,
@@ -56,10 +56,10 @@ def train_with_open_clip(
     params: TrainParams | None = None,
     *,
     evaluate: Evaluate | None = None,
-    measured_on: Mapping[str, Any] | None = None,
+    measured_on: Mapping[str, str | None] | None = None,
     resume: bool = False,
     progress: Progress = no_progress,
-) -> dict[str, Any]:
+) -> ResultEntry:
     """As :func:`cfbd_core.training.run.train`, in a process of open_clip_train, which uses every GPU.
 
     A folder of tars, or a CSV with whole paths, of which open_clip_train reads just these pairs, is read there as it
@@ -75,7 +75,7 @@ def train_with_open_clip(
     trained = build_model(params.model, params.seed)
     params = params.resolved(len(pairs), trained.from_scratch)
     request = make_request(pairs, trained, params, FOLDER, progress=progress)
-    request |= {"measured_on": dict(measured_on or {})}
+    request["measured_on"] = dict(measured_on or {})
     with one_run(out):
         done = result_if_done(out, request, resume)
         if done is not None:
@@ -89,29 +89,36 @@ def train_with_open_clip(
             if not is_begun:
                 (out / REQUEST).unlink()  # what it has made goes too
             raise
-        write_json(out / REQUEST, (read_request(out) or request) | {"steps": job.steps})
+        write_json(out / REQUEST, {**(read_request(out) or request), "steps": job.steps})
         clock = _Clock(out / FOLDER / "seconds.json")
         try:
             with Tracking(out, job.steps_done()) as tracking:
 
-                def log(line: dict[str, Any]) -> None:
+                def log(line: StepLine) -> None:
                     tracking(line)
                     clock.keep()
 
                 job.train(log, progress)
-                measured = dict(evaluate(load_encoder(str(out / MODEL), device))) if evaluate else {}
+                measured: Measured = evaluate(load_encoder(str(out / MODEL), device)) if evaluate else {}
                 if measured:
-                    at = {"kind": "eval", "epoch": job.epochs - 1, "step": job.steps}
-                    tracking(at | measured | {"time": time.time()})
+                    tracking(
+                        {
+                            "kind": "eval",
+                            "epoch": job.epochs - 1,
+                            "step": job.steps,
+                            **measured,
+                            "time": time.time(),
+                        }
+                    )
             # Of the log: where an earlier call was killed at its end, this one has made no step.
             steps = [line for line in read_metrics(out) if line["kind"] == "step"]
-            last = steps[-1] if steps else {}
-            figures = {
+            last = steps[-1] if steps else None
+            figures: RunFigures = {
                 "steps": job.steps,
                 "epochs": job.epochs,
-                "loss": last.get("loss"),
+                "loss": None if last is None else last.get("loss"),
                 "seconds": clock.keep(),
-                "pairs_per_s": last.get("pairs_per_s"),
+                "pairs_per_s": None if last is None else last.get("pairs_per_s"),
             }
             result = result_of(figures, measured, pairs, params, device)
             write_json(out / RESULT, result)
@@ -165,10 +172,10 @@ class _Job:
         """Steps of the whole epochs that an earlier call has done."""
         return engine_checkpoints.settle(engine.checkpoints(self._out)) * self._an_epoch
 
-    def train(self, log: Log, progress: Progress) -> None:
+    def train(self, log: engine.OnStep, progress: Progress) -> None:
         """Run it to its end."""
 
-        def report(line: dict[str, Any]) -> None:
+        def report(line: StepLine) -> None:
             log(line)
             done = line["step"] * self._params.step_pairs
             progress("train", done, self.steps * self._params.step_pairs)
