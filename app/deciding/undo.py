@@ -69,7 +69,7 @@ def buttons() -> None:
 
 
 def turned(done: Action, pairs: int) -> None:
-    """Tell where an undo or redo of an action on ``pairs`` pairs did not change all of them."""
+    """Say where an undo or redo of an action on ``pairs`` pairs did not change all of them."""
     if done.pairs == pairs:
         return
     if done.pairs == 0:

@@ -114,7 +114,7 @@ def split(options: argparse.Namespace) -> Result:
 
 
 def report(options: argparse.Namespace) -> Result:
-    """Tell what came out, or write it as a page."""
+    """Report what came out, or write it as a page."""
     from cfbd_core.audit.report import text
 
     audit = open_audit(options)

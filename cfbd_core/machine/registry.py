@@ -62,7 +62,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     @contextmanager
     def guarded(self, name: str) -> Iterator[None]:
-        """Tell of what the one of another package raises in one line; what the project's own raises stays as it is."""
+        """Report what the one of another package raises in one line; what the project's own raises stays as it is."""
         try:
             yield
         except CfbdError:

@@ -57,7 +57,7 @@ class Manifest(TypedDict):
 
 
 def new_manifest(source: str | Path, copy: CopyPlan, options: CopyOptions) -> Manifest:
-    """Tell all that decides a copy, in plain JSON; not yet ``finished``."""
+    """List all that decides a copy, in plain JSON; not yet ``finished``."""
     pairs, params, plan = copy.pairs, copy.params, copy.plan
     captions = pairs.table["caption"]
     settings_given: dict[str, object] = {

@@ -74,7 +74,7 @@ class Records:
         self._reader = self._parsed(self._lines)
 
     def watch(self, image: int, is_picture: Callable[[str, str], bool | None]) -> None:
-        """Tell rows by their image cell; ``is_picture`` says whether its picture is there, None if it can be none.
+        """Judge rows by their image cell; ``is_picture`` says whether its picture is there, None if it can be none.
 
         It is given the cell and the image cell of the record that the line is in.
         """
