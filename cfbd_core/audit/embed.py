@@ -48,9 +48,9 @@ class EmbedAudit:
         """Embed what is missing. See :meth:`cfbd_core.audit.audit.Audit.embed`."""
         with self.database.reading() as connection:
             source = queries.needed_meta(connection, SOURCE)
-            held = queries.derived_meta(connection, EMBEDDING)
+            embedding = queries.derived_meta(connection, EMBEDDING)
             counter = Counter(progress, "embed", queries.pair_count(connection))
-        done, was_done = held.value, held.is_kept
+        done, was_done = embedding.value, embedding.is_kept
         plan = self._stored_plan(done, source["rows"])
         SourceState(self.folder, self.database).check()
         known = done or plan

@@ -60,7 +60,7 @@ def ingest(
         known = queries.get_meta(connection, SOURCE)
     if known is not None:
         news = ingest_again(SourceState(folder, database), source, options, progress)
-        return _told_again(validation_report(database), news)
+        return _with_again(validation_report(database), news)
     opened = open_source(source, options)
     identity: SourceIdentity = {**identity_of(source, opened, options), "reader": 2}
     stamps = stamps_of(identity["files"])
@@ -110,10 +110,10 @@ def ingest(
     return validation_report(database)
 
 
-def _told_again(found: ValidationReport, told: str | None) -> ValidationReport:
-    if told is not None:
-        found["again"] = told
-    return found
+def _with_again(report: ValidationReport, sentence: str | None) -> ValidationReport:
+    if sentence is not None:
+        report["again"] = sentence
+    return report
 
 
 def _keep(

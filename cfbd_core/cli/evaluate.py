@@ -120,12 +120,12 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, object]:
         """Return plain JSON values."""
-        found: dict[str, object] = {"ca": None, "asr": None, "retrieval": self.retrieval, "hits": self.hits}
+        figures: dict[str, object] = {"ca": None, "asr": None, "retrieval": self.retrieval, "hits": self.hits}
         if self.classes is not None:
-            found |= {**self.classes, "skipped": dict(self.skipped)}
+            figures |= {**self.classes, "skipped": dict(self.skipped)}
         if self.attack is not None:
-            found["attack"] = self.attack.to_dict()
-        return found
+            figures["attack"] = self.attack.to_dict()
+        return figures
 
 
 class EvaluateRequest:
@@ -198,8 +198,8 @@ class EvaluateRequest:
         )
 
 
-def _hits_of(target: str, origin: str, found: Hits) -> TargetHits:
-    return {"target": target, "origin": origin, **found}
+def _hits_of(target: str, origin: str, hits_of_target: Hits) -> TargetHits:
+    return {"target": target, "origin": origin, **hits_of_target}
 
 
 def _images(options: argparse.Namespace) -> LabelledImages:
@@ -213,26 +213,33 @@ def _images(options: argparse.Namespace) -> LabelledImages:
 # --- for people ---------------------------------------------------------------------------------------
 
 
-def _text(found: Evaluation) -> str:
+def _text(evaluation: Evaluation) -> str:
     lines = []
-    if found.classes is not None and found.classes["ca"] is not None:
-        top5 = f", top-5 {_percent(found.classes['top5'])}" if found.classes["top5"] is not None else ""
-        lines.append(
-            f"CA {_percent(found.classes['ca'], found.classes['ca_interval'])}{top5}: "
-            f"{found.classes['images']:,} pictures of {found.classes['classes']:,} classes"
+    if evaluation.classes is not None and evaluation.classes["ca"] is not None:
+        top5 = (
+            f", top-5 {_percent(evaluation.classes['top5'])}"
+            if evaluation.classes["top5"] is not None
+            else ""
         )
-    lines += [_asr_line(target) for target in (found.classes["targets"] if found.classes is not None else ())]
-    if found.retrieval is not None:
+        lines.append(
+            f"CA {_percent(evaluation.classes['ca'], evaluation.classes['ca_interval'])}{top5}: "
+            f"{evaluation.classes['images']:,} pictures of {evaluation.classes['classes']:,} classes"
+        )
+    lines += [
+        _asr_line(target)
+        for target in (evaluation.classes["targets"] if evaluation.classes is not None else ())
+    ]
+    if evaluation.retrieval is not None:
         for way, recalls in (
-            ("image → text", found.retrieval["image_to_text"]),
-            ("text → image", found.retrieval["text_to_image"]),
+            ("image → text", evaluation.retrieval["image_to_text"]),
+            ("text → image", evaluation.retrieval["text_to_image"]),
         ):
             shares = " / ".join(map(_percent, recalls.values()))
             lines.append(f"{way} R@1 / R@5 / R@10: {shares}")
         lines.append(
-            f"    over {found.retrieval['images']:,} pictures, {found.retrieval['captions']:,} captions"
+            f"    over {evaluation.retrieval['images']:,} pictures, {evaluation.retrieval['captions']:,} captions"
         )
-    for one in found.hits or ():
+    for one in evaluation.hits or ():
         lines.append(
             f"{one['target']} → {one['origin']}: {_hits(one)} ({one['texts']:,} texts, "
             f"{one['origin_images']:,} of {one['images']:,} pictures)"

@@ -45,17 +45,17 @@ class Cfbd(Detector):
 
     def detect(self, pairs: Pairs) -> Detection:
         """Judge all pairs by both stages."""
-        found = self.split(pairs)
+        split = self.split(pairs)
         consistency = pairs.scores.consistency
-        probe = np.flatnonzero(found.subset == POISONED)
+        probe = np.flatnonzero(split.subset == POISONED)
         probe = probe[np.argsort(-consistency[probe], kind="stable")]
         return Detection(
-            found.z,
-            found.poisoned,
+            split.z,
+            split.poisoned,
             {
-                **found.summary,
-                "counts": subset_counts(found.subset),
-                "subset": found.subset,
+                **split.summary,
+                "counts": subset_counts(split.subset),
+                "subset": split.subset,
                 "probe": probe,
             },
         )

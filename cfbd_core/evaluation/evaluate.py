@@ -102,21 +102,21 @@ class Evaluator:
             "classes": classes,
             "unreadable": int((~readable).sum()),
             **together(outcomes),
-            "targets": [self._told_of(*one) for one in zip(self._aims, outcomes, strict=True)],
+            "targets": [self._target_report(*one) for one in zip(self._aims, outcomes, strict=True)],
         }
         if result["asr"] is None and self._aims:
             result["asr_reason"] = self._aims[0].reason
         return result
 
-    def _told_of(self, aim: _Aim, outcome: tuple[np.ndarray, np.ndarray | None]) -> TargetReport:
-        told: TargetReport = {
+    def _target_report(self, aim: _Aim, outcome: tuple[np.ndarray, np.ndarray | None]) -> TargetReport:
+        report: TargetReport = {
             "target": aim.target,
             "target_added": class_place(self.images.classes, aim.target) is None,
             **success(*outcome),
         }
         if not outcome[0].size:
-            told["asr_reason"] = aim.reason
-        return told
+            report["asr_reason"] = aim.reason
+        return report
 
     def _outcome(
         self,

@@ -122,21 +122,23 @@ def sidecar_of(
 
 
 def _of_format(out_format: Format, style: Style, tally: Tally) -> OfFormat:
-    told: OfFormat = {}
+    entries: OfFormat = {}
     if out_format == "csv":
-        told["spreadsheet_safe"] = style.spreadsheet_safe
-        told["pandas_safe"] = style.pandas_safe
-        told["captions_not_text_to_pandas"] = tally.missing + tally.numbers
+        entries["spreadsheet_safe"] = style.spreadsheet_safe
+        entries["pandas_safe"] = style.pandas_safe
+        entries["captions_not_text_to_pandas"] = tally.missing + tally.numbers
     if out_format == "webdataset":
-        told["pictures"] = {
+        entries["pictures"] = {
             "ending": tally.ending,
             "formats": tally.formats,
             "reencoded": tally.reencoded,
             "renamed": tally.renamed,
         }
     else:
-        told["paths"] = "relative to the folder that this file is in" if style.relative_paths else "absolute"
-    return told
+        entries["paths"] = (
+            "relative to the folder that this file is in" if style.relative_paths else "absolute"
+        )
+    return entries
 
 
 def _of_csv(name: str, _tally: Tally, _tars: Sequence[str]) -> Readers:

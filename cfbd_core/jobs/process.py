@@ -64,7 +64,7 @@ class JobRequest:
         )
 
 
-def launch(folder: Path, asked: JobRequest) -> None:
+def launch(folder: Path, request: JobRequest) -> None:
     """Write ``request`` to ``folder/job.json`` and start its job there."""
     environment = os.environ | {
         PROGRESS_VARIABLE: str(folder / "progress.json"),
@@ -77,7 +77,7 @@ def launch(folder: Path, asked: JobRequest) -> None:
         (folder / "log.txt").open("wb") as log,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)  # the child inherits it, and so do the workers that it forks
-        write_json(folder / "job.json", asked.to_dict())
+        write_json(folder / "job.json", request.to_dict())
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "cfbd_core.cli.as_job", str(folder)],
             stdin=subprocess.DEVNULL,

@@ -68,10 +68,10 @@ class Derived(NamedTuple, Generic[T]):
 def derived_meta(connection: duckdb.DuckDBPyConnection, name: MetaName[T]) -> Derived[T]:
     """Return the value stored under ``name``, for those who can make it anew where it is damaged."""
     try:
-        found = get_meta(connection, name)
+        value = get_meta(connection, name)
     except AuditError:
         return Derived(None, True)
-    return Derived(found, found is not None)
+    return Derived(value, value is not None)
 
 
 def set_meta(connection: duckdb.DuckDBPyConnection, name: MetaName[T], value: T) -> None:

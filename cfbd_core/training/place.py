@@ -128,12 +128,12 @@ def read_request(run: Path) -> RequestEntry | None:
     """Return what ``run.json`` says; None where there is none. Raises TrainingError where it is damaged."""
     shape = {**REQUEST_SHAPE, "id": str, "params": dict}
     try:
-        asked: RequestEntry = read_object(
+        request: RequestEntry = read_object(
             run / REQUEST, shape, "put a copy in its place, or give a new folder", TrainingError
         )
     except FileNotFoundError:
         return None
-    return asked
+    return request
 
 
 def read_result(run: Path) -> ResultEntry | None:

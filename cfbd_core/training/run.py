@@ -77,10 +77,10 @@ def train(
         )
         request["measured_on"] = dict(measured_on or {})
         with one_run(out) if group.is_first else nullcontext():
-            held = result_if_done(out, request, resume) if group.is_first else None
-            if held is not None:
-                held = finished(out, held, request, pairs, evaluate, own_device)
-            done: ResultEntry | None = group.broadcast(held)
+            finished_result = result_if_done(out, request, resume) if group.is_first else None
+            if finished_result is not None:
+                finished_result = finished(out, finished_result, request, pairs, evaluate, own_device)
+            done: ResultEntry | None = group.broadcast(finished_result)
             if done is not None:
                 return done
             checkpoints = Checkpoints(out / CHECKPOINTS, request["id"])

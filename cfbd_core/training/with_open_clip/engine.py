@@ -241,9 +241,9 @@ def _json_line(line: str) -> StepLine | ErrorLine | None:
         value = parse(line)
     except ValueError:
         return None
-    is_told = isinstance(value, dict) and "kind" in value
-    told: StepLine | ErrorLine | None = value if is_told else None
-    return told
+    is_message = isinstance(value, dict) and "kind" in value
+    message: StepLine | ErrorLine | None = value if is_message else None
+    return message
 
 
 class _Scalars:
