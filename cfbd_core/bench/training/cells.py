@@ -123,13 +123,13 @@ class Trainer:
         if row.name == "none":
             detected = {"detectors": self._detected(poisoned, trained)}
         return {
-            "ca": measured["ca"],
-            "ca_interval": measured["ca_interval"],
-            "images": measured["images"],
-            "asr": measured["asr"],
-            "asr_interval": measured["asr_interval"],
-            "asr_base": measured["asr_base"],
-            "asr_images": measured["asr_images"],
+            "ca": measured.get("ca"),
+            "ca_interval": measured.get("ca_interval"),
+            "images": measured.get("images"),
+            "asr": measured.get("asr"),
+            "asr_interval": measured.get("asr_interval"),
+            "asr_base": measured.get("asr_base"),
+            "asr_images": measured.get("asr_images"),
             "asr_reason": measured.get("asr_reason"),
             "pairs": len(seen),
             "poisons": int(truth.sum()),
