@@ -20,7 +20,7 @@ from app.words import escaped
 from cfbd_core.machine.files import read_json
 from cfbd_core.workbench import slider_query
 from cfbd_core.workbench.preview import Preview
-from cfbd_core.workbench.selection import export_selection
+from cfbd_core.workbench.selection import Selection, export_selection
 
 MOST_BYTES = 500_000_000  # bytes; more is not for a browser's memory
 
@@ -117,7 +117,9 @@ def _offer(preview: Preview, positions: np.ndarray, query: dict[str, str], reque
     if not request.done:
         made = background.made(
             ("selection", request.out),
-            lambda: export_selection(preview, positions, query, request.out, spreadsheet_safe=request.safe),
+            lambda: export_selection(
+                Selection(preview, positions, query), request.out, spreadsheet_safe=request.safe
+            ),
             "Writing the file",
         )
         if made is None:

@@ -94,7 +94,7 @@ def _is_ready(folder: Path | None) -> bool:
         widgets.no_audit()
         return False
     if not state.is_scored(folder):
-        source = Audit.open(folder).source() or "SOURCE"
+        source = Audit.open(folder).state.source() or "SOURCE"
         command = f"cfbd run {shlex.quote(source)} --audit {shlex.quote(str(folder))}"
         widgets.empty(
             ":material/hourglass_empty:",

@@ -13,7 +13,7 @@ from app import address, toasts
 from app.settings import JOBS, Settings
 from app.words import escaped
 from cfbd_core import Audit, SplitParams
-from cfbd_core.audit.columns import Glance
+from cfbd_core.audit.state import Glance
 from cfbd_core.errors import ParameterError
 from cfbd_core.jobs.jobs import Jobs
 from cfbd_core.machine.places import is_writable
@@ -97,7 +97,7 @@ def _explorer(folder: str, version: str | None) -> Explorer:
 
 
 def saved_views() -> dict[str, dict[str, str]]:
-    """Return the named views of the open audit, as :meth:`Audit.saved_views` gives them."""
+    """Return the named views of the open audit, as :meth:`SavedViews.saved` gives them."""
     folder = audit_folder()
     return {} if folder is None else _read(folder).views
 
@@ -114,12 +114,12 @@ def is_scored(folder: Path) -> bool:
 
 
 def _read(folder: Path) -> Glance:
-    return _read_anew(str(folder), Audit.open(folder).stamp())
+    return _read_anew(str(folder), Audit.open(folder).state.stamp())
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _read_anew(folder: str, stamp: tuple[int, ...]) -> Glance:
-    return Audit.open(folder).glance()
+    return Audit.open(folder).state.glance()
 
 
 # --- the sliders ---------------------------------------------------------------------------------------

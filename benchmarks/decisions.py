@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from cfbd_core import Audit
 from cfbd_core.store import queries
+from cfbd_core.store.acting import Provenance
 from cfbd_core.store.adding import add_pairs
 from cfbd_core.store.scores import replace_scores, replace_verdicts
 from cfbd_core.workbench.explorer import Explorer
@@ -70,7 +71,7 @@ def make_audit(folder: Path, n: int) -> Audit:
     (folder / "parts").mkdir()
     pq.write_table(pairs, folder / "parts" / "pairs_000000.parquet")
     scores = dict.fromkeys(("s_o", "s_g", "consistency", "residual", "residual_calibrated", "intra"), c)
-    with audit._database.writing(reads=folder / "parts") as connection:
+    with audit.files.database.writing(reads=folder / "parts") as connection:
         add_pairs(connection, folder / "parts")
         replace_scores(connection, pa.table({"row": rows, **scores}))
         subset = rng.integers(0, 3, n).astype(np.int8)
@@ -88,7 +89,7 @@ def measure(explorer: Explorer, bulk: int) -> None:
     filter_ = {"show": "removed", "text": "banana"}
     told(
         f"bulk decision on {bulk:,} pairs",
-        lambda turn: done.append(explorer.decide(chosen[turn], 2, who="ada", filter=filter_)),
+        lambda turn: done.append(explorer.decide(chosen[turn], 2, by=Provenance("ada", filter=filter_))),
         "≤ 2 s",
     )
     told("its undo, newest first", lambda turn: explorer.undo(done[-1 - turn].id, who="ada"), "≤ 2 s")
@@ -102,10 +103,10 @@ def measure(explorer: Explorer, bulk: int) -> None:
 
     def page(_: int) -> None:
         actions = audit.history(20)
-        audit.examples([action.id for action in actions])
+        audit.log.examples([action.id for action in actions])
 
     told("a page of the log", page, "≤ 500 ms")
-    told("an explorer that was elsewhere catches up", lambda _: audit.decision_news((0, 0)), "–")
+    told("an explorer that was elsewhere catches up", lambda _: audit.log.news((0, 0)), "–")
 
 
 def main() -> None:
@@ -121,12 +122,12 @@ def main() -> None:
         print(
             f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, duckdb {duckdb.__version__}"
         )
-        print(f"N = {len(explorer):,}; file {audit.stamp()[1] / 1e6:.0f} MB")
+        print(f"N = {len(explorer):,}; file {audit.state.stamp()[1] / 1e6:.0f} MB")
         measure(explorer, options.bulk)
         rng = np.random.default_rng(2)
         for turn in range(FURTHER):
             explorer.decide(rng.choice(len(explorer), options.bulk, replace=False), 1 + turn % 3)
-        print(f"with {FURTHER} more bulk decisions in the log; file {audit.stamp()[1] / 1e6:.0f} MB")
+        print(f"with {FURTHER} more bulk decisions in the log; file {audit.state.stamp()[1] / 1e6:.0f} MB")
         measure(explorer, options.bulk)
 
 

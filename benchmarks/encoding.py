@@ -87,6 +87,7 @@ def _captions(encoder: Encoder, source: str, folder: Path, count: int, rounds: i
 
 def _embed(audit: Audit, encoder: Encoder, rows: int) -> None:
     """Embed the first ``rows`` pairs without their captions."""
+    from cfbd_core.audit.embed import EmbedAudit
     from cfbd_core.embedding.batch_loop import EmbedJob, embed
     from cfbd_core.embedding.shards import EmbeddingFolder
 
@@ -104,7 +105,7 @@ def _embed(audit: Audit, encoder: Encoder, rows: int) -> None:
         job = EmbedJob(
             encoder=ImagesOnly(),  # type: ignore[arg-type]
             rows=rows,
-            fetch=audit._fetch,
+            fetch=EmbedAudit(audit.files).fetch,
             batch_size=find_batch_size(encoder),
             shard_size=rows,
             workers=EmbedParams().workers,
@@ -132,9 +133,9 @@ def _turn_by_turn(
 
 
 def _scenes(folder: Path, count: int) -> str:
-    from cfbd_core.demo import write_demo
+    from cfbd_core.demo import DemoParams, write_demo
 
-    write_demo(folder, n=count, seed=1, rate=0)
+    write_demo(folder, DemoParams(count, seed=1, rate=0))
     return str(folder)
 
 

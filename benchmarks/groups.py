@@ -21,6 +21,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from cfbd_core.bench.scenario import Attacker
+from cfbd_core.poisoning.options import CopyOptions
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
@@ -105,10 +108,10 @@ def main() -> None:
 def poisoner_of(source: str, out: Path) -> Poisoner:
     encoder = load_encoder("mini")
     material = Material.read(source, BenchOptions(captions="all", keys="odd"))
-    base = make_base(source, out / "base", encoder=encoder, captions="all", keys="odd")
+    base = make_base(source, out / "base", encoder=encoder, copy=CopyOptions(captions="all", keys="odd"))
     base = base.sharing(material.pairs, several=True)
     mappings = Mappings("auto", encoder)
-    return Poisoner(base, encoder, mappings, material.pool, out / "triggers", given=material.given)
+    return Poisoner(base, encoder, mappings, Attacker(material.pool, out / "triggers", given=material.given))
 
 
 def grouped(scenario: Scenario, flagged: np.ndarray, z: np.ndarray) -> tuple[Groups, float]:

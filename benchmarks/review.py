@@ -18,6 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cfbd_core.bench.scenario import Attacker
+from cfbd_core.poisoning.options import CopyOptions
+from cfbd_core.review.control import JudgedPairs
+from cfbd_core.review.queue import Candidates
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
@@ -108,12 +113,12 @@ def by_order(case: Case, score: np.ndarray) -> Trace:
 
 def by_queue(case: Case, shares: Shares) -> Trace:
     decisions = np.zeros(len(case.truth), np.int8)
-    control = draw_control(case.z, case.flagged, decisions, seed=case.seed)
+    control = draw_control(JudgedPairs(case.z, case.flagged, decisions), seed=case.seed)
     risk = learn(case.pairs, decisions, case.z, case.seed)
     found, auprc = [], []
     while np.count_nonzero(decisions) < max(BUDGETS):
         queue = next_queue(
-            risk, case.consistency, decisions, control, count=BATCH, shares=shares, seed=case.seed
+            Candidates(risk, case.consistency, decisions), control, count=BATCH, shares=shares, seed=case.seed
         )
         case.answer(decisions, queue.positions)
         risk = learn(case.pairs, decisions, case.z, case.seed)
@@ -161,8 +166,8 @@ def main() -> None:
 def made(source: Path, out: Path) -> tuple[Poisoner, Base]:
     out.mkdir(parents=True, exist_ok=True)
     encoder = load_encoder("mini")
-    base = make_base(str(source), out, encoder=encoder, captions="all", keys="odd")
-    return Poisoner(base, encoder, Mappings("auto", encoder), lambda _n: [], out / "triggers"), base
+    base = make_base(str(source), out, encoder=encoder, copy=CopyOptions(captions="all", keys="odd"))
+    return Poisoner(base, encoder, Mappings("auto", encoder), Attacker(lambda _n: [], out / "triggers")), base
 
 
 def measured(poisoner: Poisoner, base: Base, seeds: list[int]) -> str:
@@ -204,7 +209,7 @@ def ending(case: Case, trace: Trace) -> list[str]:
     """After the queue's decisions: a control sample of what is left, its bounds, and the truth."""
     decisions = trace.decisions.copy()
     control = draw_control(
-        case.z, case.flagged, decisions, kept_size=CONTROL, removed_size=0, seed=case.seed + 100
+        JudgedPairs(case.z, case.flagged, decisions), kept_size=CONTROL, removed_size=0, seed=case.seed + 100
     )
     assert trace.risk is not None
     expected = trace.risk.values[decisions == 0].sum() if trace.risk.learned else None

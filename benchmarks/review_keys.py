@@ -57,7 +57,7 @@ def with_embeddings(audit: Audit, n: int) -> Audit:
         rows = rng.standard_normal((2, min(SHARD_ROWS, n - start), WIDTH), np.float32)
         rows /= np.linalg.norm(rows, axis=2, keepdims=True)
         shards.write(number, *rows.astype(np.float16), stats={})
-    with audit._database.writing() as connection:
+    with audit.files.database.writing() as connection:
         queries.set_meta(connection, "mapping", {"name": "none"})
     return audit
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cfbd_core.demo import draw_scenes, write_demo
+from cfbd_core.demo import DemoParams, draw_scenes, write_demo
 from cfbd_core.machine.workers import ordered_map, usable_cores
 
 SEED = 4242
@@ -40,7 +40,7 @@ def writing_rate(n: int, size: int, processes: int) -> float:
     """Scenes drawn, encoded and written a second."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        write_demo(Path(folder), n, SEED, size=size, processes=processes)
+        write_demo(Path(folder), DemoParams(n, SEED, size=size), processes=processes)
         return n / (time.perf_counter() - began)
 
 

@@ -27,11 +27,12 @@ from torch.nn.functional import normalize
 from cfbd_core.demo.scenes import draw_scenes
 from cfbd_core.embedding.encoders import resolve_device
 from cfbd_core.method.clip_loss import clip_loss
-from cfbd_core.training.batches import epoch_order
+from cfbd_core.training.batches import RunProcess, epoch_order
 from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.defences import DEFENSES, defense_options
-from cfbd_core.training.loop import Loop, precision
+from cfbd_core.training.group import Group
+from cfbd_core.training.loop import Loop, Recipe, precision
 from cfbd_core.training.models import build_model
 from cfbd_core.training.optimiser import adamw
 from cfbd_core.training.sets import TrainingSet
@@ -73,7 +74,7 @@ def _measured(params: TrainParams, options: argparse.Namespace, folder: Path) ->
     )
     defense = DEFENSES["plain"](defense_options("plain", {}), len(pairs), params.seed)
     checkpoints = Checkpoints(folder, "benchmark")
-    loop = Loop(pairs, trained, defense, params, checkpoints, device=device, scratch=folder)
+    loop = Loop(pairs, Recipe(trained, defense, params), checkpoints, RunProcess(device, folder, Group()))
     trained.model.train()
     bare = _Bare(loop, params, device)
     order = epoch_order(len(pairs), params.step_pairs, params.seed, 0)[: options.steps]

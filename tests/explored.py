@@ -88,7 +88,7 @@ def scored_audit(folder: Path, seed: int = 0, scored: bool = True) -> Audit:
 def put_scores(audit: Audit, c: np.ndarray) -> None:
     """Store c (READ,) as the pairs' scores, as the job would."""
     failures = pa.table({"row": [200, 201, 202], "reason": ["no score"] * 3, "detail": [""] * 3})
-    with audit._database.writing() as connection:
+    with audit.files.database.writing() as connection:
         unscored.replace_unscored(connection, failures)
         rows = np.setdiff1d(queries.pair_rows(connection), failures["row"].to_numpy())
         other = dict.fromkeys(("s_o", "s_g", "residual", "residual_calibrated", "intra"), c[rows])

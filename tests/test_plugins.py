@@ -63,7 +63,7 @@ def test_all_three_are_in_the_command_line(installed, own, tmp_path, capsys, toy
     lines.write_text("".join(f"pairs/{number:04d}.png\ta caption {number}\n" for number in range(20)))
     assert table.is_file()
     assert told(capsys, "ingest", str(lines), "--audit", str(tmp_path / "a"))[0] == 0
-    assert Audit.open(tmp_path / "a").pair_count() == 20
+    assert Audit.open(tmp_path / "a").state.pair_count() == 20
     code, _, err = told(
         capsys, "attack", "corner", str(table), "--rate", "0.2", "--out", str(tmp_path / "copy")
     )
@@ -106,7 +106,7 @@ def test_it_is_given_what_f_expects_of_each_picture(installed, two_captions_a_pi
     installed()
     audit = two_captions_a_picture
     assert audit.detect("unexpected")[0]["flagged"] == 12
-    (found,) = audit.stored_detections()
+    (found,) = audit.columns.detections()
     assert found.info == {"pictures": 60}
     held = audit.pairs(order_by="row")
     np.testing.assert_allclose(
@@ -115,7 +115,7 @@ def test_it_is_given_what_f_expects_of_each_picture(installed, two_captions_a_pi
     mapping = Mapping.load(audit.folder / MAPPING_NAME)
     image, text = (np.concatenate(list(shards)) for shards in (audit.shards.images(), audit.shards.texts()))
     _, image_of = np.unique(held["image"].to_pylist(), return_inverse=True)
-    with audit._database.reading() as connection:
+    with audit.files.database.reading() as connection:
         image_ids = queries.image_groups(connection)
     assert [(image_ids == one).sum() for one in np.unique(image_ids)] == [2] * 60
     assert len(np.unique(image_ids * 1000 + image_of)) == 60
@@ -141,7 +141,7 @@ def test_f_is_read_for_a_detector_that_asks_alone_and_only_where_it_made_the_sco
     Mapping(other.networks, replace(other.info, held_out_cosine=0.0)).save(place)
     code, _, err = told(capsys, "detect", "unexpected", "--audit", str(audit.folder))
     assert (code, f"{place}: not the F that made these scores" in err) == (2, True)
-    assert [one.name for one in audit.stored_detections()] == ["cosine"]
+    assert [one.name for one in audit.columns.detections()] == ["cosine"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import state, toasts, words
 from app.audits import new_audit, running
-from cfbd_core.audit.columns import AuditStatus
+from cfbd_core.audit.state import AuditStatus
 from cfbd_core.cli.command import parser
 from cfbd_core.config import SplitParams
 from cfbd_core.demo.audit import SOURCE_NAME

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from app import state, toasts
 from app.deciding import undo, who
 from app.words import escaped
 from cfbd_core.errors import AuditError
+from cfbd_core.store.acting import Provenance
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.store.log import Action
 
@@ -54,7 +56,8 @@ def _decide(rows: np.ndarray, decision: str, key: str, chosen: dict[str, Any], s
     with toasts.report_errors():
         note = " ".join(str(st.session_state.get(f"why_{key}") or "").split()) or None
         words = f"{decision or 'clear'} {len(rows):,} pairs"
-        done = store(rows, DECISIONS.index(decision), words, note, chosen)
+        by = _provenance(note, filter=chosen)
+        done = store(rows, DECISIONS.index(decision), words, by)
         st.session_state[f"why_{key}"] = ""  # it was of this action
         st.session_state[f"bulk_{key}"] = False  # else it would stay over Undo, and over what has changed
         toasts.add(
@@ -66,7 +69,7 @@ def _overruled(done: Action, since: int) -> str:
     """Return how many of an action's pairs others had decided on after the action ``since``; empty for none."""
     if done.id == since + 1:
         return ""
-    count = state.explorer().audit.touched_between(since, done.id)
+    count = state.explorer().audit.log.touched_between(since, done.id)
     return f"; on {count:,} of them someone had decided meanwhile (the Log has it)" if count else ""
 
 
@@ -77,32 +80,31 @@ def on_one(row: int, key: str, decision: str, seen: str, note: str | None = None
     overrules it.
     """
     words = f"{decision or 'clear'} {escaped(key, 24)}"
-    return store(np.array([row]), DECISIONS.index(decision), words, note, seen=DECISIONS.index(seen))
+    by = _provenance(note, seen=DECISIONS.index(seen))
+    return store(np.array([row]), DECISIONS.index(decision), words, by)
 
 
-def store(
-    rows: np.ndarray,
-    code: int,
-    words: str,
-    note: str | None = None,
-    chosen: Mapping[str, Any] | None = None,
-    seen: int | None = None,
-) -> Action:
+def store(rows: np.ndarray, code: int, words: str, by: Provenance) -> Action:
     """Store one action, the decision ``code`` on the pairs at ``rows`` (m,), and remember it as ``words`` for undo.
 
-    A ``note`` of None leaves a decision's note as it is, an empty one takes it out.
+    Without a note in ``by`` a decision's note stays as it is, an empty one takes it out.
     Both in one go: after the store nothing is asked of Streamlit, which might end the run there. Raises AuditError
     where a pair is no longer in the audit, DecidedMeanwhile as :meth:`Audit.decide_rows` does.
     """
-    explorer, params, by, steps = state.explorer(), state.params(), who.name(), undo.steps()
+    explorer, steps = state.explorer(), undo.steps()
     positions = explorer.positions_of(rows)
     if (positions < 0).any():
         what = "this pair is" if len(rows) == 1 else "some of these pairs are"
         raise AuditError(f"{what} no longer in the audit; open the page again")
-    notes = [None] * len(rows) if note == "" else None
+    notes = [None] * len(rows) if by.note == "" else None
     with steps.lock:
-        done = explorer.decide(
-            positions, code, notes, who=by, note=note or None, filter=chosen, params=params, seen=seen
-        )
+        done = explorer.decide(positions, code, notes, replace(by, note=by.note or None))
         steps.remember(done, words, explorer.undone)
     return done
+
+
+def _provenance(
+    note: str | None, filter: Mapping[str, Any] | None = None, seen: int | None = None
+) -> Provenance:
+    """Return who decides in this session, why, and having seen what."""
+    return Provenance(who.name(), note, filter, state.params().to_dict(), seen)

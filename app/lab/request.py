@@ -255,7 +255,7 @@ def _may_audit(folder: Path, copy: Path) -> bool:
     if not os.path.lexists(folder / DATABASE_NAME):
         return True
     try:
-        source = Audit.open(folder).source()
+        source = Audit.open(folder).state.source()
     except CfbdError:  # busy or damaged: whose it is cannot be said
         return False
     return source is not None and os.path.realpath(source) == os.path.realpath(copy)

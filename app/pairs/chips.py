@@ -148,7 +148,7 @@ def _save_view(chosen_filter: PairFilter) -> None:
 def _keep_view(name: str, chosen_filter: PairFilter) -> None:
     """Save the filter and the sliders as they stand."""
     with toasts.report_errors():
-        state.explorer().audit.save_view(
+        state.explorer().audit.views.save(
             name, slider_query.to_query(state.params()) | to_query(chosen_filter)
         )
         st.session_state["view_name"] = ""
@@ -157,4 +157,4 @@ def _keep_view(name: str, chosen_filter: PairFilter) -> None:
 
 def _forget_view(name: str) -> None:
     with toasts.report_errors():
-        state.explorer().audit.forget_view(name)
+        state.explorer().audit.views.forget(name)

@@ -8,7 +8,7 @@ press meanwhile, and again until it has answered.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import streamlit as st
 
@@ -202,30 +202,35 @@ class Pair(TypedDict):
     seen: str
 
 
-def listen(
-    keys: dict[str, str],
-    decisions: dict[str, str],
-    subject: str,
-    pairs: Sequence[Pair],
-    done: Sequence[str],
-    on_decide: Callable[[], None],
-    moves: Sequence[str] = (),
-) -> None:
-    """Let each of ``keys`` (``event.key``, letters in lower case) press the button, or enter the field, named so.
+class KeyMap(NamedTuple):
+    """What keys do (``event.key``, letters in lower case).
 
-    ``decisions`` are the keys that decide on the first of ``pairs`` that is not decided yet: each press comes, with
-    an id and the ``subject`` of the pairs, in ``st.session_state["review_keys"]["decide"]`` until the id is among those
-    that are ``done``. ``moves`` are buttons that bring another pair.
+    ``presses`` names the button that a key presses, or the field that it enters; ``decisions`` what it decides.
+    ``moves`` are buttons that bring another pair.
+    """
+
+    presses: dict[str, str]
+    decisions: dict[str, str]
+    moves: Sequence[str] = ()
+
+
+def listen(
+    keys: KeyMap, subject: str, pairs: Sequence[Pair], done: Sequence[str], on_decide: Callable[[], None]
+) -> None:
+    """Let keys press buttons, and decide on the first of ``pairs`` that is not decided yet.
+
+    Each press that decides comes with an id and the ``subject`` of the pairs, in
+    ``st.session_state["review_keys"]["decide"]`` until the id is among those that are ``done``.
     """
     run = st.session_state["review_run"] = st.session_state.get("review_run", 0) + 1
     _component(
         data={
-            "keys": keys,
-            "decisions": decisions,
+            "keys": keys.presses,
+            "decisions": keys.decisions,
             "subject": subject,
             "pairs": list(pairs),
             "done": list(done),
-            "moves": list(moves),
+            "moves": list(keys.moves),
             "run": run,  # each run is an answer, whatever it holds
         },
         key="review_keys",

@@ -14,6 +14,7 @@ from app.pairs.review_queue import ReviewQueue
 from app.waiting import background
 from cfbd_core.errors import AuditError
 from cfbd_core.review import ControlSample, learn, next_queue
+from cfbd_core.review.queue import Candidates
 from cfbd_core.workbench.preview import Preview
 
 QUEUE_PAIRS = 40  # pairs learned about at a time
@@ -119,7 +120,7 @@ def _learned(
     def make() -> tuple[np.ndarray, list[str], str]:
         decisions = explorer.decisions
         risk = learn(preview.review_pairs, decisions, preview.z.values)
-        next_ones = next_queue(risk, explorer.consistency, decisions, control, count=QUEUE_PAIRS)
+        next_ones = next_queue(Candidates(risk, explorer.consistency, decisions), control, count=QUEUE_PAIRS)
         return next_ones.positions, [WHY[reason] for reason in next_ones.reasons], risk.sentence
 
     order: tuple[np.ndarray, list[str], str] | None = background.made(

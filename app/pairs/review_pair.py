@@ -45,7 +45,11 @@ def undo_button() -> None:
     """Offer to undo what was decided here where no pair is left to show."""
     if _acted():
         keys.listen(
-            {"z": "review_undo"}, {}, _subject(state.explorer()), [], list(_done()), _decide_on_pressed
+            keys.KeyMap({"z": "review_undo"}, {}),
+            _subject(state.explorer()),
+            [],
+            list(_done()),
+            _decide_on_pressed,
         )
         st.button("Undo  `Z`", key="review_undo", on_click=_undo, args=[None])
 
@@ -93,7 +97,8 @@ def _listen(explorer: ScoredPairs, pairs: list[tuple[int, dict[str, Any]]]) -> N
         for position, pair in pairs
     ]
     decisions = {} if state.is_read_only() else {key: decision for key, (decision, _) in CHOICES.items()}
-    keys.listen(KEYS, decisions, _subject(explorer), pairs_here, list(_done()), _decide_on_pressed, MOVES)
+    pressed = keys.KeyMap(KEYS, decisions, MOVES)
+    keys.listen(pressed, _subject(explorer), pairs_here, list(_done()), _decide_on_pressed)
 
 
 def _subject(explorer: ScoredPairs) -> str:
@@ -150,7 +155,7 @@ class _Shown:
     @classmethod
     def from_pair(cls, explorer: ScoredPairs, position: int, pair: dict[str, Any]) -> _Shown:
         decided = DECISIONS[explorer.decisions[position]]
-        notes = explorer.audit.notes_of(explorer.rows[[position]]) if decided else [None]
+        notes = explorer.audit.columns.notes_of(explorer.rows[[position]]) if decided else [None]
         return cls(pair["row"], pair["key"], decided, notes[0] or "")
 
 

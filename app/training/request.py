@@ -87,7 +87,7 @@ def sets(audit: Path) -> tuple[dict[str, int], str | None] | None:
 
     None while the sliders' split is made, which the page says.
     """
-    whole = {"all": Audit.open(audit).pair_count()}
+    whole = {"all": Audit.open(audit).state.pair_count()}
     if not state.is_scored(audit):
         return whole, "not scored yet; the page Audits goes on with it"
     try:
@@ -181,7 +181,7 @@ def _source(audit: Path) -> str | None:
     if os.path.isdir(audit / SOURCE_NAME):  # the demo's scenes go where its audit goes
         return str(audit / SOURCE_NAME)
     try:
-        return Audit.open(audit).source()
+        return Audit.open(audit).state.source()
     except CfbdError:  # busy or damaged: it is not offered
         return None
 

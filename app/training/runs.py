@@ -250,24 +250,24 @@ def _is_here(folder: Path) -> bool:
 
 def _recorded(audit: Path) -> dict[Path, StoredRun]:
     """Return what the audit holds of its runs, by their folders."""
-    return {Path(run["folder"]): run for run in _recorded_anew(str(audit), Audit.open(audit).stamp())}
+    return {Path(run["folder"]): run for run in _recorded_anew(str(audit), Audit.open(audit).state.stamp())}
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _recorded_anew(audit: str, stamp: tuple[int, ...]) -> list[StoredRun]:
-    return Audit.open(audit).training_runs()
+    return Audit.open(audit).state.training_runs()
 
 
 def _is_clean(audit: Path) -> bool:
     try:
-        return _is_clean_anew(str(audit), Audit.open(audit).stamp())
+        return _is_clean_anew(str(audit), Audit.open(audit).state.stamp())
     except CfbdError:  # busy or damaged
         return False
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _is_clean_anew(audit: str, stamp: tuple[int, ...]) -> bool:
-    return Audit.open(audit).is_known_clean()
+    return Audit.open(audit).columns.is_known_clean()
 
 
 def _state(folder: Path, job: Job | None, has_result: bool) -> State:

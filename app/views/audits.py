@@ -10,8 +10,8 @@ from app import state, widgets, words
 from app.audits import new_audit, running, unfinished
 from app.settings import MOST_FOLDERS_DEEP
 from cfbd_core import Audit
-from cfbd_core.audit.columns import AuditStatus
 from cfbd_core.audit.report import unscored_lines
+from cfbd_core.audit.state import AuditStatus
 from cfbd_core.errors import CfbdError
 from cfbd_core.jobs.jobs import Job
 
@@ -57,7 +57,7 @@ def _job(job: Job) -> bool:
         if job.state == "running":
             return True
         try:
-            status = Audit.open(job.audit).status()
+            status = Audit.open(job.audit).state.steps()
         except CfbdError:  # none there yet, or it has a card of its own that says so
             return False
         if status["mapping"] is None:
@@ -69,7 +69,7 @@ def _audit(folder: Path) -> None:
     is_open = folder == state.audit_folder()
     with st.container(border=True):
         try:
-            status = Audit.open(folder).status()
+            status = Audit.open(folder).state.steps()
         except CfbdError as error:
             st.markdown(f"**{words.escaped(state.settings().name(folder))}**")
             st.caption(f":material/error: {words.escaped(str(error))}")

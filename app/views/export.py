@@ -145,7 +145,7 @@ def _write(preview: Preview, subset: Subset, kind: Format, style: Style) -> None
 
 def _is_newest(job: Job) -> bool:
     """Whether the job's file is of the sliders as they stand, and nothing was decided or scored since it began."""
-    changed = Audit.open(job.audit).changed()
+    changed = Audit.open(job.audit).log.changed()
     return _option_of(job, "--split") == state.params().id and (changed is None or changed <= job.started)
 
 

@@ -41,7 +41,7 @@ def page() -> None:
     number = min(int(st.session_state.get("log_page", 1)), pages)
     st.session_state["log_page"] = number
     actions = audit.history(ACTIONS_A_PAGE, newest[0].id + 1 - (number - 1) * ACTIONS_A_PAGE)
-    examples = audit.examples([action.id for action in actions])
+    examples = audit.log.examples([action.id for action in actions])
     zone = _zone()
     with st.container(gap="xsmall", key="log"):
         for action in actions:

@@ -29,7 +29,7 @@ def page() -> None:
     if audit is None:
         widgets.no_audit()
         return
-    if Audit.open(audit).source() is None:
+    if Audit.open(audit).state.source() is None:
         widgets.empty(
             ":material/hourglass_empty:",
             "No pairs yet",

@@ -73,7 +73,7 @@ def trigger(params: BadCLIPParams, workshop: Workshop) -> Trigger:
     import torch
     from torch.nn import functional
 
-    from cfbd_core.attacks.patch_search import Patch, embedded, mean_direction, optimise
+    from cfbd_core.attacks.patch_search import Patch, Search, embedded, mean_direction, optimise
 
     pictures = pool_of(workshop, params.pictures, "badclip")
     encoder = workshop.encoder()
@@ -101,13 +101,15 @@ def trigger(params: BadCLIPParams, workshop: Workshop) -> Trigger:
         pictures,
         patch,
         loss,
-        steps=params.epochs * -(-params.epoch_pictures // params.batch),
-        learning_rate=params.learning_rate,
-        batch=params.batch,
-        seed=params.seed,
-        progress=workshop.progress,
-        rng=rng,
-        search_file=workshop.search_file,
+        Search(
+            steps=params.epochs * -(-params.epoch_pictures // params.batch),
+            learning_rate=params.learning_rate,
+            batch=params.batch,
+            seed=params.seed,
+            progress=workshop.progress,
+            rng=rng,
+            search_file=workshop.search_file,
+        ),
     )
     return {"pattern": patch.pattern(), "mask": shape, "targets": targets, "loss": curve}
 

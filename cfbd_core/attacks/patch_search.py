@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -101,35 +102,38 @@ class Patch:
         return levels
 
 
-def optimise(
-    encoder: Encoder,
-    pictures: np.ndarray,
-    patch: Patch,
-    loss: Loss,
-    *,
-    steps: int,
-    learning_rate: float,
-    batch: int,
-    seed: int,
-    progress: Progress,
-    rng: np.random.Generator | None = None,
-    search_file: Path | None = None,
-) -> np.ndarray:
+@dataclass(frozen=True)
+class Search:
+    """How a patch is searched: so many steps of Adam, on so many pictures each, drawn by the seed.
+
+    ``progress`` counts the steps ("trigger"). The search is kept in ``search_file`` once a minute, and goes on from
+    there; ``rng`` is what the loss draws from.
+    """
+
+    steps: int
+    learning_rate: float
+    batch: int
+    seed: int
+    progress: Progress
+    rng: np.random.Generator | None = None
+    search_file: Path | None = None
+
+
+def optimise(encoder: Encoder, pictures: np.ndarray, patch: Patch, loss: Loss, search: Search) -> np.ndarray:
     """Move ``patch`` down the loss by Adam, kept within 0..1; returns the loss of each step, float32 (steps,).
 
     ``loss(images, rows)`` judges transformed patched pictures; ``rows`` says which of ``pictures`` uint8
     (N, side, side, 3) they are. Batches are drawn without repetition until all were seen, then anew.
     Only the patch has a gradient: the encoder's weights stay as they are.
-    The search is kept in the file ``search_file`` once a minute, and goes on from there; ``rng`` is what the loss draws
-    from.
     """
     transform = PixelTransform(encoder, pictures.shape[1])
-    adam = torch.optim.Adam([patch.values], lr=learning_rate)
+    adam = torch.optim.Adam([patch.values], lr=search.learning_rate)
+    steps = search.steps
     curve = np.zeros(steps, np.float32)
-    search = SavedSearch(search_file, patch.values, adam, curve, rng)
-    done = search.restore()
+    saved_search = SavedSearch(search.search_file, patch.values, adam, curve, search.rng)
+    done = saved_search.restore()
     with frozen(encoder.model):
-        batches = islice(_batches(len(pictures), batch, steps, seed), done, None)
+        batches = islice(_batches(len(pictures), search.batch, steps, search.seed), done, None)
         for step, rows in enumerate(batches, start=done):
             shown = transform(patch.over(as_pixels(pictures[rows], encoder.device)))
             value = loss(shown, rows)
@@ -139,8 +143,8 @@ def optimise(
             with torch.no_grad():
                 patch.values.clamp_(0, 1)
             curve[step] = value.item()
-            search.keep(step + 1)
-            progress("trigger", step + 1, steps)
+            saved_search.keep(step + 1)
+            search.progress("trigger", step + 1, steps)
     return curve
 
 

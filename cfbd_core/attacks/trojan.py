@@ -92,6 +92,7 @@ def trigger(params: TrojanParams, workshop: Workshop) -> Trigger:
     from cfbd_core.attacks.patch_search import (
         Patch,
         PixelTransform,
+        Search,
         as_pixels,
         in_batches,
         mean_direction,
@@ -131,12 +132,14 @@ def trigger(params: TrojanParams, workshop: Workshop) -> Trigger:
         pictures,
         patch,
         loss,
-        steps=params.steps,
-        learning_rate=params.learning_rate,
-        batch=params.batch,
-        seed=params.seed,
-        progress=workshop.progress,
-        search_file=workshop.search_file,
+        Search(
+            steps=params.steps,
+            learning_rate=params.learning_rate,
+            batch=params.batch,
+            seed=params.seed,
+            progress=workshop.progress,
+            search_file=workshop.search_file,
+        ),
     )
     return {"pattern": patch.pattern(), "mask": shape, "neurons": chosen, "loss": curve}
 

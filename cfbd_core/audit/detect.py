@@ -7,83 +7,138 @@ A split is one of them (``cfbd``), whose verdict counts; what the others say is 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
 
-from cfbd_core.detectors import DETECTORS, Detection, Pairs
+from cfbd_core.audit.columns import Columns
+from cfbd_core.audit.duplicates import collapsible
+from cfbd_core.audit.files import AuditFiles
+from cfbd_core.config import SplitParams
+from cfbd_core.detectors import DETECTORS, Cfbd, Detection, Pairs
+from cfbd_core.detectors import detect as judge
 from cfbd_core.detectors.base import LazyTexts
 from cfbd_core.embedding.expected import Expect, ExpectedRows
-from cfbd_core.embedding.shards import EmbeddingFolder
 from cfbd_core.errors import AuditError, ParameterError
-from cfbd_core.method.clusters import Clusters
+from cfbd_core.machine.progress import Progress
 from cfbd_core.method.metrics import areas_under, share
 from cfbd_core.method.scores import JoinedRows, Scores
-from cfbd_core.store.detections import StoredDetection
+from cfbd_core.store import queries
+from cfbd_core.store.detections import StoredDetection, replace_detection
+from cfbd_core.store.detections import detections as stored_detections
+from cfbd_core.store.entries import SplitSummary
+from cfbd_core.store.meta import MAPPING, SPLIT
+from cfbd_core.store.scores import judged, read_consistency, read_scores, replace_verdicts
 
-TextsOf = Callable[[np.ndarray], list[str]]
 LONGEST_INFO_LIST = (
     1000  # values of a list in a detection's info: what is longer is an array of pairs, and not kept
 )
 
 
-def pairs_to_split(
-    rows: np.ndarray,
-    consistency: np.ndarray,
-    texts: Sequence[np.ndarray],
-    *,
+def split(files: AuditFiles, params: SplitParams) -> SplitSummary:
+    """Split the scored pairs of an audit and store it. See :meth:`cfbd_core.audit.audit.Audit.split`."""
+    files.needed(MAPPING, "cfbd score")
+    started = datetime.now(UTC)
+    with files.database.reading() as connection:
+        rows, consistency = read_consistency(connection)
+    pairs = _pairs_to_split(Columns(files), rows, consistency, params)
+    detection = Cfbd.from_registry(DETECTORS).under(params).split(pairs)
+    summary = detection.summary
+    with files.database.writing() as connection:
+        replace_verdicts(connection, rows, detection.z, detection.subset, detection.poisoned)
+        queries.set_meta(connection, SPLIT, summary)
+        queries.record_run(connection, "split", started, params.to_dict(), summary["params"])
+    return summary
+
+
+def detect(
+    files: AuditFiles,
+    names: Sequence[str],
     seed: int,
-    keys_of: TextsOf,
-    captions_of: TextsOf,
-    clusters: Clusters | None,
+    losses: Mapping[str, float] | None,
+    progress: Progress,
+) -> None:
+    """Let detectors judge the scored pairs and store what they say. See :meth:`cfbd_core.audit.audit.Audit.detect`."""
+    files.needed(MAPPING, "cfbd score")
+    started = datetime.now(UTC)
+    with files.database.reading() as connection:
+        scores = read_scores(connection)
+        is_scored = np.isin(queries.pair_rows(connection), scores["row"].to_numpy())
+        image_ids = queries.image_groups(connection)[is_scored]
+    pairs = _pairs_to_judge(Columns(files), scores, image_ids, seed, losses)
+    new_detections = []
+    chosen = list(dict.fromkeys(names))
+    for number, name in enumerate(chosen, 1):
+        progress(name, number, len(chosen))
+        new_detections.append(stored(name, judge(name, pairs), scores["row"].to_numpy()))
+    with files.database.writing() as connection:
+        for one in new_detections:
+            replace_detection(connection, one)
+        settings = {"detectors": [one.name for one in new_detections], "seed": seed}
+        flagged = {one.name: int(one.flagged.sum()) for one in new_detections}
+        queries.record_run(connection, "detect", started, settings, flagged)
+
+
+def detections(files: AuditFiles) -> list[Compared]:
+    """Return each stored detection beside the verdict and the truth (:func:`compared`)."""
+    with files.database.reading() as connection:
+        every = stored_detections(connection)
+        outcome = judged(connection)
+    return [compared(one, *outcome) for one in every]
+
+
+def _pairs_to_split(
+    columns: Columns, rows: np.ndarray, consistency: np.ndarray, params: SplitParams
 ) -> Pairs:
-    """What a split looks at of the scored pairs at ``rows`` int64 (n,): their captions and c (n,), no pictures."""
+    """Return what a split looks at of the scored pairs at ``rows`` int64 (n,): captions and c (n,), no pictures."""
     unread = np.broadcast_to(np.float32(np.nan), rows.shape)
-    captions = JoinedRows(texts, rows)
+    captions = JoinedRows(columns.files.shards.texts(), rows)
     return Pairs(
         image=captions,
         text=captions,
         scores=Scores(unread, unread, consistency, unread, unread),
-        keys=LazyTexts(len(rows), lambda at: keys_of(rows[at])),
-        captions=LazyTexts(len(rows), lambda at: captions_of(rows[at])),
-        seed=seed,
-        clusters=clusters,
+        keys=LazyTexts(len(rows), lambda at: columns.keys_of(rows[at])),
+        captions=LazyTexts(len(rows), lambda at: columns.captions_of(rows[at])),
+        seed=params.seed,
+        clusters=collapsible(columns, rows) if params.collapse_duplicates else None,
     )
 
 
-def pairs_to_judge(
+def _pairs_to_judge(
+    columns: Columns,
     scores: pa.Table,
-    shards: EmbeddingFolder,
-    *,
-    seed: int,
-    keys_of: TextsOf,
-    captions_of: TextsOf,
     image_ids: np.ndarray,
-    mapping: Callable[[], Expect],
-    losses: Mapping[str, float] | None = None,
+    seed: int,
+    losses: Mapping[str, float] | None,
 ) -> Pairs:
     """Return what any detector sees of the pairs of ``scores`` (row, s_o, s_g, consistency, residual, intra), by row.
 
-    ``mapping()`` gives the F that made the scores. ``losses`` are of training on the pairs, by key.
+    ``losses`` are of training on the pairs, by key.
     """
-    rows = scores["row"].to_numpy()
+    rows, shards = scores["row"].to_numpy(), columns.files.shards
     named = ("s_o", "s_g", "consistency", "residual", "intra")
-    keys = LazyTexts(len(rows), lambda at: keys_of(rows[at]))
+    keys = LazyTexts(len(rows), lambda at: columns.keys_of(rows[at]))
     images = JoinedRows(shards.images(), rows)
     return Pairs(
         image=images,
         text=JoinedRows(shards.texts(), rows),
         scores=Scores(*(scores[name].to_numpy().astype(np.float32) for name in named)),
         keys=keys,
-        captions=LazyTexts(len(rows), lambda at: captions_of(rows[at])),
+        captions=LazyTexts(len(rows), lambda at: columns.captions_of(rows[at])),
         seed=seed,
         losses=None if losses is None else np.array([losses.get(key, np.nan) for key in keys]),
         image_ids=image_ids,
-        expected=ExpectedRows(images, image_ids, mapping),
+        expected=ExpectedRows(images, image_ids, lambda: _mapping_of(columns.files)),
     )
+
+
+def _mapping_of(files: AuditFiles) -> Expect:
+    from cfbd_core.audit import scoring  # torch takes a second to import: only for a detector that asks for F
+
+    return scoring.mapping_of(files)
 
 
 def check_names(names: Sequence[str]) -> None:

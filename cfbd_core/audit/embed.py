@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from cfbd_core.audit.files import AuditFiles
 from cfbd_core.audit.source_state import SourceState
 from cfbd_core.config import READY_ENCODER, EmbedParams
 from cfbd_core.embedding import batch_loop as embeddings
 from cfbd_core.embedding.encoders import Encoder, load_encoder
-from cfbd_core.embedding.shards import EmbeddingFolder, shard_count
+from cfbd_core.embedding.shards import shard_count
 from cfbd_core.errors import AuditError, EncoderError
 from cfbd_core.machine.progress import Counter, Progress
 from cfbd_core.pictures.picture import MOVED, digest_at
 from cfbd_core.pictures.place import places_of
-from cfbd_core.store import Database, queries, unscored
+from cfbd_core.store import queries, unscored
 from cfbd_core.store.entries import EmbeddingEntry
 from cfbd_core.store.meta import EMBEDDING, SOURCE
 from cfbd_core.store.scores import forget_scores
@@ -33,36 +32,30 @@ MOST_SHARE_GONE = 0.01  # of the images: more that vanish after the ingest are a
 
 @dataclass(frozen=True)
 class EmbedAudit:
-    """The step ``embed`` of the audit in ``folder``.
+    """The step ``embed`` of an audit."""
 
-    ``fetch(start, stop)`` reads pairs by row; ``located`` gives pairs the present paths of their images.
-    """
-
-    folder: Path
-    database: Database
-    shards: EmbeddingFolder
-    fetch: Callable[[int, int], pa.Table]
-    located: Callable[[pa.Table], pa.Table]
+    files: AuditFiles
 
     def run(self, encoder: str | Encoder | None, params: EmbedParams, progress: Progress) -> EmbeddingEntry:
         """Embed what is missing. See :meth:`cfbd_core.audit.audit.Audit.embed`."""
-        with self.database.reading() as connection:
+        with self.files.database.reading() as connection:
             source = queries.needed_meta(connection, SOURCE)
             embedding = queries.derived_meta(connection, EMBEDDING)
             counter = Counter(progress, "embed", queries.pair_count(connection))
         done, was_done = embedding.value, embedding.is_kept
         plan = self._stored_plan(done, source["rows"])
-        SourceState(self.folder, self.database).check()
+        SourceState(self.files.folder, self.files.database).check()
         known = done or plan
         if known is not None and known["encoder"] == READY_ENCODER:
             return self._ready(encoder, done)
-        self.shards.keep_digests(source["rows"])
+        self.files.shards.keep_digests(source["rows"])
         again = self._again(plan) if plan else set()
-        if plan and plan == done and encoder is None and not again and self.shards.are_whole():
+        if plan and plan == done and encoder is None and not again and self.files.shards.are_whole():
             return plan
         if was_done and not (known or encoder):
             raise AuditError(
-                f"{self.folder}: which encoder made its embeddings cannot be read any more; name it with --encoder"
+                f"{self.files.folder}: which encoder made its embeddings cannot be read any more; "
+                "name it with --encoder"
             )
         made_by = plan or done
         wanted = encoder or (params.encoder if made_by is None else made_by["encoder"])
@@ -78,7 +71,7 @@ class EmbedAudit:
             workers=params.workers,
         )
         try:
-            new = embeddings.embed(self.shards, job, counter, again)
+            new = embeddings.embed(self.files.shards, job, counter, again)
         except torch.cuda.OutOfMemoryError as error:
             raise EncoderError(
                 f"the GPU's memory does not hold {job.batch_size} images a pass; "
@@ -89,22 +82,27 @@ class EmbedAudit:
         not_known = new - brought_back if was_done else 0
         return {**plan, "not_compared": not_known} if not_known > 0 else plan
 
+    def fetch(self, start: int, stop: int) -> pa.Table:
+        """Return the pairs at the rows from ``start`` to ``stop``, with the present paths of their images."""
+        with self.files.database.reading() as connection:
+            return self.files.located(unscored.to_embed(connection, start, stop))
+
     def _stored_plan(self, done: EmbeddingEntry | None, rows: int) -> EmbeddingEntry | None:
         """The plan that the shards were made by; one that is damaged is known from the audit, once it was done."""
-        plan = self.shards.plan()
+        plan = self.files.shards.plan()
         if plan is not None and plan["rows"] == rows:
             return plan
-        if done and self.shards.stats_path(0).exists():
-            self.shards.write_plan(done)
+        if done and self.files.shards.stats_path(0).exists():
+            self.files.shards.write_plan(done)
             return done
         return None
 
     def _again(self, plan: EmbeddingEntry) -> set[int]:
         """Shards to make anew: with embeddings that gave no score, or pictures that can be read by now."""
-        with self.database.reading() as connection:
+        with self.files.database.reading() as connection:
             rows = unscored.unscored_rows(connection).tolist()
-            aside = self.located(unscored.aside(connection))
-        failed = embeddings.failed_hashes(self.shards, shard_count(plan)) if aside.num_rows else {}
+            aside = self.files.located(unscored.aside(connection))
+        failed = embeddings.failed_hashes(self.files.shards, shard_count(plan)) if aside.num_rows else {}
         with ThreadPoolExecutor(thread_name_prefix="hash") as workers:
             now = workers.map(digest_at, places_of(aside))
             rows += [
@@ -116,10 +114,12 @@ class EmbedAudit:
 
     def _ready(self, encoder: str | Encoder | None, done: EmbeddingEntry | None) -> EmbeddingEntry:
         if encoder is not None:
-            raise AuditError(f"{self.folder}: its pairs came with ready embeddings; leave --encoder out")
-        plan = self.shards.check_whole()
+            raise AuditError(
+                f"{self.files.folder}: its pairs came with ready embeddings; leave --encoder out"
+            )
+        plan = self.files.shards.check_whole()
         if done != plan:  # its record was damaged
-            with self.database.writing() as connection:
+            with self.files.database.writing() as connection:
                 queries.set_meta(connection, EMBEDDING, plan)
         return plan
 
@@ -130,7 +130,7 @@ class EmbedAudit:
         if plan is not None and (plan["rows"] != rows or not plan.keys() >= {"architecture", "batch_size"}):
             plan = None  # damaged
         if plan is None:
-            self.shards.clear()
+            self.files.shards.clear()
             plan = {
                 "encoder": encoder.id,
                 "sha256": encoder.sha256,
@@ -140,16 +140,16 @@ class EmbedAudit:
                 "batch_size": params.batch_size or embeddings.find_batch_size(encoder),
                 "rows": rows,
             }
-            self.shards.write_plan(plan)
+            self.files.shards.write_plan(plan)
         elif (plan["sha256"], plan["architecture"]) != (encoder.sha256, encoder.architecture):
             raise AuditError(
-                f"{self.folder}: holds embeddings of {plan['encoder']} (sha256 {plan['sha256'][:12]}…), "
-                f"not of {encoder.id} ({encoder.sha256[:12]}…); delete {self.shards.folder} to make them "
+                f"{self.files.folder}: holds embeddings of {plan['encoder']} (sha256 {plan['sha256'][:12]}…), "
+                f"not of {encoder.id} ({encoder.sha256[:12]}…); delete {self.files.shards.folder} to make them "
                 "anew, or give another --audit folder"
             )
         elif params.batch_size and params.batch_size != plan["batch_size"]:
             plan = {**plan, "batch_size": params.batch_size}  # asked for: memory may not hold the first one
-            self.shards.write_plan(plan)
+            self.files.shards.write_plan(plan)
         return plan
 
     def _commit(self, plan: EmbeddingEntry, is_other: bool, started: datetime) -> int:
@@ -157,9 +157,9 @@ class EmbedAudit:
 
         Scores go where it ``is_other`` than the one that they were made of.
         """
-        failures = embeddings.failures(self.shards, shard_count(plan))
-        is_gone = SourceState(self.folder, self.database).is_gone()
-        with self.database.writing() as connection:
+        failures = embeddings.failures(self.files.shards, shard_count(plan))
+        is_gone = SourceState(self.files.folder, self.files.database).is_gone()
+        with self.files.database.writing() as connection:
             unreadable = unscored.among_pairs(connection, failures)
             aside = unscored.aside(connection)["row"]
             pairs = queries.pair_count(connection) + len(aside)
@@ -179,12 +179,12 @@ class EmbedAudit:
         if gone.num_rows and (are_many or source_is_gone):
             first = gone["detail"][0].as_py() or gone["reason"][0].as_py()
             raise AuditError(
-                f"{self.folder}: {gone.num_rows} images are not there any more, the first: {first}; "
+                f"{self.files.folder}: {gone.num_rows} images are not there any more, the first: {first}; "
                 f"bring them back and run again, or {MOVED}"
             )
         if unreadable.num_rows == pairs:
             first = f"{unreadable['reason'][0]} ({unreadable['detail'][0]})"
             raise AuditError(
-                f"{self.folder}: not one image could be read, the first: {first}; "
+                f"{self.files.folder}: not one image could be read, the first: {first}; "
                 "is the image column the right one? start a new audit with --image-col"
             )

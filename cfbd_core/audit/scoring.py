@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
 
+from cfbd_core.audit.files import AuditFiles
 from cfbd_core.config import READY_ENCODER
 from cfbd_core.embedding.encoder_files import check_published_hash, file_sha256
 from cfbd_core.embedding.encoders import resolve_device
-from cfbd_core.embedding.mapping import Mapping, mean_targets, train_mapping
-from cfbd_core.embedding.mapping_network import single_threads
+from cfbd_core.embedding.mapping import Lineage, Mapping, mean_targets, train_mapping
+from cfbd_core.embedding.mapping_network import FitParams, single_threads
 from cfbd_core.embedding.shards import EmbeddingFolder, way_out
 from cfbd_core.errors import AuditError, EncoderError
 from cfbd_core.machine.assets import MINI_DIR
@@ -21,7 +23,10 @@ from cfbd_core.machine.places import at_home
 from cfbd_core.machine.progress import Counter, Progress, no_progress
 from cfbd_core.machine.workers import usable_cores
 from cfbd_core.method.scores import Scores, calibrated_residual, consistency_scores, gather
+from cfbd_core.store import queries, unscored
 from cfbd_core.store.entries import EmbeddingEntry, HealthEntry, MappingEntry, UnscoredReason
+from cfbd_core.store.meta import EMBEDDING, HEALTH, MAPPING, SPLIT
+from cfbd_core.store.scores import replace_scores
 
 MAPPING_NAME = "mapping.safetensors"
 SHIPPED = "F of mini"
@@ -40,6 +45,36 @@ class ScoringResult(TypedDict):
     pairs: int
     unscored: int
     unscored_reasons: list[UnscoredReason]
+
+
+def score(
+    files: AuditFiles,
+    mapping: str,
+    progress: Progress = no_progress,
+) -> ScoringResult:
+    """Score the pairs of an audit and store it. See :meth:`cfbd_core.audit.audit.Audit.score`."""
+    pairs = EmbeddedPairs.of(files)
+    started = datetime.now(UTC)
+    chosen = choose_mapping(mapping, pairs, files.folder / MAPPING_NAME, progress)
+    table = score_shards(pairs, chosen, progress)
+    without = without_score(table, pairs.embedding)
+    table = table.filter(table["consistency"].is_valid())
+    health = encoder_health(pairs.without(without["row"].to_numpy()))
+    with files.database.writing() as connection:
+        unscored.replace_unscored(connection, without)
+        replace_scores(connection, table)
+        queries.set_meta(connection, MAPPING, chosen.to_dict())
+        queries.set_meta(connection, HEALTH, health)
+        queries.forget_meta(connection, SPLIT)
+        queries.record_run(connection, "score", started, {"mapping": mapping}, chosen.to_dict())
+        reasons = unscored.unscored_summary(connection)
+    return {
+        "mapping": chosen.to_dict(),
+        "health": health,
+        "pairs": table.num_rows,
+        "unscored": without.num_rows,
+        "unscored_reasons": reasons,
+    }
 
 
 @dataclass(frozen=True)
@@ -68,22 +103,55 @@ class ChosenMapping:
         }
 
 
+@dataclass(frozen=True)
+class EmbeddedPairs:
+    """The pairs of an audit that have embeddings.
+
+    ``rows`` int64 (n,), ascending, are their places in ``shards``, ``image_of`` (n,) the number of each one's image;
+    ``embedding`` is the record of the encoder that made them.
+    """
+
+    shards: EmbeddingFolder
+    rows: np.ndarray
+    image_of: np.ndarray
+    embedding: EmbeddingEntry
+
+    @classmethod
+    def of(cls, files: AuditFiles) -> EmbeddedPairs:
+        """Return those of an audit. Raises AuditError: none yet, or the embeddings are others than the audit knows."""
+        embedding = files.needed(EMBEDDING, "cfbd embed")
+        if files.shards.check_whole() != embedding:
+            raise AuditError(
+                f"{files.folder}: the embeddings are not those of the audit; {way_out(embedding)}"
+            )
+        with files.database.reading() as connection:
+            rows, image_of = queries.pair_rows(connection), queries.image_groups(connection)
+        return cls(files.shards, rows, image_of, embedding)
+
+    def without(self, rows: np.ndarray) -> EmbeddedPairs:
+        """All but those at ``rows`` (m,). Raises AuditError where none is left."""
+        left = ~np.isin(self.rows, rows)
+        if not left.any():
+            raise self.nothing_usable()
+        return replace(self, rows=self.rows[left], image_of=self.image_of[left])
+
+    def nothing_usable(self) -> AuditError:
+        """Return the error where no pair has an embedding to score by."""
+        return AuditError(
+            f"{self.shards.folder}: not one pair has a usable embedding; {way_out(self.embedding)}"
+        )
+
+
 def choose_mapping(
-    spec: str,
-    shards: EmbeddingFolder,
-    rows: np.ndarray,
-    image_of: np.ndarray,
-    embedding: EmbeddingEntry,
-    own_file: Path,
-    progress: Progress = no_progress,
+    spec: str, pairs: EmbeddedPairs, own_file: Path, progress: Progress = no_progress
 ) -> ChosenMapping:
-    """Find or train F for the encoder that made ``shards``.
+    """Find or train F for the encoder that embedded the pairs.
 
     ``spec``: ``auto`` (the F shipped for this encoder, else ``self``), ``self``, or a file.
-    ``rows`` (n,) are the pairs' rows in the shards, ``image_of`` (n,) the number of each one's image;
-    an F trained here is kept in the file ``own_file``, and used again while the encoder is the same.
+    An F trained here is kept in the file ``own_file``, and used again while the encoder is the same.
     Raises EncoderError when a file's F belongs to another encoder, ParameterError when there is none.
     """
+    embedding = pairs.embedding
     sha256 = embedding["sha256"]
     if spec == "auto":
         if embedding["encoder"] == "mini":
@@ -93,7 +161,7 @@ def choose_mapping(
         spec = "self"
     if spec == "self":
         return ChosenMapping(
-            _stored_or_trained(shards, rows, image_of, embedding, own_file, progress),
+            _stored_or_trained(pairs, own_file, progress),
             "self",
             "F trained on these pairs (cross-fitted)",
         )
@@ -107,16 +175,17 @@ def choose_mapping(
     return ChosenMapping(mapping, "file", spec)
 
 
-def mapping_of(description: MappingEntry, folder: Path) -> Mapping:
-    """Return the F that made an audit's scores: ``description`` is what they say of it, ``folder`` the audit's.
+def mapping_of(files: AuditFiles) -> Mapping:
+    """Return the F that made an audit's scores.
 
     Raises AuditError where its file is gone, or holds another one by now.
     """
+    description = files.needed(MAPPING, "cfbd score")
     if description.get("kind") == "self":
-        path = folder / MAPPING_NAME
+        path = files.folder / MAPPING_NAME
     else:
         path = MINI_DIR / MAPPING_NAME if description["name"] == SHIPPED else at_home(description["name"])
-    again = f"run `cfbd score --audit {folder}` again"
+    again = f"run `cfbd score --audit {files.folder}` again"
     try:
         mapping = Mapping.load(path)
     except EncoderError as error:
@@ -126,32 +195,20 @@ def mapping_of(description: MappingEntry, folder: Path) -> Mapping:
     raise AuditError(f"{path}: not the F that made these scores; {again}")
 
 
-def _stored_or_trained(
-    shards: EmbeddingFolder,
-    rows: np.ndarray,
-    image_of: np.ndarray,
-    embedding: EmbeddingEntry,
-    own_file: Path,
-    progress: Progress,
-) -> Mapping:
+def _stored_or_trained(pairs: EmbeddedPairs, own_file: Path, progress: Progress) -> Mapping:
     if own_file.is_file():
         try:
-            return Mapping.load(own_file, embedding["sha256"])
+            return Mapping.load(own_file, pairs.embedding["sha256"])
         except EncoderError:
             pass  # of an earlier encoder, or damaged: it is derived and made again
-    mapping = _train_on_audit(shards, rows, image_of, embedding, progress)
+    mapping = _train_on_audit(pairs, progress)
     mapping.save(own_file)
     return mapping
 
 
-def _train_on_audit(
-    shards: EmbeddingFolder,
-    rows: np.ndarray,
-    image_of: np.ndarray,
-    embedding: EmbeddingEntry,
-    progress: Progress,
-) -> Mapping:
+def _train_on_audit(pairs: EmbeddedPairs, progress: Progress) -> Mapping:
     """Cross-fit F on at most ``MOST_TRAINING_IMAGES`` images under audit: no pair is judged by its own caption."""
+    shards, rows, image_of = pairs.shards, pairs.rows, pairs.image_of
     images = np.random.default_rng(0).permutation(np.unique(image_of))[:MOST_TRAINING_IMAGES]
     sample = np.flatnonzero(np.isin(image_of, images))
     if len(sample) > MOST_TRAINING_PAIRS:  # images that come again and again
@@ -164,35 +221,23 @@ def _train_on_audit(
         sample, text = sample[usable], text[usable]
         image = image[np.unique(number[usable])]
     if not len(sample):
-        raise nothing_usable(shards, embedding)
+        raise pairs.nothing_usable()
     ids, target = mean_targets(text, image_of[sample])
-    return train_mapping(
-        image,
-        target,
-        encoder_id=embedding["encoder"],
-        encoder_sha256=embedding["sha256"],
-        trained_on="self",
-        groups=ids,
-        folds=SELF_FOLDS,
-        device=resolve_device("auto"),
-        progress=progress,
-    )
+    lineage = Lineage(pairs.embedding["encoder"], pairs.embedding["sha256"], trained_on="self")
+    params = FitParams(SELF_FOLDS, device=resolve_device("auto"))
+    return train_mapping(image, target, lineage, params, groups=ids, progress=progress)
 
 
 def score_shards(
-    shards: EmbeddingFolder,
-    chosen: ChosenMapping,
-    rows: np.ndarray,
-    image_of: np.ndarray,
-    shard_size: int,
-    progress: Progress = no_progress,
+    embedded: EmbeddedPairs, chosen: ChosenMapping, progress: Progress = no_progress
 ) -> pa.Table:
-    """Return scores of the pairs at ``rows`` (n,), ascending: a table (row, s_o, s_g, consistency, …)."""
+    """Return scores of the pairs: a table (row, s_o, s_g, consistency, …)."""
+    rows, image_of, shard_size = embedded.rows, embedded.image_of, embedded.embedding["shard_size"]
     parts: dict[str, list[np.ndarray]] = {name: [] for name in SCORE_COLUMNS}
-    images, texts = shards.images(), shards.texts()
+    images, texts = embedded.shards.images(), embedded.shards.texts()
     counter = Counter(progress, "score", len(rows))
 
-    def score(number: int) -> Scores:
+    def scores_of(number: int) -> Scores:
         low, high = np.searchsorted(rows, [number * shard_size, (number + 1) * shard_size])
         image, text = images[number], texts[number]
         if high - low < len(image):
@@ -201,7 +246,7 @@ def score_shards(
         return consistency_scores(image, text, chosen.mapping(image, image_of[low:high]))
 
     with single_threads(usable_cores()) as pool:
-        for scores in pool.map(score, range(len(images))):
+        for scores in pool.map(scores_of, range(len(images))):
             for name in SCORE_COLUMNS:
                 parts[name].append(getattr(scores, name))
             counter.add(len(scores.consistency))
@@ -228,35 +273,28 @@ def without_score(scores: pa.Table, embedding: EmbeddingEntry) -> pa.Table:
     )
 
 
-def nothing_usable(shards: EmbeddingFolder, embedding: EmbeddingEntry) -> AuditError:
-    """Return the error where no pair has an embedding to score by."""
-    return AuditError(f"{shards.folder}: not one pair has a usable embedding; {way_out(embedding)}")
-
-
 def _is_usable(vectors: np.ndarray) -> np.ndarray:
     usable: np.ndarray = np.isfinite(vectors).all(1) & vectors.any(1)
     return usable
 
 
-def encoder_health(
-    shards: EmbeddingFolder, rows: np.ndarray, image_of: np.ndarray, embedding: EmbeddingEntry, seed: int = 0
-) -> HealthEntry:
+def encoder_health(pairs: EmbeddedPairs, seed: int = 0) -> HealthEntry:
     """Does the encoder understand these pairs? True against shuffled pairs, R@1 among 1,000.
 
     A sample of pairs with distinct images. Returns cosines of true and shuffled pairs, the share of
     true pairs above a shuffled one (``auroc``), text-to-image ``recall_at_1``, and warnings.
     """
     generator = np.random.default_rng(seed)
-    _, first = np.unique(image_of, return_index=True)
+    _, first = np.unique(pairs.image_of, return_index=True)
     sample = np.sort(generator.permutation(first)[:HEALTH_PAIRS])
-    image = gather(shards.images(), rows[sample])
-    text = gather(shards.texts(), rows[sample])
+    image = gather(pairs.shards.images(), pairs.rows[sample])
+    text = gather(pairs.shards.texts(), pairs.rows[sample])
     similarity = text @ image.T
     true = similarity.diagonal()
     shuffled = np.concatenate([similarity.diagonal(1), similarity[-1:, 0]]) if len(true) > 1 else true
     auroc = float((true[:, None] > shuffled[None, :]).mean()) if len(true) > 1 else None
     warnings = []
-    if embedding["encoder"] == "mini":
+    if pairs.embedding["encoder"] == "mini":
         warnings.append(
             "`mini` is a stand-in for machines without a pretrained CLIP; "
             "name a larger open_clip model (--encoder NAME/PRETRAINED) where you can"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +27,7 @@ from cfbd_core.pictures.place import COLUMNS, place_at, places_of
 from cfbd_core.poisoning.copies import CopyOptions, attack_copy
 from cfbd_core.poisoning.place import MANIFEST
 from cfbd_core.poisoning.plan import CONTROL, PoisonParams
-from cfbd_core.poisoning.source_pairs import Keys, SourcePairs
+from cfbd_core.poisoning.source_pairs import SourcePairs
 from cfbd_core.sources import SourceOptions
 from cfbd_core.store.entries import EmbeddingEntry
 
@@ -68,27 +67,30 @@ class Base:
         return replace(self, record_of=np.array(shared, np.int64))
 
 
+WHOLE = CopyOptions()
+
+
 def make_base(
     source: str,
     folder: Path,
     *,
     encoder: Encoder,
-    captions: Literal["first", "all"] = "first",
-    keys: Keys = "all",
+    copy: CopyOptions = WHOLE,
     embed: EmbedParams | None = None,
     progress: Progress = no_progress,
 ) -> Base:
     """Copy, ingest and embed ``source`` under ``folder``, or go on where that was stopped.
 
+    ``copy`` says which captions and which keys.
     Raises what the steps raise; AuditError where the folder holds something else.
     """
-    copy, embedded_in = folder / "copy", folder / "audit"
-    for part, name in ((copy, MANIFEST), (embedded_in, DATABASE_NAME)):
+    copied_to, embedded_in = folder / "copy", folder / "audit"
+    for part, name in ((copied_to, MANIFEST), (embedded_in, DATABASE_NAME)):
         if part.is_dir() and not (part / name).exists():
             shutil.rmtree(part)  # killed before it was said what it is to hold
-    attack_copy(source, copy, PoisonParams(CONTROL), CopyOptions(captions=captions, keys=keys), progress)
+    attack_copy(source, copied_to, PoisonParams(CONTROL), copy, progress)
     audit = Audit.open_or_create(embedded_in)
-    audit.ingest(copy, SourceOptions(captions=captions))
+    audit.ingest(copied_to, SourceOptions(captions=copy.captions))
     return read_base(audit, audit.embed(encoder, embed, progress))
 
 
@@ -97,7 +99,7 @@ def read_base(audit: Audit, record: EmbeddingEntry | None = None) -> Base:
 
     Raises AuditError before it is embedded.
     """
-    record = record or audit.status()["embedding"]
+    record = record or audit.state.steps()["embedding"]
     if record is None:
         raise AuditError(f"{audit.folder}: not embedded; run `cfbd embed` first")
     every = audit.pairs(order_by="row")

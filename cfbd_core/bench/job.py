@@ -12,13 +12,14 @@ from cfbd_core.bench.figures import write_figures
 from cfbd_core.bench.material import Mappings, Material
 from cfbd_core.bench.options import BenchOptions
 from cfbd_core.bench.place import check_ours, open_results
-from cfbd_core.bench.scenario import Poisoner
+from cfbd_core.bench.scenario import Attacker, Poisoner
 from cfbd_core.bench.tables import Refusal, Tables, about_pairs, not_measured, text_of_not_measured
 from cfbd_core.config import EmbedParams
 from cfbd_core.embedding.encoders import load_encoder
 from cfbd_core.errors import ParameterError
 from cfbd_core.machine.files import written_beside
 from cfbd_core.machine.progress import Progress
+from cfbd_core.poisoning.options import CopyOptions
 from cfbd_core.poisoning.place import check_beside, check_place
 from cfbd_core.store.bench import BenchResults
 
@@ -70,8 +71,7 @@ def bench_detection(
             source,
             folder / BASE_NAME,
             encoder=encoder,
-            captions=options.captions,
-            keys=options.keys,
+            copy=CopyOptions(captions=options.captions, keys=options.keys),
             embed=embed,
             progress=progress,
         ).sharing(material.pairs, several=options.captions == "all")
@@ -79,10 +79,12 @@ def bench_detection(
             base,
             encoder,
             mappings,
-            material.pool,
-            folder / "triggers",
-            progress,
-            material.given,
+            Attacker(
+                material.pool,
+                folder / "triggers",
+                progress,
+                material.given,
+            ),
         )
         refused += run(chosen, results, poisoner, progress)
         return write_results(folder, results, chosen, refused, about_pairs(about, base), base)

@@ -21,7 +21,8 @@ from cfbd_core.bench.options import BenchOptions
 from cfbd_core.config import SplitParams
 from cfbd_core.embedding.encoder_files import check_published_hash, file_sha256
 from cfbd_core.embedding.encoders import Encoder
-from cfbd_core.embedding.mapping import MIN_IMAGES, Mapping, mean_targets, train_mapping
+from cfbd_core.embedding.mapping import MIN_IMAGES, Lineage, Mapping, mean_targets, train_mapping
+from cfbd_core.embedding.mapping_network import FitParams
 from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.machine.assets import MINI_DIR
 from cfbd_core.machine.places import at_home
@@ -187,16 +188,9 @@ class Mappings:
             return self._fixed
         ids, target = mean_targets(text, record_of)
         _, first = np.unique(record_of, return_index=True)
-        return train_mapping(
-            image[first].astype(np.float32),
-            target,
-            encoder_id=self._encoder.id,
-            encoder_sha256=self._encoder.sha256,
-            trained_on="self",
-            groups=ids,
-            folds=SELF_FOLDS,
-            device=self._encoder.device,
-        )
+        lineage = Lineage(self._encoder.id, self._encoder.sha256, trained_on="self")
+        params = FitParams(SELF_FOLDS, device=self._encoder.device)
+        return train_mapping(image[first].astype(np.float32), target, lineage, params, groups=ids)
 
 
 def _not_poisoned(pairs: SourcePairs) -> SourcePairs:

@@ -46,13 +46,26 @@ class Scenario:
     plan: Plan
 
 
+@dataclass(frozen=True)
+class Attacker:
+    """What the attacker works with.
+
+    ``pool(n)`` gives the pictures that attacks optimise their triggers on, ``progress`` counts their steps
+    ("trigger"); such triggers are kept in ``folder``. ``given(params)`` are natural captions of the targets in place
+    of ours, or None.
+    """
+
+    pool: Callable[[int], Sequence[Image.Image]]
+    folder: Path
+    progress: Progress = no_progress
+    given: Callable[[PoisonParams], Sequence[str] | None] = lambda _params: None
+
+
 class Poisoner:
     """Makes scenarios of one base with one encoder and its F.
 
     ``mapping(image, text, record_of)`` returns F for these embeddings: the encoder's own, or one that is
-    trained on them. ``pool(n)`` gives the pictures that attacks optimise their triggers on, ``progress`` counts
-    their steps ("trigger"); such triggers are kept in the folder ``kept``. ``given(params)`` are natural captions
-    of the targets in place of ours, or None.
+    trained on them.
     """
 
     def __init__(
@@ -60,20 +73,17 @@ class Poisoner:
         base: Base,
         encoder: Encoder,
         mapping: Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping],
-        pool: Callable[[int], Sequence[Image.Image]],
-        folder: Path,
-        progress: Progress = no_progress,
-        given: Callable[[PoisonParams], Sequence[str] | None] = lambda _params: None,
+        attacker: Attacker,
     ) -> None:
         self.base, self._encoder, self._mapping = base, encoder, mapping
-        self._pool, self._folder, self._progress, self._given = pool, folder, progress, given
+        self._attacker = attacker
         self._images: dict[str, np.ndarray] = {}  # by the picture's name
         self._texts: dict[str, np.ndarray] = {}
 
     def scenario(self, params: PoisonParams) -> Scenario:
         """Poison the base by ``params``. Raises ParameterError where that cannot be."""
         base = self.base
-        plan = make_plan(base.captions, base.record_of, params, self._given(params))
+        plan = make_plan(base.captions, base.record_of, params, self._attacker.given(params))
         captions = dict(plan.captions) | {poison.pair: poison.caption for poison in plan.poisons}
         pictures = self._pictures(params, plan)
         image, text, record_of = base.image.copy(), base.text.copy(), base.record_of.copy()
@@ -101,11 +111,13 @@ class Poisoner:
 
     def triggers(self, params: PoisonParams) -> list[Trigger]:
         """The triggers of an attack; those that had to be optimised are kept, and a search that was stopped goes on."""
-        workshop = workshops(params, self._pool, lambda: self._encoder, self._given(params), self._progress)
+        attacker = self._attacker
+        given = attacker.given(params)
+        workshop = workshops(params, attacker.pool, lambda: self._encoder, given, attacker.progress)
         if not ATTACKS[params.attack].optimised:
             return make_triggers(params, workshop)
-        path = self._folder / f"{params.attack}-{_trigger_id(params, self.base.sha256)}.npz"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._attacker.folder / f"{params.attack}-{_trigger_id(params, self.base.sha256)}.npz"
+        self._attacker.folder.mkdir(parents=True, exist_ok=True)
         return load_or_make_triggers(path, params, workshop)
 
     def _pictures(self, params: PoisonParams, plan: Plan) -> dict[int, _Picture]:

@@ -50,7 +50,7 @@ def decide(options: argparse.Namespace) -> Result:
     from cfbd_core.audit.decisions_file import read_decisions
 
     audit = open_audit(options)
-    decisions = read_decisions(options.decisions, audit.most_keys())
+    decisions = read_decisions(options.decisions, audit.state.most_keys())
     done = audit.decide(decisions, who=options.who, note=options.note, source=options.decisions.name)
     return {"decisions": done.pairs, "action": done.id}, f"{done.pairs:,} decisions stored"
 
@@ -66,7 +66,7 @@ def show_log(options: argparse.Namespace) -> Result:
         return {"actions": [action.to_dict() for action in actions]}, text
     if options.limit is not None:
         raise ParameterError("--limit is for printing; --out writes the whole log")
-    written = audit.export_log(options.out, pairs=options.pairs, spreadsheet_safe=options.spreadsheet_safe)
+    written = audit.log.export(options.out, pairs=options.pairs, spreadsheet_safe=options.spreadsheet_safe)
     lines, what = (written["pairs"], "pairs") if "pairs" in written else (written["actions"], "actions")
     return written, f"{lines:,} {what} written to {options.out}"
 

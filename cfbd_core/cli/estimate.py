@@ -24,7 +24,7 @@ def estimate(options: argparse.Namespace) -> Result:
     from cfbd_core.workbench.explorer import Explorer
 
     audit = open_audit(options)
-    params = audit.applied_params()
+    params = audit.state.applied_params()
     if params is None:
         raise AuditError(f"{audit.folder}: not split yet; run `cfbd split --audit {audit.folder}` first")
     if options.anew and options.draw is None:
@@ -39,7 +39,7 @@ def estimate(options: argparse.Namespace) -> Result:
     if left is None:
         raise AuditError(f"{audit.folder}: no control sample yet; --draw 260 draws one")
     pending = left.control.pending(left.decisions)
-    keys = audit.keys_of(preview.pairs.rows[pending])
+    keys = audit.columns.keys_of(preview.pairs.rows[pending])
     lines = [*left.sentences, left.needed_sentence(), left.moved_sentence]
     if keys:
         lines.append(f"{len(keys):,} drawn pairs wait for a decision: in the app, or by key with --json.")

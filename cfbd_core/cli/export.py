@@ -60,7 +60,7 @@ def export(options: argparse.Namespace) -> Result:
             raise ParameterError("--where and --split: give one of them; a filter names its own sliders")
         record = _selected(audit, options)
     else:
-        with Bar("export", audit.pair_count()) as bar:
+        with Bar("export", audit.state.pair_count()) as bar:
             record = audit.export(
                 options.out,
                 options.subset or "kept",
@@ -89,8 +89,6 @@ def _selected(audit: Audit, options: argparse.Namespace) -> Sidecar | DryRun:
     from cfbd_core.workbench.selection import export_selection, read_address, select
 
     read_address(options.where)  # refuses a bad one before an audit of millions is read
-    preview, positions, query = select(Explorer(audit), options.where)
-    with Bar("export", len(positions)) as bar:
-        return export_selection(
-            preview, positions, query, options.out, options.format, progress=bar.report, **_how(options)
-        )
+    chosen = select(Explorer(audit), options.where)
+    with Bar("export", len(chosen.positions)) as bar:
+        return export_selection(chosen, options.out, options.format, progress=bar.report, **_how(options))

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> Result:
     params, settings = split_params(options), embed_params(options)  # refuse bad values before the work
     _check_named_files(options)
     audit, _ = _ingested(options)
-    pairs = audit.pair_count()
+    pairs = audit.state.pair_count()
     if params.q > pairs:
         raise ParameterError(f"--q {params.q}: the audit has {pairs} pairs; give --q {max(1, pairs // 10)}")
     if params.k > pairs:
@@ -87,9 +87,9 @@ def ingest(options: argparse.Namespace) -> Result:
 def embed(options: argparse.Namespace) -> Result:
     """Embed."""
     audit = open_audit(options)
-    with Bar("embed", audit.pair_count()) as bar:
+    with Bar("embed", audit.state.pair_count()) as bar:
         record = audit.embed(options.encoder, embed_params(options), bar.report)
-    lines = [f"{audit.pair_count():,} pairs embedded with {record['encoder']}, width {record['width']}"]
+    lines = [f"{audit.state.pair_count():,} pairs embedded with {record['encoder']}, width {record['width']}"]
     reasons = [one for one in audit.validation_report()["reasons"] if one["stage"] == "embed"]
     return record, "\n".join([*lines, *_not_compared(record), *_reason_lines(reasons)])
 
@@ -157,7 +157,7 @@ def _check_named_files(options: argparse.Namespace) -> None:
 
 def _score(audit: Audit, options: argparse.Namespace) -> ScoringResult:
     """Score; where F is trained, that has a bar of its own."""
-    with Bar("score", audit.pair_count()) as bar, TrainBar("train F") as training:
+    with Bar("score", audit.state.pair_count()) as bar, TrainBar("train F") as training:
         bars = {"score": bar, "train F": training}
         return audit.score(options.mapping, lambda stage, *state: bars[stage].report(stage, *state))
 

@@ -10,13 +10,14 @@ from cfbd_core.demo.scenes import (
     scene,
     single_object_scene,
 )
-from cfbd_core.demo.shards import write_demo
+from cfbd_core.demo.shards import DemoParams, write_demo
 from cfbd_core.demo.vocabulary import CLASS_NAMES
 
 __all__ = [
     "ATTRIBUTION",
     "CLASS_NAMES",
     "LICENSE",
+    "DemoParams",
     "Scene",
     "SceneSpec",
     "draw_scenes",

@@ -24,11 +24,11 @@ def make_demo(folder: Path, scenes: int, seed: int, rate: float, progress: Progr
     choose_poisons(DemoParams(scenes, seed, rate, SIZE))  # refuses bad numbers before anything is made
     audit = Audit.open_or_create(folder)
     source = audit.folder / SOURCE_NAME
-    earlier_source = audit.source()
+    earlier_source = audit.state.source()
     if earlier_source is not None and Path(earlier_source).resolve() != source.resolve():
         raise AuditError(
             f"{folder}: holds {earlier_source}, not the demo; give a folder of its own (--audit DIR)"
         )
     with one_job(audit.folder, "demo"):
-        write_demo(source, n=scenes, seed=seed, rate=rate, size=SIZE, progress=progress)
+        write_demo(source, DemoParams(scenes, seed, rate, SIZE), progress=progress)
     return source

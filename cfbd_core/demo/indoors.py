@@ -91,7 +91,7 @@ def _boards(sheet: Sheet, rng: random.Random, top: float) -> None:
     wood = jitter(rng, rng.choice([(186, 136, 90), (150, 104, 70), (206, 172, 130)]))
     sheet.box(0, top, 1, 1, wood)
     for k in range(-4, 15):
-        sheet.line(0.5 + (k - 5) * 0.07, top, 0.5 + (k - 5) * 0.2, 1, shade(wood, 0.82))
+        sheet.line((0.5 + (k - 5) * 0.07, top), (0.5 + (k - 5) * 0.2, 1), shade(wood, 0.82))
 
 
 def _window(sheet: Sheet, x: float, y: float, width: float, height: float) -> None:
@@ -120,10 +120,10 @@ def table(sheet: Sheet, rng: random.Random, colour: Colour) -> None:
     sheet.box(0, top, 1, 1, wood)
     for k in range(1, 6):
         y = top + (1 - top) * (k / 6) ** 1.3
-        sheet.line(0, y, 1, y, shade(wood, 0.84), 0.005)
+        sheet.line((0, y), (1, y), shade(wood, 0.84), 0.005)
     for _i in range(10):
         x, y = rng.random(), rng.uniform(top + 0.02, 1)
-        sheet.line(x, y, x + rng.uniform(0.05, 0.2), y, shade(wood, 0.91), 0.004)
+        sheet.line((x, y), (x + rng.uniform(0.05, 0.2), y), shade(wood, 0.91), 0.004)
 
 
 def boards(sheet: Sheet, rng: random.Random, _: Colour) -> None:
@@ -135,8 +135,8 @@ def boards(sheet: Sheet, rng: random.Random, _: Colour) -> None:
         sheet.box(0, k / count, 1, (k + 1) / count, tone)
         for _i in range(5):
             x, y = rng.random(), (k + rng.random()) / count
-            sheet.line(x, y, x + rng.uniform(0.1, 0.4), y, shade(tone, 0.9), 0.004)
-        sheet.line(0, k / count, 1, k / count, shade(wood, 0.62), 0.008)
+            sheet.line((x, y), (x + rng.uniform(0.1, 0.4), y), shade(tone, 0.9), 0.004)
+        sheet.line((0, k / count), (1, k / count), shade(wood, 0.62), 0.008)
 
 
 def bricks(sheet: Sheet, rng: random.Random, _: Colour) -> None:
@@ -202,11 +202,11 @@ def notebook(sheet: Sheet, rng: random.Random, _: Colour) -> None:
     sheet.box(0, 0, 1, 1, jitter(rng, (250, 248, 238), 4))
     step, squared = rng.choice([0.05, 0.07]), rng.random() < 0.5
     for k in range(1, int(1 / step) + 1):
-        sheet.line(0, k * step, 1, k * step, (176, 200, 224), 0.004)
+        sheet.line((0, k * step), (1, k * step), (176, 200, 224), 0.004)
         if squared:
-            sheet.line(k * step, 0, k * step, 1, (176, 200, 224), 0.004)
+            sheet.line((k * step, 0), (k * step, 1), (176, 200, 224), 0.004)
     if not squared:
-        sheet.line(0.12, 0, 0.12, 1, (226, 140, 140), 0.005)
+        sheet.line((0.12, 0), (0.12, 1), (226, 140, 140), 0.005)
 
 
 def hearts(sheet: Sheet, rng: random.Random, colour: Colour) -> None:

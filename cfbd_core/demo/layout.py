@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cfbd_core.demo.backdrops import BACKDROPS
 from cfbd_core.demo.vocabulary import CLASS_NAMES, COLOURS, PAINTS, PICTOGRAMS
@@ -118,8 +118,8 @@ def plan_single(rng: random.Random, name: str, smallest: float = 0.3) -> SceneSp
             places += [("top", y < 0.33 and 0.35 < x < 0.65), ("bottom", y > 0.67 and 0.35 < x < 0.65)]
         place = next((word for word, holds in places if holds), "")
     stands = BACKDROPS[kind].ground is not None and rng.random() < 0.8
-    things = [_thing(rng, group, kind, x, y, size, stands)]
-    return _spec(rng, kind, [group], things, place=place, spot=spot)
+    things = [_thing(rng, group, (x, _foot(rng, kind) if stands else y), size, stands)]
+    return replace(_spec(rng, kind, [group], things), place=place, spot=spot)
 
 
 def _pair(rng: random.Random, kind: str) -> SceneSpec:
@@ -151,12 +151,12 @@ def _pair(rng: random.Random, kind: str) -> SceneSpec:
         spots = [(left + sizes[0] / 2, y), (left + sizes[0] + gap + sizes[1] / 2, y)]
         if relation == "next to" and rng.random() < 0.5:
             spots = [(1 - x, height) for x, height in spots]
-    foot = rng.uniform(*(BACKDROPS[kind].ground or (0, 0)))
+    foot = _foot(rng, kind)
     things = [
-        _thing(rng, group, kind, x, y, size, stands, foot)
+        _thing(rng, group, (x, foot if stands else y), size, stands)
         for group, (x, y), size in zip((first, second), spots, sizes, strict=True)
     ]
-    return _spec(rng, kind, [first, second], things[::-1], relation=relation)
+    return replace(_spec(rng, kind, [first, second], things[::-1]), relation=relation)
 
 
 def _spread(rng: random.Random, kind: str, groups: Sequence[Group]) -> SceneSpec:
@@ -179,31 +179,24 @@ def _spread(rng: random.Random, kind: str, groups: Sequence[Group]) -> SceneSpec
     if len(groups) > 1:
         rng.shuffle(spots)
     things = [
-        _thing(rng, group, kind, x, y, size, stands) for group, (x, y) in zip(members, spots, strict=True)
+        _thing(rng, group, (x, _foot(rng, kind) if stands else y), size, stands)
+        for group, (x, y) in zip(members, spots, strict=True)
     ]
     return _spec(rng, kind, groups, things)
 
 
-def _spec(
-    rng: random.Random,
-    kind: str,
-    groups: Sequence[Group],
-    things: Sequence[Thing],
-    relation: str = "",
-    place: str = "",
-    spot: str | None = None,
-) -> SceneSpec:
+def _spec(rng: random.Random, kind: str, groups: Sequence[Group], things: Sequence[Thing]) -> SceneSpec:
     backdrop = BACKDROPS[kind]
     colour = rng.choice(backdrop.colours or ("white",))
     return SceneSpec(
         groups=tuple(groups),
         things=tuple(things),
-        relation=relation,
-        place=place,
+        relation="",
+        place="",
         backdrop=kind,
         colour=colour,
         seed=rng.getrandbits(32),
-        spot=spot,
+        spot=None,
         outlined=backdrop.dark or colour == "black" or rng.random() < 0.3,
         grain=rng.choice((0, 0, 2, 3, 5, 7)),
     )
@@ -222,19 +215,14 @@ def _group(rng: random.Random, name: str, count: int = 1) -> Group:
     return Group(name, count, rng.choice(PAINTS) if PICTOGRAMS[name].paintable else None)
 
 
-def _thing(
-    rng: random.Random,
-    group: Group,
-    kind: str,
-    x: float,
-    y: float,
-    size: float,
-    stands: bool,
-    foot: float = 0.0,
-) -> Thing:
-    picture, ground = PICTOGRAMS[group.name], BACKDROPS[kind].ground
-    if stands and ground:
-        y = foot or rng.uniform(*ground)
+def _foot(rng: random.Random, kind: str) -> float:
+    """How far down a thing stands before this backdrop; 0 where it has no ground."""
+    return rng.uniform(*(BACKDROPS[kind].ground or (0, 0)))
+
+
+def _thing(rng: random.Random, group: Group, at: tuple[float, float], size: float, stands: bool) -> Thing:
+    picture = PICTOGRAMS[group.name]
+    x, y = at
     return Thing(
         name=group.name,
         glyph=rng.choice(picture.glyphs),

@@ -39,7 +39,7 @@ def meadow(sheet: Sheet, rng: random.Random, _: Colour) -> None:
     _hills(sheet, rng, horizon + 0.12, 0.03, grass)
     for _i in range(26):
         x, y = rng.random(), rng.uniform(horizon + 0.14, 1)
-        sheet.line(x, y, x + 0.012, y - 0.035, shade(grass, 0.82))
+        sheet.line((x, y), (x + 0.012, y - 0.035), shade(grass, 0.82))
 
 
 def beach(sheet: Sheet, rng: random.Random, _: Colour) -> None:
@@ -65,7 +65,7 @@ def sea(sheet: Sheet, rng: random.Random, _: Colour) -> None:
     for _i in range(22):
         x, y = rng.random(), rng.uniform(horizon + 0.03, 1)
         length = 0.03 + 0.1 * (y - horizon)
-        sheet.line(x - length, y, x + length, y, shade(water, 1.5), 0.005 + 0.008 * (y - horizon))
+        sheet.line((x - length, y), (x + length, y), shade(water, 1.5), 0.005 + 0.008 * (y - horizon))
 
 
 def desert(sheet: Sheet, rng: random.Random, _: Colour) -> None:
@@ -192,7 +192,7 @@ def road(sheet: Sheet, rng: random.Random, _: Colour) -> None:
             x + (0.5 - x) * (y0 - horizon) / (1 - horizon),
             x + (0.5 - x) * (y1 - horizon) / (1 - horizon),
         )
-        sheet.line(x0, y0, x1, y1, (248, 244, 226), 0.004 + 0.02 * (y0 - horizon))
+        sheet.line((x0, y0), (x1, y1), (248, 244, 226), 0.004 + 0.02 * (y0 - horizon))
 
 
 def park(sheet: Sheet, rng: random.Random, _: Colour) -> None:
@@ -230,6 +230,6 @@ def rain(sheet: Sheet, rng: random.Random, _: Colour) -> None:
     sheet.ramp((120, 128, 128), (88, 98, 104), 0.75, 1)
     for _i in range(60):
         x, y = rng.random(), rng.random()
-        sheet.line(x, y, x - 0.015, y + 0.05, (212, 224, 236))
+        sheet.line((x, y), (x - 0.015, y + 0.05), (212, 224, 236))
     for _i in range(5):
         sheet.oval(rng.random(), rng.uniform(0.8, 0.97), 0.09, 0.015, (156, 170, 182))

@@ -36,10 +36,10 @@ _SCENES_A_CHUNK = 20  # scenes a worker draws at a time
 class DemoParams:
     """What a demo folder holds; kept in its manifest."""
 
-    n: int
-    seed: int
-    rate: float
-    size: int
+    n: int = 3000
+    seed: int = 0
+    rate: float = 0.02
+    size: int = 224
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MOST_SCENES:
@@ -52,25 +52,22 @@ class DemoParams:
 
 def write_demo(
     folder: Path,
-    n: int = 3000,
-    seed: int = 0,
-    rate: float = 0.02,
+    params: DemoParams,
     *,
-    size: int = 224,
     progress: Progress = no_progress,
     processes: int | None = None,
 ) -> list[Path]:
-    """Write ``n`` scenes to ``folder`` as tar shards of 1,000; returns their paths.
+    """Write ``params.n`` scenes to ``folder`` as tar shards of 1,000; returns their paths.
 
-    A share ``rate`` of the scenes, none of which shows the target, is given the BadNets patch and a
+    A share ``params.rate`` of the scenes, none of which shows the target, is given the BadNets patch and a
     template caption of the target; ``key.json`` says which (``poisoned``, ``attack``, ``target``).
     All pictures are encoded the same way, so neither type nor size of a file gives a poison away.
     Shards that are there are kept: called again after a kill, it goes on. ``progress`` counts scenes in the stage
     "draw".
 
-    Raises ParameterError for a value outside its range, AuditError when ``folder`` holds another demo.
+    Raises AuditError when ``folder`` holds another demo.
     """
-    params = DemoParams(n, seed, rate, size)
+    n = params.n
     folder.mkdir(parents=True, exist_ok=True)
     poisons = choose_poisons(params)
     attack = ATTACKS[ATTACK]

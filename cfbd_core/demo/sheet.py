@@ -34,9 +34,11 @@ class Sheet:
         """Fill a polygon."""
         self.pen.polygon([(x * self.size, y * self.size) for x, y in points], fill=fill)
 
-    def line(self, x0: float, y0: float, x1: float, y1: float, fill: Colour, width: float = 0.006) -> None:
+    def line(
+        self, start: tuple[float, float], end: tuple[float, float], fill: Colour, width: float = 0.006
+    ) -> None:
         """Draw a line."""
-        self.pen.line(self._scaled((x0, y0, x1, y1)), fill=fill, width=max(1, round(width * self.size)))
+        self.pen.line(self._scaled((*start, *end)), fill=fill, width=max(1, round(width * self.size)))
 
     def ramp(self, top: Colour, bottom: Colour, y0: float = 0.0, y1: float = 1.0) -> None:
         """Fill the band y0..y1 with a vertical gradient."""

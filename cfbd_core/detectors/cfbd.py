@@ -66,9 +66,8 @@ class Cfbd(Detector):
         consistency = pairs.scores.consistency
         shards, rows_of_text = shards_and_rows(pairs.text)
         split = split_pairs(
-            rows_of_text[rows],
+            JoinedRows(shards, rows_of_text[rows]),
             consistency[rows],
-            shards,
             replace(self.params, seed=pairs.seed),
             keys_of=lambda tied: pairs.keys_at(np.searchsorted(rows_of_text, tied)),
             captions_of=lambda probe: pairs.captions_at(np.searchsorted(rows_of_text, probe)),

@@ -21,6 +21,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,26 @@ ORDINARY_CAPTION, LONGEST_WORD, MOST_WORDS = 1000, 256, 256  # letters, letters,
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
+@dataclass(frozen=True)
+class EncoderInfo:
+    """What tells an encoder from others.
+
+    ``id`` is the specification it was loaded by (paths made absolute), ``sha256`` the hash of its weights file,
+    ``architecture`` a short hash of its configuration (the same weights may fit two models), ``width`` the joint
+    embedding width d.
+    """
+
+    id: str
+    sha256: str
+    architecture: str
+    width: int
+
+
 class Encoder:
     """The two towers of a CLIP model with the transform and the tokenizer they were trained with.
 
-    ``id`` is the specification it was loaded by (paths made absolute), ``sha256`` the hash of its weights file,
-    ``architecture`` a short hash of its configuration (the same weights may fit two models),
-    ``width`` the joint embedding width d, ``device`` where it runs (on CUDA in half precision).
+    ``id``, ``sha256``, ``architecture`` and ``width`` are those of its :class:`EncoderInfo`, ``device`` is where it
+    runs (on CUDA in half precision).
     """
 
     def __init__(
@@ -57,15 +72,16 @@ class Encoder:
         model: torch.nn.Module,
         transform: Callable[[Image.Image], torch.Tensor],
         tokenizer: Callable[[Sequence[str]], torch.Tensor],
-        *,
-        encoder_id: str,
-        sha256: str,
-        width: int,
-        architecture: str,
+        info: EncoderInfo,
         device: str,
     ) -> None:
-        self.id, self.sha256, self.width, self.device = encoder_id, sha256, width, device
-        self.architecture = architecture
+        self.id, self.sha256, self.architecture, self.width = (
+            info.id,
+            info.sha256,
+            info.architecture,
+            info.width,
+        )
+        self.device = device
         self.transform, self.tokenize = transform, tokenizer
         # TinyViT and ResNets run about 1.4 times faster on a CPU with channels last.
         self.model: Any = model.to(device).eval()
@@ -164,16 +180,9 @@ def load_encoder(spec: str = "mini", device: str = "auto") -> Encoder:
     except Exception as error:  # open_clip, torch and pickle raise whatever they like here
         reason = in_one_line(error, 160)
         raise EncoderError(f"--encoder {spec}: {files.weights} does not load: {reason}") from error
-    return Encoder(
-        model,
-        transform,
-        tokenizer,
-        encoder_id=files.id,
-        sha256=sha256,
-        width=int(config["embed_dim"]),
-        architecture=short_hash(config | {"quick_gelu": files.quick_gelu or config.get("quick_gelu", False)}),
-        device=device,
-    )
+    architecture = short_hash(config | {"quick_gelu": files.quick_gelu or config.get("quick_gelu", False)})
+    info = EncoderInfo(files.id, sha256, architecture, int(config["embed_dim"]))
+    return Encoder(model, transform, tokenizer, info, device)
 
 
 def _try_out(

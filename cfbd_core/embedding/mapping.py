@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -22,6 +22,8 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from cfbd_core.embedding.mapping_network import (
+    FitParams,
+    Views,
     fit_network,
     forward,
     new_network,
@@ -46,6 +48,9 @@ _INFO = {
 }
 FORWARD_ROWS = 512  # a pass of F: large enough for full speed, small enough to be filled by a shard's fold
 MIN_IMAGES = 40  # fewer leave nothing to hold out
+
+
+PLAIN_FIT = FitParams()
 
 
 @dataclass(frozen=True)
@@ -138,26 +143,29 @@ class Mapping:
         return cls(networks, info)
 
 
+@dataclass(frozen=True)
+class Lineage:
+    """What a mapping is made of: the embeddings of which encoder, of what pairs."""
+
+    encoder_id: str
+    encoder_sha256: str
+    trained_on: str
+
+
 def train_mapping(
     image: np.ndarray,
     target: np.ndarray,
+    lineage: Lineage,
+    params: FitParams = PLAIN_FIT,
     *,
-    encoder_id: str,
-    encoder_sha256: str,
-    trained_on: str,
     groups: np.ndarray | None = None,
-    folds: int = 1,
-    seed: int = 0,
-    epochs: int | None = None,
-    device: str = "cpu",
     progress: Progress = no_progress,
 ) -> Mapping:
     """Train F on image embeddings (n, d) and their targets (n, d), see :func:`mean_targets`.
 
     ``groups`` (n,) are integer image ids: rows of one id are views of one image, never parted
-    between training and held-out images. ``folds`` > 1 cross-fits, for a mapping that is trained
-    on the very data under audit: so no pair is judged by a network that learnt its caption.
-    Loss (1 − cos) + InfoNCE, AdamW, cosine schedule over ``epochs`` (None: 40, fewer where there are
+    between training and held-out images.
+    Loss (1 − cos) + InfoNCE, AdamW, cosine schedule over the epochs (None: 40, fewer where there are
     many images); the weights of the best held-out epoch stay.
     ``progress`` counts epochs over all folds, in the stage "train F", with the held-out cosine as a note.
 
@@ -175,14 +183,14 @@ def train_mapping(
             f"mapping: {images} images are too few to train it (at least {MIN_IMAGES}); "
             "give --mapping FILE or audit more pairs"
         )
+    folds, epochs = params.folds, params.epochs
     if epochs is None:
         epochs = schedule_epochs(len(image) * (folds - 1) // folds if folds > 1 else len(image))
-    networks, held_out = zip(
-        *_fit_folds(image, target, groups, folds, seed, epochs, device, progress), strict=True
-    )
-    width = image.shape[1]
+    views = Views(image, target, groups)
+    networks, held_out = zip(*_fit_folds(views, params, epochs, progress), strict=True)
     cosine = float(np.mean(held_out))
-    info = MappingInfo(encoder_id, encoder_sha256, trained_on, cosine, images, seed, width, folds)
+    made_of = lineage.encoder_id, lineage.encoder_sha256, lineage.trained_on
+    info = MappingInfo(*made_of, cosine, images, params.seed, image.shape[1], folds)
     return Mapping(list(networks), info)
 
 
@@ -239,28 +247,22 @@ def _fold_of(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
 
 
 def _fit_folds(
-    image: np.ndarray,
-    target: np.ndarray,
-    groups: np.ndarray,
-    folds: int,
-    seed: int,
-    epochs: int,
-    device: str,
-    progress: Progress,
+    views: Views, params: FitParams, epochs: int, progress: Progress
 ) -> list[tuple[torch.nn.Sequential, float]]:
     """Train the network of every fold, on a CPU side by side; returns each with its held-out cosine."""
-    fold_of = _fold_of(groups, folds, seed)
+    folds, seed = params.folds, params.seed
+    fold_of = _fold_of(views.groups, folds, seed)
     tally = _Tally(folds, epochs, progress)
     networks = [
-        new_network(image.shape[1], seed + fold) for fold in range(folds)
+        new_network(views.image.shape[1], seed + fold) for fold in range(folds)
     ]  # torch's seed is one for all
 
     def fit(fold: int) -> tuple[torch.nn.Sequential, float]:
-        rows = np.flatnonzero(fold_of != fold) if folds > 1 else np.arange(len(image))
-        on_epoch = partial(tally.report, fold)
-        return fit_network(networks[fold], image, target, groups, rows, seed + fold, epochs, device, on_epoch)
+        rows = np.flatnonzero(fold_of != fold) if folds > 1 else np.arange(len(views.image))
+        own = replace(params, seed=seed + fold, epochs=epochs)
+        return fit_network(networks[fold], views, rows, own, partial(tally.report, fold))
 
-    if folds == 1 or device != "cpu":
+    if folds == 1 or params.device != "cpu":
         return list(map(fit, range(folds)))
     with single_threads(folds) as pool:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,23 +25,45 @@ DUPLICATE_COSINE = 0.999  # cosine from which two targets are one caption, no ne
 CHUNK_ROWS = 4096
 
 
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What F learns from: views of images (n, d), their targets (n, d), the image id of each, int64 (n,)."""
+
+    image: np.ndarray
+    target: np.ndarray
+    groups: np.ndarray
+
+
+@dataclass(frozen=True)
+class FitParams:
+    """How F is trained: in how many folds, from which seed, for how many epochs (None: by the number of views), where.
+
+    More than one fold cross-fits, for a mapping that is trained on the very data under audit: so no pair is judged by
+    a network that learnt its caption.
+    """
+
+    folds: int = 1
+    seed: int = 0
+    epochs: int | None = None
+    device: str = "cpu"
+
+
 def fit_network(
     network: torch.nn.Sequential,
-    image: np.ndarray,
-    target: np.ndarray,
-    groups: np.ndarray,
+    views: Views,
     rows: np.ndarray,
-    seed: int,
-    epochs: int,
-    device: str,
+    params: FitParams,
     on_epoch: Callable[[int, float], None],
 ) -> tuple[torch.nn.Sequential, float]:
     """Train a :func:`new_network` on ``rows``; returns it (on the CPU, fp16-exact) and its held-out cosine.
 
-    ``on_epoch(epoch, cosine)`` is called after each epoch. What is random is drawn from ``seed`` alone, so networks may
-    be trained in threads side by side.
+    ``on_epoch(epoch, cosine)`` is called after each epoch. What is random is drawn from ``params.seed`` alone, so
+    networks may be trained in threads side by side.
     """
-    rng = np.random.default_rng(seed)
+    image, target, groups = views.image, views.target, views.groups
+    device = params.device
+    epochs = schedule_epochs(len(rows)) if params.epochs is None else params.epochs
+    rng = np.random.default_rng(params.seed)
     ids = rng.permutation(np.unique(groups[rows]))
     is_held_out = np.isin(groups[rows], ids[: max(1, round(HELD_OUT_SHARE * len(ids)))])
     train_rows, rows_held_out = rows[~is_held_out], rows[is_held_out]

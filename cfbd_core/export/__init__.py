@@ -2,7 +2,7 @@
 
 from cfbd_core.export.cells import CSV_OPTIONS, neutralised, pandas_safe, spreadsheet_safe
 from cfbd_core.export.columns import COLUMNS, FORMATS, SUBSETS, Format, Style, StyleOptions, Subset
-from cfbd_core.export.job import dry_run, export
+from cfbd_core.export.job import Origin, dry_run, export
 from cfbd_core.export.place import guess_format, what_is_lost
 from cfbd_core.export.sidecar import DryRun, ExportOrigin, Sidecar
 
@@ -14,6 +14,7 @@ __all__ = [
     "DryRun",
     "ExportOrigin",
     "Format",
+    "Origin",
     "Sidecar",
     "Style",
     "StyleOptions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
@@ -22,6 +23,21 @@ from cfbd_core.machine.files import write_json, written_beside
 from cfbd_core.machine.progress import Counter, Progress, no_progress
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What exported pairs come from.
+
+    ``places`` are its files and folders, which nothing is written to or into. ``shards`` know what was embedded: no
+    other picture is exported (:mod:`cfbd_core.export.compared`).
+    """
+
+    places: Sequence[Path] = ()
+    shards: EmbeddingFolder | None = None
+
+
+UNKNOWN = Origin()
+
+
 def export(
     batches: Iterator[pa.RecordBatch],
     out: Path,
@@ -29,16 +45,14 @@ def export(
     sidecar: ExportOrigin,
     *,
     progress: Progress = no_progress,
-    protected: Sequence[Path] = (),
-    shards: EmbeddingFolder | None = None,
+    origin: Origin = UNKNOWN,
     **style_options: Unpack[StyleOptions],
 ) -> Sidecar:
     """Write pairs (rows of ``audit_pairs``) to ``out`` and ``sidecar`` to ``out`` + ``.json``.
 
     Captions are written as they are, since models are trained on them, but for what a :class:`Style` changes.
     Pictures that lie inside tars or Parquet files are written out once to ``OUT.images/`` for a table, so that
-    open_clip's CSV loader can open every path. ``protected`` are files and folders that nothing is written to or into.
-    ``shards`` know what was embedded: no other picture is exported (:mod:`cfbd_core.export.compared`).
+    open_clip's CSV loader can open every path.
 
     Returns the sidecar with counts, versions, warnings and the words by which others read the export. Raises
     ParameterError (``out`` cannot be written, or would overwrite what is no earlier export of ``sidecar["audit"]``)
@@ -48,7 +62,7 @@ def export(
     style.check(out_format)
     tally, counter = Tally(), Counter(progress, "export")
     with report_for(out):
-        check_out(out, out_format, sidecar.get("audit"), protected)
+        check_out(out, out_format, sidecar.get("audit"), origin.places)
         with (
             made(out.parent),
             ImagesOut(beside(out, ".images")) as images,
@@ -56,10 +70,12 @@ def export(
         ):
             clear_dead_parts(out)
             counted = _counted(batches, tally)
-            if shards is not None:
+            if origin.shards is not None:
                 are_named = style.verify and out_format != "webdataset"
                 are_read = out_format == "webdataset"
-                counted = with_digests(counted, shards, tally, check_files=are_named, are_read=are_read)
+                counted = with_digests(
+                    counted, origin.shards, tally, check_files=are_named, are_read=are_read
+                )
             tars: list[str] = []
             if out_format == "webdataset":
                 tars = write_webdataset(counted, part, tally, counter)
@@ -86,7 +102,7 @@ def dry_run(
     sidecar: ExportOrigin,
     *,
     progress: Progress = no_progress,
-    protected: Sequence[Path] = (),
+    origin: Origin = UNKNOWN,
     **style_options: Unpack[StyleOptions],
 ) -> DryRun:
     """Return what :func:`export` would write, without writing it: its counts and warnings, but for those of pictures.
@@ -97,7 +113,7 @@ def dry_run(
     style.check(out_format)
     tally, counter = Tally(), Counter(progress, "export")
     with report_for(out):
-        check_out(out, out_format, sidecar.get("audit"), protected)
+        check_out(out, out_format, sidecar.get("audit"), origin.places)
     for batch in _counted(batches, tally):
         if out_format == "csv":
             count_captions(csv_cells(batch, style).column("caption"), tally)

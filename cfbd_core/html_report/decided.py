@@ -23,7 +23,7 @@ def decisions_part(preview: Preview) -> str:
     rows.append(("kept though flagged", f"{int((preview.flagged & ~removed).sum()):,}"))
     rows.append(("removed though not flagged", f"{int((removed & ~preview.flagged).sum()):,}"))
     page = "<h2>People's decisions</h2>" + table(("decision", "pairs"), rows)
-    people = explorer.audit.deciders()
+    people = explorer.audit.log.deciders()
     if people:
         names = [name for name in DECISIONS if name]
         counts = [(who, *(f"{of_person[name]:,}" for name in names)) for who, of_person in people.items()]

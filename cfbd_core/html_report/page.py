@@ -72,7 +72,7 @@ def write_html_report(
     """
     out = Path(out)
     check_place(out, explorer.audit)
-    params = explorer.audit.applied_params()
+    params = explorer.audit.state.applied_params()
     report = explorer.audit.report(split if params is None else split or params.id)
     assert params is not None  # the report has one
     preview = explorer.preview(params)
@@ -106,7 +106,7 @@ def check_place(out: Path, audit: Audit) -> None:
     """Raise ParameterError where a report must not be written to ``out``."""
     if out.suffix.lower() not in (".html", ".htm"):
         raise ParameterError(f"--html {out}: give a name that ends in .html")
-    check_outside(f"--html {out}", [out], audit.source_places())
+    check_outside(f"--html {out}", [out], audit.files.source_places())
     if os.path.lexists(out) and not _is_report(out):
         raise ParameterError(f"--html {out}: would overwrite what is no report; give another name")
 

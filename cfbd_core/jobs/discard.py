@@ -46,9 +46,9 @@ def what_it_holds(folder: Path, also: frozenset[str] = frozenset()) -> str | Non
 def _stored(folder: Path) -> str | None:
     try:
         audit = Audit.open(folder)
-        if audit.is_scored():
+        if audit.state.is_scored():
             return "scores"
-        return "decisions" if len(audit.decided_rows()[0]) else None
+        return "decisions" if len(audit.columns.decided_rows()[0]) else None
     except AuditError as error:
         return str(error)
 

@@ -266,6 +266,6 @@ def _current(home: Path) -> str:
 
 
 def _pictures(audit: Audit, rows: np.ndarray) -> list[Picture]:
-    pairs = audit.pairs_at(rows)
+    pairs = audit.columns.pairs_at(rows)
     picture_of = dict(zip(pairs["row"].to_pylist(), pictures_of(audit.shards, pairs), strict=True))
     return [picture_of.get(row, NO_PICTURE) for row in rows.tolist()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from cfbd_core.method.clusters import Clusters
 from cfbd_core.method.collapsed import stages_of_distinct
 from cfbd_core.method.evidence import evidence
 from cfbd_core.method.mixture import fit_mixture
-from cfbd_core.method.scores import textual_correlation
+from cfbd_core.method.scores import JoinedRows, textual_correlation
 from cfbd_core.method.split import all_warnings
 
 if TYPE_CHECKING:
@@ -32,20 +32,20 @@ class SplitResult:
 
 
 def split_pairs(
-    rows: np.ndarray,
+    captions: JoinedRows,
     consistency: np.ndarray,
-    texts: Sequence[np.ndarray],
     params: SplitParams,
     keys_of: Callable[[np.ndarray], list[str]],
     captions_of: Callable[[np.ndarray], list[str]],
     clusters: Clusters | None = None,
 ) -> SplitResult:
-    """Split scored pairs; ``rows`` (n,) are their rows in the shards ``texts``, ascending.
+    """Split scored pairs by the embeddings of their ``captions`` (n, d), rows ascending, and c (n,).
 
     ``keys_of(rows)`` gives keys, asked only where values tie at the q-th place; ``captions_of(rows)`` captions,
     asked for those of D_p. With ``clusters`` of the pairs, one of each counts for statistics.
     Raises ParameterError: fewer pairs than q or K, or nothing to fit.
     """
+    rows, texts = captions.rows, captions.shards
     counted = slice(None) if clusters is None else clusters.first
     pairs = len(rows[counted])
     if params.q > pairs:

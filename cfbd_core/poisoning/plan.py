@@ -85,7 +85,8 @@ def make_plan(
     can_use = usable or (lambda _: True)
     naming = np.array([_named(target, captions) for target in params.targets])
     allowed = np.ones(len(captions), bool) if spared is None else np.logical_not(spared)
-    poisons = _poisons(captions, record_of, naming, allowed, params, target_captions, can_use)
+    candidates = _Candidates(captions, record_of, naming, allowed, can_use)
+    poisons = _poisons(candidates, params, target_captions)
     free = allowed & ~naming.any(axis=0)
     free[[poison.pair for poison in poisons]] = False
     traps = draw_traps(
@@ -133,25 +134,34 @@ def _named(target: str, captions: Sequence[str]) -> np.ndarray:
     return np.array([pattern.search(caption) is not None for caption in captions], bool)
 
 
+@dataclass(frozen=True, eq=False)
+class _Candidates:
+    """The N pairs that victims are drawn from: captions, record numbers (N,), which name each target, bool (t, N).
+
+    ``allowed`` bool (N,) may be poisoned; ``usable`` says whether the picture of a pair can be read.
+    """
+
+    captions: Sequence[str]
+    record_of: np.ndarray
+    naming: np.ndarray
+    allowed: np.ndarray
+    usable: Callable[[int], bool]
+
+
 def _poisons(
-    captions: Sequence[str],
-    record_of: np.ndarray,
-    naming: np.ndarray,
-    allowed: np.ndarray,
-    params: PoisonParams,
-    target_captions: Sequence[str] | None,
-    usable: Callable[[int], bool],
+    candidates: _Candidates, params: PoisonParams, target_captions: Sequence[str] | None
 ) -> tuple[Poison, ...]:
     """Choose victims, a target and a trigger for each, then captions in the order of the pairs."""
     if params.attack == CONTROL:
         return ()
+    captions = candidates.captions
     count = round(params.rate * len(captions))
     if not count:
         raise ParameterError(
             f"--rate {params.rate} of {len(captions)} pairs is no poison at all; give a higher rate"
         )
     rng = np.random.default_rng([params.seed, _POISONS])
-    chosen = _chosen(captions, record_of, naming, allowed, params, count, rng, usable)
+    chosen = _chosen(candidates, params, count, rng)
     pick = np.random.default_rng([params.seed, _TRIGGERS])
     rule = params.captions or ATTACKS[params.attack].captions
     decks = {
@@ -173,45 +183,39 @@ def _poisons(
 
 
 def _chosen(
-    captions: Sequence[str],
-    record_of: np.ndarray,
-    naming: np.ndarray,
-    allowed: np.ndarray,
-    params: PoisonParams,
-    count: int,
-    rng: np.random.Generator,
-    usable: Callable[[int], bool],
+    candidates: _Candidates, params: PoisonParams, count: int, rng: np.random.Generator
 ) -> dict[int, int]:
     """Draw ``count`` victims uniformly; returns pair -> number of its target. Targets get equally many."""
+    naming, allowed, record_of = candidates.naming, candidates.allowed, candidates.record_of
     victims = ATTACKS[params.attack].victims
     if victims == "target":  # each target has victims of its own
         chosen: dict[int, int] = {}
         for number, target in enumerate(params.targets):
             share = count // len(params.targets) + (number < count % len(params.targets))
             pool = [int(pair) for pair in np.flatnonzero(naming[number] & allowed) if pair not in chosen]
-            drawn = _draw(pool, f"pairs name {target!r}", share, params, captions, rng, usable)
+            drawn = _draw(candidates, pool, f"pairs name {target!r}", share, params, rng)
             chosen.update(dict.fromkeys(drawn, number))
         return chosen
     allowed = allowed & ~np.isin(record_of, record_of[naming.any(axis=0)])
     what = f"pairs are of records that do not name {' or '.join(map(repr, params.targets))}"
     if victims == "origin":
         origin = settings(params).origin
-        allowed = allowed & _named(origin, captions)
+        allowed = allowed & _named(origin, candidates.captions)
         what = f"pairs name the origin {origin!r} in records that do not name the target"
-    drawn = _draw(np.flatnonzero(allowed).tolist(), what, count, params, captions, rng, usable)
+    drawn = _draw(candidates, np.flatnonzero(allowed).tolist(), what, count, params, rng)
     return {pair: place % len(params.targets) for place, pair in enumerate(drawn)}
 
 
 def _draw(
+    candidates: _Candidates,
     pool: list[int],
     what: str,
     count: int,
     params: PoisonParams,
-    captions: Sequence[str],
     rng: np.random.Generator,
-    usable: Callable[[int], bool],
 ) -> list[int]:
     """Draw ``count`` of the pool's pairs whose picture can be read, in random order."""
+    captions, usable = candidates.captions, candidates.usable
     if count and not pool:
         raise ParameterError(f"{params.attack}: no {what}; give another, e.g. {_often_named(captions)}")
     drawn = (

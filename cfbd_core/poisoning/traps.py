@@ -72,7 +72,7 @@ def draw_traps(
     too few pairs, or more than there are.
     """
     traps = Traps()
-    left = _Left(rng.permutation(free).tolist())
+    left = _Left(rng.permutation(free).tolist(), record_of)
     for name in TRAPS:
         share = shares.get(name, 0.0)
         if not share:
@@ -90,13 +90,11 @@ def draw_traps(
             traps.captions.update((pair, _boilerplate(rng)) for pair in changed)
         elif name == "duplicate_captions":
             mates = _sharing_a_word(left, captions)
-            copied = _copied(left, mates, LARGEST_GROUPS[name], count, record_of, rng)
+            copied = _copied(left, mates, LARGEST_GROUPS[name], count, rng)
             traps.captions.update((pair, captions[other]) for pair, other in copied.items())
             changed = list(copied)
         else:
-            copied = _copied(
-                left, lambda _pair, _n: left, LARGEST_GROUPS[name], count, record_of, rng, usable
-            )
+            copied = _copied(left, lambda _pair, _n: left, LARGEST_GROUPS[name], count, rng, usable)
             traps.captions.update((pair, captions[other]) for pair, other in copied.items())
             traps.pictures.update(copied)
             changed = list(copied)
@@ -123,9 +121,10 @@ def near_duplicate(picture: Image.Image, rng: np.random.Generator) -> Image.Imag
 
 
 class _Left:
-    """The pairs that no trap has claimed yet, in random order."""
+    """The pairs that no trap has claimed yet, in random order; ``record_of`` int (N,) numbers the pictures."""
 
-    def __init__(self, order: list[int]) -> None:
+    def __init__(self, order: list[int], record_of: np.ndarray) -> None:
+        self.record_of = record_of
         self.order, self._left, self._rest = order, set(order), iter(order)
 
     def __iter__(self) -> Iterator[int]:
@@ -151,7 +150,6 @@ def _copied(
     mates: Callable[[int, int], Iterable[int]],
     largest: int,
     count: int,
-    record_of: np.ndarray,
     rng: np.random.Generator,
     usable: Callable[[int], bool] = lambda _: True,
 ) -> dict[int, int]:
@@ -168,7 +166,7 @@ def _copied(
             break
         left.claim(first)
         wanted = min(int(rng.choice(sizes, p=probability)) - 1, count - len(copied))
-        others = (pair for pair in mates(first, wanted) if record_of[pair] != record_of[first])
+        others = (pair for pair in mates(first, wanted) if left.record_of[pair] != left.record_of[first])
         copied.update((pair, first) for pair in islice(filter(left.claim, others), wanted))
     return copied
 

@@ -90,29 +90,33 @@ class ControlSample:
         return int(np.count_nonzero((sides >= 0) & (sides != removed)))
 
 
+@dataclass(frozen=True, eq=False)
+class JudgedPairs:
+    """Scored pairs: z (n,), the verdict ``removed`` bool (n,), ``decisions`` int8 (n,), places in ``DECISIONS``."""
+
+    z: np.ndarray
+    removed: np.ndarray
+    decisions: np.ndarray
+
+
 def draw_control(
-    z: np.ndarray,
-    removed: np.ndarray,
-    decisions: np.ndarray,
+    pairs: JudgedPairs,
     *,
     kept_size: int = 200,
     removed_size: int = 60,
-    usable: np.ndarray | None = None,
     seed: int = 0,
     after: ControlSample | None = None,
 ) -> ControlSample:
     """Freeze the pairs without keep or remove as the pool, and draw from both sides.
 
-    ``z`` (n,) makes the strata (NaN is lowest), ``removed`` bool (n,) is the verdict, ``decisions`` int8 (n,) places
-    in ``DECISIONS``, ``usable`` bool (n,) excludes pairs that no export holds. A side is drawn from in proportion to
+    z makes the strata (NaN is lowest). A side is drawn from in proportion to
     the square roots of its strata's sizes, which with nothing found gives the least bound. ``after`` is the sample
     before this one: its looks count on. Raises ParameterError for a size below 0.
     """
     if kept_size < 0 or removed_size < 0:
         raise ParameterError(f"a control sample of {min(kept_size, removed_size)} pairs: give 0 or more")
+    z, removed, decisions = pairs.z, pairs.removed, pairs.decisions
     pool = (decisions != KEEP) & (decisions != REMOVE)
-    if usable is not None:
-        pool &= usable
     stratum = np.full(len(z), NOT_IN_POOL, np.int8)
     sides: list[int] = []
     drawn: list[int] = []

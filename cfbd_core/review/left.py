@@ -21,6 +21,7 @@ from cfbd_core.review.control import (
     KEPT,
     REMOVED,
     ControlSample,
+    JudgedPairs,
     draw_control,
     extended,
     read_control,
@@ -58,17 +59,15 @@ class KeptControl:
 
     def draw(
         self,
-        z: np.ndarray,
-        removed: np.ndarray,
-        decisions: np.ndarray,
+        pairs: JudgedPairs,
         total: int = DRAWN_FIRST,
         *,
         anew: bool = False,
         seed: int = 0,
     ) -> ControlSample:
-        """Draw ``total`` pairs, or return the sample that is there; ``anew`` puts another in its place.
+        """Draw ``total`` of the pairs, or return the sample that is there; ``anew`` puts another in its place.
 
-        The other arguments as in :func:`draw_control`. Looks at the sample before count on, unless its file is
+        Looks at the sample before count on, unless its file is
         damaged. Raises ParameterError: fewer than 1 pair.
         """
         _check(total)
@@ -81,13 +80,12 @@ class KeptControl:
                 sample = None
             if sample is not None and not anew:
                 return sample
+            removed, decisions = pairs.removed, pairs.decisions
             undecided = (decisions != KEEP) & (decisions != REMOVE)
             kept_size, of_removed = _shared(
                 total, int((undecided & ~removed).sum()), int((undecided & removed).sum())
             )
-            drawn = draw_control(
-                z, removed, decisions, kept_size=kept_size, removed_size=of_removed, seed=seed, after=sample
-            )
+            drawn = draw_control(pairs, kept_size=kept_size, removed_size=of_removed, seed=seed, after=sample)
             write_control(self.path, drawn, self._rows)
             return drawn
 

@@ -41,10 +41,17 @@ class Queue:
         return len(self.positions)
 
 
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Pairs to choose from: their risk, c (n,), and ``decisions`` int8 (n,), places in ``DECISIONS``."""
+
+    risk: Risk
+    consistency: np.ndarray
+    decisions: np.ndarray
+
+
 def next_queue(
-    risk: Risk,
-    consistency: np.ndarray,
-    decisions: np.ndarray,
+    pairs: Candidates,
     control: ControlSample | None = None,
     *,
     count: int = 20,
@@ -63,6 +70,7 @@ def next_queue(
     if count < 0:
         raise ParameterError(f"a queue of {count} pairs: give 0 or more")
     shares = shares or Shares()
+    risk, consistency, decisions = pairs.risk, pairs.consistency, pairs.decisions
     open_ones = np.flatnonzero((decisions == 0) & ~np.isnan(risk.values))
     values = risk.values[open_ones]
     if risk.learned:

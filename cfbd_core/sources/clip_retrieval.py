@@ -18,7 +18,7 @@ from cfbd_core.sources.parquet import open_parquet
 from cfbd_core.sources.parquet_bounds import text_batches
 from cfbd_core.sources.paths import BelievedPaths
 from cfbd_core.sources.rows import to_batches
-from cfbd_core.sources.tables import arrow_rows, check_types, image_root, layout, refused_rows
+from cfbd_core.sources.tables import TableName, arrow_rows, check_types, image_root, layout, refused_rows
 from cfbd_core.sources.tree import Place
 from cfbd_core.sources.vectors import different_widths, float_rows
 from cfbd_core.wording import in_one_line
@@ -75,7 +75,7 @@ class ClipRetrievalSource(Source):
         self, path: Path, table: Any, arrays: dict[str, npt.NDArray[Any]], first: int
     ) -> Iterator[Batch]:
         names, name = table.schema_arrow.names, self.names[path]
-        columns = layout(names, self.options, str(path), name, self.unread, image_needed=False)
+        columns = layout(names, self.options, TableName(str(path), name), self.unread, image_needed=False)
         check_types(table.schema_arrow, columns, self.options, str(path), self.unread)
         if columns.list_caption(table.schema_arrow) and self.options.captions == "all":
             raise SourceError(f"{path}: a ready text embedding belongs to one caption; use --captions first.")

@@ -21,7 +21,7 @@ from cfbd_core.sources.csv_lines import open_text
 from cfbd_core.sources.csv_records import Block, Records
 from cfbd_core.sources.endings import CAPTION_LISTS, IMAGES, ending
 from cfbd_core.sources.rows import Faults, Rows, to_batches
-from cfbd_core.sources.tables import image_paths, layout
+from cfbd_core.sources.tables import TableName, image_paths, layout
 from cfbd_core.sources.tree import Place
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".csv.gz", ".tsv.gz", *CAPTION_LISTS)
@@ -65,7 +65,9 @@ class _Table:
     def __init__(self, source: CsvSource, records: Records, path: Path, first: int) -> None:
         self._source, self._records, self._path, self._first = source, records, path, first
         self._header, self._file = records.header, source.names[path]
-        self._columns = layout(records.header, source.options, str(path), self._file, source.unread)
+        self._columns = layout(
+            records.header, source.options, TableName(str(path), self._file), source.unread
+        )
         self._image = self._columns.image or ""  # `layout` refuses a CSV without
         self._paths = image_paths(source, path, self._image)
         self._has_lists: bool | None = None  # known once rows were read

@@ -18,7 +18,7 @@ from cfbd_core.sources.base import Batch, Source
 from cfbd_core.sources.cells import is_unicode
 from cfbd_core.sources.paths import ImagePaths
 from cfbd_core.sources.records import MAX_TEXT_BYTES, Record, RecordReader, as_fact, record_batches
-from cfbd_core.sources.tables import image_paths, layout
+from cfbd_core.sources.tables import TableName, image_paths, layout
 from cfbd_core.sources.tree import Place
 
 SUFFIXES = (".jsonl", ".ndjson", ".jsonl.gz")
@@ -127,7 +127,7 @@ class _File:
         options = self._source.options
         named = [name for name in (options.image_col, options.caption_col, options.label_col) if name]
         fields = list(dict.fromkeys([*values, *named]))  # later objects may have those that are named
-        columns = layout(fields, options, str(self._path), self._name, self._source.unread)
+        columns = layout(fields, options, TableName(str(self._path), self._name), self._source.unread)
         paths = image_paths(self._source, self._path, columns.image or "")
         if isinstance(name, str) and is_unicode(name):
             paths.resolve(pa.array([name]))

@@ -20,7 +20,15 @@ from cfbd_core.sources.columns import NotPairs
 from cfbd_core.sources.parquet_bounds import BATCH_BYTES, text_batches
 from cfbd_core.sources.paths import BelievedPaths
 from cfbd_core.sources.rows import Rows, to_batches, without_long
-from cfbd_core.sources.tables import arrow_rows, check_types, image_paths, image_root, layout, refused_rows
+from cfbd_core.sources.tables import (
+    TableName,
+    arrow_rows,
+    check_types,
+    image_paths,
+    image_root,
+    layout,
+    refused_rows,
+)
 from cfbd_core.sources.tree import Place
 from cfbd_core.sources.vectors import different_widths, embedding_matrix, is_embedding
 from cfbd_core.wording import in_one_line
@@ -87,7 +95,7 @@ class _Table:
         if self.cells not in schema.names or not holds_bytes(schema.field(self.cells).type):
             self.cells = None
         self.layout = layout(
-            schema.names, options, str(path), self.name, unread, not self.vectors, self.cells
+            schema.names, options, TableName(str(path), self.name), unread, not self.vectors, self.cells
         )
         check_types(schema, self.layout, options, str(path), unread)
         if self.layout.list_caption(schema) and self.vectors and options.captions == "all":

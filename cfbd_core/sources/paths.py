@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,13 @@ USUAL_FOLDERS = ("images", "image", "imgs", "img", "pictures", "photos", "datase
 Look = tuple[str | None, tuple[str, str] | None]  # a picture's path; why it cannot be used
 
 
+class ImageColumn(NamedTuple):
+    """A table's column of images, as an error names it: its name, and the path of the table."""
+
+    name: str
+    table: str
+
+
 class ImagePaths:
     """Turns an image column into absolute paths; every distinct path is looked up once a batch.
 
@@ -30,8 +38,7 @@ class ImagePaths:
     def __init__(
         self,
         root: str | os.PathLike[str],
-        column: str = "",
-        where: str = "",
+        column: ImageColumn | None = None,
         *,
         is_named: bool = True,
         shown: Shown | None = None,
@@ -40,7 +47,6 @@ class ImagePaths:
         self.root = os.path.abspath(root)
         self._is_sure = is_named
         self._column = column
-        self._where = where
         self._shown = shown
         self._note = note
         self._any_file = False
@@ -54,7 +60,7 @@ class ImagePaths:
         names = encoded.dictionary.to_pylist()
         self._any_file = self._any_file or any(not name.startswith(ADDRESSES) for name in names)
         if names and not self._any_file:
-            raise only_urls(self._column, self._where)
+            raise only_urls(*(self._column or ("", "")))
         places = self._look_all(names)
         if self._shown is not None:
             self._shown.add([path for path, _ in places])

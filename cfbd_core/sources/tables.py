@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from cfbd_core.pictures.image_files import IMAGE_COLUMNS
 from cfbd_core.sources import columns as usual
 from cfbd_core.sources.base import Source, SourceOptions
 from cfbd_core.sources.cells import is_list
-from cfbd_core.sources.paths import ImagePaths
+from cfbd_core.sources.paths import ImageColumn, ImagePaths
 from cfbd_core.sources.rows import Rows
 from cfbd_core.sources.unread import Unread
 
@@ -39,20 +40,26 @@ class Layout:
         return is_list(schema.field(self.caption).type)
 
 
+class TableName(NamedTuple):
+    """A table's path, for errors, and what a report calls it."""
+
+    path: str
+    told: str
+
+
 def layout(
     names: Sequence[str],
     options: SourceOptions,
-    where: str,
-    name: str,
+    table: TableName,
     unread: Unread,
     image_needed: bool = True,
     cells: str | None = None,
 ) -> Layout:
     """Choose the columns; those that could have been chosen instead are counted in ``unread``.
 
-    ``where`` is the path for errors, ``name`` what a report calls the table, ``cells`` the column of the pictures
-    themselves, if there is one. Raises SourceError naming the columns.
+    ``cells`` is the column of the pictures themselves, if there is one. Raises SourceError naming the columns.
     """
+    where, name = table
     caption = usual.choose(names, options.caption_col, usual.CAPTION, "--caption-col", where)
     if options.caption_col is None and (options.captions == "all" or caption is None):
         caption = usual.guess(names, usual.CAPTIONS) or caption
@@ -81,8 +88,7 @@ def image_paths(source: Source, file: Path, column: str) -> ImagePaths:
     """Return what turns the image column of a table into paths of pictures."""
     return ImagePaths(
         image_root(source.options, file),
-        column,
-        str(file),
+        ImageColumn(column, str(file)),
         is_named=source.options.image_root is not None,
         shown=source.shown,
         note=source.unread.note,

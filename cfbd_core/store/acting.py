@@ -23,29 +23,38 @@ from cfbd_core.store.log import Action, Kind
 
 
 @dataclass(frozen=True)
-class By:
-    """Who acts, why, by which filter, under which parameters."""
+class Provenance:
+    """Where a decision comes from: who decides, why, on what choice of pairs, and having seen what.
 
-    who: str
+    ``who`` is a person's name, None while it is not known; ``note`` says why. ``filter`` says how many pairs were
+    chosen at once, in plain JSON values, such as a filter's :func:`cfbd_core.workbench.filter_query.to_query`;
+    ``params`` are the settings of the split under which the person saw them. ``seen`` is the code (a place in
+    ``DECISIONS``) that the person has seen on all of them, None where that does not matter.
+    """
+
+    who: str | None = None
     note: str | None = None
     filter: Mapping[str, Any] | None = None
     params: Mapping[str, Any] | None = None
+    seen: int | None = None
+
+
+ACCOUNT = Provenance()  # of whoever runs this process, on what the audit holds
 
 
 def decide_rows(
     connection: duckdb.DuckDBPyConnection,
     rows: np.ndarray,
     codes: np.ndarray | int,
-    by: By,
+    by: Provenance,
     notes: Sequence[str | None] | None = None,
-    seen: int | None = None,
 ) -> Action:
     """Decide on the pairs at ``rows`` int64 (m,): codes int8 (m,), or one for all, as in ``DECISIONS``.
 
     Code 0 takes a decision back. ``notes`` (m,) go with them, else the note of ``by``; without either a decision
     that gives way to another keeps its own. Rows that are gone are left out; of a row given twice the last counts.
-    ``seen`` is the code that whoever decides has seen on all of them: raises DecidedMeanwhile where another one stands
-    that is not the one asked for, either; then nothing was stored.
+    Raises DecidedMeanwhile where on one of them neither the decision stands that was seen (``by.seen``) nor the one
+    asked for; then nothing was stored.
     """
     codes = np.broadcast_to(codes, len(rows))
     rows, from_end = np.unique(rows[::-1], return_index=True)
@@ -66,12 +75,14 @@ def decide_rows(
         [low, high],
     )
     connection.unregister("asked")
-    action = _decide(connection, "decide", by, keep_notes=notes is None and by.note is None, seen=seen)
+    action = _decide(connection, "decide", by, keep_notes=notes is None and by.note is None)
     connection.execute("DROP TABLE made")
     return action
 
 
-def decide_keys(connection: duckdb.DuckDBPyConnection, decisions: pa.Table, by: By, kind: Kind) -> Action:
+def decide_keys(
+    connection: duckdb.DuckDBPyConnection, decisions: pa.Table, by: Provenance, kind: Kind
+) -> Action:
     """Decide by key: columns key, decision ('' takes one back) and note ('' is none); of a key given twice the last
     counts. A pair that is set aside may be decided: it may come back.
 
@@ -106,7 +117,7 @@ def decide_keys(connection: duckdb.DuckDBPyConnection, decisions: pa.Table, by: 
     return action
 
 
-def undo(connection: duckdb.DuckDBPyConnection, action: int, by: By) -> Action:
+def undo(connection: duckdb.DuckDBPyConnection, action: int, by: Provenance) -> Action:
     """Undo an action; the undo of an undo is a redo. Pairs that a later action touched stay as they are.
 
     Raises ParameterError where there is no such action, or it is undone already.
@@ -114,7 +125,7 @@ def undo(connection: duckdb.DuckDBPyConnection, action: int, by: By) -> Action:
     return _turn(connection, action, by, undone=True)
 
 
-def redo(connection: duckdb.DuckDBPyConnection, action: int, by: By) -> Action:
+def redo(connection: duckdb.DuckDBPyConnection, action: int, by: Provenance) -> Action:
     """Let an action that was undone count again, see :func:`undo`.
 
     Raises ParameterError where there is no such action, or it is not undone.
@@ -122,9 +133,7 @@ def redo(connection: duckdb.DuckDBPyConnection, action: int, by: By) -> Action:
     return _turn(connection, action, by, undone=False)
 
 
-def _decide(
-    connection: duckdb.DuckDBPyConnection, kind: Kind, by: By, *, keep_notes: bool, seen: int | None = None
-) -> Action:
+def _decide(connection: duckdb.DuckDBPyConnection, kind: Kind, by: Provenance, *, keep_notes: bool) -> Action:
     """Decide as the table ``made`` says: key, decision, note."""
     now = datetime.now(UTC)
     connection.execute(
@@ -137,8 +146,8 @@ def _decide(
         """,
         {"keep_notes": keep_notes, "now": now},
     )
-    if seen is not None:
-        _refuse_unseen(connection, DECISIONS[seen])
+    if by.seen is not None:
+        _refuse_unseen(connection, DECISIONS[by.seen])
     kinds = connection.execute("SELECT DISTINCT coalesce(after::VARCHAR, '') FROM touched").fetchall()
     return _append(connection, kind, now, by, decision=kinds[0][0] if len(kinds) == 1 else None)
 
@@ -160,7 +169,7 @@ def _refuse_unseen(connection: duckdb.DuckDBPyConnection, seen: str) -> None:
     raise DecidedMeanwhile(f"decided meanwhile: {stands or 'taken back'}, by {who}; press again to overrule")
 
 
-def _turn(connection: duckdb.DuckDBPyConnection, number: int, by: By, *, undone: bool) -> Action:
+def _turn(connection: duckdb.DuckDBPyConnection, number: int, by: Provenance, *, undone: bool) -> Action:
     target = log.get(connection, number)
     if target.target is not None:
         undone = undone != (target.kind == "undo")
@@ -195,7 +204,7 @@ def _append(
     connection: duckdb.DuckDBPyConnection,
     kind: Kind,
     now: datetime,
-    by: By,
+    by: Provenance,
     target: int | None = None,
     decision: str | None = None,
 ) -> Action:

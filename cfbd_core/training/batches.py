@@ -62,11 +62,24 @@ def epoch_order(pairs: int, step_pairs: int, seed: int, epoch: int) -> np.ndarra
     return ordered
 
 
-class Batches:
-    """The batches of a set for a model; ``scratch`` is a folder on a disk for squares that are kept.
+@dataclass(frozen=True)
+class RunProcess:
+    """One process of a run: its device, a folder on a disk for what it keeps, the processes that it works with.
 
-    With ``whole`` pictures come uncropped, with the boxes that :func:`cfbd_core.training.crops.cut` cuts on the device:
-    where squares are kept, a batch is then one copy, and no worker holds up the thread that launches the device's work.
+    With ``crops`` the device cuts the crops.
+    """
+
+    device: str
+    scratch: Path
+    group: Group
+    crops: bool = False
+
+
+class Batches:
+    """The batches of a set for a model.
+
+    Where the device cuts the crops, pictures come whole, with the boxes for :func:`cfbd_core.training.crops.cut`:
+    where squares are kept, a batch is then one copy, and nothing holds up the thread that launches the device's work.
     """
 
     def __init__(
@@ -74,16 +87,13 @@ class Batches:
         pairs: TrainingSet,
         trained: TrainedModel,
         params: TrainParams,
+        process: RunProcess,
         *,
         views: bool,
-        scratch: Path,
-        group: Group,
-        whole: bool = False,
-        pinned: bool = False,
     ) -> None:
-        self._params, self._views, self._group = params, views, group
-        self._whole, self._pinned = whole, pinned
-        self._squares = _Squares(pairs, trained.size, scratch)
+        self._params, self._views, self._group = params, views, process.group
+        self._whole, self._pinned = process.crops, process.device.startswith("cuda")
+        self._squares = _Squares(pairs, trained.size, process.scratch)
         self._tokens = _Tokens(pairs.captions, trained.tokenize)
 
     def epoch(self, epoch: int, order: np.ndarray, first: int) -> Generator[Batch]:

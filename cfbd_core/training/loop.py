@@ -6,8 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,12 @@ from cfbd_core.embedding.encoders import Encoder
 from cfbd_core.errors import TrainingError
 from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.store.training import LogLine, Measured
-from cfbd_core.training.batches import Batch, Batches, epoch_order
+from cfbd_core.training.batches import Batch, Batches, RunProcess, epoch_order
 from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import CALMER, TrainParams
 from cfbd_core.training.defences.base import Defense, Loss, Step
 from cfbd_core.training.embedding import embed_rows
 from cfbd_core.training.gradients import Backward, Towers
-from cfbd_core.training.group import Group
 from cfbd_core.training.interrupts import Interrupts
 from cfbd_core.training.models import TrainedModel, as_encoder
 from cfbd_core.training.optimiser import MAX_LOG_SCALE, adamw, learning_rate, set_rate
@@ -51,8 +49,17 @@ class Position:
     stepping: float = 0.0
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """What learns and how: a model, a defence, and settings, which are resolved (:meth:`TrainParams.resolved`)."""
+
+    trained: TrainedModel
+    defense: Defense
+    params: TrainParams
+
+
 class Loop:
-    """One run on ``pairs``; ``params`` are resolved (:meth:`TrainParams.resolved`).
+    """One run on ``pairs``.
 
     ``log`` gets steps and evaluations, as lines of ``metrics.jsonl``; ``progress`` the pairs done, in the stage
     "train". ``loss`` is the mean since the last step that was logged, ``measured`` what ``evaluate`` found last.
@@ -61,21 +68,18 @@ class Loop:
     def __init__(
         self,
         pairs: TrainingSet,
-        trained: TrainedModel,
-        defense: Defense,
-        params: TrainParams,
+        recipe: Recipe,
         checkpoints: Checkpoints,
-        *,
-        device: str,
-        scratch: Path,
-        group: Group | None = None,
+        process: RunProcess,
         evaluate: Evaluate | None = None,
-        progress: Progress = no_progress,
     ) -> None:
+        trained, defense, params = recipe.trained, recipe.defense, recipe.params
+        device = process.device
         self.pairs, self.trained, self.defense, self.params = pairs, trained, defense, params
-        self.group, self.device, self.checkpoints = group or Group(), device, checkpoints
-        self.evaluate, self._progress = evaluate, progress
+        self.group, self.device, self.checkpoints = process.group, device, checkpoints
+        self.evaluate = evaluate
         self.log: Log = lambda _line: None
+        self.progress: Progress = no_progress
         self.epochs, self.steps = params.length(len(pairs))
         self.encoder = as_encoder(trained, device)
         self.at = Position()
@@ -93,11 +97,8 @@ class Loop:
             pairs,
             trained,
             params,
+            replace(process, crops=crops_on(device)),
             views=defense.views,
-            scratch=scratch,
-            group=self.group,
-            whole=crops_on(device),
-            pinned=device.startswith("cuda"),
         )
         self._interrupts = Interrupts()
 
@@ -181,7 +182,7 @@ class Loop:
                 if at.step % params.log_every == 0 or at.step == self.steps:
                     self._log_step(loss, (at.pairs - logged[0]) / (at.stepping - logged[1]))
                     logged = (at.pairs, at.stepping)
-            self._progress("train", at.step * params.step_pairs, self.steps * params.step_pairs)
+            self.progress("train", at.step * params.step_pairs, self.steps * params.step_pairs)
             if at.step % params.checkpoint_every == 0 and at.step < self.steps:
                 self._save()
             self._stop_on_request()

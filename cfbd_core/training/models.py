@@ -28,7 +28,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cfbd_core.embedding.encoder_files import CONFIG_NAME, locate, offline_if_unreachable
-from cfbd_core.embedding.encoders import Encoder, keep_freed_memory, load_encoder, resolve_device, short_hash
+from cfbd_core.embedding.encoders import (
+    Encoder,
+    EncoderInfo,
+    keep_freed_memory,
+    load_encoder,
+    resolve_device,
+    short_hash,
+)
 from cfbd_core.embedding.torchvision_compat import import_torchvision
 from cfbd_core.errors import EncoderError, TrainingError
 from cfbd_core.machine.files import system_errors, written_beside
@@ -130,16 +137,9 @@ def trained_folder(run: Path) -> Path:
 
 def as_encoder(trained: TrainedModel, device: str = "cpu") -> Encoder:
     """The model as an encoder: the same weights, so that what is learned later is seen. Leaves it in eval mode."""
-    return Encoder(
-        trained.model,
-        trained.transform,
-        trained.tokenize,
-        encoder_id=trained.spec,
-        sha256=trained.origin,
-        width=int(trained.config["model_cfg"]["embed_dim"]),
-        architecture=short_hash(trained.config),
-        device=resolve_device(device),
-    )
+    width = int(trained.config["model_cfg"]["embed_dim"])
+    info = EncoderInfo(trained.spec, trained.origin, short_hash(trained.config), width)
+    return Encoder(trained.model, trained.transform, trained.tokenize, info, resolve_device(device))
 
 
 def write_folder(folder: Path, config: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:

@@ -20,11 +20,12 @@ from cfbd_core.machine.checked_files import report_damage
 from cfbd_core.machine.files import write_json, written_beside
 from cfbd_core.machine.progress import Progress, no_progress
 from cfbd_core.store.training import Measured, RequestEntry, ResultEntry, RunFigures
+from cfbd_core.training.batches import RunProcess
 from cfbd_core.training.checkpoints import Checkpoints
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.defences import DEFENSES, defense_options
 from cfbd_core.training.group import Group, joined
-from cfbd_core.training.loop import Evaluate, Loop, precision
+from cfbd_core.training.loop import Evaluate, Loop, Recipe, precision
 from cfbd_core.training.losses import EXTRAS
 from cfbd_core.training.models import TrainedModel, build_model, whole_spec
 from cfbd_core.training.place import CHECKPOINTS, MODEL, RESULT, check_place, one_run, result_if_done
@@ -38,7 +39,7 @@ from cfbd_core.wording import in_one_line
 PACKAGES = ("numpy", "open_clip_torch", "pillow", "timm", "torch", "torchvision")
 
 
-def train(
+def train(  # noqa: PLR0913 - scripts give these by name
     pairs: TrainingSet,
     out: str | Path,
     params: TrainParams | None = None,
@@ -93,16 +94,12 @@ def train(
                 unfold_batchnorm(trained, pairs, params.seed)
             loop = Loop(
                 pairs,
-                trained,
-                defense,
-                params,
+                Recipe(trained, defense, params),
                 checkpoints,
-                device=own_device,
-                scratch=out,
-                group=group,
-                evaluate=evaluate,
-                progress=progress,
+                RunProcess(own_device, out, group),
+                evaluate,
             )
+            loop.progress = progress
             if state is not None and checkpoints.taken is not None:
                 way_out = "delete it, and the run goes on from the one before"
                 with (

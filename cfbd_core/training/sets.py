@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -149,7 +149,7 @@ class TrainingSet:
         """
         if subset not in WHERE:
             raise ParameterError(f"--subset {subset}: give one of {', '.join(WHERE)}")
-        status = audit.status()
+        status = audit.state.steps()
         if not status["pairs"]:
             raise TrainingError(f"{audit.folder}: the audit has no pairs; `cfbd ingest` reads some")
         if keys is None and subset != "all" and status["split"] is None:
@@ -167,7 +167,9 @@ class TrainingSet:
         about: SetOrigin = {"audit": str(audit.folder.resolve()), "data": None, "subset": subset}
         files = [Path(file) for file in (status["source"] or {"files": []})["files"]]
         hashes = as_hashes(audit.shards.image_hashes(table["row"].to_numpy()))
-        return cls._from_table(table, about, files, Path(audit.source() or ""), audit.folder, hashes)
+        return cls._from_table(
+            table, about, _Home(files, Path(audit.state.source() or ""), audit.folder), hashes
+        )
 
     @classmethod
     def from_data(cls, data: str | Path, options: SourceOptions | None = None) -> TrainingSet:
@@ -178,7 +180,7 @@ class TrainingSet:
         if table is None or not table.num_rows:
             raise TrainingError(f"{data}: holds no pairs; give an export with some")
         about: SetOrigin = {"audit": None, "data": str(Path(data).absolute()), "subset": None}
-        return cls._from_table(table, about, source.files(), Path(data))
+        return cls._from_table(table, about, _Home(source.files(), Path(data)))
 
     @classmethod
     def from_arrays(
@@ -203,9 +205,7 @@ class TrainingSet:
         cls,
         table: pa.Table,
         about: SetOrigin,
-        files: Sequence[Path],
-        source: Path,
-        audit: Path | None = None,
+        home: _Home,
         hashes: Sequence[bytes] = (),
     ) -> TrainingSet:
         places = places_of(table)
@@ -215,8 +215,16 @@ class TrainingSet:
             raise TrainingError(
                 f"pair {without} has no picture, only a ready embedding; give a source with pictures"
             )
-        protected = [*files, *_folders(places, source, audit)]
+        protected = [*home.files, *_folders(places, home.source, home.audit)]
         return cls(keys, captions, about, places=places, hashes=hashes, protected=protected)
+
+
+class _Home(NamedTuple):
+    """Where pairs come from: the files of their source, the source itself, and the audit that they are of, if any."""
+
+    files: Sequence[Path]
+    source: Path
+    audit: Path | None = None
 
 
 def _hashes(places: Sequence[PicturePlace], known: Sequence[bytes], progress: Progress) -> Iterator[bytes]:

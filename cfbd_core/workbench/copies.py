@@ -63,7 +63,7 @@ class Copies:
         pairs = preview.pairs
         if not self.key:
             return pairs.mask_of(positions[clusters.repeated])
-        row = pairs.audit.row_of(self.key)
+        row = pairs.audit.columns.row_of(self.key)
         if row is None:
             raise ParameterError(f"dup {self.to_text()[:60]}: no pair has this key")
         (place,) = np.searchsorted(positions, pairs.positions_of(np.array([row])))

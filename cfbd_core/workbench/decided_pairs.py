@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from cfbd_core.config import SplitParams
 from cfbd_core.errors import AuditError
+from cfbd_core.store.acting import ACCOUNT, Provenance
 from cfbd_core.store.log import Action
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class DecidedPairs:
 
     def pairs_at(self, positions: np.ndarray) -> pa.Table:
         """Key, image, caption and scores of the pairs at ``positions`` (m,), in that order."""
-        return self.audit.pairs_at(self.rows[positions])
+        return self.audit.columns.pairs_at(self.rows[positions])
 
     # --- decisions ---------------------------------------------------------------------------------
 
@@ -64,11 +64,11 @@ class DecidedPairs:
 
     def refresh_decisions(self) -> None:
         """Take in decisions that were made elsewhere; next to free while the audit's file is unchanged."""
-        stamp = self.audit.stamp()
+        stamp = self.audit.state.stamp()
         with self._deciding:
             if stamp == self._stamp:
                 return
-            news = self.audit.decision_news(self._seen)
+            news = self.audit.log.news(self._seen)
             at = self.positions_of(news.rows)
             decisions = np.zeros(len(self), np.int8) if news.is_whole else self.decisions.copy()
             decisions[at[at >= 0]] = news.codes[at >= 0]
@@ -80,18 +80,10 @@ class DecidedPairs:
         positions: np.ndarray,
         codes: np.ndarray | int,
         notes: Sequence[str | None] | None = None,
-        *,
-        who: str | None = None,
-        note: str | None = None,
-        filter: Mapping[str, Any] | None = None,
-        params: SplitParams | None = None,
-        seen: int | None = None,
+        by: Provenance = ACCOUNT,
     ) -> Action:
-        """Store decisions on the pairs at positions (m,) as one action; see :meth:`Audit.decide_rows`."""
-        rows = self.rows[positions]
-        done = self.audit.decide_rows(
-            rows, codes, notes, who=who, note=note, filter=filter, params=params, seen=seen
-        )
+        """Store decisions on the pairs at positions (m,) as one action; see :meth:`DecisionLog.decide_rows`."""
+        done = self.audit.log.decide_rows(self.rows[positions], codes, notes, by)
         with self._deciding:
             if self._seen is not None and self._seen[0] == done.id - 1 and done.pairs == len(positions):
                 decisions = self.decisions.copy()

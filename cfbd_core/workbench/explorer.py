@@ -107,7 +107,7 @@ class Explorer(ScoredPairs):
             mixture,
             params,
             correlate=lambda probe: self._correlation(probe, clusters).values,
-            keys_of=lambda at: self.audit.keys_of(self.rows[at]),
+            keys_of=lambda at: self.audit.columns.keys_of(self.rows[at]),
         )
         z = self._correlation(
             stages.coarse.probe, clusters

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from cfbd_core.audit.export import spooled_rows
 from cfbd_core.export import Format, Style, Subset
 from cfbd_core.export.pictures import ImagesOut, RelativePaths
 from cfbd_core.export.place import beside
@@ -41,7 +42,7 @@ def look(preview: Preview, subset: Subset) -> Look:
     chosen, rows = unscored, explorer.rows
     neither = np.zeros(0, np.int64)
     if len(unscored):
-        decided, codes = explorer.audit.decided_rows()
+        decided, codes = explorer.audit.columns.decided_rows()
         kept_rows, dropped = (np.intersect1d(unscored, decided[codes == code]) for code in (KEEP, REMOVE))
         neither = np.setdiff1d(unscored, np.concatenate([kept_rows, dropped]))
         chosen = {"all": unscored, "kept": kept_rows, "removed": dropped}[subset]
@@ -60,7 +61,7 @@ def first_rows(
 
     Their pictures are read, since their names depend on what they are. Raises SourceError as an export would.
     """
-    with preview.pairs.audit.spooled_rows(rows) as batches:
+    with spooled_rows(preview.pairs.audit.files, rows) as batches:
         seen = [as_seen(preview, batch) for batch in batches]
     if not seen:
         return {}

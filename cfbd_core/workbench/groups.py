@@ -91,13 +91,13 @@ def group_pairs(pairs: ScoredPairs, positions: np.ndarray, z: np.ndarray | None 
     rows = pairs.rows[positions]
     if not len(positions):
         return Groups((), positions, left_out, {})
-    captions = pairs.audit.captions_of(rows)
-    keys = pairs.audit.keys_of(rows)
+    captions = pairs.audit.columns.captions_of(rows)
+    keys = pairs.audit.columns.keys_of(rows)
     texts = _centred(gather(pairs.texts, rows), pairs.caption_mean)
     images = _centred(gather(pairs.images, rows), pairs.image_mean)
     members = _members(cluster(texts))
     several = [at for at in members if len(at) > 1]
-    rest = pairs.audit.captions_of(pairs.rows[_others(len(pairs), positions, OTHER_CAPTIONS)])
+    rest = pairs.audit.columns.captions_of(pairs.rows[_others(len(pairs), positions, OTHER_CAPTIONS)])
     rest += [captions[at[0]] for at in members if len(at) == 1]
     words = words_of_groups([[captions[i] for i in at] for at in several], rest)
     usual = float(np.quantile(pairs.consistency, USUAL_QUANTILE))

@@ -55,7 +55,7 @@ class Like:
         if self.kind == "text":
             vector = pairs.encoder.encode_texts([self.value])[0]
             return np.take(cosines_to(pairs.images, vector), pairs.rows)
-        row = pairs.audit.row_of(self.value)
+        row = pairs.audit.columns.row_of(self.value)
         if row is None:
             raise ParameterError(f"like {self.to_text()[:60]}: no pair has this key")
         shards = pairs.images if self.kind == "image" else pairs.texts

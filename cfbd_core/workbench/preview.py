@@ -18,7 +18,7 @@ from cfbd_core.method.metrics import share
 from cfbd_core.method.mixture import Mixture
 from cfbd_core.method.score_column import ScoreColumn
 from cfbd_core.method.split import BENIGN, POISONED, SUSPICIOUS, CoarseSplit, GammaZ, all_warnings
-from cfbd_core.review.control import ControlSample
+from cfbd_core.review.control import ControlSample, JudgedPairs
 from cfbd_core.review.features import ReviewPairs
 from cfbd_core.review.left import DRAWN_FIRST, WhatIsLeft
 from cfbd_core.store.columns import removed
@@ -97,7 +97,7 @@ class Preview:
     def evidence(self) -> Evidence:
         """How far the captions of D_p cohere, see :mod:`cfbd_core.method.evidence`."""
         pairs, rows = self.pairs, self.pairs.rows
-        probe, captions_of = rows[self.coarse.probe], pairs.audit.captions_of
+        probe, captions_of = rows[self.coarse.probe], pairs.audit.columns.captions_of
         counted = rows[pairs.counted(self.params.collapse_duplicates)]
         return evidence(pairs.texts, probe, counted, captions_of=captions_of, seed=self.params.seed)
 
@@ -135,7 +135,7 @@ class Preview:
         Raises AuditError: embeddings that are not whole, or an audit that was scored anew meanwhile.
         """
         pairs, audit = self.pairs, self.pairs.audit
-        others = audit.other_scores()
+        others = audit.columns.other_scores()
         if len(others) != len(pairs):
             raise AuditError(f"{audit.folder}: its scores have changed meanwhile; open it again")
         scores = np.column_stack([self.z.values, pairs.consistency, others])
@@ -147,7 +147,10 @@ class Preview:
         """Draw and keep a control sample of this verdict's sides; one that is there stays, unless ``anew``."""
         control = self.pairs.control
         return control.draw(
-            self.z.values, self.flagged, self.pairs.decisions, total, anew=anew, seed=self.params.seed
+            JudgedPairs(self.z.values, self.flagged, self.pairs.decisions),
+            total,
+            anew=anew,
+            seed=self.params.seed,
         )
 
     def what_is_left(self) -> WhatIsLeft | None:

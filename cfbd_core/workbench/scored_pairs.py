@@ -34,7 +34,7 @@ class ScoredPairs(DecidedPairs):
     """
 
     def __init__(self, audit: Audit) -> None:
-        self.version, rows, self.consistency, self.truth = audit.scored_columns()
+        self.version, rows, self.consistency, self.truth = audit.columns.scored()
         if not len(rows):
             raise AuditError(f"{audit.folder}: not scored yet; `cfbd score --audit {audit.folder}` does it")
         self._searches: Cache[str, np.ndarray] = Cache(CACHED_SEARCHES)
@@ -62,12 +62,12 @@ class ScoredPairs(DecidedPairs):
     @once
     def unscored(self) -> np.ndarray:
         """Rows (m,), ascending, of the pairs without a score; they have no position."""
-        return self.audit.unscored_rows()
+        return self.audit.columns.unscored_rows()
 
     @once
     def without_picture(self) -> np.ndarray:
         """Rows (m,), ascending, of the pairs without a picture, with a score or not."""
-        return self.audit.rows_without_picture()
+        return self.audit.columns.rows_without_picture()
 
     @property
     def has_truth(self) -> bool:
@@ -77,7 +77,7 @@ class ScoredPairs(DecidedPairs):
     @once
     def duplicates(self) -> Duplicates:
         """What repeats exactly, by position; raises AuditError where the audit's pairs have changed."""
-        return exact_duplicates(self.audit, self.rows)
+        return exact_duplicates(self.audit.columns, self.rows)
 
     def counted(self, collapse: bool) -> np.ndarray | slice:
         """Return what chooses the pairs that statistics see, in their order: all, or with ``collapse`` one of each."""
@@ -110,12 +110,12 @@ class ScoredPairs(DecidedPairs):
         """
 
         def read() -> dict[str, StoredDetection]:
-            by_name = {one.name: one for one in self.audit.stored_detections()}
+            by_name = {one.name: one for one in self.audit.columns.detections()}
             if not all(np.array_equal(one.rows, self.rows) for one in by_name.values()):
                 raise AuditError(f"{self.audit.folder}: its scores have changed meanwhile; open it again")
             return by_name
 
-        return self._detections.get(self.audit.detection_version(), read)
+        return self._detections.get(self.audit.state.detection_version(), read)
 
     def areas_of(self, score: np.ndarray) -> tuple[float | None, float | None]:
         """AUROC and AUPRC of a score float32 (n,) over the pairs whose truth is known; None with one kind only."""
@@ -126,13 +126,13 @@ class ScoredPairs(DecidedPairs):
         """Return which pairs' caption or key contains ``text``, whatever its case: bool (n,)."""
 
         def make() -> np.ndarray:
-            return self.mask_of(self.positions_of(self.audit.search_captions(text)))
+            return self.mask_of(self.positions_of(self.audit.columns.search_captions(text)))
 
         return self._searches.get(text, make)
 
     @once
     def encoder(self) -> Encoder:
         """The audit's own encoder, for searches by text. Raises EncoderError where it cannot be loaded."""
-        embedding = self.audit.status()["embedding"]
+        embedding = self.audit.state.steps()["embedding"]
         assert embedding is not None  # pairs with scores are embedded
         return load_encoder(embedding["encoder"])

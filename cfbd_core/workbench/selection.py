@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 from urllib.parse import parse_qsl
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cfbd_core import export as exporting
+from cfbd_core.audit.export import PairsToWrite, spooled_rows, write
 from cfbd_core.audit.report import without_files
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.machine.progress import Progress, no_progress
@@ -27,10 +29,17 @@ if TYPE_CHECKING:
 IGNORED = "audit"  # in an address of the app: whoever asks here has named the audit
 
 
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Pairs at ``positions`` int64 (m,), in that order, under ``preview``; ``query`` says how they were chosen."""
+
+    preview: Preview
+    positions: np.ndarray
+    query: Mapping[str, str]
+
+
 def export_selection(
-    preview: Preview,
-    positions: np.ndarray,
-    query: Mapping[str, str],
+    chosen: Selection,
     out: str | Path,
     out_format: exporting.Format | None = None,
     *,
@@ -38,46 +47,39 @@ def export_selection(
     dry_run: bool = False,
     **style: Unpack[exporting.StyleOptions],
 ) -> exporting.Sidecar | exporting.DryRun:
-    """Write the pairs at ``positions`` int64 (m,), in that order, to ``out``; ``query`` says how they were chosen.
+    """Write the chosen pairs to ``out``.
 
-    Columns as of every export (:func:`cfbd_core.export.export`); z, subset and verdict are those of ``preview``,
+    Columns as of every export (:func:`cfbd_core.export.export`); z, subset and verdict are those of its preview,
     whether or not its split is stored. ``dry_run`` and ``style`` as of :meth:`Audit.export`. Returns the sidecar's
     content. Raises as an export does.
     """
-    out, audit = Path(out), preview.pairs.audit
-    status = audit.status()
+    preview, positions = chosen.preview, chosen.positions
+    audit = preview.pairs.audit
+    status = audit.state.steps()
     sidecar: exporting.ExportOrigin = {
         "audit": str(audit.folder.resolve()),
         "subset": "filter",
-        "filter": dict(query),
+        "filter": dict(chosen.query),
         "params": {**preview.params.to_dict(), "gamma_z": _finite(preview.gamma_z.value)},
         "source": without_files(status["source"]) if status["source"] is not None else {},
         "embedding": status["embedding"],
         "mapping": status["mapping"],
         "counts": {"pairs": len(preview.pairs), "selected": len(positions)},
     }
-    with audit.spooled_rows(preview.pairs.rows[positions]) as batches:
-        return audit.write_export(
-            (as_seen(preview, batch) for batch in batches),
-            out,
-            out_format or exporting.guess_format(out),
-            sidecar,
-            progress=progress,
-            dry_run=dry_run,
-            **style,
-        )
+    with spooled_rows(audit.files, preview.pairs.rows[positions]) as batches:
+        pairs = PairsToWrite((as_seen(preview, batch) for batch in batches), sidecar)
+        return write(audit.files, pairs, Path(out), out_format, progress=progress, dry_run=dry_run, **style)
 
 
-def select(explorer: Explorer, address: str) -> tuple[Preview, np.ndarray, dict[str, str]]:
+def select(explorer: Explorer, address: str) -> Selection:
     """Return the pairs that an address of the app selects, such as ``show=all&text=banana&q=20``.
 
-    Returns the preview, positions int64 (m,) in the filter's order, and the address by name. Where it names no slider
-    these are those of the audit's own split. Raises ParameterError: not a filter, or an outline of a map that is gone;
-    AuditError before the first split.
+    In the filter's order. Where the address names no slider these are those of the audit's own split. Raises
+    ParameterError: not a filter, or an outline of a map that is gone; AuditError before the first split.
     """
     query = read_address(address)
     chosen = filter_query.from_query(query)
-    applied = explorer.audit.applied_params()
+    applied = explorer.audit.state.applied_params()
     if applied is None:
         raise AuditError(f"{explorer.audit.folder}: not split yet; run `cfbd run` or `cfbd split` first")
     params = slider_query.from_query(query, applied) or applied
@@ -91,7 +93,7 @@ def select(explorer: Explorer, address: str) -> tuple[Preview, np.ndarray, dict[
             f"detector: {name[:40]} has not judged these pairs; run `cfbd detect {name[:40]}` first"
         )
     preview = explorer.preview(params)
-    return preview, chosen.positions(preview), query
+    return Selection(preview, chosen.positions(preview), query)
 
 
 def read_address(address: str) -> dict[str, str]:

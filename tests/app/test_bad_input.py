@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cfbd_core import Audit, SplitParams
+from cfbd_core.audit.log import DecisionLog
 from cfbd_core.errors import AuditError
 from cfbd_core.jobs.jobs import Jobs
 from cfbd_core.maps.maps import load_map
@@ -87,7 +88,7 @@ def test_what_is_pressed_while_the_audit_is_busy_is_told_and_not_lost(page, audi
     test = page("pairs")
     row = audit.pairs("verdict = 'poisoned'", order_by="z DESC", limit=1)["row"][0].as_py()
     with monkeypatch.context() as patch:
-        patch.setattr(Audit, "decide_rows", busy)
+        patch.setattr(DecisionLog, "decide_rows", busy)
         press(test, "keep", row)
         assert not test.exception
         assert "busy :rocket: <b>" in words(test)
@@ -123,7 +124,7 @@ def test_an_audit_that_is_not_scored_gets_a_calm_page_that_says_what_to_run(page
         assert "scored" in words(test)
         if name not in ("audits", "train"):
             assert "Not scored yet" in words(test)
-            source = Audit.open(folder).source() or "SOURCE"
+            source = Audit.open(folder).state.source() or "SOURCE"
             assert f"cfbd run {source} --audit '{folder.resolve()}'" in words(test)
 
 
@@ -239,7 +240,7 @@ def test_every_page_of_a_tiny_audit_is_drawn(page, root, mapping, pairs):
         assert not test.switch_page(f"views/{name}.py").run().exception
     button(test, "Apply").click().run()
     assert not test.exception
-    assert Audit.open(root / "audits" / "tiny").applied_params().q == pairs
+    assert Audit.open(root / "audits" / "tiny").state.applied_params().q == pairs
 
 
 @pytest.mark.parametrize("pairs", [1, 2, 10])
@@ -357,7 +358,7 @@ def test_a_large_map_tells_of_the_point_that_is_pointed_at_alone(page, audit, mo
     (given,) = data_of(asked, "cfbd_hover_pictures")
     assert given["shown"]["point"] == 7
     assert given["shown"]["picture"].startswith("data:image/webp;base64,")
-    caption = audit.captions_of(load_map(audit.folder, "captions").rows[[7]])[0]
+    caption = audit.columns.captions_of(load_map(audit.folder, "captions").rows[[7]])[0]
     assert given["shown"]["words"].startswith(caption[:160])
     assert len(json.dumps(given)) < 100_000
     (given,) = data_of(trigger(test, "cfbd_hover_pictures", "point", 10**6), "cfbd_hover_pictures")

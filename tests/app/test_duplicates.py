@@ -49,14 +49,14 @@ def test_counts_and_the_largest_of_each_kind(page, repeated):
 
 def test_the_switch_is_a_slider_like_any_other(page, repeated):
     test = page("duplicates")
-    before = Explorer(repeated).preview(repeated.applied_params())
+    before = Explorer(repeated).preview(repeated.state.applied_params())
     test.toggle(key="collapse").set_value(True).run()
     assert not test.exception
-    params = replace(repeated.applied_params(), collapse_duplicates=True)
+    params = replace(repeated.state.applied_params(), collapse_duplicates=True)
     assert test.session_state["params"] == params
     assert address(test)["collapse_duplicates"] == "1"
     assert "duplicates once" in words(test)
-    assert repeated.applied_params() == SplitParams(k=2, q=8)
+    assert repeated.state.applied_params() == SplitParams(k=2, q=8)
     test.switch_page("views/coarse.py").run()
     found = Explorer(repeated).preview(params)
     assert metrics(test)["Benign D_b"] == str(found.counts.benign)
@@ -79,7 +79,7 @@ def test_apply_stores_the_collapsed_split_and_reset_goes_back(page, repeated):
     test = page("duplicates")
     test.toggle(key="collapse").set_value(True).run()
     test.sidebar.button[0].click().run()
-    assert repeated.applied_params().collapse_duplicates
+    assert repeated.state.applied_params().collapse_duplicates
     test.toggle(key="collapse").set_value(False).run()
     next(button for button in test.sidebar.button if button.label == "Reset").click().run()
     assert test.toggle(key="collapse").value
@@ -100,7 +100,9 @@ def test_near_duplicates_are_looked_for_when_asked(page, repeated):
 
 def test_copies_are_looked_at_and_decided_on_like_any_filter(page, repeated):
     test = page("duplicates")
-    row = repeated.row_of(next(key for key in repeated.pairs()["key"].to_pylist() if key.endswith("0000")))
+    row = repeated.columns.row_of(
+        next(key for key in repeated.pairs()["key"].to_pylist() if key.endswith("0000"))
+    )
     test.button(key=f"look_exact_{row}").click().run()
     assert not test.exception
     test.switch_page("views/pairs.py").run()

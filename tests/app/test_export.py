@@ -17,7 +17,7 @@ from tests.app.conftest import PAIRS, alter, metrics, words
 
 def test_the_page_counts_pairs_without_a_score(page, audit):
     alter(audit, "DELETE FROM scores WHERE row < 3")
-    audit.split(audit.applied_params())
+    audit.split(audit.state.applied_params())
     test = page("export")
     counts = audit.report()
     assert counts["kept"] + counts["flagged"] == PAIRS - 3

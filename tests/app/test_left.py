@@ -30,7 +30,7 @@ def test_a_sample_is_drawn_and_reviewed_and_the_numbers_follow(page, audit):
     assert "No control sample yet" in words(test)
     test.button(key="left_draw_review").click().run()
     assert not test.exception
-    preview = Explorer(audit).preview(audit.applied_params())
+    preview = Explorer(audit).preview(audit.state.applied_params())
     control = preview.what_is_left().control
     assert test.session_state["review"].rows.tolist() == preview.pairs.rows[control.order].tolist()
     assert f"from {PAIRS} random pairs, 0 looked at" in words(test)  # the toy has fewer than 260
@@ -42,7 +42,7 @@ def test_a_sample_is_drawn_and_reviewed_and_the_numbers_follow(page, audit):
 
 def test_more_is_drawn_from_the_panel_and_the_queue_takes_it(page, audit):
     explorer = Explorer(audit)
-    explorer.preview(audit.applied_params()).draw_control(30)
+    explorer.preview(audit.state.applied_params()).draw_control(30)
     test = in_order(page("review"), "control")
     assert len(test.session_state["review"].rows) == 30
     test.button(key="left_more_review").click().run()
@@ -54,7 +54,7 @@ def test_more_is_drawn_from_the_panel_and_the_queue_takes_it(page, audit):
 
 
 def test_the_learned_order_mixes_the_sample_in(page, audit):
-    control = Explorer(audit).preview(audit.applied_params()).draw_control(60)
+    control = Explorer(audit).preview(audit.state.applied_params()).draw_control(60)
     test = in_order(page("review"), "learned")
     assert not test.exception
     queue = test.session_state["review"]
@@ -76,7 +76,7 @@ def test_used_up_a_learned_queue_is_made_anew(page, audit):
 
 def test_a_sample_that_is_done_says_so(page, audit):
     explorer = Explorer(audit)
-    control = explorer.preview(audit.applied_params()).draw_control(10)
+    control = explorer.preview(audit.state.applied_params()).draw_control(10)
     explorer.decide(control.order, 1)
     test = in_order(page("review"), "control")
     assert "The control sample is done" in words(test)
@@ -93,7 +93,7 @@ def test_the_export_page_tells_it_with_the_reviews_needed(page, audit):
 
 
 def test_sliders_that_moved_since_are_told_and_a_new_sample_offered(page, audit):
-    Explorer(audit).preview(audit.applied_params()).draw_control(40)
+    Explorer(audit).preview(audit.state.applied_params()).draw_control(40)
     test = page("export", gamma_z="-0.2", k="2", q="8")
     assert "changed sides since the sample was drawn" in " ".join(info.value for info in test.info)
     test.button(key="left_draw_export").click().run()
@@ -113,7 +113,7 @@ def test_a_damaged_sample_is_told_and_drawn_anew(page, audit):
 
 
 def test_the_numbers_are_worked_out_once_for_what_they_depend_on(page, audit, monkeypatch):
-    Explorer(audit).preview(audit.applied_params()).draw_control(60)
+    Explorer(audit).preview(audit.state.applied_params()).draw_control(60)
     calls, real = [], Preview.what_is_left
     monkeypatch.setattr(Preview, "what_is_left", lambda self: calls.append(1) or real(self))
     test = in_order(page("review"), "control")
@@ -127,7 +127,7 @@ def test_the_numbers_are_worked_out_once_for_what_they_depend_on(page, audit, mo
 
 
 def test_a_key_does_not_wait_for_the_numbers(page, audit, monkeypatch):
-    Explorer(audit).preview(audit.applied_params()).draw_control(60)
+    Explorer(audit).preview(audit.state.applied_params()).draw_control(60)
     test = in_order(page("review"), "control")
     go = threading.Event()
     real = Preview.what_is_left

@@ -76,7 +76,7 @@ def test_sliders_change_the_counts_and_stand_in_the_address(page, audit):
     assert test.session_state["params"] == SplitParams(k=2, q=12, gamma=0.5)
     assert address(test)["q"] == "12"
     assert address(test)["gamma"] == "0.5"
-    assert audit.applied_params() == SplitParams(k=2, q=8)
+    assert audit.state.applied_params() == SplitParams(k=2, q=8)
 
 
 def test_a_preview_is_of_its_session_alone_and_marked_there(page, audit):
@@ -209,7 +209,7 @@ def test_apply_stores_the_verdicts_and_reset_goes_back(page, audit):
     test = page("coarse")
     test.slider(key="slider_q").set_value(12).run()
     next(button for button in test.button if button.label == "Apply").click().run()
-    assert audit.applied_params().q == 12
+    assert audit.state.applied_params().q == 12
     assert audit.report()["poisoned"] == 12
     test.slider(key="slider_q").set_value(20).run()
     next(button for button in test.button if button.label == "Reset").click().run()
@@ -245,11 +245,11 @@ def test_undo_brings_back_a_decision_that_was_taken_back_with_its_note(page, aud
     audit.decide(pa.table({"key": [key], "decision": ["remove"], "note": ["seen on the web"]}))
     test = page("pairs")
     press(test, "remove", row)  # pressed again it is taken back
-    assert audit.notes_of(np.array([row])) == [None]
+    assert audit.columns.notes_of(np.array([row])) == [None]
     test.button(key="undo_button").click().run()
     assert not test.toast
     assert audit.pairs(f"row = {row}")["decision"].to_pylist() == ["remove"]
-    assert audit.notes_of(np.array([row])) == ["seen on the web"]
+    assert audit.columns.notes_of(np.array([row])) == ["seen on the web"]
 
 
 def test_undo_leaves_a_note_that_someone_has_written_since(page, audit):
@@ -260,7 +260,7 @@ def test_undo_leaves_a_note_that_someone_has_written_since(page, audit):
     audit.decide(pa.table({"key": [key], "decision": ["remove"], "note": ["mine"]}))
     test.button(key="undo_button").click().run()
     assert "Someone has decided" in test.toast[0].value
-    assert audit.notes_of(np.array([row])) == ["mine"]
+    assert audit.columns.notes_of(np.array([row])) == ["mine"]
 
 
 def test_search_and_filters_narrow_the_pairs(page, audit):
@@ -458,7 +458,7 @@ def test_export_starts_its_job_and_applies_the_sliders_first(page, root, audit, 
     assert metrics(test)["Kept"]
     test.button(key="write").click().run()
     assert not test.exception
-    assert audit.applied_params().q == 15
+    assert audit.state.applied_params().q == 15
     kind, arguments = started[0]
     assert kind == "export"
     assert arguments[arguments.index("--out") + 1].endswith("exports/toy/kept.csv")
@@ -481,7 +481,7 @@ def test_an_export_is_what_was_chosen(page, root, audit, monkeypatch, subset, ki
     if kind == "csv":
         test.toggle(key="safe").set_value(True).run()
     test.button(key="write").click().run()
-    assert started[0][5:] == [*arguments, "--split", audit.applied_params().id]
+    assert started[0][5:] == [*arguments, "--split", audit.state.applied_params().id]
 
 
 @pytest.mark.parametrize(
@@ -528,7 +528,7 @@ def test_a_written_export_holds_the_kept_pairs_and_can_be_fetched(page, root, au
     assert "earlier export" not in test.info[0].value
     test.segmented_control(key="subset").set_value("kept").run()
     assert not test.info
-    audit.save_view("mine", {"show": "all"})
+    audit.views.save("mine", {"show": "all"})
     test.run()
     assert not test.info  # it is what an export would give still
     audit.decide_rows(np.array([row]), np.array([2], np.int8))

@@ -144,13 +144,13 @@ def test_a_run_whose_loss_was_not_finite_is_tried_again_with_its_own_settings_an
 
 def test_the_sliders_split_is_stored_before_it_is_trained_on(page, audit, started):
     test = page("train", q="12")
-    assert audit.applied_params().q == 8
+    assert audit.state.applied_params().q == 8
     test.button(key="train_start").click().run()
-    assert Audit.open(audit.folder).applied_params().q == 12
+    assert Audit.open(audit.folder).state.applied_params().q == 12
     test = page("train", q="20")
     test = fill(test, "train_subset_3", "all")
     test.button(key="train_start").click().run()
-    assert Audit.open(audit.folder).applied_params().q == 12
+    assert Audit.open(audit.folder).state.applied_params().q == 12
     assert len(started) == 2
 
 

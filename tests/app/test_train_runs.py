@@ -11,7 +11,7 @@ import pytest
 
 from app.audits.running import how_far
 from app.training import runs as train_runs
-from cfbd_core import Audit
+from cfbd_core.audit.state import AuditState
 from cfbd_core.jobs.jobs import JobProgress
 from cfbd_core.training.config import CALMER, TrainParams
 from tests.app.conftest import alter, words
@@ -94,7 +94,7 @@ def test_a_run_that_the_audit_knows_of_is_listed_where_its_folder_has_gone(page,
         "asked": asked,
         "result": {"steps": 9, "ca": 0.25, "asr": None},
     }
-    monkeypatch.setattr(Audit, "training_runs", lambda self: [held])
+    monkeypatch.setattr(AuditState, "training_runs", lambda self: [held])
     test = page("train")
     assert not test.exception
     assert (table(test)["Run"], table(test)["CA"]) == (["run-of-the-shell"], [25.0])

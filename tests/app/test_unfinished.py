@@ -132,7 +132,7 @@ def test_its_folder_can_be_kept_and_is_gone_on_with(few, root):
     folder = root.resolve() / "audits" / "few"
     labelled(few, "Keep the folder, forget the job").click().run()
     assert not few.exception
-    assert Audit.open(folder).pair_count() == 10
+    assert Audit.open(folder).state.pair_count() == 10
     assert "Delete its folder" not in [button.label for button in few.button]
     labelled(few, "Change options").click().run()  # now by what the audit itself holds
     assert labelled(few, "Label column").value == "key"
@@ -144,7 +144,7 @@ def test_a_folder_that_holds_embeddings_cannot_be_deleted_here(few, root, page):
     Audit.open(folder).embed(ToyEncoder(), EmbedParams(batch_size=5))
     labelled(few, "Delete its folder").click().run()  # the page was drawn before
     assert "would be lost" in few.toast[0].value
-    assert Audit.open(folder).pair_count() == 10
+    assert Audit.open(folder).state.pair_count() == 10
     test = page("audits")
     assert "Delete its folder" not in [button.label for button in test.button]
     labelled(test, "Dismiss").click().run()

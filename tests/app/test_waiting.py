@@ -54,7 +54,7 @@ def when_there(test, said: str) -> None:
 def test_a_link_to_a_group_is_grouped_meanwhile_on_every_page_that_filters(
     page, audit, monkeypatch, gate
 ) -> None:
-    (group, *_) = Explorer(audit).preview(audit.applied_params()).groups.groups
+    (group, *_) = Explorer(audit).preview(audit.state.applied_params()).groups.groups
     monkeypatch.setattr(preview_module, "group_pairs", gate.before(preview_module.group_pairs))
     test = page("pairs", group=group.id, show="all")
     for name in ("pairs", "review", "groups"):

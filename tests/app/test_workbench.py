@@ -41,7 +41,7 @@ def test_flagged_pairs_are_shown_as_a_group_that_can_be_decided_on(page, audit) 
     test = page("groups")
     flagged = flagged_rows(audit)
     assert "banana" in words(test)
-    (group, *_) = Explorer(audit).preview(audit.applied_params()).groups.groups
+    (group, *_) = Explorer(audit).preview(audit.state.applied_params()).groups.groups
     assert len(group) >= len(flagged) * 0.9
     test.text_input(key=f"why_group_{group.medoid}").set_value(" all of   one target ").run()
     test.button(key=f"all_remove_group_{group.medoid}").click().run()
@@ -60,7 +60,7 @@ def test_groups_come_by_their_risk_and_a_decided_one_says_so(page, audit) -> Non
     test.segmented_control(key="groups_order").set_value("riskiest").run()
     assert "mean z of what is left 0." in words(test)
     assert "the order is learned from" in words(test)
-    (group, *_) = Explorer(audit).preview(audit.applied_params()).groups.groups
+    (group, *_) = Explorer(audit).preview(audit.state.applied_params()).groups.groups
     test.button(key=f"all_remove_group_{group.medoid}").click().run()
     assert not test.exception
     assert "all decided" in words(test)
@@ -78,7 +78,7 @@ def test_pairs_in_no_group_can_be_reached(page, audit, monkeypatch) -> None:
     test = page("groups")
     test.button(key="look_ungrouped").click().run()
     assert not test.exception
-    groups = Explorer(audit).preview(audit.applied_params()).groups
+    groups = Explorer(audit).preview(audit.state.applied_params()).groups
     assert len(groups.left_out) == len(flagged_rows(audit)) - 3
     assert f"**{len(groups.ungrouped)}** pairs match" in words(test)
     assert "in no group" in [button.label for button in test.button]
@@ -86,7 +86,7 @@ def test_pairs_in_no_group_can_be_reached(page, audit, monkeypatch) -> None:
 
 
 def test_without_flagged_pairs_the_page_says_so_calmly(page, audit) -> None:
-    params = audit.applied_params()
+    params = audit.state.applied_params()
     audit.split(type(params)(**params.to_dict() | {"gamma_z": 0.999, "gamma_z_rule": "manual"}))
     test = page("groups")
     assert not test.exception
@@ -129,14 +129,14 @@ def test_a_note_goes_with_the_decision_on_its_pair_alone_into_log_page_and_expor
     decide_button(test, "remove").click().run()
     assert note_field(test).value == ""
     decide_button(test, "keep").click().run()
-    assert audit.notes_of(np.array([first, second])) == ["a <b>watermark twice", None]
+    assert audit.columns.notes_of(np.array([first, second])) == ["a <b>watermark twice", None]
     assert [action.note for action in audit.history()] == [None, "a <b>watermark twice"]
     test.switch_page("views/log.py").run()
     assert any("a &lt;b&gt;watermark twice" in str(part.value) for part in test.get("html"))
     audit.export(tmp_path / "all.csv", "all")
     with (tmp_path / "all.csv").open(encoding="utf-8", newline="") as file:
         noted = {row["key"]: row["note"] for row in csv.DictReader(file) if row["note"]}
-    assert noted == {audit.keys_of(np.array([first]))[0]: "a <b>watermark twice"}
+    assert noted == {audit.columns.keys_of(np.array([first]))[0]: "a <b>watermark twice"}
 
 
 def test_a_note_is_shown_again_kept_changed_and_taken_out(page, audit) -> None:
@@ -148,18 +148,18 @@ def test_a_note_is_shown_again_kept_changed_and_taken_out(page, audit) -> None:
     def again(decision: str) -> list[str | None]:
         test.button(key="review_previous").click().run()
         decide_button(test, decision).click().run()
-        return audit.notes_of(np.array([row]))
+        return audit.columns.notes_of(np.array([row]))
 
     assert again("unsure") == ["why"]
     test.button(key="review_previous").click().run()
     assert note_field(test).value == "why"
     audit.decide_rows(np.array([row]), 3, who="bob", note="bob's")  # what stands is as it was seen
     decide_button(test, "unsure").click().run()
-    assert audit.notes_of(np.array([row])) == ["bob's"]
+    assert audit.columns.notes_of(np.array([row])) == ["bob's"]
     test.button(key="review_previous").click().run()
     note_field(test).set_value("").run()
     decide_button(test, "keep").click().run()
-    assert audit.notes_of(np.array([row])) == [None]
+    assert audit.columns.notes_of(np.array([row])) == [None]
 
 
 def test_a_note_that_a_colleague_leaves_meanwhile_is_seen_and_stays(page, audit) -> None:
@@ -190,7 +190,7 @@ def test_undo_where_no_pair_is_left_shows_the_pair_again(page, audit) -> None:
 
 def test_undo_in_a_review_takes_back_what_was_decided_there_alone(page, audit) -> None:
     test = page("groups")
-    (group, *_) = Explorer(audit).preview(audit.applied_params()).groups.groups
+    (group, *_) = Explorer(audit).preview(audit.state.applied_params()).groups.groups
     test.button(key=f"all_unsure_group_{group.medoid}").click().run()
     test.switch_page("views/review.py").run()
     assert test.button(key="review_undo").disabled
@@ -203,9 +203,9 @@ def test_undo_in_a_review_takes_back_what_was_decided_there_alone(page, audit) -
 
 
 def test_a_pair_is_told_without_numbers_that_are_none_and_with_all_it_says(page, audit) -> None:
-    params = audit.applied_params()
+    params = audit.state.applied_params()
     audit.split(type(params)(**params.to_dict() | {"q": 1, "recheck": False}))
-    preview = Explorer(audit).preview(audit.applied_params())
+    preview = Explorer(audit).preview(audit.state.applied_params())
     (position,) = preview.coarse.probe
     pair = {"key": "k", "caption": "word " * 2000 + "banana", "poisoned": None, "image": None}
     pair |= {"image_offset": None, "image_size": None}
@@ -220,7 +220,7 @@ def test_a_pair_is_told_without_numbers_that_are_none_and_with_all_it_says(page,
 
 def test_the_last_decision_of_a_control_sample_can_be_undone(page, audit) -> None:
     explorer = Explorer(audit)
-    control = explorer.preview(audit.applied_params()).draw_control(10)
+    control = explorer.preview(audit.state.applied_params()).draw_control(10)
     pending = control.pending(explorer.decisions)
     explorer.decide(pending[1:], 1)
     test = page("review")
@@ -302,7 +302,7 @@ def test_a_card_leads_to_the_pairs_that_are_like_it(page, audit, kind) -> None:
     test = opened(page, row)
     test.button(key=f"like_it_{kind}").click().run()
     assert not test.exception
-    (key,) = audit.keys_of(np.array([row]))
+    (key,) = audit.columns.keys_of(np.array([row]))
     assert address(test)["like"] == f"{kind}:{key}"
     assert cards(test)[0]["row"] == row
     assert len(cards(test)) == 60
@@ -428,7 +428,7 @@ def test_a_chip_takes_its_part_out(page, audit) -> None:
 
 
 def test_the_chip_of_a_group_says_its_number_and_words_on_every_page(page, audit) -> None:
-    (group, *_) = Explorer(audit).preview(audit.applied_params()).groups.groups
+    (group, *_) = Explorer(audit).preview(audit.state.applied_params()).groups.groups
     test = page("groups")
     assert f"#### 1. {group.name}" in words(test)
     test.button(key=f"look_{group.medoid}").click().run()
@@ -455,7 +455,7 @@ def test_what_is_like_a_pair_is_shown_nearest_first_and_that_order_goes_with_it(
     test = page("pairs", show="all", like=f"caption:{key}")
     assert test.selectbox(key="sort").value == ("usual", True)
     assert "nearest first" in test.selectbox(key="sort").options
-    assert cards(test)[0]["row"] == audit.row_of(key)
+    assert cards(test)[0]["row"] == audit.columns.row_of(key)
     test.selectbox(key="sort").set_value(("consistency", True)).run()
     assert address(test)["sort"] == "consistency-down"
     test.selectbox(key="sort").set_value(("usual", True)).run()
@@ -482,17 +482,17 @@ def test_a_view_is_saved_opened_and_taken_out(page, audit) -> None:
     test.text_input(key="view_name").set_value(" my <b>view ").run()
     test.button(key="save_view").click().run()
     sliders = {"k": "2", "gamma": "0.9", "q": "8", "gamma_z": "auto"}
-    assert audit.saved_views() == {"my <b>view": sliders | {"text": "banana"}}
+    assert audit.views.saved() == {"my <b>view": sliders | {"text": "banana"}}
     test.text_input(key="text").set_value("").run()
     test.button(key="view_0").click().run()
     assert test.text_input(key="text").value == "banana"
     test.button(key="forget_0").click().run()
-    assert audit.saved_views() == {}
+    assert audit.views.saved() == {}
 
 
 def test_a_view_sets_its_sliders_and_an_older_one_leaves_them(page, audit):
-    audit.save_view("old", {"text": "banana"})
-    audit.save_view("bad", {"text": "green", "q": "100000", "k": "2"})
+    audit.views.save("old", {"text": "banana"})
+    audit.views.save("bad", {"text": "green", "q": "100000", "k": "2"})
     test = page("pairs", k="3", gamma="0.8", q="10", gamma_z="0.25", collapse_duplicates="1")
     saved = test.session_state["params"]
     test.text_input(key="view_name").set_value("mine").run()
@@ -511,14 +511,14 @@ def test_a_view_sets_its_sliders_and_an_older_one_leaves_them(page, audit):
 
 
 def test_a_view_is_replaced_only_when_that_is_asked_for(page, audit):
-    audit.save_view("mine", {"text": "banana"})
+    audit.views.save("mine", {"text": "banana"})
     test = page("pairs", text="green")
     test.text_input(key="view_name").set_value("mine").run()
     test.button(key="save_view").click().run()
-    assert audit.saved_views() == {"mine": {"text": "banana"}}
+    assert audit.views.saved() == {"mine": {"text": "banana"}}
     assert "There is a view called mine" in words(test)
     test.button(key="replace_view").click().run()
-    assert audit.saved_views()["mine"]["text"] == "green"
+    assert audit.views.saved()["mine"]["text"] == "green"
     assert "There is a view" not in words(test)
 
 
@@ -554,9 +554,9 @@ def test_all_that_match_are_downloaded_as_the_filter_orders_them(page, root, aud
     explorer = Explorer(audit)
     preview = explorer.preview(SplitParams(k=2, q=9, gamma_z=0.1, gamma_z_rule="manual"))
     positions = PairFilter(show="all", sort="consistency").positions(preview)
-    assert [row["key"] for row in rows] == audit.keys_of(explorer.rows[positions])
+    assert [row["key"] for row in rows] == audit.columns.keys_of(explorer.rows[positions])
     assert [row["verdict"] == "poisoned" for row in rows] == preview.flagged[positions].tolist()
-    assert audit.applied_params() == SplitParams(k=2, q=8)
+    assert audit.state.applied_params() == SplitParams(k=2, q=8)
     assert "before later decisions" not in words(test)
     test.text_input(key="text").set_value("banana").run()
     assert not test.get("download_button")  # of other pairs

@@ -10,6 +10,7 @@ from cfbd_core.attacks.patch_search import (
     GREY_LEVEL,
     Patch,
     PixelTransform,
+    Search,
     _batches,
     as_pixels,
     embedded,
@@ -129,11 +130,13 @@ def search(loss, steps=20, learning_rate=0.05, progress=no_progress):
         stack(pictures(3)),
         patch,
         loss,
-        steps=steps,
-        learning_rate=learning_rate,
-        batch=2,
-        seed=0,
-        progress=progress,
+        Search(
+            steps=steps,
+            learning_rate=learning_rate,
+            batch=2,
+            seed=0,
+            progress=progress,
+        ),
     )
     return patch, curve
 
@@ -185,13 +188,15 @@ def stopped_search(path, stop_at, told):
         stack(pictures(3)),
         patch,
         loss,
-        steps=12,
-        learning_rate=0.05,
-        batch=2,
-        seed=0,
-        progress=counted,
-        rng=rng,
-        search_file=path,
+        Search(
+            steps=12,
+            learning_rate=0.05,
+            batch=2,
+            seed=0,
+            progress=counted,
+            rng=rng,
+            search_file=path,
+        ),
     )
     return patch.values.detach().numpy(), curve
 

@@ -104,7 +104,7 @@ def test_an_audit_of_another_source_is_refused_and_the_same_source_is_not_read_t
     assert audit.ingest(tmp_path / "pairs" / "pairs.csv") == first
     with pytest.raises(AuditError, match="already holds"):
         audit.ingest(toy_source(30, name="others"))
-    assert audit.pair_count() == 20
+    assert audit.state.pair_count() == 20
 
 
 def test_a_failing_ingest_leaves_the_audit_as_it_was(tmp_path, toy_source):
@@ -113,7 +113,7 @@ def test_a_failing_ingest_leaves_the_audit_as_it_was(tmp_path, toy_source):
     empty.write_text("image,caption\nnowhere.png,a dog\n")
     with pytest.raises(SourceError, match="none of its 1 records is usable"):
         audit.ingest(empty)
-    assert audit.pair_count() == 0
+    assert audit.state.pair_count() == 0
     assert audit.ingest(toy_source(20))["pairs"] == 20
 
 
@@ -162,9 +162,9 @@ def test_a_busy_file_is_waited_for_and_then_told(tmp_path, monkeypatch):
     assert holder.stdout is not None
     holder.stdout.readline()
     with pytest.raises(AuditError, match="another process has had the audit open"):
-        audit.pair_count()
+        audit.state.pair_count()
     holder.communicate()
-    assert audit.pair_count() == 0
+    assert audit.state.pair_count() == 0
 
 
 def test_ready_embeddings_are_audited_without_an_encoder(tmp_path):
@@ -237,7 +237,7 @@ def test_an_audit_with_its_pictures_inside_can_be_moved(tmp_path, toy_source):
     (tmp_path / "audit").rename(tmp_path / "moved")
     moved = Audit.open(tmp_path / "moved")
     moved.embed(ToyEncoder())
-    assert moved.pair_count() == 40
+    assert moved.state.pair_count() == 40
     assert moved.pairs(limit=1)["image"][0].as_py().startswith(str(tmp_path / "moved"))
 
 
@@ -287,7 +287,7 @@ def test_two_processes_at_once_the_second_is_refused_and_nothing_is_lost(tmp_pat
     audit = Audit.open(folder)
     with pytest.raises(AuditError, match=r"embed \(process \d+\) is running"):
         audit.embed(ToyEncoder())
-    assert audit.pair_count() == 60  # reading is possible meanwhile
+    assert audit.state.pair_count() == 60  # reading is possible meanwhile
     audit.delete_if_empty()
     slow.communicate(b"go on\n")
     assert slow.returncode == 0
@@ -331,22 +331,22 @@ def test_a_full_disk_is_told_in_one_line_and_the_job_goes_on_after_it_has_room(s
     filler.unlink()
     audit.embed(ToyEncoder(), EmbedParams(shard_size=100, batch_size=32))
     assert audit.shards.are_whole()
-    assert audit.pair_count() == 600
+    assert audit.state.pair_count() == 600
 
 
 def test_the_settings_of_the_stored_split_come_back(scored, own):
-    assert scored.applied_params() is None
+    assert scored.state.applied_params() is None
     params = SplitParams(k=2, q=9, gamma=0.7, gamma_z=0.4, gamma_z_rule="manual", recheck=False)
     own.split(params)
-    assert Audit.open(own.folder).applied_params() == params
+    assert Audit.open(own.folder).state.applied_params() == params
 
 
 def test_a_glance_tells_what_its_parts_do(own: Audit) -> None:
-    assert own.glance() == (own.score_version(), True, None, {})
+    assert own.state.glance() == (own.state.score_version(), True, None, {})
     own.split(SplitParams(k=2, q=20))
-    own.save_view("mine", {"show": "all"})
-    parts = own.score_version(), own.is_scored(), own.applied_params(), own.saved_views()
-    assert own.glance() == parts
+    own.views.save("mine", {"show": "all"})
+    parts = own.state.score_version(), own.state.is_scored(), own.state.applied_params(), own.views.saved()
+    assert own.state.glance() == parts
 
 
 def test_folders_with_letters_of_patterns_serve_as_others_and_those_that_cannot_are_told(

@@ -30,7 +30,7 @@ def test_cfbd_as_a_detector_is_what_a_split_of_the_same_settings_stores(own: Aud
     (one,) = own.detect("cfbd")
     assert one["alone"] == one["verdict_alone"] == 0
     z = own.pairs(order_by="row")["z"].to_numpy()
-    with own._database.reading() as connection:
+    with own.files.database.reading() as connection:
         rows, _ = read_consistency(connection)
         score = connection.execute("SELECT score FROM detections ORDER BY row").fetchnumpy()["score"]
     held = own.pairs(order_by="row")["row"].to_numpy()
@@ -47,7 +47,7 @@ def test_again_it_takes_the_place_of_the_last(own: Audit):
 
 def test_new_scores_forget_them(own: Audit):
     own.detect("cosine")
-    with own._database.writing() as connection:
+    with own.files.database.writing() as connection:
         table = read_scores(connection)
         replace_scores(connection, table)
     assert own.detections() == []
@@ -72,7 +72,7 @@ def test_one_that_judges_by_training_says_what_it_needs(own: Audit, tmp_path, ca
 
 
 def test_an_older_audit_has_none_and_takes_some(own: Audit):
-    with own._database.writing() as connection:
+    with own.files.database.writing() as connection:
         connection.execute("DROP TABLE detections; DROP TABLE detectors")
         connection.execute("UPDATE meta SET value = '4' WHERE name = 'schema_version'")
     again = Audit.open(own.folder)

@@ -36,19 +36,19 @@ def audit(toy_source, tmp_path) -> Audit:
 def test_captions_images_and_both(audit) -> None:
     audit.embed(ToyEncoder())
     rows = np.arange(12)
-    assert [part.tolist() for part in same_captions(audit, rows).largest(9)] == [[0, 1, 3]]
-    assert [part.tolist() for part in same_images(audit, rows).largest(9)] == [[0, 2, 3]]
-    found = collapsible(audit, rows)
+    assert [part.tolist() for part in same_captions(audit.columns, rows).largest(9)] == [[0, 1, 3]]
+    assert [part.tolist() for part in same_images(audit.columns, rows).largest(9)] == [[0, 2, 3]]
+    found = collapsible(audit.columns, rows)
     assert [part.tolist() for part in found.largest(9)] == [[0, 3]]
     assert np.setdiff1d(rows, found.first).tolist() == [3]
-    assert collapsible(audit, rows[2:]).counts()["clusters"] == 0
+    assert collapsible(audit.columns, rows[2:]).counts()["clusters"] == 0
     with pytest.raises(AuditError, match="changed"):
-        same_captions(audit, np.array([3, 99]))
+        same_captions(audit.columns, np.array([3, 99]))
 
 
 def test_without_hashes_images_are_the_same_by_place(audit) -> None:
-    assert same_images(audit, np.arange(12)).counts()["clusters"] == 0
+    assert same_images(audit.columns, np.arange(12)).counts()["clusters"] == 0
     audit.embed(ToyEncoder())
     audit.shards.hash_path(0).unlink()
-    assert same_images(audit, np.arange(12)).counts()["clusters"] == 0
-    assert len(same_images(audit, np.empty(0, np.int64))) == 0
+    assert same_images(audit.columns, np.arange(12)).counts()["clusters"] == 0
+    assert len(same_images(audit.columns, np.empty(0, np.int64))) == 0

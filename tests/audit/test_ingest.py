@@ -138,7 +138,7 @@ def test_the_name_of_a_repeated_key_is_the_same_in_the_store_and_in_python(tmp_p
     columns |= dict.fromkeys(("image_offset", "image_size"), pa.nulls(len(keys), pa.int64()))
     pq.write_table(pa.table(columns), tmp_path / "pairs_000000.parquet")
     audit = Audit.create(tmp_path / "audit")
-    with audit._database.writing(reads=tmp_path) as connection:
+    with audit.files.database.writing(reads=tmp_path) as connection:
         assert add_pairs(connection, tmp_path, shards).renamed == 6
     assert audit.pairs()["key"].to_pylist() == names
 
@@ -172,7 +172,7 @@ def test_what_was_not_read_is_told_everywhere(
     assert [kind["kind"] for kind in found["unread_kinds"]] == list(unread)
     audit = Audit.open("audit")
     assert audit.validation_report()["unread"] == unread
-    with audit._database.reading() as connection:
+    with audit.files.database.reading() as connection:
         assert [kind["count"] for kind in queries.get_meta(connection, "unread")["kinds"]] == [3, 1]
 
 
@@ -187,7 +187,7 @@ def test_the_report_of_an_audit_tells_it_too(tmp_path: Path, toy_source: Callabl
     assert found["unread"] == {"picture in no record": 1}
     assert "not read: 1 × picture in no record (e.g. further.png)" in text(found)
     assert "further.png" in html_of(audit, tmp_path / "report.html")
-    with audit._database.writing() as connection:
+    with audit.files.database.writing() as connection:
         queries.forget_meta(connection, "unread")
     assert "did not count" in text(audit.report())
 
@@ -232,7 +232,7 @@ def test_names_that_are_not_utf8_cost_no_audit(tmp_path: Path) -> None:
 
 def older(audit: Audit, source: Path, files: list[Path], form: str) -> None:
     """Let the audit be one that read these files alone, before unread things were counted."""
-    with audit._database.writing() as connection:
+    with audit.files.database.writing() as connection:
         held = queries.get_meta(connection, "source")
         del held["reader"]
         opened = type("Opened", (), {"name": form, "files": lambda _: files})()
@@ -288,7 +288,7 @@ def test_an_id_of_images_was_a_key_for_older_versions_and_is_none_now(tmp_path: 
     audit, _ = ingested(tmp_path / "audit", table)
     assert audit.pairs()["key"].to_pylist() == ["000000000", "000000001"]
     older(audit, table, [table], "csv")
-    with audit._database.writing() as connection:
+    with audit.files.database.writing() as connection:
         connection.execute("UPDATE pairs SET key = CAST(7 + row AS VARCHAR)")
     os.utime(table, ns=(0, 0))
     audit.check_source()
@@ -317,7 +317,7 @@ def test_ready_embeddings_that_do_not_fit_any_more_are_not_restored(tmp_path: Pa
     audit.shards.clear()
     assert audit.ingest(source)["pairs"] == 2
     assert audit.shards.are_whole()
-    with audit._database.writing() as connection:
+    with audit.files.database.writing() as connection:
         queries.set_meta(
             connection, "embedding", queries.get_meta(connection, "embedding") | {"content": "0"}
         )

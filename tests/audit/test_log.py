@@ -140,7 +140,7 @@ def test_decisions_outlive_scoring_splitting_and_reading_again_and_win_over_the_
     c = np.random.default_rng(5).uniform(0, 0.3, 420).round(2).astype(np.float32)
     put_scores(own, c)
     own.split(SplitParams(k=3, q=20))
-    own.ingest(own.source())
+    own.ingest(own.state.source())
     decided = own.pairs("decision <> ''")
     assert dict(zip(decided["key"].to_pylist(), decided["final"].to_pylist(), strict=True)) | {
         clean[1]: None
@@ -196,8 +196,8 @@ def logged(own: Audit) -> Audit:
 
 
 def test_the_log_as_csv_and_as_json_say_the_same(logged, tmp_path):
-    assert logged.export_log(tmp_path / "log.csv") == {"out": str(tmp_path / "log.csv"), "actions": 3}
-    logged.export_log(tmp_path / "log.json")
+    assert logged.log.export(tmp_path / "log.csv") == {"out": str(tmp_path / "log.csv"), "actions": 3}
+    logged.log.export(tmp_path / "log.json")
     with (tmp_path / "log.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     told = json.loads((tmp_path / "log.json").read_text(encoding="utf-8"))
@@ -216,21 +216,21 @@ def test_the_log_as_csv_and_as_json_say_the_same(logged, tmp_path):
 
 def test_an_empty_log_can_be_written_too(own, tmp_path):
     for name, pairs in (("log.csv", False), ("pairs.csv", True), ("log.json", False)):
-        own.export_log(tmp_path / name, pairs=pairs)
+        own.log.export(tmp_path / name, pairs=pairs)
     assert (tmp_path / "log.csv").read_text().strip() == ",".join(log_export.COLUMNS)
     assert json.loads((tmp_path / "log.json").read_text())["actions"] == []
 
 
 def test_a_spreadsheet_runs_nothing_of_a_safe_log(logged, tmp_path):
-    logged.export_log(tmp_path / "log.csv", spreadsheet_safe=True)
+    logged.log.export(tmp_path / "log.csv", spreadsheet_safe=True)
     with (tmp_path / "log.csv").open(encoding="utf-8", newline="") as file:
         assert next(csv.DictReader(file))["who"] == "'=cmd()"
     with pytest.raises(ParameterError, match="--spreadsheet-safe is for CSV"):
-        logged.export_log(tmp_path / "log.json", spreadsheet_safe=True)
+        logged.log.export(tmp_path / "log.json", spreadsheet_safe=True)
 
 
 def test_every_pair_of_every_action(logged, tmp_path):
-    assert logged.export_log(tmp_path / "pairs.csv", pairs=True)["pairs"] == 80
+    assert logged.log.export(tmp_path / "pairs.csv", pairs=True)["pairs"] == 80
     with (tmp_path / "pairs.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["action"] for row in rows] == ["1"] * 40 + ["2"] + ["3"] * 39
@@ -243,32 +243,32 @@ def test_every_pair_of_every_action(logged, tmp_path):
         "note_after": "",
     }
     with pytest.raises(ParameterError, match=r"with --pairs give a \.csv"):
-        logged.export_log(tmp_path / "pairs.json", pairs=True)
+        logged.log.export(tmp_path / "pairs.json", pairs=True)
 
 
 def test_a_log_is_written_over_a_log_and_over_nothing_else(logged, tmp_path):
     for name, pairs in (("log.csv", False), ("log.json", False), ("pairs.csv", True)):
         for _ in range(2):
-            logged.export_log(tmp_path / name, pairs=pairs)
+            logged.log.export(tmp_path / name, pairs=pairs)
     (tmp_path / "mine.csv").write_text("key,caption\n")
     (tmp_path / "folder.csv").mkdir()
     for name in ("mine.csv", "folder.csv"):
         with pytest.raises(ParameterError, match="no log"):
-            logged.export_log(tmp_path / name)
+            logged.log.export(tmp_path / name)
     with pytest.raises(ParameterError, match="never changed"):
-        logged.export_log(logged.folder / "log.csv")
+        logged.log.export(logged.folder / "log.csv")
     with pytest.raises(ParameterError, match=r"give a \.csv or \.json"):
-        logged.export_log(tmp_path / "log.txt")
+        logged.log.export(tmp_path / "log.txt")
     (tmp_path / "file").write_text("")
     with pytest.raises(ParameterError, match="cannot be written"):
-        logged.export_log(tmp_path / "file" / "log.csv")
+        logged.log.export(tmp_path / "file" / "log.csv")
     assert not list(Path(tmp_path).glob(".*.part"))
 
 
 def test_a_decision_changes_what_comes_of_a_split_and_a_view_does_not(own):
-    scored = own.changed()
-    own.save_view("mine", {"show": "all"})
-    assert own.changed() == scored is not None
+    scored = own.log.changed()
+    own.views.save("mine", {"show": "all"})
+    assert own.log.changed() == scored is not None
     done = own.decide_rows(np.array([0]), 1)
-    assert own.changed() == done.time > scored
-    assert own.undo().time == own.changed()
+    assert own.log.changed() == done.time > scored
+    assert own.undo().time == own.log.changed()

@@ -37,7 +37,7 @@ def audit(tmp_path, toy_source) -> Audit:
     made.embed(ToyEncoder())
     made.score("self")
     made.split(SplitParams(q=4, k=2))
-    made.decide_rows(made.scored_columns()[1][:3], 2)
+    made.decide_rows(made.columns.scored()[1][:3], 2)
     shutil.rmtree(made.folder / "runs", ignore_errors=True)
     return made
 

@@ -14,10 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from cfbd_core import Audit, SplitParams
+from cfbd_core.audit.export import PairsToWrite
+from cfbd_core.audit.export import write as write_export
 from cfbd_core.audit.parts import EmbeddingsHash
 from cfbd_core.cli import main
 from cfbd_core.config import EmbedParams
-from cfbd_core.embedding.mapping import train_mapping
+from cfbd_core.embedding.mapping import Lineage, train_mapping
+from cfbd_core.embedding.mapping_network import FitParams
 from cfbd_core.errors import AuditError, SourceError
 from cfbd_core.machine.stamps import NO_STAMP, is_unchanged, stamp_of
 from cfbd_core.sources import SourceOptions, open_source
@@ -121,7 +124,7 @@ def test_pictures_of_a_table_are_found_below_another_image_root(tmp_path):
     told = audit.ingest(tmp_path / "here", SourceOptions(image_root=tmp_path / "disk" / "pictures"))
     assert "found again" in told["again"]
     audit.embed(ToyEncoder(), PARAMS)
-    assert audit.pair_count() == COUNT
+    assert audit.state.pair_count() == COUNT
     assert "again" not in audit.ingest(
         tmp_path / "here"
     )  # a root that was given once need not be given again
@@ -141,7 +144,7 @@ def test_a_table_that_was_deleted_after_its_ingest_stops_nothing(tmp_path):
     audit, source = ingested(tmp_path)
     (source / "pairs.csv").unlink()
     audit.embed(ToyEncoder(), PARAMS)
-    assert audit.pair_count() == COUNT
+    assert audit.state.pair_count() == COUNT
 
 
 def test_the_command_line_tells_in_one_line_and_where_a_source_was_found(tmp_path, capsys):
@@ -175,7 +178,7 @@ def test_stamps_tell_a_write_and_a_rename_even_where_the_time_is_set_back(tmp_pa
 
 def test_the_hash_of_ready_embeddings_does_not_depend_on_the_batches(tmp_path):
     audit = scored_audit(tmp_path / "made", scored=False)
-    (batch,) = (one for one in open_source(audit.source() or "").batches() if one.pairs.num_rows)
+    (batch,) = (one for one in open_source(audit.state.source() or "").batches() if one.pairs.num_rows)
     whole, parts = EmbeddingsHash(), EmbeddingsHash()
     whole.update(batch)
     for part in (slice(0, 100), slice(100, None)):
@@ -196,8 +199,8 @@ def split(tmp_path) -> tuple[Audit, Path]:
 
 
 def named(audit: Audit, out: Path, **options) -> dict[str, int]:
-    batches = iter(audit.pairs().to_batches())
-    record = audit.write_export(batches, out, "csv", {"audit": "a"}, **options)
+    pairs = PairsToWrite(iter(audit.pairs().to_batches()), {"audit": "a"})
+    record = write_export(audit.files, pairs, out, "csv", **options)
     return dict(record["compared_with_what_was_embedded"])
 
 
@@ -264,8 +267,8 @@ def test_pictures_beside_ready_embeddings_are_known_from_the_ingest(tmp_path):
     audit = Audit.create(tmp_path / "audit")
     audit.ingest(tmp_path / "ready.parquet")
     rows = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
-    about = dict.fromkeys(("encoder_id", "encoder_sha256"), "") | {"trained_on": "noise"}
-    train_mapping(rows, rows, epochs=1, **about).save(tmp_path / "f.safetensors")
+    lineage = Lineage("", "", "noise")
+    train_mapping(rows, rows, lineage, FitParams(epochs=1)).save(tmp_path / "f.safetensors")
     audit.score(str(tmp_path / "f.safetensors"))
     audit.split(SplitParams(q=3, k=1))
     assert audit.export(tmp_path / "all.csv", "all")["warnings"] == []
@@ -283,7 +286,7 @@ def test_an_audit_whose_source_is_a_pipe_or_a_device_is_told_at_once(tmp_path):
     audit, _ = ingested(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
-        with audit._database.writing() as connection:
+        with audit.files.database.writing() as connection:
             held = queries.get_meta(connection, "source")
             queries.set_meta(connection, "source", held | {"files": [str(path)], "paths": [str(path)]})
             queries.forget_meta(connection, "stamps")

@@ -16,7 +16,8 @@ from cfbd_core import Audit, SplitParams
 from cfbd_core.audit.report import text
 from cfbd_core.cli import main
 from cfbd_core.config import EmbedParams
-from cfbd_core.embedding.mapping import train_mapping
+from cfbd_core.embedding.mapping import Lineage, train_mapping
+from cfbd_core.embedding.mapping_network import FitParams
 from cfbd_core.errors import AuditError
 from cfbd_core.store import Database
 from tests.store.older import make_older
@@ -32,8 +33,8 @@ def mapping(tmp_path_factory) -> str:
     """The file of some F for the toy encoder."""
     path = tmp_path_factory.mktemp("mapping") / "f.safetensors"
     rows = np.random.default_rng(0).normal(size=(40, WIDTH)).astype(np.float32)
-    about = {"encoder_id": ToyEncoder.id, "encoder_sha256": ToyEncoder.sha256, "trained_on": "noise"}
-    train_mapping(rows, rows, epochs=1, **about).save(path)
+    lineage = Lineage(ToyEncoder.id, ToyEncoder.sha256, "noise")
+    train_mapping(rows, rows, lineage, FitParams(epochs=1)).save(path)
     return str(path)
 
 
@@ -120,7 +121,7 @@ def test_where_no_embedding_is_usable_one_line_says_so(audit, mapping):
     for spec in (mapping, "self"):
         with pytest.raises(AuditError, match="not one pair has a usable embedding; run `cfbd embed` again"):
             audit.score(spec)
-    assert audit.pair_count() == PAIRS
+    assert audit.state.pair_count() == PAIRS
 
 
 # --- embed -------------------------------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ def test_a_pair_whose_picture_is_mended_comes_back_with_its_decision(tmp_path, t
     audit.ingest(source)
     audit.decide(pa.table({"key": ["0003"], "decision": ["remove"]}))
     audit.embed(ToyEncoder(), PARAMS)
-    assert audit.pair_count() == PAIRS - 1
+    assert audit.state.pair_count() == PAIRS - 1
     (reason,) = audit.validation_report()["reasons"]
     assert (reason["stage"], reason["pairs"], reason["examples"][0]["key"]) == ("embed", 1, "0003")
     assert audit.embed(None, PARAMS)["encoder"] == "toy"  # nothing to do: no encoder is loaded
@@ -181,7 +182,7 @@ def test_an_audit_of_an_older_version_takes_pairs_aside_too(tmp_path, toy_source
     older = Audit.open(audit.folder)
     assert older.validation_report()["unscored"] == []
     older.embed(ToyEncoder(), PARAMS)
-    assert (older.pair_count(), older.validation_report()["skipped"]) == (PAIRS - 1, 1)
+    assert (older.state.pair_count(), older.validation_report()["skipped"]) == (PAIRS - 1, 1)
     with Database(audit.folder / "audit.duckdb").reading() as connection:
         assert connection.execute("SELECT key FROM set_aside").fetchall() == [("0003",)]
 
@@ -276,7 +277,7 @@ def test_a_pair_that_is_set_aside_takes_its_score_and_verdict_with_it(audit, map
     audit.score(mapping)
     audit.split(SPLIT)
     audit.embed(ToyEncoder(), PARAMS)
-    with audit._database.reading() as connection:
+    with audit.files.database.reading() as connection:
         for table in ("scores", "verdicts", "unscored"):
             query = f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM pairs)"
             assert connection.execute(query).fetchall() == [(0,)], table
@@ -297,7 +298,7 @@ def test_a_pair_that_is_set_aside_can_be_decided_and_its_decision_comes_back_wit
     whole = picture.read_bytes()
     picture.write_bytes(whole[:40])
     audit.embed(ToyEncoder(), PARAMS)
-    assert (audit.pair_count(), audit.most_keys()) == (PAIRS - 1, PAIRS)
+    assert (audit.state.pair_count(), audit.state.most_keys()) == (PAIRS - 1, PAIRS)
     every = tmp_path / "decisions.csv"
     every.write_text("key,decision\n" + "".join(f"{row:04d},remove\n" for row in range(PAIRS)))
     assert main(["decide", "--audit", str(audit.folder), "--from", str(every)]) == 0

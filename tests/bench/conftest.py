@@ -12,7 +12,7 @@ from PIL import Image
 
 from cfbd_core import Audit
 from cfbd_core.bench.base import Base, read_base
-from cfbd_core.bench.scenario import Poisoner
+from cfbd_core.bench.scenario import Attacker, Poisoner
 from cfbd_core.embedding.mapping import Mapping, MappingInfo
 from cfbd_core.embedding.mapping_network import new_network
 from cfbd_core.poisoning.plan import PoisonParams
@@ -55,7 +55,7 @@ def make_poisoner(base: Base, tmp_path: Path) -> Callable[..., Poisoner]:
             return lambda image, _groups: image.astype(np.float32)
 
         kept = tmp_path / "triggers"
-        return Poisoner(base, encoder or ToyEncoder(), identity, pool, kept, given=given)
+        return Poisoner(base, encoder or ToyEncoder(), identity, Attacker(pool, kept, given=given))
 
     return make
 

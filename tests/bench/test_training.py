@@ -328,8 +328,8 @@ def test_pairs_of_cleanclip_are_those_held_out(model, monkeypatch) -> None:
     monkeypatch.setattr(Trainer, "poisoned", lambda *_: poisoned)
     monkeypatch.setattr(Trainer, "_trained", lambda *_: None)
     setting: Any = SimpleNamespace(held_out=Drawn(np.zeros((7, 1, 1, 3), np.uint8), [""] * 7))
-    none: Any = None
-    trainer = Trainer(setting, none, none, Path(), no_progress, 1)
+    encoder: Any = SimpleNamespace(id="toy")
+    trainer = Trainer(setting, encoder, Path(), no_progress, 1)
     found = trainer.cell(TrainingBench().cells()[1][0], ROWS["cleanclip"])
     assert (found["pairs"], found["poisons"], found["poisons_left"]) == (7, 3, 0)
     found = trainer.cell(TrainingBench().cells()[1][0], ROWS["roclip"])

@@ -75,7 +75,7 @@ def test_every_slider_changes_counts_and_charts_and_the_clean_csv_is_what_was_de
 
 
 def _pairs_of(audit: Path) -> int:
-    return Audit.open(audit).pair_count()
+    return Audit.open(audit).state.pair_count()
 
 
 def test_going_back_is_one_press_a_page_whatever_was_changed_on_it(browser, opened):
@@ -115,7 +115,7 @@ def test_a_preview_is_seen_by_its_session_and_by_who_gets_its_link_alone(browser
     wait_until_idle(other)
     assert counts(other)["Top-q D_p"] == 51
     assert other.get_by_text("Sliders of this session").count() == 1
-    assert Audit.open(audit).applied_params().q == 50
+    assert Audit.open(audit).state.applied_params().q == 50
 
 
 def test_undo_takes_a_decision_back(browser, opened):

@@ -254,7 +254,7 @@ def test_what_is_outlined_on_the_map_is_decided_on_at_once(browser, opened):
     assert action.filter["lasso"].startswith("captions@")
     page.locator(".st-key-undo_button button").click()
     page.locator(".st-key-redo_button button:not([disabled])").wait_for(timeout=driver.SLOW)
-    assert not Audit.open(audit).decided_rows()[0].size
+    assert not Audit.open(audit).columns.decided_rows()[0].size
 
 
 def test_an_address_reopens_a_view_for_someone_else(browser, opened):

@@ -16,7 +16,8 @@ import pytest
 
 from cfbd_core import Audit, SplitParams
 from cfbd_core.config import EmbedParams
-from cfbd_core.embedding.mapping import train_mapping
+from cfbd_core.embedding.mapping import Lineage, train_mapping
+from cfbd_core.embedding.mapping_network import FitParams
 from cfbd_core.errors import CfbdError, EncoderError
 from cfbd_core.html_report import write_html_report
 from cfbd_core.pictures.digests import content_hash
@@ -54,8 +55,8 @@ def mapping(tmp_path_factory) -> str:
     """The file of some F for the toy encoder: what it makes of pictures does not matter here."""
     path = tmp_path_factory.mktemp("mapping") / "f.safetensors"
     rows = np.random.default_rng(0).normal(size=(40, WIDTH)).astype(np.float32)
-    about = {"encoder_id": ToyEncoder.id, "encoder_sha256": ToyEncoder.sha256, "trained_on": "noise"}
-    train_mapping(rows, rows, epochs=1, **about).save(path)
+    lineage = Lineage(ToyEncoder.id, ToyEncoder.sha256, "noise")
+    train_mapping(rows, rows, lineage, FitParams(epochs=1)).save(path)
     return str(path)
 
 
@@ -88,7 +89,7 @@ def stages(made) -> Stages:
 
 
 def kind_of(stages: Stages) -> str:
-    return {"webdataset": "tars"}.get(form := stages.done.status()["source"]["format"], form)
+    return {"webdataset": "tars"}.get(form := stages.done.state.steps()["source"]["format"], form)
 
 
 # --- jobs: each gives the pairs that it tells of, as (key, caption, picture) -----------------------------------------
@@ -150,14 +151,14 @@ def train(audit: Audit) -> Told:
 
 
 def score_and_split(audit: Audit) -> Told:
-    audit.score(audit.status()["mapping"]["name"])
+    audit.score(audit.state.steps()["mapping"]["name"])
     audit.split(SplitParams(q=3, k=1))
     assert audit.pairs()["consistency"].null_count == 0
     yield from ()
 
 
 def ingest(audit: Audit) -> Told:
-    audit.ingest(audit.source() or "")
+    audit.ingest(audit.state.source() or "")
     yield from ()
 
 

@@ -68,8 +68,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
         audit.score("self")
         params = SplitParams(q=4, k=2)
         audit.split(params)
-        audit.save_view("mine", {"show": "removed"})
-        rows = audit.scored_columns()[1]
+        audit.views.save("mine", {"show": "removed"})
+        rows = audit.columns.scored()[1]
         audit.decide_rows(rows[:5], 1, note="fine")
         audit.decide_rows(rows[5:7], 2)
         audit.undo()

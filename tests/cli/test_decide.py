@@ -51,10 +51,10 @@ def test_notes_go_out_with_an_export_and_come_back_with_its_decisions(own, cfbd,
     own.decide_rows(rows[:2], np.array([1, 2], np.int8), ['a, "b"', None])
     assert cfbd("export", "--out", tmp_path / "all.csv", "--subset", "all")[::2] == (0, "")
     own.decide_rows(rows, 0)
-    assert own.notes_of(rows) == [None, None, None]
+    assert own.columns.notes_of(rows) == [None, None, None]
     assert cfbd("decide", "--from", tmp_path / "all.csv")[0] == 0
     assert own.pairs(limit=3)["decision"].to_pylist() == ["keep", "remove", ""]
-    assert own.notes_of(rows) == ['a, "b"', None, None]
+    assert own.columns.notes_of(rows) == ['a, "b"', None, None]
 
 
 def test_the_log_is_printed_newest_first(own, cfbd, mine):

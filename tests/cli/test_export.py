@@ -88,7 +88,7 @@ def test_captions_that_pandas_misreads_and_pairs_without_pictures_are_told(tmp_p
 
 
 def test_pairs_without_a_verdict_are_told_where_they_are_left_out(audit, tmp_path, capsys):
-    with audit._database.writing() as connection:
+    with audit.files.database.writing() as connection:
         connection.execute(
             "DELETE FROM verdicts WHERE row IN (SELECT row FROM verdicts ORDER BY row LIMIT 3)"
         )

@@ -107,9 +107,9 @@ def test_from_an_audit_it_writes_all_that_a_run_is(own, model, tmp_path, capsys)
     assert any(path.name.startswith("events") for path in (run / "tensorboard").iterdir())
     assert load_encoder(str(run / "model"), "cpu").width == 16
 
-    (told,) = Audit.open(own.folder).training_runs()
+    (told,) = Audit.open(own.folder).state.training_runs()
     assert (told["folder"], told["asked"], told["result"]) == (str(run.resolve()), asked, result)
-    table = Audit.open(own.folder).training_metrics(run)
+    table = Audit.open(own.folder).state.training_metrics(run)
     assert table["loss"].to_pylist() == [line["loss"] for line in steps]
 
 
@@ -249,7 +249,7 @@ def test_an_audit_that_moved_is_told_anew_in_what_was_asked(own, model, tmp_path
     code, _, said = cfbd(capsys, "--audit", moved, "--out", run, "--resume")
     assert code == 0, said
     assert json.loads((run / "run.json").read_text())["audit"] == str(moved.resolve())
-    assert Audit.open(moved).training_runs()[-1]["result"]["loss"] == result["loss"]
+    assert Audit.open(moved).state.training_runs()[-1]["result"]["loss"] == result["loss"]
 
 
 def test_relative_paths_are_stored_whole_and_it_goes_on_from_another_folder(
@@ -414,8 +414,10 @@ def test_ctrl_c_leaves_a_checkpoint_and_exits_130(toy_source, model, tmp_path):
 def test_an_audit_of_the_first_version_gets_the_tables(own, model, tmp_path, capsys):
     own.split(SPLIT)
     make_older(own.folder / "audit.duckdb", version=1)
-    assert Audit.open(own.folder).training_runs() == []
-    assert Audit.open(own.folder).training_metrics(tmp_path).num_rows == 0
+    assert Audit.open(own.folder).state.training_runs() == []
+    assert Audit.open(own.folder).state.training_metrics(tmp_path).num_rows == 0
     assert cfbd(capsys, "--audit", own.folder, "--out", tmp_path / "run", "--model", model, *QUICK)[0] == 0
-    assert [run["folder"] for run in Audit.open(own.folder).training_runs()] == [str(tmp_path / "run")]
-    assert np.isfinite(Audit.open(own.folder).training_metrics(tmp_path / "run")["loss"].to_pylist()).all()
+    assert [run["folder"] for run in Audit.open(own.folder).state.training_runs()] == [str(tmp_path / "run")]
+    assert np.isfinite(
+        Audit.open(own.folder).state.training_metrics(tmp_path / "run")["loss"].to_pylist()
+    ).all()

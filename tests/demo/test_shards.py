@@ -24,7 +24,7 @@ N, RATE = 50, 0.1
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "source"
-    write_demo(folder, N, 3, RATE, processes=2)
+    write_demo(folder, DemoParams(N, 3, RATE), processes=2)
     return folder
 
 
@@ -101,18 +101,18 @@ def test_attribution_goes_with_the_pictures(demo):
 def test_resumed_equals_unbroken(demo, tmp_path, monkeypatch):
     monkeypatch.setattr("cfbd_core.demo.shards.SHARD_SIZE", 20)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    write_demo(whole, N, 3, RATE, processes=1)
+    write_demo(whole, DemoParams(N, 3, RATE), processes=1)
 
     def stop(_stage, done, _total):
         if done > 25:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_demo(broken, N, 3, RATE, processes=2, progress=stop)
+        write_demo(broken, DemoParams(N, 3, RATE), processes=2, progress=stop)
     assert [path.name for path in sorted(broken.glob("*.tar"))] == ["00000.tar"]
     assert not list(broken.glob(".*"))
     reports = []
-    write_demo(broken, N, 3, RATE, processes=2, progress=lambda *report: reports.append(report))
+    write_demo(broken, DemoParams(N, 3, RATE), processes=2, progress=lambda *report: reports.append(report))
     assert reports[-1] == ("draw", N, N)
     assert reports[0] == ("draw", 20, N)
     for path in whole.iterdir():
@@ -121,7 +121,7 @@ def test_resumed_equals_unbroken(demo, tmp_path, monkeypatch):
 
 
 def test_rate_zero_is_the_same_demo_without_poison(demo, tmp_path):
-    write_demo(tmp_path, N, 3, 0, processes=1)
+    write_demo(tmp_path, DemoParams(N, 3, 0), processes=1)
     clean, poisoned = records(tmp_path), records(demo)
     assert not any(json.loads(parts["json"])["poisoned"] for parts in clean.values())
     assert not (tmp_path / "trigger.npz").exists()
@@ -139,7 +139,7 @@ def test_its_attack_can_be_put_on_other_pictures(demo, tmp_path):
     params, (trigger,) = load_triggers(demo)
     assert (params.attack, params.targets, params.rate) == ("badnets", ("banana",), RATE)
     assert np.array_equal(trigger["pattern"], read_triggers(demo / "trigger.npz")[0]["pattern"])
-    write_demo(tmp_path, N, 3, 0, processes=1)
+    write_demo(tmp_path, DemoParams(N, 3, 0), processes=1)
     with pytest.raises(SourceError, match="trigger"):
         load_triggers(tmp_path)
 
@@ -164,13 +164,13 @@ def test_the_default_demo_plants_sixty():
 )
 def test_bad_numbers_are_refused(tmp_path, options, words):
     with pytest.raises(ParameterError, match=words):
-        write_demo(tmp_path / "demo", **{"n": 20, "rate": 0.1, **options})
+        write_demo(tmp_path / "demo", DemoParams(**{"n": 20, "rate": 0.1, **options}))
     assert not list(tmp_path.rglob("*.tar"))
 
 
 def test_another_demos_folder_is_refused(demo, tmp_path):
     with pytest.raises(AuditError, match="other settings"):
-        write_demo(demo, N, 4, RATE)
+        write_demo(demo, DemoParams(N, 4, RATE))
     (tmp_path / "mine.tar").write_bytes(b"")
     with pytest.raises(AuditError, match="not the demo's"):
-        write_demo(tmp_path, N, 3, RATE)
+        write_demo(tmp_path, DemoParams(N, 3, RATE))

@@ -140,7 +140,7 @@ def test_images_that_vanish_stop_the_job_and_it_goes_on_when_they_are_back(tmp_p
     for picture in away.iterdir():
         picture.rename(source.parent / picture.name)
     audit.embed(ToyEncoder(), PARAMS)
-    assert audit.pair_count() == 60
+    assert audit.state.pair_count() == 60
     assert contents(audit) == contents(embedded(tmp_path / "whole", source, ToyEncoder()))
 
 

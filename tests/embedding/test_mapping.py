@@ -11,7 +11,14 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from cfbd_core.embedding.mapping import Mapping, mean_targets, ridge_map, train_mapping
+from cfbd_core.embedding.mapping import (
+    Lineage,
+    Mapping,
+    mean_targets,
+    ridge_map,
+    train_mapping,
+)
+from cfbd_core.embedding.mapping_network import FitParams
 from cfbd_core.errors import EncoderError, ParameterError
 
 WIDTH = 24
@@ -32,8 +39,9 @@ def world(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def train(image: np.ndarray, target: np.ndarray, **options) -> Mapping:
-    names = {"encoder_id": "toy", "encoder_sha256": SHA, "trained_on": "toy pairs", "epochs": 8}
-    return train_mapping(image, target, **(names | options))
+    lineage = Lineage("toy", SHA, options.pop("trained_on", "toy pairs"))
+    others = {name: options.pop(name) for name in ("groups", "progress") if name in options}
+    return train_mapping(image, target, lineage, FitParams(**({"epochs": 8} | options)), **others)
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -48,7 +48,11 @@ def test_stops_when_held_out_images_gain_nothing_and_keeps_the_best_epoch() -> N
     rows = np.arange(300)
     network = module.new_network(8, 0)
     _, cosine = module.fit_network(
-        network, image, target, rows, rows, 0, 200, "cpu", lambda _epoch, cosine: told.append(cosine)
+        network,
+        module.Views(image, target, rows),
+        rows,
+        module.FitParams(epochs=200),
+        lambda _epoch, cosine: told.append(cosine),
     )
     assert len(told) < 100
     assert len(told) - 1 - int(np.argmax(told)) == module.PATIENCE_EPOCHS
@@ -61,7 +65,8 @@ def test_training_leaves_torchs_own_seed_alone() -> None:
     rows = np.arange(60)
     network = module.new_network(4, 0)
     image, target = unit(60, 4, 0).float().numpy(), unit(60, 4, 1).float().numpy()
-    module.fit_network(network, image, target, rows, rows, 0, 1, "cpu", lambda _epoch, _cosine: None)
+    params = module.FitParams(epochs=1)
+    module.fit_network(network, module.Views(image, target, rows), rows, params, lambda _epoch, _cosine: None)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -75,7 +75,7 @@ def test_every_text_of_an_export_is_made_safe(tmp_path, picture_file):
 def test_both_logs_are_made_safe(own, tmp_path):
     own.decide_rows(np.arange(3), 2, who="＝cmd()", note="\u200b＝1")
     for pairs, name, wanted in ((False, "who", "'＝cmd()"), (True, "note_after", "'\u200b＝1")):
-        own.export_log(tmp_path / f"{name}.csv", pairs=pairs, spreadsheet_safe=True)
+        own.log.export(tmp_path / f"{name}.csv", pairs=pairs, spreadsheet_safe=True)
         with (tmp_path / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             assert {row[name] for row in csv.DictReader(file)} == {wanted}
 

@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from cfbd_core.audit import export as export_step
 from cfbd_core.audit.audit import Audit
+from cfbd_core.audit.export import spooled_subset
 from cfbd_core.cli import main
 from cfbd_core.config import EmbedParams, SplitParams
 from cfbd_core.errors import ParameterError, SourceError
-from cfbd_core.export import COLUMNS, export
+from cfbd_core.export import COLUMNS, Origin, export
 from tests.sources.helpers import picture_bytes, write_tar
 from tests.sources.helpers import read as read_source
 from tests.toy import ToyEncoder
@@ -87,9 +89,11 @@ def test_a_split_that_someone_else_has_applied_meanwhile_is_not_exported(
     assert main(command) == 0
     out.unlink()
     (tmp_path / "clean.csv.json").unlink()
-    report = audit.report
+    report = export_step.report
     monkeypatch.setattr(
-        audit, "report", lambda split: report(split) | {"late": audit.split(SplitParams(q=9, k=2))}
+        export_step,
+        "report",
+        lambda files, split: report(files, split) | {"late": audit.split(SplitParams(q=9, k=2))},
     )
     with pytest.raises(ParameterError, match="another now"):  # applied while the export was at work
         audit.export(out, split=mine)
@@ -117,7 +121,7 @@ def test_captions_are_exported_as_they_are_unless_asked_for_a_spreadsheet(tmp_pa
         writer.writerows([str(index), picture_file.name, caption] for index, caption in enumerate(nasty))
     audit = Audit.create(tmp_path / "audit")
     audit.ingest(tmp_path / "pairs.csv")
-    with audit._spooled_subset("all") as spooled:
+    with spooled_subset(audit.files, "all") as spooled:
         batches = list(spooled)
     export(iter(batches), tmp_path / "plain.csv", "csv", {})
     assert [row["caption"] for row in read_csv(tmp_path / "plain.csv")] == nasty
@@ -273,7 +277,7 @@ def test_a_hostile_table_with_ready_embeddings_cannot_carry_files_out(tmp_path, 
     audit = Audit.create(tmp_path / "audit")
     audit.ingest(tmp_path / "pairs.parquet")
     with (
-        audit._spooled_subset("all") as batches,
+        spooled_subset(audit.files, "all") as batches,
         pytest.raises(SourceError, match="key 'k11'.*no picture"),
     ):
         export(batches, tmp_path / "out", "webdataset", {})
@@ -332,7 +336,7 @@ def test_protected_files_and_folders_are_not_written(tmp_path, picture_file):
     (tmp_path / "link").symlink_to(audit)
     (source / "link.csv").symlink_to(source / "pairs.csv")
     (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
-    protected = [source / "pairs.csv", source / "other.csv.json", source / "out.csv.images", audit]
+    origin = Origin([source / "pairs.csv", source / "other.csv.json", source / "out.csv.images", audit])
     before = names(tmp_path)
     for out in (
         source / "pairs.csv",
@@ -344,12 +348,12 @@ def test_protected_files_and_folders_are_not_written(tmp_path, picture_file):
         tmp_path / "link" / "out.csv",
     ):
         with pytest.raises(ParameterError, match="never changed"):
-            export(pairs(row), out, "csv", {}, protected=protected)
+            export(pairs(row), out, "csv", {}, origin=origin)
     with pytest.raises(ParameterError, match="never changed"):
-        export(pairs(row), audit / "tars", "webdataset", {}, protected=protected)
+        export(pairs(row), audit / "tars", "webdataset", {}, origin=origin)
     assert names(tmp_path) == before
-    export(pairs(row), source / "clean.csv", "csv", {}, protected=protected)
-    export(pairs(row), tmp_path / "loop.csv", "csv", {}, protected=protected)
+    export(pairs(row), source / "clean.csv", "csv", {}, origin=origin)
+    export(pairs(row), tmp_path / "loop.csv", "csv", {}, origin=origin)
 
 
 def test_keys_with_dots_and_slashes_stay_apart_and_come_back(tmp_path, picture_file):

@@ -79,7 +79,7 @@ def test_it_tells_who_decided_and_the_last_decisions_on_many_pairs(tmp_path) -> 
     audit.decide_rows(np.array([3]), 3, who="bob")
     audit.undo(who="ann")  # bob's last
     audit.decide_rows(np.array([4]), 0, who="cid")  # taken back: nobody's
-    assert audit.deciders() == {
+    assert audit.log.deciders() == {
         "<b>ann": {"keep": 2, "remove": 0, "unsure": 0},
         "bob": {"keep": 0, "remove": 2, "unsure": 0},
     }
@@ -172,7 +172,7 @@ def test_a_place_in_a_folder_of_pairs_is_refused(tmp_path, capsys) -> None:
 
 
 def test_a_split_that_someone_else_has_applied_meanwhile_is_not_reported(explored, tmp_path, capsys) -> None:
-    mine, out = explored.audit.applied_params().id, tmp_path / "r.html"
+    mine, out = explored.audit.state.applied_params().id, tmp_path / "r.html"
     command = ["report", "--audit", str(explored.audit.folder), "--html", str(out), "--split"]
     assert main([*command, mine]) == 0
     out.unlink()

@@ -52,7 +52,7 @@ def decide(audit: Audit) -> None:
 
 def score(audit: Audit) -> None:
     embed(audit)
-    with audit._database.writing() as connection:
+    with audit.files.database.writing() as connection:
         connection.execute("INSERT INTO meta VALUES ('mapping', '{}')")
     audit.shards.clear()
 
@@ -106,11 +106,11 @@ def test_names_can_be_given_that_may_go_too(ingested):
 def test_while_a_job_runs_nothing_is_deleted(ingested):
     with one_job(ingested.folder, "embed"), pytest.raises(AuditError, match="embed is running"):
         discard(ingested.folder)
-    assert ingested.pair_count() == 20
+    assert ingested.state.pair_count() == 20
 
 
 def test_a_link_to_an_audit_is_not_followed(ingested, tmp_path):
     (tmp_path / "link").symlink_to(ingested.folder)
     with pytest.raises(AuditError, match="would be lost"):
         discard(tmp_path / "link")
-    assert ingested.pair_count() == 20
+    assert ingested.state.pair_count() == 20

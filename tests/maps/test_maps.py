@@ -216,14 +216,14 @@ def test_a_map_holds_all_flagged_pairs_and_their_pictures(audit):
     texts = audit.shards.texts()[0]
     np.testing.assert_allclose(made.xy, unit_rows(texts[made.rows])[:, :2], atol=1e-6)
     assert (made.info["points"], made.info["pairs"], made.info["seed"]) == (40, 60, 0)
-    assert made.info["settings_id"] == audit._meta("split")["settings_id"]
+    assert made.info["settings_id"] == audit.files.meta("split")["settings_id"]
     assert told[-1] == ("pictures", 40, 40)
     assert (made.tile, made.columns, made.per_sheet) == (64, 32, 1024)
     with Image.open(made.sheets[0]) as sheet:
         assert sheet.size == (2048, 128)
         shown = np.asarray(sheet.convert("RGB"))
     for point in (0, 33, 39):
-        image = audit.pairs_at(made.rows[[point]])["image"][0].as_py()
+        image = audit.columns.pairs_at(made.rows[[point]])["image"][0].as_py()
         with Image.open(image) as picture:
             colour = np.asarray(picture).reshape(-1, 3).mean(0)
         y, x = point // 32 * 64 + 32, point % 32 * 64 + 32

@@ -148,7 +148,7 @@ def test_the_command_has_it_and_the_report_says_so(both, capsys) -> None:
     arguments = ["split", "--audit", str(whole.folder), "--k", "2", "--q", "6"]
     assert main([*arguments, "--collapse-duplicates"]) == 0
     assert "duplicates collapsed: 8 pairs" in capsys.readouterr().out
-    assert whole.applied_params() == collapsed(SETTINGS[0])
+    assert whole.state.applied_params() == collapsed(SETTINGS[0])
     assert main(arguments) == 0
     assert "duplicates" not in capsys.readouterr().out
-    assert whole.applied_params() == SETTINGS[0]
+    assert whole.state.applied_params() == SETTINGS[0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.review import draw_control, extended, read_control, write_control
-from cfbd_core.review.control import KEPT, REMOVED, allocated
+from cfbd_core.review.control import KEPT, REMOVED, JudgedPairs, allocated
 from cfbd_core.store.columns import KEEP, REMOVE
 
 
@@ -23,7 +23,7 @@ def made(n: int = 1000, seed: int = 0):
 def test_the_pool_is_what_nobody_settled_cut_by_side_and_z() -> None:
     z, removed, decisions = made()
     z[3], removed[3], decisions[3] = np.nan, False, 0
-    control = draw_control(z, removed, decisions, kept_size=50, removed_size=20)
+    control = draw_control(JudgedPairs(z, removed, decisions), kept_size=50, removed_size=20)
     pool = (decisions != KEEP) & (decisions != REMOVE)
     np.testing.assert_array_equal(control.stratum >= 0, pool)
     assert control.side == (KEPT, KEPT, REMOVED)
@@ -42,10 +42,10 @@ def test_the_pool_is_what_nobody_settled_cut_by_side_and_z() -> None:
 
 def test_who_is_drawn_depends_on_the_seed_and_on_nothing_decided_later() -> None:
     z, removed, decisions = made()
-    control = draw_control(z, removed, decisions, seed=4)
-    again = draw_control(z, removed, decisions, seed=4)
+    control = draw_control(JudgedPairs(z, removed, decisions), seed=4)
+    again = draw_control(JudgedPairs(z, removed, decisions), seed=4)
     np.testing.assert_array_equal(control.order, again.order)
-    assert set(control.order) != set(draw_control(z, removed, decisions, seed=5).order)
+    assert set(control.order) != set(draw_control(JudgedPairs(z, removed, decisions), seed=5).order)
     later = decisions.copy()
     later[control.order[:10]] = KEEP
     np.testing.assert_array_equal(control.pending(later), control.order[10:][later[control.order[10:]] == 0])
@@ -56,8 +56,10 @@ def test_every_pair_of_a_stratum_is_drawn_equally_often() -> None:
     decisions[:] = 0
     times = np.zeros(60)
     for seed in range(600):
-        times[draw_control(z, removed, decisions, kept_size=20, removed_size=0, seed=seed).order] += 1
-    control = draw_control(z, removed, decisions, kept_size=20, removed_size=0)
+        times[
+            draw_control(JudgedPairs(z, removed, decisions), kept_size=20, removed_size=0, seed=seed).order
+        ] += 1
+    control = draw_control(JudgedPairs(z, removed, decisions), kept_size=20, removed_size=0)
     for number, (size, drawn) in enumerate(zip(control.sizes, control.drawn, strict=True)):
         share = drawn / size
         tolerance = 4.5 * np.sqrt(share * (1 - share) / 600) + 1e-9
@@ -65,32 +67,32 @@ def test_every_pair_of_a_stratum_is_drawn_equally_often() -> None:
 
 
 def test_an_extension_holds_what_was_drawn_and_is_another_look() -> None:
-    control = draw_control(*made(), kept_size=30, removed_size=10)
+    control = draw_control(JudgedPairs(*made()), kept_size=30, removed_size=10)
     larger = extended(control, kept_more=25)
     assert (control.look, larger.look) == (1, 2)
     assert sum(larger.drawn) == 65
     for before, after in zip(control.members, larger.members, strict=True):
         np.testing.assert_array_equal(after[: len(before)], before)
-    assert draw_control(*made(), after=larger).look == 3
+    assert draw_control(JudgedPairs(*made()), after=larger).look == 3
     with pytest.raises(ParameterError, match="only grow"):
         extended(control, kept_more=-1)
 
 
 def test_a_side_without_pairs_and_no_pairs_at_all() -> None:
     z, _, decisions = made()
-    control = draw_control(z, np.zeros(1000, bool), decisions)
+    control = draw_control(JudgedPairs(z, np.zeros(1000, bool), decisions))
     assert control.side == (KEPT, KEPT)
-    empty = draw_control(np.empty(0), np.empty(0, bool), np.empty(0, np.int8))
+    empty = draw_control(JudgedPairs(np.empty(0), np.empty(0, bool), np.empty(0, np.int8)))
     assert (empty.side, empty.sizes, len(empty.order)) == ((), (), 0)
-    settled = draw_control(z, z > 0, np.full(1000, KEEP, np.int8))
+    settled = draw_control(JudgedPairs(z, z > 0, np.full(1000, KEEP, np.int8)))
     assert len(settled.order) == 0
     with pytest.raises(ParameterError, match="0 or more"):
-        draw_control(z, z > 0, decisions, kept_size=-1)
+        draw_control(JudgedPairs(z, z > 0, decisions), kept_size=-1)
 
 
 def test_pairs_that_changed_sides_are_counted() -> None:
     z, removed, decisions = made()
-    control = draw_control(z, removed, decisions)
+    control = draw_control(JudgedPairs(z, removed, decisions))
     assert control.strayed(removed) == 0
     moved = removed.copy()
     moved[np.flatnonzero(control.stratum >= 0)[:7]] ^= True
@@ -114,7 +116,7 @@ def test_draws_are_shared_by_the_roots_of_the_sizes(sizes, total, data) -> None:
 def test_a_sample_outlives_the_file_and_a_new_scoring(tmp_path) -> None:
     z, removed, decisions = made()
     rows = np.sort(np.random.default_rng(0).choice(5000, 1000, replace=False))
-    control = extended(draw_control(z, removed, decisions, seed=9), 5, 5)
+    control = extended(draw_control(JudgedPairs(z, removed, decisions), seed=9), 5, 5)
     path = tmp_path / "review" / "control.npz"
     assert read_control(path, rows) is None
     write_control(path, control, rows)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cfbd_core.errors import ParameterError
 from cfbd_core.method.intervals import clopper_pearson, least_hits, most_hits
 from cfbd_core.review import draw_control, estimate, extended, reviews_needed
+from cfbd_core.review.control import JudgedPairs
 from cfbd_core.review.estimate import allowed_error
 from cfbd_core.store.columns import KEEP, REMOVE
 
@@ -79,7 +80,7 @@ def test_bounds_hold_in_at_least_95_percent_of_audits(poisons: int, told: float,
         truth, z, removed = world(seed, poisons=poisons, told=told)
         order = np.argsort(-z)
         decisions = answered(truth, np.zeros(len(z), np.int8), order[:risky])
-        control = draw_control(z, removed, decisions, kept_size=60, removed_size=15, seed=seed)
+        control = draw_control(JudgedPairs(z, removed, decisions), kept_size=60, removed_size=15, seed=seed)
         decisions = answered(truth, decisions, order[risky : 2 * risky])
         decisions = answered(truth, decisions, control.order)
         found = estimate(control, decisions)
@@ -101,7 +102,7 @@ def test_looking_again_and_again_stays_within_the_error() -> None:
     for seed in range(200):
         truth, z, removed = world(seed, n=1500, poisons=60, told=0.0)
         decisions = np.zeros(len(z), np.int8)
-        control = draw_control(z, removed, decisions, kept_size=30, removed_size=0, seed=seed)
+        control = draw_control(JudgedPairs(z, removed, decisions), kept_size=30, removed_size=0, seed=seed)
         for _ in range(8):
             decisions = answered(truth, decisions, control.order)
             left = int((truth & ~removed & (decisions == 0)).sum())
@@ -117,7 +118,7 @@ def test_the_point_estimate_is_right_on_average() -> None:
     points, lefts = [], []
     for seed in range(300):
         truth, z, removed = world(seed, poisons=200)
-        control = draw_control(z, removed, np.zeros(len(z), np.int8), kept_size=100, seed=seed)
+        control = draw_control(JudgedPairs(z, removed, np.zeros(len(z), np.int8)), kept_size=100, seed=seed)
         decisions = answered(truth, np.zeros(len(z), np.int8), control.order)
         points.append(estimate(control, decisions).kept.point)
         lefts.append((truth & ~removed & (decisions == 0)).sum())
@@ -127,7 +128,7 @@ def test_the_point_estimate_is_right_on_average() -> None:
 def test_bounds_only_narrow_as_answers_come_in() -> None:
     truth, z, removed = world(1, poisons=200)
     decisions = np.zeros(len(z), np.int8)
-    control = draw_control(z, removed, decisions)
+    control = draw_control(JudgedPairs(z, removed, decisions))
     before = estimate(control, decisions)
     assert before.kept.point is None
     assert before.kept.pending == before.kept.drawn == 200
@@ -145,7 +146,7 @@ def test_bounds_only_narrow_as_answers_come_in() -> None:
 def test_unsure_ones_count_against_both_bounds() -> None:
     truth, z, removed = world(2, poisons=0)
     decisions = np.zeros(len(z), np.int8)
-    control = draw_control(z, removed, decisions)
+    control = draw_control(JudgedPairs(z, removed, decisions))
     decisions = answered(truth, decisions, control.order)
     certain = estimate(control, decisions).kept
     decisions[control.members[1][:3]] = UNSURE
@@ -159,7 +160,7 @@ def test_unsure_ones_count_against_both_bounds() -> None:
 def test_a_pool_read_whole_is_known_exactly() -> None:
     truth, z, removed = world(3, n=400, poisons=30)
     decisions = np.zeros(len(z), np.int8)
-    control = draw_control(z, removed, decisions, kept_size=10_000, removed_size=10_000)
+    control = draw_control(JudgedPairs(z, removed, decisions), kept_size=10_000, removed_size=10_000)
     found = estimate(control, answered(truth, decisions, control.order))
     for side in (found.kept, found.removed):
         assert (side.point, side.low, side.high, side.at_most) == (0, 0, 0, 0)
@@ -170,9 +171,9 @@ def test_a_pool_read_whole_is_known_exactly() -> None:
 
 def test_no_pairs_no_sample_no_truth() -> None:
     z, removed, decisions = np.zeros(10), np.zeros(10, bool), np.full(10, KEEP, np.int8)
-    nothing = estimate(draw_control(z, removed, decisions), decisions).kept
+    nothing = estimate(draw_control(JudgedPairs(z, removed, decisions)), decisions).kept
     assert (nothing.point, nothing.low, nothing.high, nothing.at_most, nothing.pool) == (0, 0, 0, 0, 0)
-    undrawn = draw_control(z, removed, decisions * 0, kept_size=0, removed_size=0)
+    undrawn = draw_control(JudgedPairs(z, removed, decisions * 0), kept_size=0, removed_size=0)
     left = estimate(undrawn, decisions * 0).kept
     assert (left.point, left.low, left.high) == (None, 0, 10)
     with pytest.raises(ParameterError, match="level"):
@@ -183,7 +184,7 @@ def test_no_pairs_no_sample_no_truth() -> None:
 def test_so_many_reviews_suffice_and_fewer_do_not(most: int) -> None:
     truth, z, removed = world(4, n=2000, poisons=0)
     decisions = np.zeros(len(z), np.int8)
-    control = draw_control(z, removed, decisions, kept_size=40, removed_size=10)
+    control = draw_control(JudgedPairs(z, removed, decisions), kept_size=40, removed_size=10)
     needed = reviews_needed(control, decisions, most)
     assert needed is not None
 
@@ -203,7 +204,7 @@ def test_so_many_reviews_suffice_and_fewer_do_not(most: int) -> None:
 def test_reviews_needed_of_the_removed_and_where_none_suffice() -> None:
     truth, z, removed = world(5, n=2000)
     decisions = np.zeros(len(z), np.int8)
-    control = draw_control(z, removed, decisions)
+    control = draw_control(JudgedPairs(z, removed, decisions))
     all_of_them = reviews_needed(control, decisions, 0, removed=True)
     assert all_of_them == (removed & (control.stratum >= 0)).sum()
     settled = answered(truth, decisions, np.arange(len(z)))

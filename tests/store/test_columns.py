@@ -64,7 +64,9 @@ def put_scores(database: Database, rows: list[int], c: list[float | None]) -> No
 
 def decide(database: Database, rows: list[int], codes: list[int]) -> None:
     with database.writing() as connection:
-        acting.decide_rows(connection, np.array(rows, np.int64), np.array(codes, np.int8), acting.By("ada"))
+        acting.decide_rows(
+            connection, np.array(rows, np.int64), np.array(codes, np.int8), acting.Provenance("ada")
+        )
 
 
 def decided(database: Database) -> dict[int, int]:
@@ -167,7 +169,7 @@ def test_a_row_that_is_gone_cannot_be_decided_on(database):
 def test_a_decision_by_key_is_seen_by_row_and_its_note_stays_until_it_is_taken_back(database):
     made = pa.table({"key": ["Key7"], "decision": ["unsure"], "note": ["hm"]})
     with database.writing() as connection:
-        acting.decide_keys(connection, made, acting.By("ada"), "import")
+        acting.decide_keys(connection, made, acting.Provenance("ada"), "import")
     assert decided(database) == {7: 3}
     decide(database, [7], [1])
     with database.reading() as connection:

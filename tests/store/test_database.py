@@ -139,7 +139,7 @@ from cfbd_core.store import Database, acting
 database, who = Database(Path(sys.argv[1])), sys.argv[2]
 for turn in range(int(sys.argv[3])):
     with database.writing() as connection:
-        by = acting.By(who, note=f"{who} {turn}")
+        by = acting.Provenance(who, note=f"{who} {turn}")
         print(acting.decide_rows(connection, np.array([turn % 3]), 1 + turn % 3, by).id)
 """
 

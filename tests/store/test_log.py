@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,14 @@ from hypothesis import strategies as st
 
 from cfbd_core.errors import AuditError, DecidedMeanwhile, ParameterError
 from cfbd_core.store import Database, acting, log, migrations, queries, schema
-from cfbd_core.store.acting import By
+from cfbd_core.store.acting import Provenance
 from cfbd_core.store.adding import add_pairs
 from cfbd_core.store.columns import DECISIONS, decided, notes_of
 from cfbd_core.store.log import Action
 from tests.store.older import DECIDED, make_older
 
 KEYS = ("a", "b", "c", "d", "e", "f")
-ADA, BOB = By("ada"), By("bob")
+ADA, BOB = Provenance("ada"), Provenance("bob")
 
 
 @pytest.fixture
@@ -58,14 +59,18 @@ def made(folder: Path) -> Database:
 
 
 def decide(
-    database: Database, keys: str, decision: str, by: By = ADA, notes: Sequence[str | None] | None = None
+    database: Database,
+    keys: str,
+    decision: str,
+    by: Provenance = ADA,
+    notes: Sequence[str | None] | None = None,
 ) -> int:
     rows = np.array([KEYS.index(key) * 2 for key in keys], np.int64)
     with database.writing() as connection:
         return acting.decide_rows(connection, rows, DECISIONS.index(decision), by, notes).id
 
 
-def turn(database: Database, what: str, action: int, by: By = ADA) -> Action:
+def turn(database: Database, what: str, action: int, by: Provenance = ADA) -> Action:
     with database.writing() as connection:
         return getattr(acting, what)(connection, action, by)
 
@@ -99,7 +104,7 @@ def history(database: Database, *bounds: int | None) -> list[Action]:
 
 def test_an_action_tells_who_when_what_why_and_under_what(database):
     began = datetime.now(UTC)
-    by = By("ada", "a banana", {"text": "banana"}, {"k": 5})
+    by = Provenance("ada", "a banana", {"text": "banana"}, {"k": 5})
     with database.writing() as connection:
         done = acting.decide_rows(connection, np.array([0, 4]), 2, by)
     assert history(database) == [done]
@@ -144,7 +149,7 @@ def test_notes_go_with_their_decisions_or_stay(database):
     decide(database, "ab", "keep", notes=["first", None])
     decide(database, "ab", "remove")
     assert stands(database) == {"a": ("remove", "first"), "b": ("remove", None)}
-    decide(database, "b", "keep", By("bob", "mine"))
+    decide(database, "b", "keep", Provenance("bob", "mine"))
     decide(database, "a", "")
     assert stands(database) == {"b": ("keep", "mine")}
     with database.reading() as connection:
@@ -169,7 +174,7 @@ def test_one_note_for_all_keys_is_the_action_s(database):
 
 def test_an_undo_is_an_action_and_brings_back_what_was_before_with_its_note(database):
     decide(database, "a", "unsure", notes=["hm"])
-    bulk = decide(database, "abc", "remove", By("bob", "all alike"))
+    bulk = decide(database, "abc", "remove", Provenance("bob", "all alike"))
     done = turn(database, "undo", bulk)
     assert (done.kind, done.target, done.pairs, done.who) == ("undo", bulk, 3, "ada")
     assert stands(database) == {"a": ("unsure", "hm")}
@@ -255,7 +260,9 @@ def test_what_stands_is_what_the_log_says_however_it_is_read(tmp_path_factory, a
         for kind, what, note in acts:
             if kind == "rows":
                 rows = np.array([KEYS.index(key) * 2 for key in what], np.int64)
-                acting.decide_rows(connection, rows, np.array(list(what.values()), np.int8), By("ada", note))
+                acting.decide_rows(
+                    connection, rows, np.array(list(what.values()), np.int8), Provenance("ada", note)
+                )
                 model.decide(what, note)
             elif kind == "keys":
                 asked = ([*what], [DECISIONS[code] for code in what.values()], [note] * len(what))
@@ -424,18 +431,18 @@ def test_a_decision_on_what_someone_decided_meanwhile_is_refused_and_nothing_sto
     rows, remove = np.array([0, 2]), DECISIONS.index("remove")
     refused = pytest.raises(DecidedMeanwhile, match="decided meanwhile: keep, by bob; press again")
     with refused, database.writing() as connection:
-        acting.decide_rows(connection, rows, remove, ADA, seen=0)
+        acting.decide_rows(connection, rows, remove, replace(ADA, seen=0))
     assert stands(database) == {"a": ("keep", None)}
     with database.writing() as connection:  # seen by now, so it is overruled
-        acting.decide_rows(connection, rows[:1], remove, ADA, seen=DECISIONS.index("keep"))
+        acting.decide_rows(connection, rows[:1], remove, replace(ADA, seen=DECISIONS.index("keep")))
     with database.writing() as connection:  # what was asked for stands already: nobody is overruled
-        assert acting.decide_rows(connection, rows[:1], remove, BOB, seen=0).pairs == 1
+        assert acting.decide_rows(connection, rows[:1], remove, replace(BOB, seen=0)).pairs == 1
     turn(database, "undo", 3)
     turn(database, "undo", 2)
     turn(database, "undo", 1, BOB)
     refused = pytest.raises(DecidedMeanwhile, match="decided meanwhile: taken back, by bob")
     with refused, database.writing() as connection:
-        acting.decide_rows(connection, rows[:1], remove, ADA, seen=DECISIONS.index("keep"))
+        acting.decide_rows(connection, rows[:1], remove, replace(ADA, seen=DECISIONS.index("keep")))
 
 
 def test_pairs_touched_by_others_meanwhile_are_counted_once(database: Database) -> None:

@@ -21,7 +21,7 @@ DAMAGED_SOURCE = {
 def audit_of(source, folder, name: str, value: object) -> Audit:
     audit = Audit.create(folder)
     audit.ingest(source)
-    with audit._database.writing() as connection:
+    with audit.files.database.writing() as connection:
         held = queries.get_meta(connection, name)
         if name == "source":
             more = value.pop("options", None)

@@ -79,7 +79,7 @@ def test_final_follows_the_verdict_until_someone_decides(database):
         table = pa.table(
             {"key": ["a", "b", "c"], "decision": ["remove", "unsure", "keep"], "note": ["", "", ""]}
         )
-        acting.decide_keys(connection, table, acting.By("ada"), "import")
+        acting.decide_keys(connection, table, acting.Provenance("ada"), "import")
     with database.reading() as connection:
         found = queries.select_pairs(connection).to_pylist()
     assert [row["verdict"] for row in found] == ["clean", "poisoned", "poisoned"]
@@ -91,7 +91,7 @@ def test_final_follows_the_verdict_until_someone_decides(database):
 def test_notes_are_pairs_columns_also_in_a_file_of_before(database, tmp_path):
     with database.writing() as connection:
         table = pa.table({"key": ["a", "b"], "decision": ["keep", "keep"], "note": ["seen", ""]})
-        acting.decide_keys(connection, table, acting.By("ada"), "import")
+        acting.decide_keys(connection, table, acting.Provenance("ada"), "import")
     for view in (schema._VIEW, schema._VIEW.replace(" d.note,", "")):
         with database.writing() as connection:
             connection.execute(view)

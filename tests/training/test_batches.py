@@ -11,7 +11,7 @@ from PIL import Image
 
 from cfbd_core.errors import TrainingError
 from cfbd_core.training import batches as module
-from cfbd_core.training.batches import Batches, epoch_order
+from cfbd_core.training.batches import Batches, RunProcess, epoch_order
 from cfbd_core.training.crops import crop_boxes
 from cfbd_core.training.defences.augment import caption_view, image_view, view_generator
 from cfbd_core.training.group import Group
@@ -27,10 +27,8 @@ def made(pairs, model, tmp_path, views=False, group=None, whole=False, **params)
         pairs,
         build_model(model),
         tiny_params(model, **params),
+        RunProcess("cpu", tmp_path, group or Group(), crops=whole),
         views=views,
-        scratch=tmp_path,
-        group=group or Group(),
-        whole=whole,
     )
 
 

@@ -15,12 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cfbd_core import Audit
+from cfbd_core.audit.export import spooled_subset
 from cfbd_core.embedding.torchvision_compat import import_torchvision
 from cfbd_core.errors import TrainingError
 from cfbd_core.export import Format, export
 from cfbd_core.training.config import TrainParams
 from cfbd_core.training.models import WEIGHTS_NAME
 from cfbd_core.training.with_open_clip import checkpoints, engine
+from cfbd_core.training.with_open_clip.engine import Training
 
 PAIRS = 40
 INSTALLED = all(importlib.util.find_spec(name) for name in engine.PACKAGES)
@@ -49,7 +51,7 @@ def exported(tmp_path: Path, toy_source):
         audit = Audit.create(tmp_path / "audit")
         audit.ingest(toy_source(PAIRS))
         out = tmp_path / ("clean.csv" if kind == "csv" else "clean_tars")
-        with audit._spooled_subset("all") as batches:
+        with spooled_subset(audit.files, "all") as batches:
             export(batches, out, kind, {})
         return out
 
@@ -89,7 +91,9 @@ def csv_of(folder: Path, header: str = "key,image,caption") -> Path:
 
 def test_a_csv_is_named_with_our_columns(tmp_path):
     data = csv_of(tmp_path)
-    listed = options(engine.arguments(asked(workers=4), data, 40, tmp_path / "s", tmp_path / "run", "cpu"))
+    listed = options(
+        engine.arguments(Training(asked(workers=4), data, 40, tmp_path / "s", tmp_path / "run", "cpu"))
+    )
     assert listed == {
         "--dataset-type": "csv",
         "--train-data": str(data),
@@ -132,14 +136,18 @@ def test_a_csv_is_named_with_our_columns(tmp_path):
 )
 def test_half_precision_is_for_cuda(tmp_path, device, precision, found):
     data = csv_of(tmp_path)
-    listed = engine.arguments(asked(precision=precision), data, 40, tmp_path, tmp_path / "run", device)
+    listed = engine.arguments(
+        Training(asked(precision=precision), data, 40, tmp_path, tmp_path / "run", device)
+    )
     assert options(listed)["--precision"] == found
 
 
 def test_tars_are_named_by_braces_and_each_worker_has_one(tmp_path):
     for number in range(3):
         (tmp_path / f"{number:05d}.tar").touch()
-    listed = options(engine.arguments(asked(workers=8), tmp_path, 25, tmp_path, tmp_path / "run", "cpu"))
+    listed = options(
+        engine.arguments(Training(asked(workers=8), tmp_path, 25, tmp_path, tmp_path / "run", "cpu"))
+    )
     assert listed["--dataset-type"] == "webdataset"
     assert listed["--train-num-samples"] == "25"
     assert listed["--workers"] == "3"
@@ -151,7 +159,7 @@ def test_tars_are_named_by_braces_and_each_worker_has_one(tmp_path):
 
 def test_several_gpus_share_the_batch_under_torchrun(tmp_path):
     data = csv_of(tmp_path)
-    listed = engine.arguments(asked(), data, 40, tmp_path, tmp_path / "run", "cuda", gpus=4)
+    listed = engine.arguments(Training(asked(), data, 40, tmp_path, tmp_path / "run", "cuda", gpus=4))
     assert options(listed)["--batch-size"] == "2"
     assert {"--local-loss", "--gather-with-grad"} <= set(options(listed))
     started = engine.command(listed, 4)
@@ -173,13 +181,13 @@ def test_several_gpus_share_the_batch_under_torchrun(tmp_path):
 )
 def test_what_it_cannot_do_is_told(tmp_path, changes, gpus, match):
     with pytest.raises(TrainingError, match=match):
-        engine.arguments(asked(**changes), csv_of(tmp_path), 40, tmp_path, tmp_path, "cuda", gpus)
+        engine.arguments(Training(asked(**changes), csv_of(tmp_path), 40, tmp_path, tmp_path, "cuda", gpus))
 
 
 def test_data_that_it_cannot_read_is_told(tmp_path):
     def told(data: Path, gpus: int = 1) -> str:
         with pytest.raises(TrainingError) as caught:
-            engine.arguments(asked(), data, 40, tmp_path, tmp_path, "cuda", gpus)
+            engine.arguments(Training(asked(), data, 40, tmp_path, tmp_path, "cuda", gpus))
         return str(caught.value)
 
     assert "0 tars" in told(tmp_path)
@@ -195,12 +203,15 @@ def test_data_that_it_cannot_read_is_told(tmp_path):
 
 @pytest.mark.parametrize(("pairs", "workers", "steps"), [(40, 0, 5), (41, 0, 6), (41, 4, 8), (3, 2, 2)])
 def test_steps_of_an_epoch_of_tars_are_filled_up(tmp_path, pairs, workers, steps):
-    assert engine.steps_an_epoch(asked(), tmp_path, pairs, workers) == steps
+    assert (
+        engine.steps_an_epoch(Training(asked(), tmp_path, pairs, tmp_path, tmp_path, "cpu"), workers) == steps
+    )
 
 
 @pytest.mark.parametrize(("pairs", "accumulate", "steps"), [(40, 1, 5), (47, 1, 5), (47, 2, 2)])
 def test_steps_of_an_epoch_of_a_csv_are_whole_batches(tmp_path, pairs, accumulate, steps):
-    assert engine.steps_an_epoch(asked(accumulate=accumulate), csv_of(tmp_path), pairs, 4) == steps
+    training = Training(asked(accumulate=accumulate), csv_of(tmp_path), pairs, tmp_path, tmp_path, "cpu")
+    assert engine.steps_an_epoch(training, 4) == steps
 
 
 def test_missing_packages_are_named(monkeypatch):
@@ -216,7 +227,7 @@ def test_a_csv_trains_and_ends_as_an_open_clip_folder(exported, start, tmp_path)
     lines: list[dict] = []
     run = tmp_path / "run"
     params = asked(epochs=2)
-    out = engine.train(params, data, PAIRS, start, run, "cpu", on_step=lines.append)
+    out = engine.train(Training(params, data, PAIRS, start, run, "cpu"), on_step=lines.append)
     assert [(line["step"], line["epoch"]) for line in lines] == [(step + 1, step // 5) for step in range(10)]
     assert all(line["kind"] == "step" and line["loss"] == line["parts"]["clip"] for line in lines)
     assert lines[0]["loss"] == pytest.approx(math.log(8), abs=1.0)
@@ -235,7 +246,7 @@ def test_a_csv_trains_and_ends_as_an_open_clip_folder(exported, start, tmp_path)
     assert encoder.encode_texts(["a red wall"]).shape == (1, 16)
     # A run that has ended trains no further, and gives the same folder.
     again: list[dict] = []
-    engine.train(params, data, PAIRS, start, run, "cpu", on_step=again.append)
+    engine.train(Training(params, data, PAIRS, start, run, "cpu"), on_step=again.append)
     assert not again
     assert torch.equal(load_file(out / WEIGHTS_NAME)["visual.proj"], after["visual.proj"])
 
@@ -250,9 +261,9 @@ def test_tars_train_and_a_stopped_run_goes_on_after_its_last_epoch(exported, sta
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        engine.train(asked(epochs=3), data, PAIRS, start, run, "cpu", on_step=stop)
+        engine.train(Training(asked(epochs=3), data, PAIRS, start, run, "cpu"), on_step=stop)
     lines: list[dict] = []
-    out = engine.train(asked(epochs=3), data, PAIRS, start, run, "cpu", on_step=lines.append)
+    out = engine.train(Training(asked(epochs=3), data, PAIRS, start, run, "cpu"), on_step=lines.append)
     assert lines[0]["epoch"] in (1, 2)  # the second epoch may have ended before the process was stopped
     assert lines[-1]["step"] == 15
     assert (out / WEIGHTS_NAME).is_file()
@@ -268,7 +279,7 @@ def test_an_error_of_open_clip_train_is_one_line(exported, start, tmp_path):
     with pytest.raises(
         TrainingError, match=r"open_clip_train: FileNotFoundError: .*log is .*log\.txt"
     ) as caught:
-        engine.train(asked(), data, PAIRS, start, tmp_path / "run", "cpu")
+        engine.train(Training(asked(), data, PAIRS, start, tmp_path / "run", "cpu"))
     assert "\n" not in str(caught.value)
     assert "Traceback" in (tmp_path / "run" / "open_clip" / "log.txt").read_text(encoding="utf-8")
     assert not (tmp_path / "run" / "model").exists()

@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import normalize
 
 from cfbd_core.method.clip_loss import clip_loss
-from cfbd_core.training.batches import Batches, epoch_order
+from cfbd_core.training.batches import Batches, RunProcess, epoch_order
 from cfbd_core.training.defences import defense_options
 from cfbd_core.training.defences.base import Step
 from cfbd_core.training.defences.cleanclip import CleanClip
@@ -37,7 +37,7 @@ def gradients(model, tmp_path, passes: int, defense=None) -> tuple[dict[str, tor
     trained.model.train()
     params = tiny_params(model, batch_size=16 // passes, accumulate=passes)
     defense = defense or Plain(None, 40, 0)
-    batches = Batches(toy_set(), trained, params, views=defense.views, scratch=tmp_path, group=Group())
+    batches = Batches(toy_set(), trained, params, RunProcess("cpu", tmp_path, Group()), views=defense.views)
     batch = next(batches.epoch(0, epoch_order(40, 16, 0, 0), 0))
     backward = Backward(Towers(trained.model, trained.mean, trained.std), Group(), "cpu")
     step = step_of(batch.rows)
@@ -60,7 +60,9 @@ def test_one_pass_is_autograd_of_the_whole(model, tmp_path):
     found, loss = gradients(model, tmp_path, 1)
     trained = build_model(model, seed=0)
     trained.model.train()
-    batches = Batches(toy_set(), trained, tiny_params(model), views=False, scratch=tmp_path, group=Group())
+    batches = Batches(
+        toy_set(), trained, tiny_params(model), RunProcess("cpu", tmp_path, Group()), views=False
+    )
     batch = next(batches.epoch(0, epoch_order(40, 16, 0, 0), 0))
     pixels = batch.pictures.permute(0, 3, 1, 2).float() / 255
     pixels = (pixels - torch.tensor(trained.mean).view(3, 1, 1)) / torch.tensor(trained.std).view(3, 1, 1)
@@ -103,7 +105,7 @@ def test_batch_statistics_count_every_pass_once(tmp_path):
         trained = build_model(tiny_folder(tmp_path / "resnet", "resnet"))
         trained.model.train()
         params = tiny_params("", batch_size=16 // passes, accumulate=passes)
-        batches = Batches(toy_set(), trained, params, views=False, scratch=tmp_path, group=Group())
+        batches = Batches(toy_set(), trained, params, RunProcess("cpu", tmp_path, Group()), views=False)
         batch = next(batches.epoch(0, epoch_order(40, 16, 0, 0), 0))
         backward = Backward(Towers(trained.model, trained.mean, trained.std), Group(), "cpu")
         defense = Plain(None, 40, 0)

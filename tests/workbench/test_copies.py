@@ -49,7 +49,7 @@ def test_pairs_that_repeat_are_those_whose_label_another_has(preview, labels, ki
 
 def test_copies_of_one_pair(preview, labels) -> None:
     place = int(np.flatnonzero(from_labels(labels["images"]).repeated)[0])
-    (key,) = preview.pairs.audit.keys_of(preview.pairs.rows[[place]])
+    (key,) = preview.pairs.audit.columns.keys_of(preview.pairs.rows[[place]])
     found = np.flatnonzero(Copies("images", key).mask(preview))
     assert found.tolist() == np.flatnonzero(labels["images"] == labels["images"][place]).tolist()
     with pytest.raises(ParameterError, match="no pair has this key"):
@@ -63,9 +63,9 @@ def test_near_copies_are_of_the_flagged_alone(preview) -> None:
     assert len(found)
     assert found.tolist() == flagged[clusters.repeated].tolist()
     alike = flagged[clusters.largest(1)[0]]
-    keys = preview.pairs.audit.keys_of(preview.pairs.rows[alike])
+    keys = preview.pairs.audit.columns.keys_of(preview.pairs.rows[alike])
     assert np.flatnonzero(Copies("near-captions", keys[0]).mask(preview)).tolist() == alike.tolist()
-    other = preview.pairs.audit.keys_of(preview.pairs.rows[np.flatnonzero(~preview.flagged)[[0, -1]]])
+    other = preview.pairs.audit.columns.keys_of(preview.pairs.rows[np.flatnonzero(~preview.flagged)[[0, -1]]])
     assert not any(Copies("near-captions", key).mask(preview).any() for key in other)
 
 

@@ -19,8 +19,11 @@ import pytest
 from hypothesis import Phase, example, given, settings
 
 from cfbd_core import Audit, SplitParams
+from cfbd_core.audit.columns import Columns
+from cfbd_core.audit.log import DecisionLog
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.method.mixture import fit_mixture
+from cfbd_core.store.acting import Provenance
 from cfbd_core.store.columns import DECISIONS
 from cfbd_core.workbench import explorer, scored_pairs
 from cfbd_core.workbench.explorer import CACHED_PREVIEWS, Explorer
@@ -175,7 +178,7 @@ def test_truth_is_known_unknown_or_absent(own, explored) -> None:
 
 def test_the_version_is_that_of_the_scores_held(own) -> None:
     explored = Explorer(own)
-    assert explored.version == own.score_version() is not None
+    assert explored.version == own.state.score_version() is not None
 
 
 # --- caches ------------------------------------------------------------------------------------------------
@@ -247,7 +250,7 @@ def held_up(
 @pytest.mark.parametrize("slow", ["search", "preview"])
 def test_a_decision_does_not_wait_for_a_search_or_a_preview(own, monkeypatch, slow) -> None:
     explored = Explorer(own)
-    place = (own, "search_captions") if slow == "search" else (explorer, "textual_correlation")
+    place = (Columns, "search_captions") if slow == "search" else (explorer, "textual_correlation")
     begun, go = held_up(monkeypatch, *place)
     work = (lambda: explored.search("banana")) if slow == "search" else (lambda: explored.preview(SLIDERS))
     with ThreadPoolExecutor(2) as threads:
@@ -317,7 +320,9 @@ def test_a_decision_is_stored_at_once_and_can_be_undone_and_redone(own) -> None:
     explored = Explorer(own)
     explored.decide(np.array([0, 5]), np.array([1, 3], np.int8))
     positions = np.array([5, 300, 0])
-    done = explored.decide(positions, np.array([2, 2, 0], np.int8), who="ada", params=SLIDERS)
+    done = explored.decide(
+        positions, np.array([2, 2, 0], np.int8), by=Provenance("ada", params=SLIDERS.to_dict())
+    )
     assert (done.who, done.params, done.pairs) == ("ada", SLIDERS.to_dict(), 3)
     rows = explored.rows[positions].tolist()
     after = {rows[0]: "remove", rows[1]: "remove"}
@@ -338,12 +343,12 @@ def test_undoing_brings_back_the_notes_too(own, code) -> None:
     keys = explored.pairs_at(positions)["key"].to_pylist()
     own.decide(pa.table({"key": keys[:2], "decision": ["keep", "unsure"], "note": ["looked at", ""]}))
     explored.refresh_decisions()
-    before = own.notes_of(explored.rows[positions])
+    before = own.columns.notes_of(explored.rows[positions])
     assert before == ["looked at", None, None]
     done = explored.decide(positions, code)
-    assert own.notes_of(explored.rows[positions]) == ([None] * 3 if code == 0 else before)
+    assert own.columns.notes_of(explored.rows[positions]) == ([None] * 3 if code == 0 else before)
     explored.undo(done.id)
-    assert own.notes_of(explored.rows[positions]) == before
+    assert own.columns.notes_of(explored.rows[positions]) == before
     assert codes_in(own) == codes_held(explored) == {7: "keep", 5: "unsure"}
 
 
@@ -409,7 +414,7 @@ def test_decisions_of_another_process_are_seen_after_a_refresh(own) -> None:
 
 def test_a_refresh_reads_nothing_while_the_file_is_unchanged(own, monkeypatch) -> None:
     explored = Explorer(own)
-    reads = counting(monkeypatch, own, "decision_news")
+    reads = counting(monkeypatch, DecisionLog, "news")
     explored.refresh_decisions()
     assert not reads
     own.decide_rows(np.array([1]), np.array([1], np.int8))
@@ -431,7 +436,7 @@ def test_a_refresh_does_not_disturb_who_is_reading(own) -> None:
 def test_a_decision_that_cannot_be_stored_is_not_held_either(own, monkeypatch) -> None:
     explored = Explorer(own)
     monkeypatch.setattr("cfbd_core.store.database.BUSY_SECONDS", 0.1)
-    with own._database.reading(), pytest.raises(AuditError, match="has had the audit open"):
+    with own.files.database.reading(), pytest.raises(AuditError, match="has had the audit open"):
         explored.decide(np.array([7]), np.array([2], np.int8))
     assert codes_held(explored) == codes_in(own) == {}
 
@@ -508,15 +513,15 @@ def test_a_search_is_literal_whatever_the_case(explored, text, rows) -> None:
 
 def test_keys_are_searched_too(explored) -> None:
     (row,) = explored.rows[explored.search("KEY-111")]
-    assert explored.audit.keys_of(np.array([row])) == ["key-111"]
+    assert explored.audit.columns.keys_of(np.array([row])) == ["key-111"]
 
 
 def test_a_search_is_made_once_while_it_is_kept(scored, monkeypatch) -> None:
     explored = Explorer(scored)
-    made = counting(monkeypatch, scored, "search_captions")
+    made = counting(monkeypatch, Columns, "search_captions")
     for _ in range(2):
         explored.search("banana")
-    assert made == [("banana",)]
+    assert made == [(scored.columns, "banana")]
     for number in range(CACHED_SEARCHES):
         explored.search(str(number))
     explored.search("banana")

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cfbd_core import Audit, SplitParams
+from cfbd_core.audit.export import spooled_rows, spooled_subset
 from cfbd_core.errors import SourceError
 from cfbd_core.export import SUBSETS, Style
 from cfbd_core.workbench.explorer import Explorer
@@ -36,7 +37,7 @@ PARAMS = st.builds(
 @pytest.fixture(scope="module")
 def explored(tmp_path_factory) -> Explorer:
     audit = scored_audit(tmp_path_factory.mktemp("look") / "made")
-    with audit._database.writing() as connection:
+    with audit.files.database.writing() as connection:
         connection.execute(f"DELETE FROM scores WHERE row IN {UNSCORED}")
     keys = audit.pairs(f"row IN {UNSCORED}")["key"].to_pylist()
     audit.decide(pa.table({"key": keys[:2], "decision": ["keep", "remove"]}))
@@ -53,7 +54,7 @@ def test_the_pairs_that_are_told_are_those_that_are_written(explored, tmp_path, 
     record = explored.audit.export(tmp_path / "out.csv", subset)
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
         written = [row["key"] for row in csv.DictReader(file)]
-    assert explored.audit.keys_of(found.rows) == written
+    assert explored.audit.columns.keys_of(found.rows) == written
     assert record["pairs"] == len(found.rows)
     assert record["without_picture"] == found.without_picture
     assert (found.without_score, found.neither) == ({"all": 6, "kept": 1, "removed": 1}[subset], 4)
@@ -80,7 +81,7 @@ def test_the_first_rows_are_told_as_a_table_holds_them(explored, tmp_path, style
 
 
 def test_pairs_without_a_score_keep_what_the_audit_says_of_them(explored):
-    with explored.audit.spooled_rows(np.array([39, *UNSCORED])) as batches:
+    with spooled_rows(explored.audit.files, np.array([39, *UNSCORED])) as batches:
         seen = pa.concat_batches(
             [as_seen(explored.preview(SplitParams(k=2, q=12)), batch) for batch in batches]
         )
@@ -96,7 +97,7 @@ def test_pairs_without_a_score_keep_what_the_audit_says_of_them(explored):
 
 def test_pictures_are_told_by_the_names_they_will_have(tmp_path, toy_audit):
     audit, out = toy_audit, tmp_path / "out.parquet"
-    preview = Explorer(audit).preview(audit.applied_params())
+    preview = Explorer(audit).preview(audit.state.applied_params())
     rows = look(preview, "all").rows[:4]
     told = first_rows(preview, rows, out, "parquet", Style())
     assert not out.with_name("out.parquet.images").exists()
@@ -115,7 +116,7 @@ def test_pictures_are_told_by_the_names_they_will_have(tmp_path, toy_audit):
 
 
 def test_a_picture_that_is_gone_is_told_before(tmp_path, toy_audit):
-    preview = Explorer(toy_audit).preview(toy_audit.applied_params())
+    preview = Explorer(toy_audit).preview(toy_audit.state.applied_params())
     (tmp_path / "tars" / "00000.tar").unlink()
     with pytest.raises(SourceError, match="cannot be read .missing file"):
         first_rows(preview, look(preview, "all").rows[:2], tmp_path / "out", "webdataset", Style())
@@ -131,7 +132,7 @@ def toy_audit(tmp_path, toy_source) -> Audit:
     first.ingest(toy_source(60))
     from cfbd_core.export import export
 
-    with first._spooled_subset("all") as rows:
+    with spooled_subset(first.files, "all") as rows:
         export(rows, tmp_path / "tars", "webdataset", {})
     audit = Audit.create(tmp_path / "audit")
     audit.ingest(tmp_path / "tars")

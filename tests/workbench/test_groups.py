@@ -65,7 +65,7 @@ def test_poisons_of_one_target_are_one_group_and_wild_captions_stay_apart(explor
     assert found.singles.tolist() == list(range(POISONS, POISONS + len(WILD)))
     assert group.phrases[0].text.startswith("banana")
     assert group.caption in ("a banana photo", "a banana picture")
-    assert group.id == explorer.audit.keys_of(explorer.rows[[group.medoid]])[0]
+    assert group.id == explorer.audit.columns.keys_of(explorer.rows[[group.medoid]])[0]
     assert group.samples[0] == group.medoid
     assert len(set(group.samples.tolist())) == len(group.samples) == 12
     assert set(group.samples.tolist()) <= set(range(POISONS))
@@ -78,7 +78,7 @@ def test_a_group_is_found_by_its_id_and_by_the_pair_it_was_named_after(explorer:
     found = group_pairs(explorer, np.flatnonzero(first(explorer, POISONS)))
     (group,) = found.groups
     assert found.find(group.id) is group
-    other = explorer.audit.keys_of(explorer.rows[group.positions[-1:]])[0]
+    other = explorer.audit.columns.keys_of(explorer.rows[group.positions[-1:]])[0]
     assert found.find(other) is group
     assert found.find("no such key") is None
     assert found.group_of(3) is group

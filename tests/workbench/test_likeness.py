@@ -46,7 +46,7 @@ def vectors_of(explored: Explorer, kind: str) -> np.ndarray:
 @pytest.mark.parametrize("others", [{}, {"c": (0.05, 0.3)}, {"truth": True}])
 def test_the_nearest_of_those_that_the_rest_of_the_filter_leaves_nearest_first(preview, kind, others) -> None:
     explored = preview.pairs
-    key = explored.audit.keys_of(explored.rows[[7]])[0]
+    key = explored.audit.columns.keys_of(explored.rows[[7]])[0]
     left = PairFilter(show="all", **others).mask(preview)
     found = PairFilter(show="all", like=Like(kind, key), **others).positions(preview)
     cosine = vectors_of(explored, kind) @ vectors_of(explored, kind)[7]
@@ -58,7 +58,7 @@ def test_the_nearest_of_those_that_the_rest_of_the_filter_leaves_nearest_first(p
 
 
 def test_another_order_of_the_same_pairs_can_be_chosen(preview) -> None:
-    key = preview.pairs.audit.keys_of(preview.pairs.rows[[7]])[0]
+    key = preview.pairs.audit.columns.keys_of(preview.pairs.rows[[7]])[0]
     nearest = PairFilter(show="all", like=Like("image", key))
     by_c = replace(nearest, sort="consistency")
     found = by_c.positions(preview)

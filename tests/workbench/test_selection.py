@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cfbd_core import SplitParams
+from cfbd_core.audit.export import spooled_rows
 from cfbd_core.cli import main
 from cfbd_core.errors import AuditError, ParameterError
 from cfbd_core.export import COLUMNS
@@ -50,8 +51,8 @@ def test_the_command_writes_what_the_filter_selects_as_an_export_would(explored,
     assert main(command) == 0
     explored.audit.export(tmp_path / "all.csv", "all")
     by_key = {row["key"]: row for row in rows_of(tmp_path / "all.csv")}
-    preview = explored.preview(explored.audit.applied_params())
-    wanted = explored.audit.keys_of(explored.rows[chosen.positions(preview)])
+    preview = explored.preview(explored.audit.state.applied_params())
+    wanted = explored.audit.columns.keys_of(explored.rows[chosen.positions(preview)])
     written = rows_of(out)
     assert [row["key"] for row in written] == wanted
     assert written == [by_key[key] for key in wanted]
@@ -63,10 +64,11 @@ def test_the_command_writes_what_the_filter_selects_as_an_export_would(explored,
 
 def test_other_sliders_are_seen_though_their_split_is_not_stored(explored, tmp_path) -> None:
     params = SplitParams(k=2, q=9, gamma_z=0.3, gamma_z_rule="manual")
-    preview, positions, query = select(explored, "k=2&q=9&gamma=0.9&gamma_z=0.3&show=all&audit=elsewhere")
-    assert preview.params == params != explored.audit.applied_params()
-    assert "audit" not in query
-    export_selection(preview, positions, query, tmp_path / "seen.csv")
+    chosen = select(explored, "k=2&q=9&gamma=0.9&gamma_z=0.3&show=all&audit=elsewhere")
+    preview, positions = chosen.preview, chosen.positions
+    assert preview.params == params != explored.audit.state.applied_params()
+    assert "audit" not in chosen.query
+    export_selection(chosen, tmp_path / "seen.csv")
     written = rows_of(tmp_path / "seen.csv")
     assert len(written) == len(explored)
     assert [row["verdict"] == "poisoned" for row in written] == preview.flagged[positions].tolist()
@@ -129,5 +131,5 @@ def test_an_address_is_read_as_a_browser_writes_it() -> None:
 
 
 def test_pairs_that_are_gone_since_are_left_out(explored) -> None:
-    with explored.audit.spooled_rows(np.array([5, 10**9, 7])) as batches:
+    with spooled_rows(explored.audit.files, np.array([5, 10**9, 7])) as batches:
         assert [row for batch in batches for row in batch.column("row").to_pylist()] == [5, 7]

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 from timm.layers import Mlp
 
-from cfbd_core.embedding.mapping import mean_targets, train_mapping
+from cfbd_core.embedding.mapping import Lineage, mean_targets, train_mapping
+from cfbd_core.embedding.mapping_network import FitParams
 from tools.mini.features import MEAN, SIDE, STD, TINY_VIT, tiny_vit
 from tools.mini.ingredients import Ingredients
 from tools.mini.stage import Workshop
@@ -95,11 +96,13 @@ def write_mapping(
     mapping = train_mapping(
         images.numpy()[views],
         targets[picture],
-        encoder_id="mini",
-        encoder_sha256=sha256,
-        trained_on="the pairs mini was trained on: Flickr8k even keys, OpenStax, ImageNet one each, scenes",
+        Lineage(
+            "mini",
+            sha256,
+            "the pairs mini was trained on: Flickr8k even keys, OpenStax, ImageNet one each, scenes",
+        ),
+        FitParams(seed=shop.seed),
         groups=picture,
-        seed=shop.seed,
         progress=lambda _stage, done, total, note="": shop.say(f"F: epoch {done}/{total}, held-out {note}"),
     )
     mapping.save(folder / MAPPING)

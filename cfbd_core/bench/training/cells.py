@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
@@ -13,13 +12,13 @@ from PIL import Image
 
 from cfbd_core.attacks.base import resized
 from cfbd_core.bench.detection import scenario_id
-from cfbd_core.bench.scenario import Poisoner, Scenario
+from cfbd_core.bench.material import Mappings
+from cfbd_core.bench.scenario import Attacker, Poisoner, Scenario
 from cfbd_core.bench.training.rows import ROWS, Row
 from cfbd_core.bench.training.search import Searched, search_hits
 from cfbd_core.bench.training.setting import Setting
 from cfbd_core.detectors import DETECTORS, Pairs
 from cfbd_core.embedding.encoders import Encoder
-from cfbd_core.embedding.mapping import Mapping
 from cfbd_core.evaluation.attack_success import SavedAttack
 from cfbd_core.evaluation.evaluate import Evaluator
 from cfbd_core.machine.checked_files import MOST_BYTES, load_arrays, report_damage
@@ -83,20 +82,14 @@ class TrainedCell(Judged, Searched, Detected):
 class Trainer:
     """Trains and measures cells; runs lie in ``folder`` until their cells are done, for a stopped one to go on.
 
-    ``workers`` threads make batches.
+    ``workers`` threads make batches; CFBD audits with ``encoder``.
     """
 
     def __init__(
-        self,
-        setting: Setting,
-        encoder: Encoder,
-        mapping: Callable[[np.ndarray, np.ndarray, np.ndarray], Mapping],
-        folder: Path,
-        progress: Progress,
-        workers: int,
+        self, setting: Setting, encoder: Encoder, folder: Path, progress: Progress, workers: int
     ) -> None:
         self._setting, self._folder, self._progress, self._workers = setting, folder, progress, workers
-        self._encoder, self._mapping = encoder, mapping
+        self._encoder, self._mapping = encoder, Mappings("auto", encoder)
         self._poisoners: dict[int, Poisoner] = {}
         self._poisoned: dict[str, Poisoned] = {}
 
@@ -173,9 +166,11 @@ class Trainer:
                 self._setting.base(size),
                 self._encoder,
                 self._mapping,
-                self._pool,
-                self._folder / "triggers",
-                self._progress,
+                Attacker(
+                    self._pool,
+                    self._folder / "triggers",
+                    self._progress,
+                ),
             )
         return self._poisoners[size]
 

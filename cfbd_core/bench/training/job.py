@@ -146,7 +146,7 @@ def make_trainer(
     """
     encoder = encoder or load_encoder(ENCODER)
     setting = bench.setting.make(folder / bench.setting.name, encoder, progress)
-    return Trainer(setting, encoder, Mappings("auto", encoder), folder, progress, threads)
+    return Trainer(setting, encoder, folder, progress, threads)
 
 
 def _measured(

@@ -23,6 +23,7 @@ from cfbd_core.machine.checked_files import map_array
 from cfbd_core.machine.files import written_beside
 from cfbd_core.machine.progress import Progress
 from cfbd_core.pictures.images import BadImage
+from cfbd_core.poisoning.options import CopyOptions
 from cfbd_core.poisoning.plan import PoisonParams
 from cfbd_core.poisoning.source_pairs import Keys, SourcePairs, read_pairs, read_picture
 from cfbd_core.sources import SourceOptions
@@ -77,7 +78,9 @@ class Photos:
 
     def make(self, folder: Path, encoder: Encoder, progress: Progress) -> Setting:
         """Copy and embed the photos, or read what an earlier call left in ``folder``. Raises SourceError."""
-        base = make_base(self.source, folder / "base", encoder=encoder, keys=self.keys, progress=progress)
+        base = make_base(
+            self.source, folder / "base", encoder=encoder, copy=CopyOptions(keys=self.keys), progress=progress
+        )
         path = folder / "photos.npy"
         if not path.is_file():
             with written_beside(path) as beside:

@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict
 
@@ -47,30 +48,36 @@ class ErrorLine(TypedDict):
     error: str
 
 
-def train(
-    params: TrainParams,
-    data: Path,
-    pairs: int,
-    start: Path,
-    run: Path,
-    device: str,
-    gpus: int = 1,
-    on_step: OnStep | None = None,
-) -> Path:
-    """Train the open_clip folder ``start`` on an export of ``pairs`` pairs; returns ``run``/model, a folder like it.
+@dataclass(frozen=True)
+class Training:
+    """What open_clip_train is to do: train the folder ``start`` on ``data``, an export of ``pairs`` pairs, in ``run``.
 
     ``params`` are resolved (:meth:`TrainParams.resolved`), ``device`` is "cpu" or "cuda", with ``gpus`` of them.
+    """
+
+    params: TrainParams
+    data: Path
+    pairs: int
+    start: Path
+    run: Path
+    device: str
+    gpus: int = 1
+
+
+def train(training: Training, on_step: OnStep | None = None) -> Path:
+    """Do the training; returns ``run``/model, an open_clip folder like ``start``.
+
     ``on_step`` gets a line of ``metrics.jsonl`` for each logged step. A run that was stopped goes on after its last
     whole epoch. Raises TrainingError in one line: packages that are missing, an export that open_clip_train does not
     read, and whatever goes wrong in its process.
     """
     check_packages()
-    listed = arguments(params, data, pairs, start, run, device, gpus)
-    folder = run / "open_clip"
+    listed = arguments(training)
+    folder = training.run / "open_clip"
     folder.mkdir(parents=True, exist_ok=True)
     workers = int(listed[listed.index("--workers") + 1])
-    steps = steps_an_epoch(params, data, pairs, workers)
-    earlier = checkpoints(run)
+    steps = steps_an_epoch(training, workers)
+    earlier = checkpoints(training.run)
     engine_checkpoints.settle(earlier)
     last_epoch = -1
 
@@ -83,9 +90,10 @@ def train(
             on_step(line)
 
     with (folder / "log.txt").open("ab") as log:
-        _follow(command(listed, gpus), log, steps, on_line)
+        _follow(command(listed, training.gpus), log, steps, on_line)
     engine_checkpoints.prune(earlier)
-    return engine_checkpoints.as_folder(earlier / f"epoch_{params.epochs}.pt", start, run / "model")
+    last = earlier / f"epoch_{training.params.epochs}.pt"
+    return engine_checkpoints.as_folder(last, training.start, training.run / "model")
 
 
 def checkpoints(run: Path) -> Path:
@@ -102,10 +110,9 @@ def check_packages() -> None:
         )
 
 
-def arguments(
-    params: TrainParams, data: Path, pairs: int, start: Path, run: Path, device: str, gpus: int = 1
-) -> list[str]:
+def arguments(training: Training) -> list[str]:
     """Return what ``open_clip_train`` is called with; TrainingError where it cannot do the job."""
+    params, data, pairs, gpus = training.params, training.data, training.pairs, training.gpus
     if params.defense != "plain":
         raise TrainingError(
             f"--engine open_clip trains with CLIP's loss alone; --defense {params.defense} needs --engine own"
@@ -119,29 +126,31 @@ def arguments(
             f"--batch-size {params.batch_size} does not divide among {gpus} GPUs; give a multiple of {gpus}"
         )
     source, workers = _data_arguments(data, pairs, params.workers, gpus)
-    if not steps_an_epoch(params, data, pairs, workers):
+    if not steps_an_epoch(training, workers):
         raise TrainingError(
             f"--batch-size {params.batch_size} × --accumulate {params.accumulate}: {data} has {pairs} pairs, not "
             "one whole batch; give a smaller batch"
         )
-    half = device == "cuda" and params.precision != "fp32"
+    half = training.device == "cuda" and params.precision != "fp32"
     listed = [
         *source,
-        *("--model", f"local-dir:{start}", "--device", device, "--precision", "amp" if half else "fp32"),
+        *("--model", f"local-dir:{training.start}", "--device", training.device),
+        *("--precision", "amp" if half else "fp32"),
         *("--epochs", str(params.epochs), "--batch-size", str(params.batch_size // gpus)),
         *("--accum-freq", str(params.accumulate), "--workers", str(workers)),
         *("--lr", repr(params.lr), "--beta1", repr(params.betas[0]), "--beta2", repr(params.betas[1])),
         *("--eps", repr(params.eps), "--wd", repr(params.weight_decay), "--warmup", str(params.warmup)),
         *("--aug-cfg", f"scale=({params.crop_scale!r},1.0)", "--seed", str(params.seed)),
-        *("--logs", str(run / "open_clip"), "--name", NAME, "--report-to", "tensorboard"),
+        *("--logs", str(training.run / "open_clip"), "--name", NAME, "--report-to", "tensorboard"),
         *("--log-every-n-steps", str(params.log_every), "--save-frequency", "1"),
         *("--resume", "latest"),
     ]
     return [*listed, "--local-loss", "--gather-with-grad"] if gpus > 1 else listed
 
 
-def steps_an_epoch(params: TrainParams, data: Path, pairs: int, workers: int) -> int:
+def steps_an_epoch(training: Training, workers: int) -> int:
     """Optimiser's steps in an epoch: open_clip_train drops a CSV's last, partial batch; with tars it is filled up."""
+    params, data, pairs = training.params, training.data, training.pairs
     if data.is_file():
         batches = pairs // params.batch_size
     else:

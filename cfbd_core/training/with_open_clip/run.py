@@ -50,7 +50,7 @@ from cfbd_core.training.with_open_clip import engine
 FOLDER = "open_clip"
 
 
-def train_with_open_clip(
+def train_with_open_clip(  # noqa: PLR0913 - called as train is
     pairs: TrainingSet,
     out: str | Path,
     params: TrainParams | None = None,
@@ -149,19 +149,21 @@ class _Job:
     def __init__(
         self, pairs: TrainingSet, out: Path, trained: TrainedModel, params: TrainParams, device: str
     ) -> None:
-        self._pairs, self._out, self._params = pairs, out, params
-        self._device = device.partition(":")[0]
-        self._gpus = torch.cuda.device_count() if device == "cuda" else 1
+        self._out, self._params = out, params
+        gpus = torch.cuda.device_count() if device == "cuda" else 1
         self._start = out / FOLDER / "start"
         source = None if pairs.about["data"] is None else Path(pairs.about["data"])
         is_ready = source is not None and _reads_alike(source, pairs)
-        self._data = source if source is not None and is_ready else out / FOLDER / "pairs.csv"
+        data = source if source is not None and is_ready else out / FOLDER / "pairs.csv"
         (out / FOLDER).mkdir(exist_ok=True)
-        if not is_ready and not self._data.exists():
-            write_csv(pairs, self._data)
-        listed = engine.arguments(params, self._data, len(pairs), self._start, out, self._device, self._gpus)
+        if not is_ready and not data.exists():
+            write_csv(pairs, data)
+        self._training = engine.Training(
+            params, data, len(pairs), self._start, out, device.partition(":")[0], gpus
+        )
+        listed = engine.arguments(self._training)
         workers = int(listed[listed.index("--workers") + 1])
-        self._an_epoch = engine.steps_an_epoch(params, self._data, len(pairs), workers)
+        self._an_epoch = engine.steps_an_epoch(self._training, workers)
         self.epochs = params.epochs or 0
         self.steps = self.epochs * self._an_epoch
         if not self._start.is_dir():
@@ -180,16 +182,7 @@ class _Job:
             done = line["step"] * self._params.step_pairs
             progress("train", done, self.steps * self._params.step_pairs)
 
-        engine.train(
-            self._params,
-            self._data,
-            len(self._pairs),
-            self._start,
-            self._out,
-            self._device,
-            self._gpus,
-            report,
-        )
+        engine.train(self._training, report)
 
 
 def _reads_alike(source: Path, pairs: TrainingSet) -> bool:
