@@ -42,7 +42,7 @@ class Columns:
             return columns.is_known_clean(connection)
 
     def other_scores(self) -> np.ndarray:
-        """s_o, s_g, residual and m of the pairs of :meth:`scored`, float32 (n, 4)."""
+        """Return s_o, s_g, residual and m of the pairs of :meth:`scored`, float32 (n, 4)."""
         with self.files.database.reading() as connection:
             return columns.other_scores(connection)
 
@@ -72,7 +72,7 @@ class Columns:
             return queries.keys_of(connection, rows)
 
     def captions_of(self, rows: np.ndarray) -> list[str]:
-        """Captions of the pairs at ``rows`` (m,), in that order."""
+        """Return captions of the pairs at ``rows`` (m,), in that order."""
         with self.files.database.reading() as connection:
             return queries.captions_of(connection, rows)
 

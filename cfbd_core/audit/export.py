@@ -38,7 +38,10 @@ class PairsToWrite:
 
 @contextmanager
 def subset_to_write(files: AuditFiles, subset: exporting.Subset, split: str | None) -> Iterator[PairsToWrite]:
-    """The pairs of a subset; ``split`` as of :meth:`cfbd_core.audit.audit.Audit.export`, whose errors it raises."""
+    """Give the pairs of a subset.
+
+    ``split`` as of :meth:`cfbd_core.audit.audit.Audit.export`, whose errors it raises.
+    """
     if subset not in exporting.SUBSETS:
         raise ParameterError(f"--subset {subset}: give one of {', '.join(exporting.SUBSETS)}")
     summary = report(files.database, split)
@@ -94,7 +97,10 @@ def write(
 def spooled_subset(
     files: AuditFiles, subset: exporting.Subset, split: str | None = None
 ) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
-    """Batches of ``audit_pairs`` of a subset. Raises ParameterError where its ``split`` is none of these settings."""
+    """Give batches of ``audit_pairs`` of a subset.
+
+    Raises ParameterError where the stored split is not that of the settings ``split``.
+    """
 
     def spool_to(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         queries.spool_pairs(connection, None if subset == "all" else subset, path)
@@ -105,7 +111,7 @@ def spooled_subset(
 
 
 def spooled_rows(files: AuditFiles, rows: np.ndarray) -> AbstractContextManager[Iterator[pa.RecordBatch]]:
-    """Batches of ``audit_pairs`` at ``rows`` int64 (m,), in that order; rows that are gone are left out."""
+    """Give batches of ``audit_pairs`` at ``rows`` int64 (m,), in that order; rows that are gone are left out."""
     return _spooled(files, lambda connection, path: queries.spool_rows(connection, rows, path))
 
 
@@ -113,7 +119,7 @@ def spooled_rows(files: AuditFiles, rows: np.ndarray) -> AbstractContextManager[
 def _spooled(
     files: AuditFiles, spool_to: Callable[[duckdb.DuckDBPyConnection, Path], None]
 ) -> Iterator[Iterator[pa.RecordBatch]]:
-    """Batches of the chosen pairs from a copy, so that the database is free while they are written.
+    """Give batches of the chosen pairs from a copy, so that the database is free while they are written.
 
     The copy lies in the audit; elsewhere where that may only be read.
     """

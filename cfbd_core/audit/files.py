@@ -31,12 +31,12 @@ class AuditFiles:
         return EmbeddingFolder(self.folder / "embeddings")
 
     def meta(self, name: MetaName[T]) -> T | None:
-        """What the step ``name`` has noted of itself; None before it."""
+        """Return what the step ``name`` has noted of itself; None before it."""
         with self.database.reading() as connection:
             return queries.get_meta(connection, name)
 
     def needed(self, name: MetaName[T], command: str) -> T:
-        """As :meth:`meta`. Raises AuditError, which names the ``command`` to run, where there is nothing."""
+        """Return what :meth:`meta` does. Raises AuditError, which names the ``command`` to run, where that is None."""
         value = self.meta(name)
         if value is None:
             raise AuditError(f"{self.folder}: not ready for this step; run `{command}` first")
@@ -50,7 +50,10 @@ class AuditFiles:
         return pairs.set_column(pairs.schema.get_field_index("image"), "image", located)
 
     def source_places(self) -> list[Path]:
-        """Files, and for a folder of pairs folders too, that were ingested: nothing may be written to or into them."""
+        """Return files, and for a folder of pairs folders too, that were ingested.
+
+        Nothing may be written to or into them.
+        """
         source = self.meta(SOURCE)
         if source is None:
             return []

@@ -159,7 +159,7 @@ class DecisionLog:
 
 
 def _filled(by: Provenance, connection: duckdb.DuckDBPyConnection) -> Provenance:
-    """With a name; and, where the person saw no sliders, with the settings of the split that the audit holds."""
+    """Add a name; and, where the person saw no sliders, the settings of the split that the audit holds."""
     if by.params is None:
         split = queries.get_meta(connection, SPLIT)
         by = replace(by, params=None if split is None else split["settings"])

@@ -129,7 +129,7 @@ class EmbeddedPairs:
         return cls(files.shards, rows, image_of, embedding)
 
     def without(self, rows: np.ndarray) -> EmbeddedPairs:
-        """All but those at ``rows`` (m,). Raises AuditError where none is left."""
+        """Return all but those at ``rows`` (m,). Raises AuditError where none is left."""
         left = ~np.isin(self.rows, rows)
         if not left.any():
             raise self.nothing_usable()

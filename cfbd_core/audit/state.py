@@ -44,7 +44,7 @@ class AuditState:
     files: AuditFiles
 
     def stamp(self) -> tuple[int, ...]:
-        """Changes whenever the audit's file is written."""
+        """Return what changes whenever the audit's file is written."""
         try:
             return self.files.database.stamp()
         except OSError as error:
@@ -62,7 +62,7 @@ class AuditState:
             )
 
     def steps(self) -> AuditStatus:
-        """What each step noted: source, embedding, mapping, health, split (each None before it); and ``pairs``."""
+        """Return what each step noted (None before it), and how many pairs there are."""
         with self.files.database.reading() as connection:
             return {
                 "source": queries.get_meta(connection, SOURCE),
@@ -84,7 +84,7 @@ class AuditState:
             return queries.pair_count(connection)
 
     def most_keys(self) -> int:
-        """Keys that can be decided: of all pairs, and of those that are set aside until their picture can be read."""
+        """Count keys that can be decided: of all pairs, and of those set aside until their picture can be read."""
         with self.files.database.reading() as connection:
             return unscored.most_keys(connection)
 
@@ -99,7 +99,7 @@ class AuditState:
             return columns.score_version(connection)
 
     def detection_version(self) -> str:
-        """A name that changes whenever what detectors say of the pairs does; empty where none has judged them."""
+        """Return a name that changes whenever what detectors say of the pairs does; empty before any has judged."""
         with self.files.database.reading() as connection:
             return detections.detection_version(connection)
 
@@ -109,7 +109,7 @@ class AuditState:
         return None if split is None else SplitParams(**split["settings"])
 
     def training_runs(self) -> list[StoredRun]:
-        """The runs that trained on this audit, oldest first: ``folder``, ``asked``, ``result`` (None: not done)."""
+        """Return the runs that trained on it, oldest first: ``folder``, ``asked``, ``result`` (None: not done)."""
         with self.files.database.reading() as connection:
             runs = training.runs(connection)
         home = self.files.folder.resolve()

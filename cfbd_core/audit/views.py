@@ -20,7 +20,7 @@ class SavedViews:
     files: AuditFiles
 
     def saved(self) -> dict[str, dict[str, str]]:
-        """All views, by their names."""
+        """Return all views, by their names."""
         with self.files.database.reading() as connection:
             return views.saved_views(connection)
 

@@ -216,7 +216,7 @@ def _group(rng: random.Random, name: str, count: int = 1) -> Group:
 
 
 def _foot(rng: random.Random, kind: str) -> float:
-    """How far down a thing stands before this backdrop; 0 where it has no ground."""
+    """Draw how far down a thing stands before this backdrop; 0 where it has no ground."""
     return rng.uniform(*(BACKDROPS[kind].ground or (0, 0)))
 
 
