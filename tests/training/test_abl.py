@@ -42,7 +42,6 @@ def isolating(rows: list[int], share: float = 0.05, **options) -> Abl:
 
 
 @given(n=st.integers(1, 7), seed=st.integers(0, 10**6), scale=st.floats(0.5, 30))
-@settings(max_examples=30)
 def test_a_pairs_loss_is_its_part_of_clips_in_both_directions(n, seed, scale):
     features = literal.batch(n, seed)
     found = made().loss(features, torch.tensor(scale), literal.step_of(range(n)))
@@ -53,7 +52,6 @@ def test_a_pairs_loss_is_its_part_of_clips_in_both_directions(n, seed, scale):
 
 
 @given(seed=st.integers(0, 10**6), gamma=st.floats(0.1, 3))
-@settings(max_examples=30)
 def test_local_gradient_ascent_climbs_for_losses_below_gamma(seed, gamma):
     features = literal.batch(6, seed)
     found = made(ascent="lga", gamma=gamma).loss(features, torch.tensor(8.0), literal.step_of(range(6)))
@@ -160,7 +158,7 @@ def test_mean_losses_are_of_the_epochs_in_which_a_pair_was_seen():
     losses=st.lists(st.one_of(st.floats(0, 9), st.just(float("nan"))), min_size=1, max_size=40),
     share=st.floats(0.01, 0.99),
 )
-@settings(max_examples=100)
+@settings(max_examples=100)  # each takes no time, and rare cases matter
 def test_the_lowest_share_is_isolated_and_never_a_pair_without_loss(losses, share):
     rows = lowest(np.array(losses), share)
     known = [loss for loss in losses if not math.isnan(loss)]

@@ -76,7 +76,7 @@ def test_arrays_and_pil_pictures_give_the_same_view():
 
 
 @given(width=st.integers(8, 400), height=st.integers(8, 400), seed=st.integers(0, 10**6))
-@settings(max_examples=200)
+@settings(max_examples=200)  # each takes no time, and rare cases matter
 def test_a_crop_lies_within_the_picture_and_keeps_its_area_and_aspect(width, height, seed):
     left, top, right, bottom = augment._crop_box(width, height, np.random.default_rng(seed))
     assert 0 <= left < right <= width
@@ -186,7 +186,7 @@ def is_subsequence(shorter: list[str], longer: list[str]) -> bool:
 
 
 @given(st.lists(st.text("xyzäß", min_size=1, max_size=5), max_size=40), st.integers(0, 10**6))
-@settings(max_examples=200)
+@settings(max_examples=200)  # each takes no time, and rare cases matter
 def test_captions_without_a_known_word_are_swapped_or_thinned_out(words, seed):
     changed = caption_view(" ".join(words), np.random.default_rng(seed)).split()
     assert bool(changed) == bool(words)

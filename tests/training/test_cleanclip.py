@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
@@ -23,7 +23,6 @@ def loss_of(features, scale=10.0, **options):
     scale=st.floats(0.5, 30),
     weights=st.tuples(st.floats(0.1, 3), st.floats(0, 3)),
 )
-@settings(max_examples=40)
 def test_the_loss_is_the_papers(n, seed, scale, weights):
     features = literal.batch(n, seed, views=True)
     found = loss_of(features, scale, clip_weight=weights[0], in_modal_weight=weights[1])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -116,76 +118,95 @@ def test_batch_statistics_count_every_pass_once(tmp_path):
 
 
 SCRIPT = """
-import os, sys
+import json, os, sys
 from cfbd_core.training.defences import DEFENSES
 from cfbd_core.training.defences.plain import Plain
 from tests.training.tiny import tiny_params, toy_set
 from cfbd_core.training.run import train
 import torch
 torch.set_num_threads(1)
-options = dict(part.split("=") for part in sys.argv[3:])
+def tell(words):
+    os.write(1, f"{out}|{words}\\n".encode())
 class Apart(Plain):
     "Prepares by itself in every process, and learns by what it has prepared."
     name, weight = "apart", 0.0
     def begin_epoch(self, epoch, epochs, embed):
         self.weight = 1.0 + epoch + 5 * int(os.environ["RANK"])
     def loss(self, features, logit_scale, step):
-        print(f"weight {os.environ['RANK']} {self.weight}", flush=True)
+        tell(f"weight {os.environ['RANK']} {self.weight}")
         return super().loss(features, logit_scale, step)
     def state_dict(self):
         return {"weight": torch.tensor(self.weight)}
     def load_state_dict(self, state):
         self.weight = float(state["weight"])
 DEFENSES["apart"] = Apart
-params = tiny_params(sys.argv[2], batch_size=int(options["batch"]), accumulate=int(options["passes"]),
-                     defense=options["defense"], checkpoint_every=3, eps=float(options["eps"]))
 def measure(encoder):
-    print("measured", flush=True)
+    tell("measured")
     return {"ca": 0.5, "asr": None}
-train(toy_set(), sys.argv[1], params, evaluate=measure)
+for out, defense, passes, eps, port in json.loads(sys.argv[2]):
+    os.environ |= {"MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False"}  # met anew for each run
+    params = tiny_params(sys.argv[1], batch_size=8 // passes, accumulate=passes, defense=defense,
+                         checkpoint_every=3, eps=eps)
+    train(toy_set(), out, params, evaluate=measure)
 """
 
 
-def in_two_processes(
-    tmp_path: Path, model: str, passes: int, defense: str
-) -> subprocess.CompletedProcess[str]:
-    """Train into ``tmp_path``/two, as torchrun starts it."""
-    script = tmp_path / "script.py"
+LEARNT_AS_ONE = [("plain", 1), ("plain", 2), ("cleanclip", 2), ("roclip", 1)]
+
+
+@pytest.fixture(scope="module")
+def in_two_processes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Train as torchrun starts it, run after run; their common folder, and by run what the processes said."""
+    folder = tmp_path_factory.mktemp("two")
+    script = folder / "script.py"
     script.write_text(SCRIPT)
-    return subprocess.run(
+    asked = [(*one, free_port()) for one in [*LEARNT_AS_ONE, ("apart", 1)]]
+    runs = [(f"{defense} {passes}", defense, passes, EPS, port) for defense, passes, port in asked]
+    done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-            *(str(script), str(tmp_path / "two"), model),
-            *(f"batch={8 // passes}", f"passes={passes}", f"defense={defense}", f"eps={EPS}"),
+            *(str(script), tiny_folder(folder / "tiny"), json.dumps(runs)),
         ],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=500,
         check=False,
     )
+    assert done.returncode == 0, done.stderr
+    said: dict[str, str] = {}
+    for line in done.stdout.splitlines():  # each line names its run: both processes write
+        run, _, words = line.partition("|")
+        said[run] = f"{said.get(run, '')}{words}\n"
+    return folder, said
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("defense", "passes"), [("plain", 1), ("plain", 2), ("cleanclip", 2), ("roclip", 1)])
-def test_two_processes_learn_what_one_does(defense, passes, model, tmp_path):
+@pytest.mark.parametrize(("defense", "passes"), LEARNT_AS_ONE)
+def test_two_processes_learn_what_one_does(defense, passes, model, tmp_path, in_two_processes):
     params = tiny_params(model, batch_size=8, defense=defense, checkpoint_every=3, eps=EPS)
     train(toy_set(), tmp_path / "one", params, evaluate=lambda _encoder: {"ca": 0.5, "asr": None})
-    done = in_two_processes(tmp_path, model, passes, defense)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("measured") == 2  # once an epoch, by the first process
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    folder, said = in_two_processes
+    run = f"{defense} {passes}"
+    assert said[run].count("measured") == 2  # once an epoch, by the first process
+    one, two = weights(tmp_path / "one"), weights(folder / run)
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6, msg=name)
-    assert len((tmp_path / "two" / "metrics.jsonl").read_text().splitlines()) == 7
-    assert len(list((tmp_path / "two" / "tensorboard").iterdir())) == 1
+    assert len((folder / run / "metrics.jsonl").read_text().splitlines()) == 7
+    assert len(list((folder / run / "tensorboard").iterdir())) == 1
 
 
 @pytest.mark.slow
-def test_the_first_processs_defence_prepares_for_all(model, tmp_path):
-    done = in_two_processes(tmp_path, model, 1, "apart")
-    assert done.returncode == 0, done.stderr
-    told = re.findall(r"weight (\d) (\d\.\d)", done.stdout)  # both write to it
+def test_the_first_processs_defence_prepares_for_all(in_two_processes):
+    told = re.findall(r"weight (\d) (\d\.\d)", in_two_processes[1]["apart 1"])  # both write to it
     assert {rank for rank, _ in told} == {"0", "1"}
     assert {weight for _, weight in told} == {"1.0", "2.0"}

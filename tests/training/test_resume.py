@@ -158,9 +158,20 @@ def started(run: Path, model: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory) -> Path:
+    """What SCRIPT makes where nobody stops it."""
+    folder: Path = tmp_path_factory.mktemp("long")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    params = tiny_params(tiny_folder(folder / "tiny"), epochs=40, checkpoint_every=3, log_every=1)
+    train(toy_set(), folder / "run", params)
+    torch.set_num_threads(before)
+    return folder / "run"
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_process_that_was_killed_goes_on(number, model, tmp_path):
-    train(toy_set(), tmp_path / "whole", tiny_params(model, epochs=40, checkpoint_every=3, log_every=1))
+def test_a_process_that_was_killed_goes_on(number, long_run, model, tmp_path):
     process = started(tmp_path / "broken", model)
     while process.poll() is None and len(read_metrics(tmp_path / "broken")) < 20:
         time.sleep(0.005)
@@ -173,5 +184,5 @@ def test_a_process_that_was_killed_goes_on(number, model, tmp_path):
         held = torch.load(sorted((tmp_path / "broken/checkpoints").iterdir())[-1], weights_only=True)
         assert held["step"] == read_metrics(tmp_path / "broken")[-1]["step"]
     assert started(tmp_path / "broken", model).wait(120) == 0
-    assert_same(tmp_path / "whole", tmp_path / "broken")
+    assert_same(long_run, tmp_path / "broken")
     assert json.loads((tmp_path / "broken" / "result.json").read_text())["steps"] == 200

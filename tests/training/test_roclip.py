@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
@@ -58,7 +58,6 @@ def train(defence: RoClip, epoch: int, steps: range) -> list[float]:
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 8))
-@settings(max_examples=25)
 def test_a_matching_epochs_loss_is_the_papers_with_the_nearest_of_the_pool(seed, n):
     world, defence = World(), RoClip(RoClipOptions(pool=0.05), PAIRS, seed)
     defence.begin_epoch(1, 10, world.embed)
