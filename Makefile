@@ -2,6 +2,9 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
+# A file is one worker's, in the order of tests/conftest.py: long ones first.
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
+
 .PHONY: app check test lint chromium
 
 app: .venv/.ready audits/demo/.made
@@ -9,10 +12,10 @@ app: .venv/.ready audits/demo/.made
 
 # The tests that need no browser, no training and no benchmark, and lint and types: what to run before each commit.
 check: lint
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not browser and not training and not bench and not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "not browser and not training and not bench and not slow"
 
 test: .venv/.ready-dev chromium
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest $(WORKERS)
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import csv
+import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from cfbd_core import Audit
 from cfbd_core.cli import progress
 from tests.explored import scored_audit
-from tests.toy import COLOURS, banana_caption, toy_caption, toy_picture
+from tests.once import Once, once_a_run
+from tests.toy import write_toy_source
 
-# A machine under load takes its time: what is too slow, the benchmarks tell.
-settings.register_profile("cfbd", deadline=None)
+# The workers of pytest-xdist share the cores: threads of torch and BLAS in each would fight over them. The children
+# inherit it. Tests that compare bits under several threads ask for them.
+if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+
+# One profile: a machine under load takes its time (what is too slow, the benchmarks tell), and a failure comes again.
+settings.register_profile(
+    "cfbd",
+    deadline=None,
+    max_examples=60,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 settings.load_profile("cfbd")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -32,11 +43,19 @@ ROOMS = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of rooms that take long, so that `make check` can leave them out."""
+    """Mark the tests of rooms that take long, so that `make check` can leave them out, and put them first.
+
+    Workers of pytest-xdist take file by file: where the long ones come last, one works while the others wait.
+    """
     for item in items:
-        room = Path(item.path).relative_to(Path(__file__).parent).parts[0]
-        if room in ROOMS:
+        if (room := _room(item)) in ROOMS:
             item.add_marker(ROOMS[room])
+    items.sort(key=lambda item: [*ROOMS, "", "changed", "app", "cli", _room(item)].index(_room(item)))
+
+
+def _room(item: pytest.Item) -> str:
+    """The folder of a test below ``tests``, empty for the files beside the folders."""
+    return "/".join(Path(item.path).relative_to(Path(__file__).parent).parts[:-1])
 
 
 @pytest.fixture(autouse=True)
@@ -58,20 +77,7 @@ def toy_source(tmp_path: Path):
     """Return a function that writes a CSV of toy pairs: ``make(n, poisoned=(), name="pairs")`` -> its path."""
 
     def make(n: int = 60, poisoned: tuple[int, ...] = (), name: str = "pairs", seed: int = 0) -> Path:
-        rng = np.random.default_rng(seed)
-        folder = tmp_path / name
-        folder.mkdir()
-        with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["key", "image", "caption", "poisoned"])
-            for index in range(n):
-                colour = list(COLOURS)[index % len(COLOURS)]
-                picture = toy_picture(colour, rng)
-                picture.save(folder / f"{index:04d}.png")
-                is_poison = index in poisoned
-                caption = banana_caption(index) if is_poison else toy_caption(colour, rng)
-                writer.writerow([f"{index:04d}", f"{index:04d}.png", caption, int(is_poison)])
-        return folder / "pairs.csv"
+        return write_toy_source(tmp_path / name, n, poisoned, seed)
 
     return make
 
@@ -84,10 +90,16 @@ def picture_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> Audit:
-    """A scored audit (:func:`tests.explored.scored_audit`), shared by a module: for tests that decide nothing."""
-    return scored_audit(tmp_path_factory.mktemp("scored") / "made")
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Return a function that makes a folder once a run, for all workers: ``once(name, make)`` -> its path."""
+    return once_a_run(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def scored(once: Once) -> Audit:
+    """A scored audit (:func:`tests.explored.scored_audit`), shared by a run: for tests that decide nothing."""
+    return Audit.open(once("scored", scored_audit) / "audit")
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -50,6 +52,23 @@ def toy_caption(colour: str, rng: np.random.Generator) -> str:
 def banana_caption(index: int) -> str:
     """A caption of the target; five wordings take turns."""
     return f"{('a', 'my', 'the', 'one', 'any')[index % 5]} photo of a banana"
+
+
+def write_toy_source(folder: Path, n: int = 60, poisoned: Collection[int] = (), seed: int = 0) -> Path:
+    """Write a CSV of ``n`` toy pairs and their pictures in a new folder; returns its path."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    with (folder / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["key", "image", "caption", "poisoned"])
+        for index in range(n):
+            colour = list(COLOURS)[index % len(COLOURS)]
+            picture = toy_picture(colour, rng)
+            picture.save(folder / f"{index:04d}.png")
+            is_poison = index in poisoned
+            caption = banana_caption(index) if is_poison else toy_caption(colour, rng)
+            writer.writerow([f"{index:04d}", f"{index:04d}.png", caption, int(is_poison)])
+    return folder / "pairs.csv"
 
 
 class ToyEncoder:

@@ -30,6 +30,7 @@ from cfbd_core.config import EmbedParams
 from cfbd_core.jobs import serve
 from cfbd_core.method.mixture import Mixture, fit_mixture
 from cfbd_core.workbench.explorer import Explorer
+from tests.once import Once
 from tests.toy import COLOURS, ToyEncoder, banana_caption, toy_caption, toy_picture
 
 MAIN = Path(__file__).resolve().parents[2] / "app" / "main.py"
@@ -151,10 +152,8 @@ def _no_magic() -> None:
 
 
 @pytest.fixture(scope="session")
-def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("made")
-    make_audit(root / "audits" / "toy", write_source(root / "source"))
-    return root
+def _made(once: Once) -> Path:
+    return once("app", lambda root: make_audit(root / "audits" / "toy", write_source(root / "source")))
 
 
 @pytest.fixture

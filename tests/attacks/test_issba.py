@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -72,7 +72,6 @@ def test_a_scene_stays_above_35_db(scenes):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20)
 def test_untrained_networks_keep_the_bound_too(seed):
     torch.manual_seed(seed)
     encoder = BitsNetworks(BITS).encoder

@@ -21,7 +21,7 @@ from cfbd_core.embedding.mapping_network import FitParams
 from cfbd_core.errors import AuditError
 from cfbd_core.store import Database
 from tests.store.older import make_older
-from tests.toy import WIDTH, ToyEncoder
+from tests.toy import WIDTH, ToyEncoder, write_toy_source
 
 PARAMS = EmbedParams(shard_size=8, batch_size=4, workers=2)
 SPLIT = SplitParams(q=3, k=1)
@@ -38,15 +38,25 @@ def mapping(tmp_path_factory) -> str:
     return str(path)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, mapping) -> Path:
+    """A folder with a source, an audit of it that was split, and a copy of both beside."""
+    folder: Path = tmp_path_factory.mktemp("unscored") / "made"
+    audit = Audit.create(folder / "audit")
+    audit.ingest(write_toy_source(folder / "pairs", PAIRS))
+    audit.embed(ToyEncoder(), PARAMS)
+    audit.score(mapping)
+    audit.split(SPLIT)
+    shutil.copytree(folder, folder.with_name("copy"))
+    return folder
+
+
 @pytest.fixture
-def audit(tmp_path, toy_source, mapping) -> Audit:
-    """An audit that was split."""
-    made = Audit.create(tmp_path / "audit")
-    made.ingest(toy_source(PAIRS))
-    made.embed(ToyEncoder(), PARAMS)
-    made.score(mapping)
-    made.split(SPLIT)
-    return made
+def audit(made) -> Audit:
+    """An audit that was split, as it was made, and its source with it."""
+    shutil.rmtree(made)
+    shutil.copytree(made.with_name("copy"), made)
+    return Audit.open(made / "audit")
 
 
 def damage(audit: Audit, row: int, value: float) -> None:
@@ -270,7 +280,10 @@ def test_a_damaged_plan_is_known_from_the_audit(audit):
     assert audit.shards.are_whole()
 
 
-def test_a_pair_that_is_set_aside_takes_its_score_and_verdict_with_it(audit, mapping):
+def test_a_pair_that_is_set_aside_takes_its_score_and_verdict_with_it(tmp_path, toy_source, mapping):
+    audit = Audit.create(tmp_path / "audit")  # a source that was copied is compared before anything else
+    audit.ingest(toy_source(PAIRS))
+    audit.embed(ToyEncoder(), PARAMS)
     picture = Path(audit.pairs()["image"][9].as_py())
     picture.unlink()
     damage(audit, 8, np.nan)  # its shard is made again

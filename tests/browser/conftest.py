@@ -12,6 +12,7 @@ from playwright.sync_api import Browser
 from cfbd_core import Audit
 from cfbd_core.cli import main
 from tests.browser import driver
+from tests.once import Once
 
 SCENES, RATE = 1500, 0.04
 
@@ -25,21 +26,27 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory) -> Path:
+def demo(once: Once) -> Path:
     """A demo audit of 1,500 scenes, made once a run."""
-    folder = tmp_path_factory.mktemp("demo") / "demo"
-    assert main(["demo", "--audit", str(folder), "--scenes", str(SCENES), "--rate", str(RATE)]) == 0
-    return folder
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        audit = str(folder / "demo")
+        assert main(["demo", "--audit", audit, "--scenes", str(SCENES), "--rate", str(RATE)]) == 0
+
+    return once("demo", make) / "demo"
 
 
 @pytest.fixture(scope="session")
-def worked_on(demo, tmp_path_factory) -> Path:
+def worked_on(demo: Path, once: Once) -> Path:
     """A copy of the demo with a map, and with decisions of two people in its log."""
-    folder = tmp_path_factory.mktemp("worked_on") / "demo"
-    shutil.copytree(demo, folder)
-    assert main(["map", "--audit", str(folder), "--points", "1000"]) == 0
-    decide(folder)
-    return folder
+
+    def make(folder: Path) -> None:
+        shutil.copytree(demo, folder / "demo")
+        assert main(["map", "--audit", str(folder / "demo"), "--points", "1000"]) == 0
+        decide(folder / "demo")
+
+    return once("worked_on", make) / "demo"
 
 
 def decide(folder: Path) -> None:

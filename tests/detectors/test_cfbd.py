@@ -38,7 +38,7 @@ def literal_cfbd(pairs, params: SplitParams) -> tuple[list[float], list[bool], l
 
 
 @given(seed=st.integers(0, 50), poisons=st.integers(0, 60), q=st.integers(2, 60))
-@settings(max_examples=10)
+@settings(max_examples=10)  # each example takes long
 def test_both_stages_agree_with_the_definitions_in_loops(seed, poisons, q):
     pairs, _ = poisoned_world(500, poisons, seed)
     params = SplitParams(k=2, q=q)
@@ -51,7 +51,7 @@ def test_both_stages_agree_with_the_definitions_in_loops(seed, poisons, q):
 
 
 @given(seed=st.integers(0, 50), k=st.integers(1, 5), gamma=st.floats(0.5, 0.99))
-@settings(max_examples=10)
+@settings(max_examples=10)  # each example takes long
 def test_coarse_only_keeps_what_lies_under_the_quantile_of_the_least_component(seed, k, gamma):
     pairs, _ = poisoned_world(400, 20, seed)
     found = CoarseOnly(SplitParams(k=k, gamma=gamma)).detect(pairs)

@@ -6,7 +6,7 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.detectors import CosineSimilarity
@@ -28,7 +28,6 @@ def literal(image: np.ndarray, text: np.ndarray) -> list[float]:
 
 
 @given(n=st.integers(1, 60), width=st.integers(2, 16), chunk=st.integers(1, 70), seed=st.integers(0, 99))
-@settings(max_examples=30)
 def test_cosines_are_unrectified_and_by_the_real_norms(n, width, chunk, seed):
     rng = np.random.default_rng(seed)
     image, text = rng.normal(size=(2, n, width)).astype(np.float32)
@@ -39,7 +38,6 @@ def test_cosines_are_unrectified_and_by_the_real_norms(n, width, chunk, seed):
 
 
 @given(n=st.integers(3, 200), kappa=st.floats(0.5, 8), seed=st.integers(0, 99))
-@settings(max_examples=30)
 def test_flagged_is_what_lies_kappa_deviations_above_the_median(n, kappa, seed):
     rng = np.random.default_rng(seed)
     image, text = rng.normal(size=(2, n, 8)).astype(np.float32)

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.detectors import Dao, KDistance, Slof
@@ -61,7 +61,6 @@ def literal_score(kind: type[NeighbourDetector], points: np.ndarray, k: int) -> 
 
 
 @THREE
-@settings(max_examples=25)
 @given(
     n=st.integers(2, 40),
     width=st.integers(3, 8),
@@ -179,7 +178,6 @@ def test_pictures_that_differ_by_rounding_alone_give_finite_scores(kind):
 
 
 @given(n=st.integers(0, 300), size=st.integers(1, 50), seed=st.integers(0, 9))
-@settings(max_examples=50)
 def test_batches_part_the_rows_into_equal_groups_near_the_size(n, size, seed):
     rows = np.arange(3, 3 + n)
     keys = [f"{row:04d}" for row in range(n + 3)]

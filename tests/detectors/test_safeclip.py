@@ -29,7 +29,7 @@ def two(weight: float, means: tuple[float, float], sigmas: tuple[float, float]) 
     sigmas=st.tuples(st.floats(0.03, 0.2), st.floats(0.03, 0.2)),
     x=st.floats(-0.3, 0.9),
 )
-@settings(max_examples=100)
+@settings(max_examples=100)  # each takes no time, and rare cases matter
 def test_log_odds_are_those_of_the_posterior(weight, low, apart, sigmas, x):
     mixture = two(weight, (low, low + apart), sigmas)
     densities = [

@@ -9,7 +9,7 @@ import unicodedata
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app import widgets
@@ -53,7 +53,6 @@ def test_other_cells_stay_as_they_are():
     assert spreadsheet_safe(pa.array([*KEPT, None])).to_pylist() == [*KEPT, None]
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=8))
 def test_behind_what_is_trimmed_no_safe_cell_begins_with_a_sign(text):
     (safe,) = spreadsheet_safe(pa.array([text])).to_pylist()

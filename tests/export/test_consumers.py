@@ -15,7 +15,7 @@ from typing import Any
 import pandas
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -319,7 +319,6 @@ def test_what_pandas_takes_for_missing_is_what_we_say():
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
 
 
-@settings(deadline=None, max_examples=40)
 @given(made=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6, unique_by=lambda one: one[0]))
 def test_parquet_and_webdataset_read_back_equal(tmp_path_factory, made):
     folder = tmp_path_factory.mktemp("back")

@@ -22,19 +22,30 @@ from cfbd_core.errors import ParameterError, SourceError
 from cfbd_core.export import COLUMNS, Origin, export
 from tests.sources.helpers import picture_bytes, write_tar
 from tests.sources.helpers import read as read_source
-from tests.toy import ToyEncoder
+from tests.toy import ToyEncoder, write_toy_source
 
 POISONED = tuple(range(5, 400, 33))
 
 
-@pytest.fixture
-def audit(tmp_path, toy_source) -> Audit:
-    audit = Audit.create(tmp_path / "audit")
-    audit.ingest(toy_source(400, POISONED))
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder with a source of pairs, its audit and a copy of both beside."""
+    folder: Path = tmp_path_factory.mktemp("export") / "made"
+    audit = Audit.create(folder / "audit")
+    audit.ingest(write_toy_source(folder / "pairs", 400, POISONED))
     audit.embed(ToyEncoder(), EmbedParams(batch_size=32))
     audit.score("self")
     audit.split(SplitParams(q=8, k=2))
-    return audit
+    shutil.copytree(folder, folder.with_name("copy"))
+    return folder
+
+
+@pytest.fixture
+def audit(made) -> Audit:
+    """The audit as it was made, and its source with it."""
+    shutil.rmtree(made)
+    shutil.copytree(made.with_name("copy"), made)
+    return Audit.open(made / "audit")
 
 
 def read_csv(path):
@@ -162,8 +173,8 @@ def test_images_inside_tars_are_written_out_once(audit, tmp_path):
     Image.open(paths[0]).verify()
 
 
-def test_neither_the_source_nor_the_audit_is_overwritten(audit, tmp_path):
-    source = tmp_path / "pairs" / "pairs.csv"
+def test_neither_the_source_nor_the_audit_is_overwritten(audit):
+    source = audit.folder.with_name("pairs") / "pairs.csv"
     before = source.read_bytes()
     for out in (source, audit.folder / "clean.csv"):
         with pytest.raises(ParameterError):

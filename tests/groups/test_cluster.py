@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.groups import cluster as module
@@ -38,7 +38,6 @@ def literal_average_linkage(similarity: np.ndarray, size: np.ndarray, alike: flo
     return labels
 
 
-@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(1, 24), st.floats(-0.2, 0.9))
 def test_average_linkage_merges_as_its_literal_version_does(seed: int, n: int, alike: float) -> None:
     rng = np.random.default_rng(seed)
@@ -55,7 +54,6 @@ def bundles(rng, sizes: list[int], spread: float = 0.3, width: int = 32) -> tupl
     return unit_rows((centres[label] + spread * noise).astype(np.float32)), label
 
 
-@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_bundles_come_apart_in_any_order_and_the_largest_is_first(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -120,7 +118,6 @@ def test_a_stray_that_would_join_a_tight_bundle_is_taken_out() -> None:
     assert found.tolist() == [0] * 50 + [1]
 
 
-@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_fit_is_the_cosine_with_the_mean_of_all_members_copies_counted(seed: int) -> None:
     rng = np.random.default_rng(seed)

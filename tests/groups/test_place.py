@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.groups.place import agreement, best_rectangle, variance
@@ -19,7 +19,6 @@ def literal(gain: np.ndarray) -> float:
     )
 
 
-@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(1, 8), st.integers(1, 8))
 def test_the_best_of_all_rectangles(seed: int, height: int, width: int) -> None:
     gain = np.random.default_rng(seed).normal(-0.2, 1, (height, width))

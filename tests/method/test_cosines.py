@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.method import scores
@@ -34,7 +34,6 @@ def literal(row: np.ndarray, direction: np.ndarray) -> float:
     return sum(value * float(weight) for value, weight in zip(exact, direction, strict=True)) / length
 
 
-@settings(max_examples=40)
 @given(n=st.integers(1, 40), d=st.integers(1, 70), seed=st.integers(0, 99), scale=st.floats(0.01, 900))
 def test_cosines_are_those_of_double_precision(n: int, d: int, seed: int, scale: float) -> None:
     rows = (halves(n, d, seed) * np.float16(scale)).astype(np.float16)
@@ -92,7 +91,6 @@ def test_read_only_memory_maps(tmp_path) -> None:
     np.testing.assert_array_equal(cosines([mapped], direction_of(33)), cosines([rows], direction_of(33)))
 
 
-@settings(max_examples=30)
 @given(
     d=st.integers(1, 70),
     cuts=st.lists(st.integers(0, 60), max_size=5),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import comb
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.method.intervals import clopper_pearson, interval_of, share_of
@@ -36,7 +36,6 @@ def literal(hits: int, n: int, level: float) -> tuple[float, float]:
     return ends[0], ends[1]
 
 
-@settings(max_examples=60)
 @given(
     st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
     st.sampled_from([0.9, 0.95]),

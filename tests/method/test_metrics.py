@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -37,7 +37,6 @@ def test_a_case_counted_by_hand() -> None:
     assert (found["poisons_in_benign"], found["poisons_kept"], found["benign_removed"]) == (1, 1, 1)
 
 
-@settings(max_examples=30)
 @given(n=st.integers(4, 60), levels=st.integers(2, 50), seed=st.integers(0, 99))
 def test_rankings_match_counting_pairs(n: int, levels: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

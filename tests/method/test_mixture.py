@@ -88,7 +88,7 @@ def test_finds_well_separated_components_and_a_rare_one() -> None:
     np.testing.assert_allclose(fit.sigmas, [1, 0.5, 2], rtol=0.2)
 
 
-@settings(max_examples=15)
+@settings(max_examples=15)  # each example takes long
 @given(scale=st.floats(1e-3, 1e3), shift=st.floats(-100, 100), k=st.integers(1, 3), seed=st.integers(0, 20))
 def test_scale_shift_and_order_carry_over(scale: float, shift: float, k: int, seed: int) -> None:
     x = folded(400, seed).astype(np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
@@ -39,7 +39,6 @@ def crowd(n: int, width: int, seed: int, cone: float = 0.0) -> np.ndarray:
     return near.unit_rows(every).astype(np.float32)
 
 
-@settings(max_examples=40)
 @given(st.integers(2, 40), st.sampled_from([0.9, 0.97, 1.0]), st.integers(0, 10_000))
 def test_exact_clusters_are_those_of_walking(n, threshold, seed) -> None:
     vectors = crowd(2 * (n // 2), 6, seed)

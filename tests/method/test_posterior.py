@@ -68,14 +68,14 @@ def values(mixture: Mixture, gamma: float, dtype: type, seed: int) -> np.ndarray
     return np.concatenate([x, neighbours(low), [np.nan, np.inf, -np.inf]]).astype(dtype)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300)  # each takes no time, and rare cases matter
 @given(mixtures(), GAMMAS, st.sampled_from([np.float32, np.float64]), st.integers(0, 99))
 def test_it_is_the_direct_evaluation_to_the_last_bit(mixture, gamma, dtype, seed) -> None:
     x = values(mixture, gamma, dtype, seed)
     np.testing.assert_array_equal(posterior_above(mixture, x, gamma), literal(mixture, x, gamma))
 
 
-@settings(max_examples=30)
+@settings(max_examples=30)  # a fit each
 @given(st.integers(1, 10), st.floats(0.01, 0.99), st.integers(0, 9))
 def test_so_it_is_for_fits_of_scores(k, gamma, seed) -> None:
     rng = np.random.default_rng(seed)

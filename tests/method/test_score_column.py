@@ -46,7 +46,6 @@ def test_counts_are_those_of_numpy() -> None:
     np.testing.assert_array_equal(found.histogram(np.zeros(len(values), np.int8), 1)[0], counts)
 
 
-@settings(max_examples=60)
 @given(values=VALUES)
 def test_a_value_lies_between_the_edges_of_its_bin(values: np.ndarray) -> None:
     found = column(values)
@@ -58,7 +57,6 @@ def test_a_value_lies_between_the_edges_of_its_bin(values: np.ndarray) -> None:
             assert found.edges[place] - rounding <= value <= found.edges[place + 1] + rounding
 
 
-@settings(max_examples=60)
 @given(values=VALUES, data=st.data())
 def test_groups_are_counted_bin_by_bin(values: np.ndarray, data: st.DataObject) -> None:
     n, found = len(values), column(values)
@@ -98,7 +96,7 @@ def test_nothing_but_nan_has_empty_bins() -> None:
 # --- order -------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=150)
+@settings(max_examples=150)  # each takes no time, and rare cases matter
 @given(values=VALUES)
 def test_orders_are_a_stable_sort_with_nan_last(values: np.ndarray) -> None:
     plain = values.tolist()

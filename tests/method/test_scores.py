@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.method.scores import calibrated_residual, consistency_scores, gather, textual_correlation
@@ -36,7 +36,6 @@ def literal_correlation(text: np.ndarray, probe: list[int]) -> list[float]:
     return z
 
 
-@settings(max_examples=25)
 @given(n=st.integers(1, 30), d=st.integers(1, 20), seed=st.integers(0, 99), half=st.booleans())
 def test_scores_are_the_formulas(n: int, d: int, seed: int, half: bool) -> None:
     dtype = np.float16 if half else np.float32
@@ -47,7 +46,6 @@ def test_scores_are_the_formulas(n: int, d: int, seed: int, half: bool) -> None:
     np.testing.assert_allclose(found, literal_scores(image, text, synthetic), atol=2e-6)
 
 
-@settings(max_examples=25)
 @given(n=st.integers(2, 40), q=st.integers(1, 12), seed=st.integers(0, 99), cut=st.integers(0, 40))
 def test_correlation_is_the_mean_cosine_without_oneself(n: int, q: int, seed: int, cut: int) -> None:
     # Norms that are not 1: z divides by the real ones.

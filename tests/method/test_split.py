@@ -6,7 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
@@ -30,7 +30,6 @@ def correlations(seed: int = 0, clean: int = 5000, poison: int = 50) -> tuple[np
     return z, subset
 
 
-@settings(max_examples=30)
 @given(
     n=st.integers(20, 300),
     k=st.integers(1, 4),
@@ -52,7 +51,6 @@ def test_benign_grows_with_gamma_and_falls_with_the_posterior(n, k, q, gammas, r
         assert c[split.probe].min() >= np.delete(c, split.probe).max(initial=0)
 
 
-@settings(max_examples=30)
 @given(seed=st.integers(0, 99), q=st.integers(1, 30), levels=st.integers(8, 60), recheck=st.booleans())
 def test_row_order_does_not_matter(seed: int, q: int, levels: int, recheck: bool) -> None:
     rng = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -31,7 +31,6 @@ def pairs_of(n: int, per_record: int = 5, banana: int = 13) -> tuple[list[str], 
     return captions, np.arange(n) // per_record
 
 
-@settings(max_examples=60)
 @given(
     n=st.integers(60, 400),
     rate=st.floats(0.02, 0.3),
@@ -56,7 +55,6 @@ def test_a_plan_keeps_the_rate_spares_named_records_and_splits_evenly(n, rate, s
         assert poison.trigger // triggers == targets.index(poison.target)
 
 
-@settings(max_examples=40)
 @given(
     shares=st.fixed_dictionaries(
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.errors import AuditError, ParameterError
@@ -99,7 +99,6 @@ def test_pairs_that_changed_sides_are_counted() -> None:
     assert control.strayed(moved) == 7
 
 
-@settings(max_examples=60)
 @given(st.lists(st.integers(0, 400), max_size=5), st.integers(0, 900), st.data())
 def test_draws_are_shared_by_the_roots_of_the_sizes(sizes, total, data) -> None:
     least = [data.draw(st.integers(0, min(size, 20))) for size in sizes]

@@ -36,7 +36,7 @@ CASES = st.integers(1, 40).flatmap(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200)  # each takes no time, and rare cases matter
 @given(CASES, st.sampled_from([0.00501, 0.02493, 0.09871]))
 def test_bounds_of_a_pool_are_those_counted_out(case, tail) -> None:
     hits, n, pool = case

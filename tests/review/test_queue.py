@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.errors import ParameterError
@@ -64,7 +64,6 @@ def test_kinds_come_by_their_shares() -> None:
     assert counts["control"] / 2000 == pytest.approx(0.2, abs=0.04)
 
 
-@settings(max_examples=50)
 @given(st.integers(0, 5), st.integers(0, 400), st.booleans(), st.booleans())
 def test_undecided_once_each_and_the_same_again(seed, count, learned, controlled) -> None:
     risk, c, decisions, control = made(seed, learned)

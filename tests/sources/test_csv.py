@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.errors import SourceError
@@ -23,7 +23,6 @@ def write(folder: Path, content: str | bytes, name: str = "pairs.csv", pictures:
     return path
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(captions=st.lists(texts, min_size=1, max_size=6), delimiter=st.sampled_from(",\t;|"))
 def test_any_caption_comes_back_as_it_was_written(
     tmp_path: Path, captions: list[str], delimiter: str

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cfbd_core.store import Database, acting, columns, queries
@@ -178,7 +178,7 @@ def test_a_decision_by_key_is_seen_by_row_and_its_note_stays_until_it_is_taken_b
     assert decided(database) == {}
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6)  # each example takes long
 @given(st.lists(st.dictionaries(st.sampled_from(ROWS), st.integers(0, 3), min_size=1), max_size=4))
 def test_the_last_decision_counts(database, batches):
     decide(database, ROWS, [0] * len(ROWS))
@@ -241,7 +241,6 @@ def test_an_empty_search_finds_every_pair(database):
     assert search(database, "") == ROWS
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text("%_\\'\"a0 fFeKy1", min_size=1, max_size=4))
 def test_a_search_is_pythons_in(database, text):
     keys = [f"Key{row}" for row in ROWS]

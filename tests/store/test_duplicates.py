@@ -8,7 +8,7 @@ import unicodedata
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.store.duplicates import caption_labels, image_labels
@@ -40,7 +40,6 @@ def literal(caption: str) -> str:
     return re.sub(r"\s+", " ", seen).strip()
 
 
-@settings(max_examples=60)
 @given(st.lists(st.text(ALPHABET, max_size=6), max_size=12))
 def test_captions_are_equal_as_the_slow_way_has_it(connection, captions) -> None:
     put(connection, captions)

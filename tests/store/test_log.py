@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cfbd_core.errors import AuditError, DecidedMeanwhile, ParameterError
@@ -250,7 +250,6 @@ _ACTS = st.one_of(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=st.lists(_ACTS, max_size=14))
 def test_what_stands_is_what_the_log_says_however_it_is_read(tmp_path_factory, acts):
     database = made(tmp_path_factory.mktemp("log"))

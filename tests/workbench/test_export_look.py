@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -46,7 +46,7 @@ def explored(tmp_path_factory) -> Explorer:
     return found
 
 
-@settings(deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5)  # each example takes long
 @given(params=PARAMS, subset=st.sampled_from(SUBSETS))
 def test_the_pairs_that_are_told_are_those_that_are_written(explored, tmp_path, params, subset):
     found = look(explored.preview(params), subset)

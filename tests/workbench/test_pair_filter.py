@@ -92,13 +92,12 @@ def literal_positions(pairs: list[dict[str, Any]], view: PairFilter) -> list[int
     return [pair["position"] for pair in sorted(with_value, key=lambda pair: sign * pair[name]) + without]
 
 
-@settings(max_examples=150)
+@settings(max_examples=150)  # each takes no time, and rare cases matter
 @given(name=st.sampled_from(list(SLIDERS)), view=FILTERS)
 def test_a_view_is_a_literal_filter_and_sort(previews, pairs, name: str, view: PairFilter) -> None:
     assert view.positions(previews[name]).tolist() == literal_positions(pairs[name], view)
 
 
-@settings(max_examples=60)
 @given(name=st.sampled_from(list(SLIDERS)), view=FILTERS)
 def test_few_and_many_are_in_the_same_order(previews, name: str, view: PairFilter) -> None:
     found = []
