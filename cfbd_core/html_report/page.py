@@ -260,8 +260,13 @@ def _origin(explorer: Explorer, report: Report) -> str:
         "source": source.get("source") or source.get("path") or "–",
         "source's fingerprint": source.get("fingerprint", "–"),
         "encoder": f"{embedding.get('encoder', '–')}, SHA-256 {embedding.get('sha256', '–')}",
-        "mapping F": f"{mapping.get('name', '–')}, SHA-256 {mapping.get('sha256', '–')}",
+        "mapping F": f"{mapping.get('name', '–')}, trained on {_training_pairs(mapping.get('trained_on', '–'))}",
         "versions": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
         "split": json.dumps(report["params"]),
     }
     return "<h2>Where this comes from</h2>" + listed(values)
+
+
+def _training_pairs(trained_on: str) -> str:
+    """Say which pairs F was trained on: "self" is the word for those under audit."""
+    return "the audited pairs, cross-fitted" if trained_on == "self" else trained_on

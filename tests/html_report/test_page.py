@@ -63,6 +63,7 @@ def test_the_page_holds_the_report_and_loads_nothing(explored, tmp_path) -> None
     report = explored.audit.report()
     assert f"<b>{report['flagged']:,}</b> of {report['pairs']:,} pairs are removed" in page
     assert report["embedding"]["sha256"] in page
+    assert f"{report['mapping']['name']}, trained on " in page
     assert page.count("<svg") == 2
     assert made["bytes"] == len(page.encode())
     for title in ("Parameters", "Scores", "Suspected targets", "People's decisions", "Where this comes from"):
